@@ -1,0 +1,329 @@
+package funnel
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/gap"
+	"github.com/conduitio/funnel/internal/ledger"
+)
+
+//go:generate go run golang.org/x/tools/cmd/stringer@v0.38.0 -type RecordFlag -linecomment
+
+// RecordFlag says what a task has decided about a record.
+type RecordFlag int
+
+// The flags of a record. A record is acked unless a task says otherwise.
+const (
+	RecordFlagAck    RecordFlag = iota // ack
+	RecordFlagNack                     // nack
+	RecordFlagRetry                    // retry
+	RecordFlagFilter                   // filter
+)
+
+// RecordStatus holds the status of a record in a batch. The flag indicates the
+// status of the record, and the error is set if the record was nacked.
+type RecordStatus struct {
+	Flag  RecordFlag
+	Error error
+}
+
+// Batch represents a batch of records that are processed together. It keeps
+// track of the status of each record in the batch, and provides methods to
+// update the status of records.
+//
+// All indices point into what [Batch.ActiveRecords] returns at that moment. So
+// filtering or splitting a record moves the indices of those behind it; a task
+// that marks records from the last to the first need not care. Going through
+// the records in either direction makes each mark cost about the same, however
+// large the batch is; jumping to and fro does not, once records were filtered
+// or split.
+//
+// An index or a range that is out of bounds, or more than one end index, makes
+// a method panic before anything is changed.
+//
+// A Batch must not be used by several goroutines at a time. Like any batch that
+// a [Task] is given, it must not be kept after the call.
+type Batch struct {
+	origin *origin // what the records come from
+
+	// recs holds the active records, and tracks a track for each copy, the
+	// filtered ones included, with the gap at the same place. As long as no task
+	// has marked, filtered or split a record there are no tracks, and record i is
+	// the copy of source record first+i.
+	recs   gap.Slice[opencdc.Record]
+	tracks gap.Slice[track]
+	first  int
+
+	filtered int // how many tracks are filtered
+	nacked   int // how many tracks are nacked
+	retried  int // how many tracks are to be retried
+	split    bool
+
+	// rest are records behind those above that are all to be retried. Marking
+	// them this way costs nothing per record.
+	rest *Batch
+
+	held    bool // others hold the records: who writes to them copies them first
+	settled bool // every copy was settled, nothing is left to be done
+}
+
+// track says where a copy of a source record comes from and what has become of
+// it.
+type track struct {
+	slot     int             // the slot of the source record
+	original *opencdc.Record // what the record was before its first split, or nil
+	status   RecordStatus
+}
+
+// origin is what a batch shares with the batches that it is split into: the
+// source records that they come from.
+type origin struct {
+	ledger    ledger.Ledger[failure]
+	positions []opencdc.Position // of the source records, as the source gave them
+	readAt    []time.Time        // when they were read, if a timer wants to know
+}
+
+// reset makes the origin one of no records.
+func (o *origin) reset() {
+	o.ledger.Reset(0)
+	o.positions = nil // they belong to the source
+	o.readAt = o.readAt[:0]
+}
+
+// checkPositions returns an error if a source record has no position: acking it
+// would wipe the place at which the source goes on.
+func (o *origin) checkPositions() error {
+	for i, position := range o.positions {
+		if len(position) == 0 {
+			return FatalError(fmt.Errorf("record %d of a batch of %d has an empty position", i, len(o.positions)))
+		}
+	}
+	return nil
+}
+
+// failure is why a source record was nacked.
+type failure struct {
+	record opencdc.Record // what goes to the dead-letter queue
+	err    error
+	taskID string
+}
+
+// NewBatch returns a batch of records whose status is ack. The slice belongs to
+// the batch from then on. The batch has a ledger of its own: given to
+// [Worker.Ack] or [Worker.Nack], its records are settled at once.
+func NewBatch(records []opencdc.Record) *Batch {
+	b := &Batch{}
+	b.fill(records)
+	return b
+}
+
+// fill puts the records that were read into an empty batch.
+func (b *Batch) fill(records []opencdc.Record) {
+	if b.origin == nil {
+		b.origin = &origin{}
+	}
+	b.recs = gap.Of(records)
+	b.origin.positions = make([]opencdc.Position, len(records))
+	for i := range records {
+		b.origin.positions[i] = records[i].Position
+	}
+	b.origin.ledger.Reset(len(records))
+}
+
+// ActiveRecords returns the records that are not filtered.
+//
+// The slice belongs to the batch and is valid until its next change by Filter,
+// SetRecords or SplitRecord. A task may change what the records hold, and puts
+// changed records into the batch with SetRecords.
+func (b *Batch) ActiveRecords() []opencdc.Record {
+	b.join()
+	return b.recs.All()
+}
+
+// HasActiveRecords returns true if the batch has any records that are not
+// filtered out.
+func (b *Batch) HasActiveRecords() bool {
+	return b.active() > 0
+}
+
+// Ack marks the record at index i as acked. If a second index is provided, all
+// records between i (included) and j (excluded) are marked as acked. If
+// multiple indices are provided, the method panics. Records are marked as acked
+// by default, so this method is only useful when reprocessing records marked to
+// be retried.
+//
+// Note that the indices i and j point to the slice returned by ActiveRecords.
+// If the slice contains filtered records, the filtered records are skipped and
+// not marked as acked.
+func (b *Batch) Ack(i int, j ...int) {
+	b.markRange("Ack", i, j, RecordStatus{Flag: RecordFlagAck})
+}
+
+// Filter marks the record at index i as filtered out. If a second index is
+// provided, all records between i (included) and j (excluded) are marked as
+// filtered. If multiple indices are provided, the method panics. Once a record
+// is filtered, it is kept in the batch as to not split the batch into multiple
+// batches. It's not returned in the active records and its status can't be
+// changed anymore, however, it is included when acking the batch.
+//
+// Note that the indices i and j point to the slice returned by ActiveRecords.
+// If the slice contains filtered records, the filtered records are skipped and
+// not marked again.
+func (b *Batch) Filter(i int, j ...int) {
+	end := b.bounds("Filter", i, j)
+	b.reach(end)
+	b.touch()
+	for range end - i {
+		b.seek(i)
+		b.drop()
+	}
+}
+
+// Nack marks the record at index i as nacked. If multiple errors are provided,
+// they are assigned to the records starting at index i.
+//
+// A nil error counts as none: what goes to the dead-letter queue says so.
+//
+// Note that the indices point to the slice returned by ActiveRecords. If the
+// slice contains filtered records, the filtered records are skipped and not
+// marked as nacked.
+func (b *Batch) Nack(i int, errs ...error) {
+	end := i + max(len(errs), 1)
+	b.checkRange("Nack", i, end)
+	b.reach(end)
+	b.touch()
+	for k := i; k < end; k++ {
+		status := RecordStatus{Flag: RecordFlagNack}
+		if len(errs) > 0 {
+			status.Error = errs[k-i]
+		}
+		b.mark(b.at(k), status)
+	}
+}
+
+// Retry marks the record at index i to be retried. If a second index is
+// provided, all records between i (included) and j (excluded) are marked to be
+// retried. If multiple indices are provided, the method panics.
+//
+// Note that the indices i and j point to the slice returned by ActiveRecords.
+// If the slice contains filtered records, the filtered records are skipped and
+// not marked to be retried.
+func (b *Batch) Retry(i int, j ...int) {
+	end := b.bounds("Retry", i, j)
+	if len(j) == 1 && i < end && end == b.active() && b.rest == nil && b.nacked+b.retried == 0 {
+		b.cut(i)
+		return
+	}
+	b.markRange("Retry", i, j, RecordStatus{Flag: RecordFlagRetry})
+}
+
+// SetRecords replaces the records in the batch starting at index i with the
+// provided records. If recs contains n records, indices i to i+n-1 are
+// replaced. Their status stays as it is. The records are copied into the batch,
+// the slice stays the caller's.
+func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
+	end := i + len(recs)
+	b.checkRange("SetRecords", i, end)
+	b.reach(end)
+	if len(recs) == 1 {
+		*b.recs.At(i) = recs[0]
+		return
+	}
+	copy(b.recs.All()[i:end], recs)
+}
+
+// SplitRecord replaces the record at index i with the provided records, its
+// pieces, which take its place in their order. The source record is acked once
+// all of them are done. If one of them is nacked, what goes to the dead-letter
+// queue is the record that is replaced here, so a piece must not share maps
+// with it that a later task may change. If that record is a piece itself, the
+// record from before its first split goes there.
+//
+// A single record replaces the record like SetRecords, and with no records the
+// record is filtered. The pieces are copied into the batch, the slice stays the
+// caller's.
+func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
+	b.checkRange("SplitRecord", i, i+1)
+	switch len(recs) {
+	case 0:
+		b.Filter(i)
+	case 1:
+		b.SetRecords(i, recs)
+	default:
+		b.reach(i + 1)
+		b.touch()
+		recs = slices.Clone(recs) // they may be records of this batch, which moves them
+		b.seek(i)
+		original := *b.recs.Next()
+		b.divide(recs, &original)
+	}
+}
+
+// active returns how many records are not filtered.
+func (b *Batch) active() int {
+	n := b.recs.Len()
+	if b.rest != nil {
+		n += b.rest.active()
+	}
+	return n
+}
+
+// bounds returns the end of the range that i and j describe.
+func (b *Batch) bounds(method string, i int, j []int) int {
+	switch len(j) {
+	case 0:
+		b.checkRange(method, i, i+1)
+		return i + 1
+	case 1:
+		b.checkRange(method, i, j[0])
+		return j[0]
+	default:
+		panic(fmt.Sprintf("funnel: Batch.%s: %d end indices given for index %d, at most one is allowed (length %d)",
+			method, len(j), i, b.active()))
+	}
+}
+
+func (b *Batch) checkRange(method string, i, end int) {
+	if n := b.active(); i < 0 || end < i || end > n {
+		if end == i+1 {
+			panic(fmt.Sprintf("funnel: Batch.%s: index %d out of range with length %d", method, i, n))
+		}
+		panic(fmt.Sprintf("funnel: Batch.%s: range [%d:%d] out of range with length %d", method, i, end, n))
+	}
+}
+
+// markRange gives the records of a range a status.
+func (b *Batch) markRange(method string, i int, j []int, status RecordStatus) {
+	end := b.bounds(method, i, j)
+	b.reach(end)
+	if status.Flag == RecordFlagAck && b.tracks.Len() == 0 {
+		return // as they are
+	}
+	b.touch()
+	for k := i; k < end; k++ {
+		b.mark(b.at(k), status)
+	}
+}
+
+// mark changes the status of a copy that is not filtered, and keeps count.
+func (b *Batch) mark(t *track, status RecordStatus) {
+	switch t.status.Flag {
+	case RecordFlagNack:
+		b.nacked--
+	case RecordFlagRetry:
+		b.retried--
+	}
+	switch status.Flag {
+	case RecordFlagNack:
+		b.nacked++
+	case RecordFlagRetry:
+		b.retried++
+	case RecordFlagFilter:
+		b.filtered++
+	}
+	t.status = status
+}

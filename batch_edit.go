@@ -1,0 +1,147 @@
+package funnel
+
+import (
+	"slices"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/gap"
+)
+
+// How a batch is edited.
+//
+// Filtering takes a record out of the slice of active records and splitting puts
+// records into it. To do so for each record of a large batch in linear time, the
+// slice has a gap where the last change was made. The tracks have their gap at
+// the same place, so that the index of an active record leads to its track,
+// however many filtered ones lie between. Where nothing was filtered or split
+// both gaps are empty, and only their place counts.
+
+// touch gives each record a track.
+func (b *Batch) touch() {
+	n := b.recs.Len()
+	if b.tracks.Len() > 0 || n == 0 {
+		return
+	}
+	tracks := make([]track, n)
+	for i := range tracks {
+		tracks[i].slot = b.first + i
+	}
+	b.tracks = gap.Of(tracks)
+	b.rewind()
+}
+
+// at returns the track of active record i.
+func (b *Batch) at(i int) *track {
+	if b.filtered == 0 {
+		return b.tracks.At(i)
+	}
+	b.seek(i)
+	return b.tracks.Next()
+}
+
+// seek moves the gap to active record i, which is then the first one behind it,
+// and so is its track.
+func (b *Batch) seek(i int) {
+	for b.recs.Before() > i {
+		if b.tracks.Last().status.Flag != RecordFlagFilter {
+			b.recs.StepBack()
+		}
+		b.tracks.StepBack()
+	}
+	for b.recs.Before() < i || b.tracks.Next().status.Flag == RecordFlagFilter {
+		b.step()
+	}
+}
+
+// step moves the gap behind the next track, and behind its record.
+func (b *Batch) step() {
+	if b.tracks.Next().status.Flag != RecordFlagFilter {
+		b.recs.Step()
+	}
+	b.tracks.Step()
+}
+
+// rewind closes the gap and moves it to the start.
+func (b *Batch) rewind() {
+	b.recs = gap.Of(b.recs.All())
+	b.tracks = gap.Of(b.tracks.All())
+}
+
+// drop filters the record behind the gap.
+func (b *Batch) drop() {
+	b.mark(b.tracks.Next(), RecordStatus{Flag: RecordFlagFilter})
+	b.tracks.Step()
+	b.recs.Drop()
+}
+
+// divide puts the pieces in the place of the record behind the gap. The original
+// is what the record was before, if this is its first split.
+func (b *Batch) divide(pieces []opencdc.Record, original *opencdc.Record) {
+	b.mark(b.tracks.Next(), RecordStatus{})
+	t := *b.tracks.Next()
+	if t.original == nil {
+		t.original = original
+	}
+	b.split = true
+	b.recs.Drop()
+	b.tracks.Drop()
+	if missing := len(pieces) - b.recs.Room(); missing > 0 {
+		b.recs.Grow(max(missing, b.recs.Len())) // more will come
+	}
+	if missing := len(pieces) - b.tracks.Room(); missing > 0 {
+		b.tracks.Grow(max(missing, b.tracks.Len()))
+	}
+	for _, piece := range pieces {
+		b.recs.Put(piece)
+		b.tracks.Put(t)
+	}
+	// Retaining fails if the record is settled already. Then the pieces cannot be
+	// settled either, and that is where the caller learns of it.
+	_ = b.origin.ledger.Retain(t.slot, t.slot+1, len(pieces)-1)
+}
+
+// cut takes the records from i on out of the batch and makes them its rest,
+// which is to be retried. The batch must have neither rest nor marks.
+func (b *Batch) cut(i int) {
+	recs := b.recs.All()
+	rest := &Batch{origin: b.origin, first: b.first + i, split: b.split, held: b.held}
+	rest.recs = gap.Of(recs[i:])
+	if b.tracks.Len() > 0 {
+		tracks := b.tracks.All()
+		b.seek(i)
+		at := b.tracks.Before()
+		rest.tracks, b.tracks = gap.Of(tracks[at:]), gap.Of(tracks[:at])
+		rest.filtered = b.filtered - (at - i)
+		b.filtered = at - i
+	}
+	b.recs = gap.Of(recs[:i])
+	b.rest = rest
+}
+
+// reach makes sure that the records before end are not in the rest.
+func (b *Batch) reach(end int) {
+	if b.rest != nil && end > b.recs.Len() {
+		b.join()
+	}
+}
+
+// join puts the rest back, each record marked to be retried.
+func (b *Batch) join() {
+	rest := b.rest
+	if rest == nil {
+		return
+	}
+	b.rest = nil
+	b.touch()
+	rest.touch()
+	n := b.tracks.Len()
+	b.recs = gap.Of(slices.Concat(b.recs.All(), rest.recs.All()))
+	b.tracks = gap.Of(slices.Concat(b.tracks.All(), rest.tracks.All()))
+	b.filtered += rest.filtered
+	for i := n; i < b.tracks.Len(); i++ {
+		if t := b.tracks.At(i); t.status.Flag != RecordFlagFilter {
+			b.mark(t, RecordStatus{Flag: RecordFlagRetry})
+		}
+	}
+}

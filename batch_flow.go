@@ -1,0 +1,318 @@
+package funnel
+
+import (
+	"slices"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/deepcopy"
+	"github.com/conduitio/funnel/internal/gap"
+)
+
+// What the walk does with a batch once a task has handled it: divide it by
+// status, send it down branches, settle it.
+
+// setReadTimes notes when the source records were read: their own time, else now.
+func (b *Batch) setReadTimes(now time.Time) {
+	readAt := b.origin.readAt[:0]
+	for range b.origin.positions {
+		readAt = append(readAt, now)
+	}
+	for i, rec := range b.ActiveRecords() {
+		slot := b.first + i
+		if b.tracks.Len() > 0 {
+			slot = b.at(i).slot
+		}
+		if rec.Metadata[opencdc.MetadataReadAt] != "" {
+			if t, err := rec.Metadata.GetReadAt(); err == nil {
+				readAt[slot] = t
+			}
+		}
+	}
+	b.origin.readAt = readAt
+}
+
+// part is a run of records of a batch to which the same happens next: they go on
+// (RecordFlagAck), are nacked, or are retried.
+type part struct {
+	flag  RecordFlag
+	batch *Batch
+}
+
+// isWhole returns true if the batch goes on as it is.
+func (b *Batch) isWhole() bool {
+	return b.nacked == 0 && b.retried == 0 && b.rest == nil
+}
+
+// isUnanswered returns true if a task that was given so many active records has
+// answered none of them.
+func (b *Batch) isUnanswered(given int) bool {
+	unanswered := b.retried
+	if b.rest != nil {
+		unanswered += b.rest.active()
+	}
+	return unanswered > 0 && unanswered == b.active() && unanswered >= given
+}
+
+// nackSiblings nacks the pieces of a split record of which one was nacked, with
+// the error of the first one. Filtered pieces stay filtered.
+func (b *Batch) nackSiblings() {
+	if b.nacked == 0 || !b.split {
+		return
+	}
+	for i, j := 0, 0; i < b.tracks.Len(); i = j {
+		slot := b.tracks.At(i).slot
+		var cause *RecordStatus
+		for j = i; j < b.tracks.Len() && b.tracks.At(j).slot == slot; j++ {
+			if t := b.tracks.At(j); cause == nil && t.status.Flag == RecordFlagNack {
+				cause = &RecordStatus{Flag: RecordFlagNack, Error: t.status.Error}
+				b.takeFromRest(slot)
+			}
+		}
+		if cause == nil {
+			continue
+		}
+		for k := i; k < j; k++ {
+			if t := b.tracks.At(k); t.status.Flag != RecordFlagNack && t.status.Flag != RecordFlagFilter {
+				b.mark(t, *cause)
+			}
+		}
+	}
+}
+
+// takeFromRest moves the copies of a source record from the front of the rest
+// to the end of the batch.
+func (b *Batch) takeFromRest(slot int) {
+	if b.rest == nil {
+		return
+	}
+	tracks, active := b.rest.tracks.All(), 0
+	n := 0
+	for ; n < len(tracks) && tracks[n].slot == slot; n++ {
+		if tracks[n].status.Flag != RecordFlagFilter {
+			active++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	recs := b.rest.recs.All()
+	b.recs = gap.Of(slices.Concat(b.recs.All(), recs[:active]))
+	b.tracks = gap.Of(slices.Concat(b.tracks.All(), tracks[:n]))
+	b.filtered += n - active
+	b.rest.recs, b.rest.tracks = gap.Of(recs[active:]), gap.Of(tracks[n:])
+	b.rest.filtered -= n - active
+	if n == len(tracks) {
+		b.rest = nil
+	}
+}
+
+// parts divides the batch into the longest runs of records of the same status,
+// in order. Acked and filtered count as one. What is to be retried is unmarked.
+// The batch is used up.
+func (b *Batch) parts() []part {
+	if n := b.tracks.Len(); n > 0 && b.rest != nil && b.tracks.At(n-1).status.Flag == RecordFlagRetry {
+		b.join() // the last run goes on in the rest
+	}
+	var parts []part
+	if rest := b.rest; rest != nil {
+		b.rest = nil
+		if b.tracks.Len() > 0 || b.recs.Len() > 0 {
+			parts = b.appendParts(parts, RecordFlagAck)
+		}
+		return rest.appendParts(parts, RecordFlagRetry)
+	}
+	return b.appendParts(parts, RecordFlagAck)
+}
+
+// appendParts appends the runs of a batch without rest. The unmarked records of
+// the batch have the status given.
+func (b *Batch) appendParts(parts []part, unmarked RecordFlag) []part {
+	if b.nacked == 0 && b.retried == 0 && (b.filtered == 0 || unmarked == RecordFlagAck) {
+		return append(parts, part{flag: unmarked, batch: b})
+	}
+	recs, tracks := b.recs.All(), b.tracks.All()
+	flagOf := func(t *track) RecordFlag {
+		switch t.status.Flag {
+		case RecordFlagFilter:
+			return RecordFlagAck
+		case RecordFlagAck:
+			return unmarked
+		default:
+			return t.status.Flag
+		}
+	}
+	for len(tracks) > 0 {
+		flag := flagOf(&tracks[0])
+		sub := &Batch{origin: b.origin, split: b.split, held: b.held}
+		n := 0
+		for ; n < len(tracks) && flagOf(&tracks[n]) == flag; n++ {
+			switch tracks[n].status.Flag {
+			case RecordFlagFilter:
+				sub.filtered++
+			case RecordFlagRetry:
+				tracks[n].status = RecordStatus{}
+			}
+		}
+		active := n - sub.filtered
+		sub.recs, sub.tracks = gap.Of(recs[:active]), gap.Of(tracks[:n])
+		recs, tracks = recs[active:], tracks[n:]
+		parts = append(parts, part{flag: flag, batch: sub})
+	}
+	return parts
+}
+
+// branch returns a batch of the same records for a branch. The records are those
+// of b, the statuses are its own.
+func (b *Batch) branch() *Batch {
+	branch := *b
+	branch.recs = gap.Of(b.recs.All())
+	branch.tracks = gap.Of(slices.Clone(b.tracks.All()))
+	return &branch
+}
+
+// detach replaces the records by copies that nobody else holds.
+func (b *Batch) detach() {
+	b.held = false
+	recs := b.recs.All()
+	copies := make([]opencdc.Record, len(recs))
+	for i := range recs {
+		copies[i] = deepcopy.Record(recs[i])
+	}
+	b.recs = gap.Of(copies)
+	tracks := gap.Of(b.tracks.All())
+	b.tracks = tracks
+	if !b.split {
+		return
+	}
+	var from, to *opencdc.Record // pieces of a record stand side by side
+	for i := range tracks.All() {
+		t := tracks.At(i)
+		if t.original == nil {
+			continue
+		}
+		if t.original != from {
+			clone := deepcopy.Record(*t.original)
+			from, to = t.original, &clone
+		}
+		t.original = to
+	}
+}
+
+// eachRun calls f for runs of slots that have the same number of copies, k, in
+// this batch, until it fails.
+func (b *Batch) eachRun(f func(from, to, k int) error) error {
+	b.join()
+	if b.tracks.Len() == 0 {
+		return f(b.first, b.first+b.recs.Len(), 1)
+	}
+	tracks := b.tracks.All()
+	copies := func(i int) int {
+		k := 1
+		for i+k < len(tracks) && tracks[i+k].slot == tracks[i].slot {
+			k++
+		}
+		return k
+	}
+	for i := 0; i < len(tracks); {
+		from := tracks[i].slot
+		to, k := from, copies(i)
+		for i < len(tracks) && tracks[i].slot == to && copies(i) == k {
+			i += k
+			to++
+		}
+		if err := f(from, to, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// retain adds k copies of each record.
+func (b *Batch) retain(k int) error {
+	return b.eachRun(func(from, to, copies int) error {
+		return b.origin.ledger.Retain(from, to, copies*k)
+	})
+}
+
+// settle settles every copy in the batch, once.
+func (b *Batch) settle() error {
+	if b.settled {
+		return nil
+	}
+	b.settled = true
+	return b.eachRun(b.origin.ledger.Settle)
+}
+
+// settleNacked settles every copy in the batch, once: as nacked by the task, but
+// for the filtered ones.
+func (b *Batch) settleNacked(taskID string) error {
+	if b.settled {
+		return nil
+	}
+	b.settled = true
+	b.join()
+	b.nackSiblings()
+	return b.eachCopy(func(t *track, rec *opencdc.Record) error {
+		if rec == nil {
+			return b.origin.ledger.Settle(t.slot, t.slot+1, 1)
+		}
+		return b.origin.ledger.Nack(t.slot, t.failure(rec, taskID))
+	})
+}
+
+// failures returns a failure for each source record of the batch that is not
+// filtered, as nacked by the task. The second result says for each number of
+// failures how many source records there are before the next one.
+func (b *Batch) failures(taskID string) (failures []failure, sources []int) {
+	slot, n := -1, 0 // the last source record, and how many there were
+	failed := -1     // the last source record that has a failure
+	b.join()
+	b.nackSiblings()
+	_ = b.eachCopy(func(t *track, rec *opencdc.Record) error {
+		if t.slot != slot {
+			slot = t.slot
+			n++
+		}
+		switch {
+		case rec == nil:
+		case failed != slot:
+			failed = slot
+			failures = append(failures, t.failure(rec, taskID))
+			sources = append(sources, n-1)
+		}
+		return nil
+	})
+	return failures, append(sources, n)
+}
+
+// eachCopy calls f for each copy in the batch, with its record if it is not
+// filtered, until it fails.
+func (b *Batch) eachCopy(f func(t *track, rec *opencdc.Record) error) error {
+	b.join()
+	b.touch()
+	recs := b.recs.All()
+	for i := range b.tracks.All() {
+		t, rec := b.tracks.At(i), (*opencdc.Record)(nil)
+		if t.status.Flag != RecordFlagFilter {
+			rec, recs = &recs[0], recs[1:]
+		}
+		if err := f(t, rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failure returns why the copy was nacked by the task.
+func (t *track) failure(rec *opencdc.Record, taskID string) failure {
+	f := failure{record: *rec, err: t.status.Error, taskID: taskID}
+	if t.original != nil {
+		f.record = *t.original
+	}
+	if f.err == nil {
+		f.err = errNoCause
+	}
+	return f
+}

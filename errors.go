@@ -1,0 +1,66 @@
+package funnel
+
+import (
+	"errors"
+	"fmt"
+)
+
+// FatalError marks err as one after which a restart would only fail again: a
+// host that restarts its pipelines should not. The text stays that of err, which
+// can be unwrapped. FatalError(nil) is nil.
+func FatalError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fatalError{err: err}
+}
+
+// IsFatalError reports whether err, or an error that it wraps, was marked by
+// [FatalError].
+func IsFatalError(err error) bool {
+	var fatal *fatalError
+	return errors.As(err, &fatal)
+}
+
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+func (e *fatalError) Unwrap() error { return e.err }
+
+// PanicError is what [Worker.Do] panics with after a connector, processor or
+// task has panicked on a branch that runs on a goroutine of its own.
+type PanicError struct {
+	// Value is what the code on the branch panicked with.
+	Value any
+	// Stack is the stack of its goroutine at that time, as [runtime/debug.Stack]
+	// formats it.
+	Stack []byte
+}
+
+// Error returns the value and the stack.
+func (e *PanicError) Error() string {
+	return fmt.Sprintf("panic on a branch: %v\n\n%s", e.Value, e.Stack)
+}
+
+// Unwrap returns the value, if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// errNoCause is the error of a record that was nacked without one.
+var errNoCause = errors.New("the record was nacked without an error")
+
+// sourceAckError is an error of Source.Ack. The worker tells it from others,
+// since io.EOF means that the source knows more.
+type sourceAckError struct{ err error }
+
+func (e *sourceAckError) Error() string {
+	return fmt.Sprintf("failed to ack records in the source: %v", e.err)
+}
+func (e *sourceAckError) Unwrap() error { return e.err }
+
+// taskError says which task an error comes from.
+func taskError(id string, err error) error {
+	return fmt.Errorf("task %q: %w", id, err)
+}

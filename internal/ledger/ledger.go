@@ -1,0 +1,192 @@
+// Package ledger counts what has become of the records of one batch.
+//
+// A ledger has a slot for each source record, in the order of reading. A slot
+// knows how many copies of its record are still out, and why the first copy
+// that was nacked was nacked. A slot without open copies is finished. Finished
+// slots leave the ledger at the front only, in order, so that nothing overtakes
+// a record that is still on its way.
+//
+// Counting and releasing are different jobs. Retain, Settle and Nack count and
+// may be called from any goroutine; Front and Release are for the one that does
+// the I/O.
+package ledger
+
+import (
+	"fmt"
+	"math"
+	"sync"
+)
+
+// Ledger is the account of one batch. C is the cause of a nack. The zero value
+// has no slots; Reset gives it some.
+//
+// As long as slots are only settled in order, each with its single copy, the
+// ledger is one number and costs nothing per record.
+type Ledger[C any] struct {
+	mu       sync.Mutex
+	size     int
+	released int // slots below it have left the ledger
+
+	// While slots is empty, slots below finished are finished with no nack and
+	// those from there on have one copy out. Else slots says it.
+	finished int
+	slots    []slot
+	causes   []C
+}
+
+// slot is the account of one source record.
+type slot struct {
+	copies int32 // still out
+	cause  int32 // 1 + index of the first nack's cause, 0 if there was no nack
+}
+
+// Reset empties the ledger and gives it size slots with one copy each. It keeps
+// the memory of what it held before.
+func (l *Ledger[C]) Reset(size int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.size, l.released, l.finished = size, 0, 0
+	l.slots = l.slots[:0]
+	clear(l.causes) // lets go of what they refer to
+	l.causes = l.causes[:0]
+}
+
+// Retain adds k copies to each slot in [from, to). It fails, with nothing
+// changed, if one of them does not exist or is finished: a record that is done
+// cannot have copies again.
+func (l *Ledger[C]) Retain(from, to, k int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.check(from, to, k, 1); err != nil {
+		return err
+	}
+	if k == 0 {
+		return nil
+	}
+	l.spell()
+	for i := from; i < to; i++ {
+		l.slots[i].copies += int32(k)
+	}
+	return nil
+}
+
+// Settle takes k copies off each slot in [from, to). It fails, with nothing
+// changed, if one of them does not exist or has fewer than k copies out.
+func (l *Ledger[C]) Settle(from, to, k int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.check(from, to, k, k); err != nil {
+		return err
+	}
+	if len(l.slots) == 0 && from == l.finished && k == 1 {
+		l.finished = to
+		return nil
+	}
+	l.spell()
+	for i := from; i < to; i++ {
+		l.slots[i].copies -= int32(k)
+	}
+	return nil
+}
+
+// Nack takes one copy off a slot and marks it as nacked. The cause of the first
+// nack of a slot is kept, the others are not. It fails, with nothing changed,
+// if the slot does not exist or is finished.
+func (l *Ledger[C]) Nack(i int, cause C) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.check(i, i+1, 1, 1); err != nil {
+		return err
+	}
+	l.spell()
+	s := &l.slots[i]
+	s.copies--
+	if s.cause == 0 {
+		l.causes = append(l.causes, cause)
+		s.cause = int32(len(l.causes))
+	}
+	return nil
+}
+
+// Front returns the longest run [from, to) of finished slots at the front that
+// were either all nacked or all not. It is empty if the first slot that has not
+// been released is still open, or if there is none.
+func (l *Ledger[C]) Front() (from, to int, nacked bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.slots) == 0 {
+		return l.released, l.finished, false
+	}
+	from, to = l.released, l.released
+	for ; to < l.size && l.slots[to].copies == 0; to++ {
+		if isNack := l.slots[to].cause != 0; to == from {
+			nacked = isNack
+		} else if isNack != nacked {
+			break
+		}
+	}
+	return from, to, nacked
+}
+
+// Cause returns why the slot was nacked first. It is for slots of a nacked run
+// that Front has returned.
+func (l *Ledger[C]) Cause(i int) C {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.causes[l.slots[i].cause-1]
+}
+
+// Release takes the slots below to out of the ledger. It is for runs that Front
+// has returned.
+func (l *Ledger[C]) Release(to int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.released = to
+}
+
+// Pending returns how many slots have not been released.
+func (l *Ledger[C]) Pending() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.size - l.released
+}
+
+// check reports whether each slot in [from, to) has at least so many copies out that
+// k of them can be counted.
+func (l *Ledger[C]) check(from, to, k, least int) error {
+	if from < 0 || to < from || to > l.size {
+		return fmt.Errorf("ledger: slots [%d:%d] out of range with %d slots", from, to, l.size)
+	}
+	if k < 0 || k > math.MaxInt32/2 {
+		return fmt.Errorf("ledger: %d is no number of copies", k)
+	}
+	if len(l.slots) == 0 {
+		if from < to && (from < l.finished && least > 0 || least > 1) {
+			return fmt.Errorf("ledger: slots [%d:%d] have fewer than %d copies out", from, to, least)
+		}
+		return nil
+	}
+	for i := from; i < to; i++ {
+		if int(l.slots[i].copies) < least {
+			return fmt.Errorf("ledger: slot %d has %d copies out, fewer than %d", i, l.slots[i].copies, least)
+		}
+	}
+	return nil
+}
+
+// spell gives each slot an account of its own.
+func (l *Ledger[C]) spell() {
+	if len(l.slots) != 0 || l.size == 0 {
+		return
+	}
+	if cap(l.slots) < l.size {
+		l.slots = make([]slot, l.size)
+	}
+	l.slots = l.slots[:l.size]
+	for i := range l.slots {
+		l.slots[i] = slot{}
+		if i >= l.finished {
+			l.slots[i].copies = 1
+		}
+	}
+}

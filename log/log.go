@@ -1,0 +1,131 @@
+// Package log is the logger of the engine: zerolog with a context on every
+// line, so that a host's hooks can add what the context carries.
+package log
+
+import (
+	"context"
+	"testing"
+
+	"github.com/rs/zerolog"
+)
+
+// The names of the fields in the engine's log lines.
+const (
+	ComponentField      = "component"
+	ConnectorIDField    = "connector_id"
+	ProcessorIDField    = "processor_id"
+	NodeIDField         = "node_id"
+	RecordPositionField = "record_position"
+)
+
+// CtxLogger is a zerolog.Logger whose level methods take a context. The
+// context reaches the hooks of the logger (see [zerolog.Event.GetCtx]); a line
+// of a disabled level costs nothing, since the event is nil.
+//
+// A CtxLogger is a value: it can be copied, and it may be used by several
+// goroutines if the writer below it may. The zero value writes nothing.
+type CtxLogger struct {
+	zerolog.Logger
+	component string
+}
+
+// New returns a CtxLogger that writes to logger.
+func New(logger zerolog.Logger) CtxLogger {
+	return CtxLogger{Logger: logger}
+}
+
+// Nop returns a CtxLogger that writes nothing.
+func Nop() CtxLogger {
+	return New(zerolog.Nop())
+}
+
+// Test returns a CtxLogger that writes every level to the log of a test.
+func Test(t testing.TB) CtxLogger {
+	t.Helper()
+	return New(zerolog.New(zerolog.NewTestWriter(t)))
+}
+
+// WithComponent returns a logger that puts the component into every line, in
+// place of the one that l had.
+func (l CtxLogger) WithComponent(component string) CtxLogger {
+	l.component = component
+	return l
+}
+
+// Component returns what WithComponent was given.
+func (l CtxLogger) Component() string {
+	return l.component
+}
+
+// WithField returns a logger that puts a text field into every line.
+func (l CtxLogger) WithField(name, value string) CtxLogger {
+	l.Logger = l.Logger.With().Str(name, value).Logger()
+	return l
+}
+
+// Trace starts a line of level trace. Like for the other levels, nothing is
+// written before Msg or Send is called on the event.
+func (l CtxLogger) Trace(ctx context.Context) *zerolog.Event {
+	return l.start(ctx, l.Logger.Trace())
+}
+
+// Debug starts a line of level debug.
+func (l CtxLogger) Debug(ctx context.Context) *zerolog.Event {
+	return l.start(ctx, l.Logger.Debug())
+}
+
+// Info starts a line of level info.
+func (l CtxLogger) Info(ctx context.Context) *zerolog.Event {
+	return l.start(ctx, l.Logger.Info())
+}
+
+// Warn starts a line of level warn.
+func (l CtxLogger) Warn(ctx context.Context) *zerolog.Event {
+	return l.start(ctx, l.Logger.Warn())
+}
+
+// Error starts a line of level error.
+func (l CtxLogger) Error(ctx context.Context) *zerolog.Event {
+	return l.start(ctx, l.Logger.Error())
+}
+
+// Err starts a line of level error that holds err, or of level info if err is
+// nil.
+func (l CtxLogger) Err(ctx context.Context, err error) *zerolog.Event {
+	return l.start(ctx, l.Logger.Err(err))
+}
+
+// Fatal starts a line of level fatal. As in zerolog, writing it ends the
+// process; the engine never does.
+func (l CtxLogger) Fatal(ctx context.Context) *zerolog.Event {
+	return l.start(ctx, l.Logger.Fatal())
+}
+
+// Panic starts a line of level panic. As in zerolog, writing it panics; the
+// engine never does.
+func (l CtxLogger) Panic(ctx context.Context) *zerolog.Event {
+	return l.start(ctx, l.Logger.Panic())
+}
+
+// WithLevel starts a line of the given level. It neither ends the process nor
+// panics, whatever the level.
+func (l CtxLogger) WithLevel(ctx context.Context, level zerolog.Level) *zerolog.Event {
+	return l.start(ctx, l.Logger.WithLevel(level))
+}
+
+// Log starts a line without a level.
+func (l CtxLogger) Log(ctx context.Context) *zerolog.Event {
+	return l.start(ctx, l.Logger.Log())
+}
+
+// start adds to an event what every line has. A nil event is a disabled one.
+func (l CtxLogger) start(ctx context.Context, e *zerolog.Event) *zerolog.Event {
+	if e == nil {
+		return nil
+	}
+	e = e.Ctx(ctx)
+	if l.component != "" {
+		e = e.Str(ComponentField, l.component)
+	}
+	return e
+}

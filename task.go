@@ -1,0 +1,204 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+)
+
+//go:generate go run go.uber.org/mock/mockgen@v0.6.0 -typed -package funnel_test -destination funnel_mock_test.go . Source,Destination,Processor,Task
+
+// Task is a unit of work that can be executed by a Worker. Each Task in a
+// pipeline is executed sequentially, except for tasks related to different
+// destinations, which can be executed in parallel.
+//
+// A Task is used by one goroutine at a time. It must not keep the batch after Do
+// has returned, nor its records: a later task may change what they hold.
+type Task interface {
+	// ID returns the identifier of this Task. Each Task in a pipeline must be
+	// uniquely identified by the ID.
+	ID() string
+	// Open opens the Task for processing. It is called once before the worker
+	// starts processing records.
+	Open(context.Context) error
+	// Close closes the Task. It is called once after the worker has stopped
+	// processing records, and again by a later [Worker.Close] if it failed.
+	Close(context.Context) error
+	// Do processes the given batch of records. It is called for each batch of
+	// records that the worker processes, unless none of its records is active.
+	// An error stops the worker, and nothing of the batch is acked.
+	Do(context.Context, *Batch) error
+}
+
+// TaskNode represents a task in the pipeline. It contains the task itself and
+// the next tasks to be executed after it.
+//
+// A node with more than one next node sends each batch down all of these
+// branches at the same time. What a task on one branch does to the records is
+// not seen on the others.
+type TaskNode struct {
+	Task Task
+	Next []*TaskNode
+}
+
+// AppendToEnd adds the next nodes to the end of the pipeline. Note that this
+// doesn't mean that they will be executed directly after this task. Rather, it
+// means that they will be executed after all tasks in the linked list are
+// executed. More than one next node makes the end a fan-out.
+//
+// If any task node in the list has more than 1 next task, the function will
+// return an error, as it would be ambiguous where to append the task. It also
+// returns an error, and changes nothing, if a node is nil or in the list
+// already.
+func (n *TaskNode) AppendToEnd(next ...*TaskNode) error {
+	if n == nil {
+		return errors.New("cannot append to a nil task node")
+	}
+	seen := map[*TaskNode]bool{n: true}
+	last := n
+	for last.HasNext() {
+		if len(last.Next) > 1 {
+			return fmt.Errorf("cannot append after task %q: it has %d next tasks, so the pipeline has more than one end",
+				last.id(), len(last.Next))
+		}
+		if last = last.Next[0]; last == nil || seen[last] {
+			return errors.New("cannot append to a list that has a nil task node or a cycle")
+		}
+		seen[last] = true
+	}
+	for i, node := range next {
+		for member := range node.TaskNodes() {
+			if seen[member] {
+				return fmt.Errorf("cannot append next task node %d: task %q is in the pipeline already", i, member.id())
+			}
+			seen[member] = true
+		}
+		if node == nil {
+			return fmt.Errorf("cannot append next task node %d: it is nil", i)
+		}
+	}
+	last.Next = append(last.Next, next...)
+	return nil
+}
+
+// HasNext returns true if the task has at least one next task.
+func (n *TaskNode) HasNext() bool {
+	return len(n.Next) > 0
+}
+
+// IsFirst returns true if this task is the first task in the pipeline, the one
+// that a worker starts at: the one with a source.
+func (n *TaskNode) IsFirst() bool {
+	_, ok := n.Task.(sourced)
+	return ok
+}
+
+// sourced is what the first task of a pipeline is: a task with a source.
+type sourced interface {
+	GetSource() Source
+}
+
+// Tasks iterates over the tasks of this node and of all that come after it,
+// depth first.
+func (n *TaskNode) Tasks() iter.Seq[Task] {
+	return func(yield func(Task) bool) {
+		for node := range n.TaskNodes() {
+			if !yield(node.Task) {
+				return
+			}
+		}
+	}
+}
+
+// TaskNodes iterates over this node and all that come after it, depth first. A
+// node that can be reached in several ways is met once, nil nodes are not met.
+func (n *TaskNode) TaskNodes() iter.Seq[*TaskNode] {
+	return func(yield func(*TaskNode) bool) {
+		seen := map[*TaskNode]bool{nil: true}
+		todo := []*TaskNode{n}
+		for len(todo) > 0 {
+			node := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			if seen[node] {
+				continue
+			}
+			seen[node] = true
+			if !yield(node) {
+				return
+			}
+			for i := len(node.Next) - 1; i >= 0; i-- {
+				todo = append(todo, node.Next[i])
+			}
+		}
+	}
+}
+
+// id returns the ID of the task, also if there is none.
+func (n *TaskNode) id() string {
+	if isNil(n.Task) {
+		return ""
+	}
+	return n.Task.ID()
+}
+
+// onlyReads returns true if the task leaves the records as they are, so that
+// others may hold them at the same time.
+func (n *TaskNode) onlyReads() bool {
+	_, ok := n.Task.(*DestinationTask)
+	return ok && !n.HasNext()
+}
+
+// validate checks that the nodes form a tree whose tasks can be told apart.
+func (n *TaskNode) validate() error {
+	ids := make(map[string]bool)
+	seen := make(map[*TaskNode]bool)
+	above := make(map[*TaskNode]bool)
+	var visit func(node *TaskNode) error
+	visit = func(node *TaskNode) error {
+		if isNil(node.Task) {
+			return errors.New("a task node has no task")
+		}
+		id := node.Task.ID()
+		if above[node] {
+			return fmt.Errorf("task %q comes after itself: the tasks form a cycle", id)
+		}
+		if seen[node] || ids[id] {
+			return fmt.Errorf("task ID %q occurs more than once", id)
+		}
+		if _, ok := node.Task.(sourced); ok && node != n {
+			return fmt.Errorf("task %q has a source, but is not the first task", id)
+		}
+		if t, ok := node.Task.(interface{ validate() error }); ok {
+			if err := t.validate(); err != nil {
+				return taskError(id, err)
+			}
+		}
+		seen[node], ids[id], above[node] = true, true, true
+		defer delete(above, node)
+		for i, next := range node.Next {
+			if next == nil {
+				return fmt.Errorf("next task node %d of task %q is nil", i, id)
+			}
+			if err := visit(next); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return visit(n)
+}
+
+// isNil returns true for nil and for a nil pointer in an interface.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Func, reflect.Chan, reflect.Slice:
+		return r.IsNil()
+	default:
+		return false
+	}
+}

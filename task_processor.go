@@ -1,0 +1,230 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/metrics"
+)
+
+// Processor changes records on their way. The engine uses it from one goroutine
+// at a time.
+type Processor interface {
+	// Open configures and opens a processor plugin
+	Open(ctx context.Context) error
+	// Process returns a result for each record, at the same index:
+	//   - sdk.SingleRecord replaces the record.
+	//   - sdk.FilterRecord takes it out; it is acked with the others.
+	//   - sdk.ErrorRecord nacks it.
+	//   - sdk.MultiRecord splits it into pieces, each with maps of its own. With
+	//     one record it replaces the record, with none it filters it.
+	//   - nil gives no answer, as a result for each of the first records only
+	//     does for the others: they are given to the processor again.
+	// At least one result is due, and a result of any other kind, a pointer to
+	// one of these included, is an error that stops the worker.
+	//
+	// It is never called without records. It may change the records in place and
+	// may return them; to change a position it assigns a new one, whose bytes
+	// nobody writes to. The slice of records belongs to the engine. The results
+	// and the slices in a MultiRecord are read until the next call and never
+	// written to; the records in them belong to the engine.
+	Process(context.Context, []opencdc.Record) []sdk.ProcessedRecord
+	// Teardown tears down a processor plugin.
+	// In case of standalone plugins, that means stopping the WASM module.
+	Teardown(context.Context) error
+}
+
+// ProcessorTask runs a processor.
+type ProcessorTask struct {
+	id        string
+	processor Processor
+	logger    log.CtxLogger
+	metrics   ProcessorMetrics
+}
+
+// NewProcessorTask returns a task that runs processor. Nil metrics count as
+// [NoOpProcessorMetrics].
+func NewProcessorTask(
+	id string,
+	processor Processor,
+	logger log.CtxLogger,
+	metrics ProcessorMetrics,
+) *ProcessorTask {
+	if isNil(metrics) {
+		metrics = NoOpProcessorMetrics{}
+	}
+	return &ProcessorTask{
+		id:        id,
+		processor: processor,
+		logger:    logger.WithComponent("task:processor").WithField(log.ProcessorIDField, id),
+		metrics:   metrics,
+	}
+}
+
+// ID returns the ID of the task.
+func (t *ProcessorTask) ID() string {
+	return t.id
+}
+
+// Open opens the processor.
+func (t *ProcessorTask) Open(ctx context.Context) error {
+	t.logger.Debug(ctx).Msg("opening processor")
+	if err := t.processor.Open(ctx); err != nil {
+		return err
+	}
+	t.logger.Debug(ctx).Msg("processor open")
+	return nil
+}
+
+// Close tears the processor down.
+func (t *ProcessorTask) Close(ctx context.Context) error {
+	return t.processor.Teardown(ctx)
+}
+
+// Do processes a batch of records using the processor plugin. It returns an
+// error if the processor fails to process the records, or if the processor
+// returns an invalid number of records.
+//
+// If the batch contains filtered records, the processor will only process the
+// active records. For instance:
+//   - Consider a batch with 5 records, 2 of which are filtered. A represents the
+//     active records, and F represents the filtered records: [A, A, F, A, F]
+//   - The processor will only process the active records, so it will receive
+//     [A, A, A].
+//   - The processor will return the processed records, which will be [X, X, X],
+//     where X represents the processed records. The records are either
+//     processed, filtered or errored.
+//   - When marking the records in the batch as processed, filtered or errored,
+//     the ProcessorTask takes into account the indices of the filtered records,
+//     so it marks the correct records in the batch. In the example that we used,
+//     the processor will mark the batch as [X, X, F, X, F], leaving the filtered
+//     records as is.
+func (t *ProcessorTask) Do(ctx context.Context, b *Batch) error {
+	in := b.ActiveRecords()
+	if len(in) == 0 {
+		return nil
+	}
+	var start time.Time
+	isMeasured := metrics.Enabled(t.metrics)
+	if isMeasured {
+		start = time.Now()
+	}
+	results := t.processor.Process(ctx, in)
+	if len(results) == 0 {
+		return fmt.Errorf("the processor was given %d records and returned no result", len(in))
+	}
+	if len(results) > len(in) {
+		return fmt.Errorf("the processor was given %d records and returned more results, %d", len(in), len(results))
+	}
+	sum, err := summarize(results)
+	if err != nil {
+		return fmt.Errorf("record %q: %w", in[sum.end].Position, err)
+	}
+	if isMeasured && sum.answers > 0 {
+		t.metrics.Observe(sum.answers, start)
+	}
+	b.apply(results[:sum.end], sum)
+	return nil
+}
+
+func (t *ProcessorTask) validate() error {
+	if isNil(t.processor) {
+		return errors.New("the processor is nil")
+	}
+	return nil
+}
+
+// resultSummary is what is to be known of the results before the first one is
+// applied.
+type resultSummary struct {
+	answers  int  // how many results are answers
+	end      int  // behind the last answer; or the index of the result that is wrong
+	pieces   int  // how many records the splits add
+	splits   int  // how many results are splits
+	multi    bool // a MultiRecord holds records, which may be those that the processor was given
+	replaces bool // the answers are all replacements, up to end
+}
+
+// summarize checks the results.
+func summarize(results []sdk.ProcessedRecord) (resultSummary, error) {
+	sum := resultSummary{replaces: true}
+	for i, result := range results {
+		switch r := result.(type) {
+		case nil:
+			continue
+		case sdk.SingleRecord:
+		case sdk.FilterRecord, sdk.ErrorRecord:
+			sum.replaces = false
+		case sdk.MultiRecord:
+			sum.replaces = false
+			sum.multi = sum.multi || len(r) > 0
+			if len(r) > 1 {
+				sum.splits++
+				sum.pieces += len(r) - 1
+			}
+		default:
+			return resultSummary{end: i}, fmt.Errorf("the processor returned a result of the unknown kind %T", result)
+		}
+		sum.answers++
+		sum.end = i + 1
+	}
+	sum.replaces = sum.replaces && sum.answers == sum.end
+	return sum, nil
+}
+
+// apply puts the results for the first active records into the batch. The others
+// are to be retried.
+func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
+	if sum.end < b.recs.Len() {
+		b.cut(sum.end)
+	}
+	if sum.replaces {
+		recs := b.recs.All()
+		for i, result := range results {
+			recs[i] = opencdc.Record(result.(sdk.SingleRecord))
+		}
+		return
+	}
+	b.touch()
+	b.rewind()
+	if sum.multi {
+		b.recs.Grow(sum.pieces)
+		b.tracks.Grow(sum.pieces)
+	}
+	originals := make([]opencdc.Record, 0, sum.splits)
+	for _, result := range results {
+		for b.tracks.Next().status.Flag == RecordFlagFilter {
+			b.step()
+		}
+		switch r := result.(type) {
+		case nil:
+			b.mark(b.tracks.Next(), RecordStatus{Flag: RecordFlagRetry})
+		case sdk.SingleRecord:
+			*b.recs.Next() = opencdc.Record(r)
+		case sdk.FilterRecord:
+			b.drop()
+			continue
+		case sdk.ErrorRecord:
+			b.mark(b.tracks.Next(), RecordStatus{Flag: RecordFlagNack, Error: r.Error})
+		case sdk.MultiRecord:
+			switch len(r) {
+			case 0:
+				b.drop()
+				continue
+			case 1:
+				*b.recs.Next() = r[0]
+			default:
+				originals = append(originals, *b.recs.Next())
+				b.divide(r, &originals[len(originals)-1])
+				continue
+			}
+		}
+		b.step()
+	}
+}

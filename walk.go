@@ -1,0 +1,251 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The walk takes a batch through the tasks. It is a loop over what is still to
+// be done, the next thing last, so that its depth does not grow with the number
+// of sub-batches or retries. Only branches nest.
+
+const (
+	// maxIdleRounds is how often in a row one may be asked and give no answer.
+	maxIdleRounds = 5
+	minBackOff    = time.Millisecond
+	maxBackOff    = 100 * time.Millisecond
+)
+
+// backOff waits before something is asked again that has given no answer so
+// many times after the first one. It does not wait the first time.
+func backOff(ctx context.Context, times int) error {
+	if times == 0 {
+		return nil
+	}
+	timer := time.NewTimer(min(minBackOff<<(times-1), maxBackOff))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// step is something still to be done with a batch: give it to the task of the
+// node or, if it has been there, to what comes after it.
+type step struct {
+	node  *TaskNode
+	batch *Batch
+	toDo  bool // the task of the node is still to be done
+	idle  int  // how often in a row the task has given no answer for the batch
+}
+
+// walk takes a batch that the task of the first node has handled to the end of
+// its way, and releases what is done.
+func (w *Worker) walk(ctx context.Context, first *TaskNode, b *Batch) error {
+	var room [8]step
+	steps, err := w.handled(room[:0], step{node: first, batch: b}, 0)
+	if err != nil {
+		return err
+	}
+	return w.walkSteps(ctx, steps, func(b *Batch) error { return w.release(ctx, b.origin) })
+}
+
+// walkBranch takes a batch down a branch. What is done there is released where
+// the branches join.
+func (w *Worker) walkBranch(ctx context.Context, first *TaskNode, b *Batch) error {
+	steps := []step{{node: first, batch: b, toDo: true}}
+	return w.walkSteps(ctx, steps, func(*Batch) error { return nil })
+}
+
+// walkSteps does the steps, the last one first, and calls release each time that
+// records may be done.
+func (w *Worker) walkSteps(ctx context.Context, steps []step, release func(*Batch) error) error {
+	for len(steps) > 0 {
+		s := steps[len(steps)-1]
+		steps = steps[:len(steps)-1]
+		var err error
+		switch {
+		case s.toDo:
+			steps, err = w.do(ctx, steps, s)
+		case s.batch.settled || !s.batch.HasActiveRecords() || !s.node.HasNext():
+			if err = s.batch.settle(); err == nil {
+				err = release(s.batch)
+			}
+		case len(s.node.Next) == 1:
+			steps = append(steps, step{node: s.node.Next[0], batch: s.batch, toDo: true})
+		default:
+			err = errors.Join(w.fanOut(ctx, s.node.Next, s.batch), release(s.batch))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// do lets a task handle a batch and appends the steps that follow from it.
+func (w *Worker) do(ctx context.Context, steps []step, s step) ([]step, error) {
+	task, b := s.node.Task, s.batch
+	if s.idle > 0 {
+		w.logger.Warn(ctx).Str("task_id", task.ID()).Int("records", b.active()).Int("rounds", s.idle).
+			Msg("the task gave no answer, trying again")
+		if err := backOff(ctx, s.idle); err != nil {
+			return nil, taskError(task.ID(), err)
+		}
+	}
+	if b.held && !s.node.onlyReads() {
+		b.detach()
+	}
+	given := b.active()
+	if err := task.Do(ctx, b); err != nil {
+		return nil, taskError(task.ID(), err)
+	}
+	if _, ok := task.(*DestinationTask); ok {
+		b.held = true // by the destination
+	}
+	return w.handled(steps, s, given)
+}
+
+// handled appends the steps that follow once a task was given so many active
+// records of a batch. What was nacked is settled.
+func (w *Worker) handled(steps []step, s step, given int) ([]step, error) {
+	b := s.batch
+	if b.settled || b.isWhole() {
+		return append(steps, step{node: s.node, batch: b}), nil
+	}
+	idle := 0
+	if b.isUnanswered(given) {
+		if idle = s.idle + 1; idle == maxIdleRounds {
+			return nil, taskError(s.node.id(), FatalError(fmt.Errorf(
+				"no answer for %d records in %d attempts in a row, the first one is %q",
+				b.active(), idle, b.ActiveRecords()[0].Position)))
+		}
+	}
+	b.nackSiblings()
+	parts := b.parts()
+	for _, p := range parts {
+		if p.flag == RecordFlagNack {
+			if err := p.batch.settleNacked(s.node.id()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := len(parts) - 1; i >= 0; i-- {
+		next := step{node: s.node, batch: parts[i].batch}
+		if parts[i].flag == RecordFlagRetry {
+			next.toDo, next.idle = true, idle
+		}
+		steps = append(steps, next)
+	}
+	return steps, nil
+}
+
+// release hands the source records that are done, in order, to the source or to
+// the dead-letter queue and then to the source.
+func (w *Worker) release(ctx context.Context, o *origin) error {
+	w.releasing.Lock()
+	defer w.releasing.Unlock()
+	for {
+		from, to, isNacked := o.ledger.Front()
+		switch {
+		case from == to:
+			return nil
+		case isNacked:
+			if err := w.releaseNacked(ctx, o, from, to); err != nil {
+				return err
+			}
+		default:
+			if err := w.ack(ctx, o, from, to); err != nil {
+				return err
+			}
+			if w.DLQ != nil {
+				w.DLQ.window.Ack(to - from)
+			}
+		}
+	}
+}
+
+// releaseNacked releases the first of the nacked records in a run: those that
+// were nacked by the same task.
+func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) error {
+	failures := []failure{o.ledger.Cause(from)}
+	for i := from + 1; i < to; i++ {
+		f := o.ledger.Cause(i)
+		if f.taskID != failures[0].taskID {
+			break
+		}
+		failures = append(failures, f)
+	}
+	if w.DLQ == nil {
+		return failures[0].asError()
+	}
+	n, err := w.DLQ.nack(ctx, failures, w.FirstTask.id())
+	if n > 0 {
+		err = errors.Join(err, w.ack(ctx, o, from, from+n))
+	}
+	return err
+}
+
+// ack acks records in the source. They are done.
+func (w *Worker) ack(ctx context.Context, o *origin, from, to int) error {
+	if err := w.Source.Ack(ctx, o.positions[from:to:to]); err != nil {
+		return &sourceAckError{err: err}
+	}
+	o.ledger.Release(to)
+	if w.isTimed && len(o.readAt) > 0 {
+		now := time.Now()
+		for _, at := range o.readAt[from:to] {
+			w.timer.Update(now.Sub(at))
+		}
+	}
+	return nil
+}
+
+// Ack settles each record of the batch, once, as done. The source records of
+// which that was the last copy are acked in the source, those that were nacked
+// before go to the DLQ first, and all of them in order. A batch made by
+// [NewBatch] is acked at once. Calling it again acks nothing twice, it only
+// tries once more what has failed.
+//
+// A batch that holds records marked as nacked or to be retried is an error, and
+// nothing of it is settled. A task that settles its batch this way takes it out
+// of the pipeline. Ack may be called concurrently with the worker, for batches
+// that the worker does not have.
+func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
+	if !batch.isWhole() {
+		return fmt.Errorf("cannot ack a batch in which records are marked: %d nacked, %d to be retried",
+			batch.nacked, batch.active()-batch.nacked)
+	}
+	return w.settle(ctx, batch, (*Batch).settle)
+}
+
+// Nack settles each record of the batch, once, as nacked by the task, with the
+// error that it is marked with; filtered records stay filtered. A batch made by
+// [NewBatch] goes to the DLQ and is acked in the source at once. Records that the
+// DLQ does not take are not acked, and the error says why, see [DLQ.Nack].
+// Calling it again nacks nothing twice, it only tries once more what has failed.
+//
+// A task that settles its batch this way takes it out of the pipeline. Nack may
+// be called concurrently with the worker, for batches that the worker does not
+// have.
+func (w *Worker) Nack(ctx context.Context, batch *Batch, taskID string) error {
+	return w.settle(ctx, batch, func(b *Batch) error { return b.settleNacked(taskID) })
+}
+
+// settle settles a batch from outside the walk.
+func (w *Worker) settle(ctx context.Context, batch *Batch, settle func(*Batch) error) error {
+	if batch.origin == nil {
+		return nil // a zero Batch
+	}
+	if err := batch.origin.checkPositions(); err != nil {
+		return err
+	}
+	if err := settle(batch); err != nil {
+		return err
+	}
+	return w.release(ctx, batch.origin)
+}

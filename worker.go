@@ -1,0 +1,400 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/metrics"
+	"github.com/conduitio/funnel/metrics/noop"
+)
+
+// Worker collects the tasks that need to be executed in a pipeline for a
+// specific source. It processes records from the source through the tasks until
+// it is stopped. The worker is responsible for coordinating tasks and
+// acking/nacking records.
+//
+// Batches are processed in the following way:
+//   - The first task is always a source task which reads a batch of records from
+//     the source. The batch is then passed to the next task.
+//   - Any task between the source and the destination can process the batch by
+//     updating the records or their status (see [RecordStatus]). If a record in
+//     the batch is marked as filtered, the next task will skip processing it and
+//     consider it as already processed. If a record is marked as nacked, the
+//     record will be sent to the DLQ. If a record is marked as retry, the record
+//     will be reprocessed by the same task (relevant if a task processed only
+//     part of the batch, experienced an error and skipped the rest).
+//   - The last task is always a destination task which writes the batch of
+//     records to the destination. The batch is then acked.
+//
+// Note that if a task marks a record in the middle of a batch as nacked, the
+// batch is split into sub-batches. The records that were successfully processed
+// continue to the next task (and ideally to the end of the pipeline), because
+// the order of the records is kept. Only once the records before the nacked
+// record are end-to-end processed, will the nacked record be sent to the DLQ.
+// The rest of the records are processed as a sub-batch, and the same rules apply
+// to them.
+//
+// A worker is opened, runs once, and is closed. Stop and Close may be called
+// from any goroutine at any time, but not by a connector or processor that the
+// worker is waiting for.
+type Worker struct {
+	Source    Source
+	FirstTask *TaskNode
+	DLQ       *DLQ
+
+	logger  log.CtxLogger
+	timer   metrics.Timer
+	isTimed bool
+
+	// turn is held while a batch is on its way, and while the worker is opened,
+	// stopped or closed. Holding it means to have put a value in.
+	turn chan struct{}
+	// stopping is closed, by who holds the turn, before the source is torn down.
+	stopping chan struct{}
+
+	started atomic.Bool // Do was called
+	running atomic.Bool // Do has not returned yet
+
+	// What has to be closed, in the order of opening, and whether the source has
+	// to be torn down. Who holds the turn may use them.
+	opened     []closer
+	sourceOpen bool
+	closed     bool
+
+	batch  Batch // the one on its way
+	origin origin
+
+	releasing sync.Mutex // held while records leave their ledger
+}
+
+// closer is a task or the dead-letter queue.
+type closer interface {
+	ID() string
+	Close(context.Context) error
+}
+
+// WorkerOption changes how a worker works. Options are made by this package.
+type WorkerOption interface {
+	apply(w *Worker) error
+}
+
+// NewWorker returns a worker for the pipeline that starts at first, which must
+// be a node with a task that has a method GetSource() Source, such as a
+// [SourceTask].
+//
+// Without a DLQ, any nack stops the worker with the record's error. The timer is
+// updated for each source record at the end of its way, with the time since it
+// was read; a nil timer is not.
+//
+// It returns an error that names the task if a node is nil or has no task, if
+// the tasks form a cycle, if a task ID occurs more than once, or if a source,
+// processor or destination is missing.
+func NewWorker(
+	first *TaskNode,
+	dlq *DLQ,
+	logger log.CtxLogger,
+	timer metrics.Timer,
+	opts ...WorkerOption,
+) (*Worker, error) {
+	if first == nil {
+		return nil, errors.New("the first task node is nil")
+	}
+	if err := first.validate(); err != nil {
+		return nil, fmt.Errorf("invalid pipeline: %w", err)
+	}
+	if !first.IsFirst() {
+		return nil, fmt.Errorf("the first task %q is no source task: it has no method GetSource", first.id())
+	}
+	source := first.Task.(sourced).GetSource()
+	if isNil(source) {
+		return nil, fmt.Errorf("the source of the first task %q is nil", first.id())
+	}
+	if dlq != nil {
+		if err := dlq.validate(); err != nil {
+			return nil, err
+		}
+	}
+	if isNil(timer) {
+		timer = noop.Timer{}
+	}
+	w := &Worker{
+		Source:    source,
+		FirstTask: first,
+		DLQ:       dlq,
+		logger:    logger.WithComponent("worker"),
+		timer:     timer,
+		isTimed:   metrics.Enabled(timer),
+		turn:      make(chan struct{}, 1),
+		stopping:  make(chan struct{}),
+	}
+	for _, opt := range opts {
+		if err := opt.apply(w); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// Open opens the tasks in order, then the DLQ. If one of them fails, all that
+// were opened are closed again, and the error is returned with theirs.
+func (w *Worker) Open(ctx context.Context) (err error) {
+	if err := w.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer w.endTurn()
+	if w.closed || len(w.opened) > 0 {
+		return errors.New("the worker was opened already")
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.closeTasks(ctx), w.tearDown(ctx))
+		}
+	}()
+	for task := range w.FirstTask.Tasks() {
+		if err := task.Open(ctx); err != nil {
+			return fmt.Errorf("failed to open task %q: %w", task.ID(), err)
+		}
+		w.opened = append(w.opened, task)
+		w.sourceOpen = true // the first task is the source's
+	}
+	if w.DLQ != nil {
+		if err := w.DLQ.Open(ctx); err != nil {
+			return fmt.Errorf("failed to open the dead-letter queue %q: %w", w.DLQ.ID(), err)
+		}
+		w.opened = append(w.opened, w.DLQ)
+	}
+	return nil
+}
+
+// Stop waits for the batch that is on its way to be processed end to end, then
+// tears the source down, which makes Do return. If the context ends while it
+// waits, it returns the context's error, and the worker runs on as if Stop had
+// not been called.
+//
+// Stop can be called repeatedly and before Do, which then returns at once. The
+// source is torn down once it was opened, and again by the next Stop or Close if
+// that failed.
+func (w *Worker) Stop(ctx context.Context) error {
+	if w.running.Load() && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := w.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer w.endTurn()
+	return w.stop(ctx)
+}
+
+// Close closes the tasks and the DLQ, and tears the source down if that was not
+// done by Stop. If Do is still running it first does what Stop does, and closes
+// nothing if the context ends while it waits. Called again, it closes only what
+// failed to close. The errors are joined.
+func (w *Worker) Close(ctx context.Context) error {
+	if err := w.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer w.endTurn()
+	w.closed = true
+	return errors.Join(w.stop(ctx), w.closeTasks(ctx))
+}
+
+// Do processes records from the source until the worker is stopped. It returns
+// no error if the worker is stopped gracefully, or if the source has no more
+// records, which it says with [io.EOF]. It returns the context's error if the
+// context has ended, else the error that has stopped the worker.
+//
+// Whatever was not acked by then is read again by the next worker. Do does not
+// tear the source down, that is left to Close. A worker runs once: another call
+// returns an error.
+//
+// If a connector, processor or task panics, so does Do, with the same value or
+// with a [*PanicError] that holds it.
+func (w *Worker) Do(ctx context.Context) error {
+	if !w.started.CompareAndSwap(false, true) {
+		return errors.New("a worker runs once: Do was called before")
+	}
+	w.running.Store(true)
+	defer w.running.Store(false)
+	if err := w.start(ctx); err != nil {
+		return err
+	}
+	for !w.isStopping() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if isLast, err := w.next(ctx); err != nil {
+			return withContextError(ctx, err)
+		} else if isLast {
+			return nil
+		}
+	}
+	return nil
+}
+
+// start makes sure that the source is torn down from now on, also if it was not
+// the worker that has opened it.
+func (w *Worker) start(ctx context.Context) error {
+	if err := w.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer w.endTurn()
+	if w.closed {
+		return errors.New("the worker is closed")
+	}
+	if !w.isStopping() {
+		w.sourceOpen = true
+	}
+	return nil
+}
+
+// next reads a batch and processes it. It returns true if there are no more.
+func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
+	b, isLast, err := w.read(ctx)
+	if err != nil {
+		if w.isStopping() {
+			return true, nil // the source was torn down, which ends a read
+		}
+		return false, err
+	}
+	if len(b.origin.positions) == 0 {
+		return isLast, nil
+	}
+	isDropped, err := w.process(ctx, b)
+	if ackErr := (*sourceAckError)(nil); errors.As(err, &ackErr) && errors.Is(ackErr.err, io.EOF) && !w.isStopping() {
+		// The stream of the source has closed, and the next read says why.
+		if _, _, reason := w.read(ctx); reason != nil && !w.isStopping() {
+			return false, reason
+		}
+	}
+	return isLast || isDropped, err
+}
+
+// read lets the first task read a batch. It returns true if it was the last one.
+func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
+	w.origin.reset()
+	w.batch = Batch{origin: &w.origin}
+	err = w.FirstTask.Task.Do(ctx, &w.batch)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, false, taskError(w.FirstTask.id(), fmt.Errorf("failed to read from the source: %w", err))
+	}
+	if w.batch.origin == nil {
+		w.batch.origin = &w.origin // the task has put a zero Batch in its place
+	}
+	return &w.batch, err != nil, nil
+}
+
+// process brings a batch to the end of its way. It drops the batch and returns
+// true if the worker is being stopped.
+func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err error) {
+	select {
+	case w.turn <- struct{}{}:
+	case <-w.stopping:
+		return true, nil
+	}
+	defer w.endTurn()
+	if w.isStopping() {
+		return true, nil
+	}
+	if err := b.origin.checkPositions(); err != nil {
+		return false, taskError(w.FirstTask.id(), err)
+	}
+	if w.isTimed {
+		b.setReadTimes(time.Now())
+	}
+	if err := w.walk(ctx, w.FirstTask, b); err != nil {
+		return false, err
+	}
+	if n := b.origin.ledger.Pending(); n > 0 {
+		return false, fmt.Errorf("%d of %d records of a batch are at the end of the pipeline, but not done", n, len(b.origin.positions))
+	}
+	return false, nil
+}
+
+// takeTurn waits until nobody else has the turn.
+func (w *Worker) takeTurn(ctx context.Context) error {
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *Worker) endTurn() {
+	<-w.turn
+}
+
+func (w *Worker) isStopping() bool {
+	select {
+	case <-w.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// stop makes Do end and tears the source down. The caller has the turn.
+func (w *Worker) stop(ctx context.Context) error {
+	if !w.isStopping() {
+		close(w.stopping)
+	}
+	return w.tearDown(ctx)
+}
+
+// tearDown tears the source down, if that is still to be done. The caller has
+// the turn.
+func (w *Worker) tearDown(ctx context.Context) error {
+	if !w.sourceOpen {
+		return nil
+	}
+	if err := w.Source.Teardown(ctx); err != nil {
+		return fmt.Errorf("failed to tear down the source of task %q: %w", w.FirstTask.id(), err)
+	}
+	w.sourceOpen = false
+	return nil
+}
+
+// closeTasks closes what is open, in reverse. What fails stays open. The caller
+// has the turn.
+func (w *Worker) closeTasks(ctx context.Context) error {
+	var failed []closer
+	defer func() {
+		slices.Reverse(failed)
+		w.opened = append(w.opened, failed...)
+	}()
+	var errs []error
+	for len(w.opened) > 0 {
+		last := w.opened[len(w.opened)-1]
+		if err := last.Close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("failed to close %q: %w", last.ID(), err))
+			failed = append(failed, last)
+		}
+		w.opened = w.opened[:len(w.opened)-1]
+	}
+	return errors.Join(errs...)
+}
+
+// withContextError returns the error of the context, if it has ended, together
+// with err, unless that is what err says.
+func withContextError(ctx context.Context, err error) error {
+	switch ended := ctx.Err(); {
+	case ended == nil:
+		return err
+	case errors.Is(err, ended):
+		return ended
+	default:
+		return errors.Join(ended, err)
+	}
+}
