@@ -302,7 +302,8 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	if w.isStopping() {
 		return true, nil
 	}
-	if err := b.origin.checkPositions(); err != nil {
+	origin := b.origin
+	if err := origin.checkPositions(); err != nil {
 		return false, taskError(w.FirstTask.id(), err)
 	}
 	if w.isTimed {
@@ -311,8 +312,9 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	if err := w.walk(ctx, w.FirstTask, b); err != nil {
 		return false, err
 	}
-	if n := b.origin.ledger.Pending(); n > 0 {
-		return false, fmt.Errorf("%d of %d records of a batch are at the end of the pipeline, but not done", n, len(b.origin.positions))
+	if n := origin.ledger.Pending(); n > 0 {
+		return false, fmt.Errorf("%d of %d records of a batch are not done at the end of the pipeline: a task has lost them",
+			n, len(origin.positions))
 	}
 	return false, nil
 }

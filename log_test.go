@@ -1,0 +1,51 @@
+package funnel_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/rs/zerolog"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/log"
+)
+
+// What the engine logs, at every level.
+func TestLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		logger := log.New(zerolog.New(zerolog.ConsoleWriter{
+			Out: &out, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName},
+		}))
+		j := &journal{}
+		d := newDestination(j, "d")
+		first := chain(
+			node(funnel.NewSourceTask("s", batchesOf(j, "1 2"), logger, nil)),
+			node(funnel.NewProcessorTask("p", byPosition(does{"2": once(fail)}), logger, nil)),
+			node(funnel.NewDestinationTask("d", d, logger, nil)),
+		)
+		stuck := through("stuck", byPosition(does{"1": once(single)}))
+		first.Next[0].Next, stuck.Next = []*funnel.TaskNode{stuck}, first.Next[0].Next
+		dlq := funnel.NewDLQ("q", newDestination(j, "q"), logger, nil, 0, 0)
+		w, err := funnel.NewWorker(first, dlq, logger, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantNoError(t, runWorker(t, w))
+		want := strings.TrimSpace(`
+DBG opening source component=task:source connector_id=s
+DBG source open component=task:source connector_id=s
+DBG opening processor component=task:processor processor_id=p
+DBG processor open component=task:processor processor_id=p
+DBG opening destination component=task:destination connector_id=d
+DBG destination open component=task:destination connector_id=d
+DBG opening destination component=task:destination connector_id=q
+DBG destination open component=task:destination connector_id=q
+WRN the task gave no answer, trying again component=worker records=1 rounds=1 task_id=stuck`)
+		if got := strings.TrimSpace(out.String()); got != want {
+			t.Errorf("log:\n%s\nwant:\n%s", got, want)
+		}
+	})
+}
