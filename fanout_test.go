@@ -295,8 +295,10 @@ func TestFanOut_failure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &journal{}
 		a, b := newDestination(j, "a"), newDestination(j, "b")
+		writing := make(chan struct{})
 		a.write = func(_ context.Context, recs []opencdc.Record) error {
 			if string(recs[0].Position) == "3" {
+				<-writing
 				return errTest
 			}
 			return nil
@@ -305,6 +307,7 @@ func TestFanOut_failure(t *testing.T) {
 			if string(recs[0].Position) != "3" {
 				return nil
 			}
+			close(writing)
 			<-ctx.Done()
 			j.add("told b")
 			return ctx.Err()
@@ -355,8 +358,10 @@ func TestFanOut_twoFailures(t *testing.T) {
 		j := &journal{}
 		a, b := newDestination(j, "a"), newDestination(j, "b")
 		other := errors.New("another error")
-		a.write = func(context.Context, []opencdc.Record) error { return errTest }
+		writing := make(chan struct{})
+		a.write = func(context.Context, []opencdc.Record) error { <-writing; return errTest }
 		b.write = func(ctx context.Context, _ []opencdc.Record) error {
+			close(writing)
 			<-ctx.Done()
 			return funnel.FatalError(other)
 		}
@@ -398,8 +403,10 @@ func TestFanOut_panic(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j := &journal{}
 				a, b := newDestination(j, "a"), newDestination(j, "b")
-				a.write = func(context.Context, []opencdc.Record) error { panic(errTest) }
+				writing := make(chan struct{})
+				a.write = func(context.Context, []opencdc.Record) error { <-writing; panic(errTest) }
 				b.write = func(ctx context.Context, _ []opencdc.Record) error {
+					close(writing)
 					<-ctx.Done()
 					j.add("told b")
 					return ctx.Err()
@@ -432,6 +439,23 @@ func TestFanOut_panic(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A branch does not go on to its next task once another one has failed.
+func TestFanOut_failureStopsTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		a, b := newDestination(j, "a"), newDestination(j, "b")
+		a.write = func(context.Context, []opencdc.Record) error { return errTest }
+		waits := fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			<-ctx.Done()
+			return each(single)(ctx, recs)
+		})
+		first := from(batchesOf(j, "1"))
+		first.Next = []*funnel.TaskNode{to(a), chain(through("waits", waits), to(b))}
+		wantError(t, runWorker(t, newWorker(t, first, nil)), errTest)
+		j.want(t, []string{"b", "ack"})
+	})
 }
 
 // A branch whose goroutine ends has not succeeded.

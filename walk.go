@@ -51,34 +51,40 @@ func (w *Worker) walk(ctx context.Context, first *TaskNode, b *Batch) error {
 	if err != nil {
 		return err
 	}
-	return w.walkSteps(ctx, steps, func(b *Batch) error { return w.release(ctx, b.origin) })
+	return w.walkSteps(ctx, steps, false)
 }
 
 // walkBranch takes a batch down a branch. What is done there is released where
 // the branches join.
 func (w *Worker) walkBranch(ctx context.Context, first *TaskNode, b *Batch) error {
-	steps := []step{{node: first, batch: b, toDo: true}}
-	return w.walkSteps(ctx, steps, func(*Batch) error { return nil })
+	var room [8]step
+	return w.walkSteps(ctx, append(room[:0], step{node: first, batch: b, toDo: true}), true)
 }
 
-// walkSteps does the steps, the last one first, and calls release each time that
-// records may be done.
-func (w *Worker) walkSteps(ctx context.Context, steps []step, release func(*Batch) error) error {
+// walkSteps does the steps, the last one first. A branch stops when its context
+// ends, since another one has failed, and leaves it to others to release what is
+// done.
+func (w *Worker) walkSteps(ctx context.Context, steps []step, isBranch bool) error {
 	for len(steps) > 0 {
 		s := steps[len(steps)-1]
 		steps = steps[:len(steps)-1]
 		var err error
 		switch {
+		case s.toDo && isBranch && ctx.Err() != nil:
+			return ctx.Err()
 		case s.toDo:
 			steps, err = w.do(ctx, steps, s)
 		case s.batch.settled || !s.batch.HasActiveRecords() || !s.node.HasNext():
-			if err = s.batch.settle(); err == nil {
-				err = release(s.batch)
+			if err = s.batch.settle(); err == nil && !isBranch {
+				err = w.release(ctx, s.batch.origin)
 			}
 		case len(s.node.Next) == 1:
 			steps = append(steps, step{node: s.node.Next[0], batch: s.batch, toDo: true})
 		default:
-			err = errors.Join(w.fanOut(ctx, s.node.Next, s.batch), release(s.batch))
+			err = w.fanOut(ctx, s.node.Next, s.batch)
+			if !isBranch {
+				err = errors.Join(err, w.release(ctx, s.batch.origin)) // whatever is done, also if a branch has failed
+			}
 		}
 		if err != nil {
 			return err

@@ -1,0 +1,59 @@
+# Every module of the repository.
+MODULES := . examples
+
+# The race detector needs a C compiler.
+RACE := $(shell CC="$$(go env CC)"; command -v "$${CC%% *}" >/dev/null 2>&1 && echo -race)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+FUZZTIME ?= 30s
+
+.PHONY: help
+help: ## Say what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: ## Run a pipeline over real data (examples/quickstart)
+	cd examples && go run ./quickstart $(ARGS)
+
+.PHONY: test
+test: ## Run the tests of every module
+	@if [ -z "$(RACE)" ]; then echo "there is no C compiler: the tests run without the race detector"; fi
+	@for m in $(MODULES); do echo "go test $(RACE) ./... in $$m"; (cd $$m && go test $(RACE) ./...) || exit 1; done
+
+.PHONY: cover
+cover: ## Show which statements of the engine no test reaches
+	go test -coverpkg=./... -coverprofile=cover.out ./...
+	go tool cover -func=cover.out | grep -v '100.0%'
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s)
+	@for p in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "$$f in $$p"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks of the engine's packages
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: generate
+generate: ## Make the generated files anew
+	go generate ./...
+
+.PHONY: fmt
+fmt: ## Format the code
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: lint
+lint: ## Check format, vet, static analysis and tidy modules
+	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted: $$files"; exit 1; fi
+	@for m in $(MODULES); do \
+		echo "vet, staticcheck and tidy in $$m"; \
+		(cd $$m && go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff) || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## Remove what the other targets have made
+	rm -rf cover.out examples/out
