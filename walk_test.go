@@ -3,6 +3,7 @@ package funnel_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -203,8 +204,14 @@ func TestWalk_manyRounds(t *testing.T) {
 	}
 	source.reads = []fakeRead{{recs: recs}}
 	calls := 0
+	depth := 0
 	one := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		calls++
+		if calls == 10 {
+			depth = stackDepth()
+		} else if calls == 100 && stackDepth() != depth {
+			t.Errorf("the stack has %d frames in call 10 and %d in call 100", depth, stackDepth())
+		}
 		if len(recs) != n-calls+1 {
 			t.Fatalf("call %d got %d records", calls, len(recs))
 		}
@@ -214,6 +221,10 @@ func TestWalk_manyRounds(t *testing.T) {
 	if calls != n {
 		t.Errorf("%d calls, want %d", calls, n)
 	}
+}
+
+func stackDepth() int {
+	return runtime.Callers(0, make([]uintptr, 10_000))
 }
 
 // A task that never answers is asked five times, with growing pauses, and then

@@ -14,6 +14,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics/noop"
 )
@@ -372,9 +373,15 @@ func TestWorker_teardownFails(t *testing.T) {
 	})
 }
 
-// A batch that was read is dropped, and Do returns, even while the teardown
-// hangs.
+// A batch that was read is dropped, a failed read is no failure, and Do returns,
+// even while the teardown hangs.
 func TestWorker_teardownHangs(t *testing.T) {
+	for _, readErr := range []error{nil, errTest} {
+		testTeardownHangs(t, readErr)
+	}
+}
+
+func testTeardownHangs(t *testing.T, readErr error) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &journal{}
 		source := newSource(j)
@@ -382,7 +389,7 @@ func TestWorker_teardownHangs(t *testing.T) {
 		source.read = func(context.Context) ([]opencdc.Record, error) {
 			close(reading)
 			<-tearing
-			return records("1"), nil
+			return records("1"), readErr
 		}
 		source.teardown = func(context.Context) error { close(tearing); <-goOn; return nil }
 		w := newWorker(t, chain(from(source), to(newDestination(j, "out"))), nil)
@@ -855,6 +862,85 @@ func TestWorker_timer(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Nothing is done for metrics and timers that do nothing.
+func TestWorker_disabledMetrics(t *testing.T) {
+	j := &journal{}
+	m := disabledMetrics{t}
+	first := chain(
+		node(funnel.NewSourceTask("s", batchesOf(j, "1 2"), log.Nop(), m)),
+		node(funnel.NewProcessorTask("p", byPosition(does{"1": fail}), log.Nop(), disabledProcessorMetrics(m))),
+		node(funnel.NewDestinationTask("d", newDestination(j, "d"), log.Nop(), m)),
+	)
+	w, err := funnel.NewWorker(first, funnel.NewDLQ("q", newDestination(j, "q"), log.Nop(), m, 0, 0), log.Nop(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantNoError(t, runWorker(t, w))
+	j.want(t, []string{"ack"}, "ack 1", "ack 2")
+}
+
+type disabledMetrics struct{ t *testing.T }
+
+func (m disabledMetrics) Enabled() bool                       { return false }
+func (m disabledMetrics) Observe([]opencdc.Record, time.Time) { m.t.Error("something was observed") }
+func (m disabledMetrics) Update(time.Duration)                { m.t.Error("something was observed") }
+func (m disabledMetrics) UpdateSince(time.Time)               { m.t.Error("something was observed") }
+
+type disabledProcessorMetrics struct{ t *testing.T }
+
+func (m disabledProcessorMetrics) Enabled() bool          { return false }
+func (m disabledProcessorMetrics) Observe(int, time.Time) { m.t.Error("something was observed") }
+
+// A batch that no task touches costs a handful of allocations, however large it
+// is: nothing is done per record for metrics, logs and timers that do nothing,
+// and the buffers are used again.
+func TestWorker_allocations(t *testing.T) {
+	for _, size := range []int{1, 1000} {
+		const batches = 200
+		recs, acks := make([]opencdc.Record, size), make([]connector.DestinationAck, size)
+		for i := range recs {
+			recs[i].Position = opencdc.Position("p")
+			acks[i].Position = recs[i].Position
+		}
+		reads := 0
+		source := quietSource{read: func() ([]opencdc.Record, error) {
+			if reads++; reads > batches {
+				return nil, io.EOF
+			}
+			return recs, nil
+		}}
+		out := node(funnel.NewDestinationTask("out", quietDestination{acks: acks}, log.Nop(), nil))
+		w := newWorker(t, chain(from(source), out), nil)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		err := w.Do(t.Context())
+		runtime.ReadMemStats(&after)
+		wantNoError(t, err)
+		if perBatch := float64(after.Mallocs-before.Mallocs) / batches; perBatch > 5 {
+			t.Errorf("a batch of %d records costs %.1f allocations", size, perBatch)
+		}
+	}
+}
+
+// quietSource and quietDestination allocate nothing.
+type quietSource struct {
+	funnel.Source
+	read func() ([]opencdc.Record, error)
+}
+
+func (s quietSource) Read(context.Context) ([]opencdc.Record, error) { return s.read() }
+func (s quietSource) Ack(context.Context, []opencdc.Position) error  { return nil }
+
+type quietDestination struct {
+	funnel.Destination
+	acks []connector.DestinationAck
+}
+
+func (d quietDestination) Write(context.Context, []opencdc.Record) error { return nil }
+func (d quietDestination) Ack(context.Context) ([]connector.DestinationAck, error) {
+	return d.acks, nil
 }
 
 type fakeTimer struct{ observed []time.Duration }

@@ -1,0 +1,226 @@
+package funnel
+
+import (
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/jsonsize"
+	"github.com/conduitio/funnel/metrics"
+)
+
+// ConnectorMetrics observes the records that went through a source, a
+// destination or the DLQ.
+//
+// An implementation may have a method Enabled() bool: while it returns false,
+// the engine prepares no observation.
+type ConnectorMetrics interface {
+	// Observe is called after each call of a connector with the records that it
+	// read or wrote, and the time when the call began. It is called on the
+	// goroutine that processes the records, and must neither keep nor change
+	// them.
+	Observe(records []opencdc.Record, start time.Time)
+}
+
+// ProcessorMetrics observes the calls of a processor.
+//
+// An implementation may have a method Enabled() bool, see [ConnectorMetrics].
+type ProcessorMetrics interface {
+	// Observe is called after each call of a processor with the number of
+	// records that it processed, and the time when the call began.
+	Observe(recordsNum int, start time.Time)
+}
+
+var (
+	_ ConnectorMetrics = ConnectorMetricsImpl{}
+	_ ConnectorMetrics = NoOpConnectorMetrics{}
+	_ ProcessorMetrics = ProcessorMetricsImpl{}
+	_ ProcessorMetrics = NoOpProcessorMetrics{}
+)
+
+// Metrics makes the metrics of connectors, processors and DLQs. All of them
+// report to one [metrics.Set], once per record:
+//
+//	conduit_connector_bytes                         the record's size
+//	conduit_connector_execution_duration_seconds    the time it took
+//	conduit_processor_execution_duration_seconds
+//	conduit_dlq_bytes
+//	conduit_dlq_execution_duration_seconds
+//
+// Connectors are labelled by pipeline_name, plugin and type (source or
+// destination), processors by pipeline_name and processor, DLQs by
+// pipeline_name and plugin. The size of a record is the number of bytes in its
+// key and payload: of raw data its length, of structured data the length of its
+// JSON. The time of a record is that of the call divided by the number of
+// records in it.
+//
+// Metrics may be used by several goroutines at a time.
+type Metrics struct {
+	connectorBytes metrics.LabeledHistogram
+	connectorTimer metrics.LabeledTimer
+	processorTimer metrics.LabeledTimer
+	dlqBytes       metrics.LabeledHistogram
+	dlqTimer       metrics.LabeledTimer
+}
+
+// NewMetrics returns Metrics that report to the registries of set, also to
+// those that are registered with it later. A nil set counts as
+// [metrics.Default].
+func NewMetrics(set *metrics.Set) *Metrics {
+	if set == nil {
+		set = metrics.Default
+	}
+	connectorLabels := []string{"pipeline_name", "plugin", "type"}
+	processorLabels := []string{"pipeline_name", "processor"}
+	dlqLabels := []string{"pipeline_name", "plugin"}
+	return &Metrics{
+		connectorBytes: set.NewHistogram(metrics.Desc{
+			Name:    "conduit_connector_bytes",
+			Help:    "Number of bytes in the key and payload of a record that a connector read or wrote.",
+			Labels:  connectorLabels,
+			Buckets: byteBuckets(),
+		}),
+		connectorTimer: set.NewTimer(metrics.Desc{
+			Name:   "conduit_connector_execution_duration_seconds",
+			Help:   "Time that a connector took to read or write a record, in seconds.",
+			Labels: connectorLabels,
+		}),
+		processorTimer: set.NewTimer(metrics.Desc{
+			Name:   "conduit_processor_execution_duration_seconds",
+			Help:   "Time that a processor took for a record, in seconds.",
+			Labels: processorLabels,
+		}),
+		dlqBytes: set.NewHistogram(metrics.Desc{
+			Name:    "conduit_dlq_bytes",
+			Help:    "Number of bytes in the key and payload of a record that was written to a dead-letter queue.",
+			Labels:  dlqLabels,
+			Buckets: byteBuckets(),
+		}),
+		dlqTimer: set.NewTimer(metrics.Desc{
+			Name:   "conduit_dlq_execution_duration_seconds",
+			Help:   "Time that a dead-letter queue took to write a record, in seconds.",
+			Labels: dlqLabels,
+		}),
+	}
+}
+
+// byteBuckets returns 1 KiB, doubled up to 2 MiB.
+func byteBuckets() []float64 {
+	const kib = 1 << 10
+	var buckets []float64
+	for size := kib; size <= 2*kib*kib; size *= 2 {
+		buckets = append(buckets, float64(size))
+	}
+	return buckets
+}
+
+// Connector returns the metrics of a source or destination.
+func (m *Metrics) Connector(pipelineName, pluginName string, connType connector.Type) ConnectorMetricsImpl {
+	values := []string{pipelineName, pluginName, connType.String()}
+	return ConnectorMetricsImpl{
+		bytes: m.connectorBytes.WithValues(values...),
+		timer: m.connectorTimer.WithValues(values...),
+	}
+}
+
+// Processor returns the metrics of a processor.
+func (m *Metrics) Processor(pipelineName, plugin string) ProcessorMetricsImpl {
+	return ProcessorMetricsImpl{timer: m.processorTimer.WithValues(pipelineName, plugin)}
+}
+
+// DLQ returns the metrics of a DLQ.
+func (m *Metrics) DLQ(pipelineName, plugin string) ConnectorMetrics {
+	return ConnectorMetricsImpl{
+		bytes: m.dlqBytes.WithValues(pipelineName, plugin),
+		timer: m.dlqTimer.WithValues(pipelineName, plugin),
+	}
+}
+
+// NewConnectorMetrics returns the metrics of a source or destination, which
+// report to [metrics.Default]. See [NewMetrics] for another set.
+func NewConnectorMetrics(pipelineName, pluginName string, connType connector.Type) ConnectorMetricsImpl {
+	return NewMetrics(nil).Connector(pipelineName, pluginName, connType)
+}
+
+// NewProcessorMetrics returns the metrics of a processor, which report to
+// [metrics.Default]. See [NewMetrics] for another set.
+func NewProcessorMetrics(pipelineName, plugin string) ProcessorMetricsImpl {
+	return NewMetrics(nil).Processor(pipelineName, plugin)
+}
+
+// NewDLQMetrics returns the metrics of a DLQ, which report to
+// [metrics.Default]. See [NewMetrics] for another set.
+func NewDLQMetrics(pipelineName string, plugin string) ConnectorMetrics {
+	return NewMetrics(nil).DLQ(pipelineName, plugin)
+}
+
+// ConnectorMetricsImpl is the [ConnectorMetrics] that [Metrics] makes. The zero
+// value observes nothing.
+type ConnectorMetricsImpl struct {
+	bytes metrics.Histogram
+	timer metrics.Timer
+}
+
+// Enabled reports whether anyone sees what is observed.
+func (m ConnectorMetricsImpl) Enabled() bool {
+	return metrics.Enabled(m.timer) || metrics.Enabled(m.bytes)
+}
+
+// Observe observes the size of each record and its share of the time since
+// start. It allocates nothing for records of ordinary types, and does nothing if
+// there are no records or nobody listens.
+func (m ConnectorMetricsImpl) Observe(records []opencdc.Record, start time.Time) {
+	observeDuration(m.timer, len(records), start)
+	if !metrics.Enabled(m.bytes) {
+		return
+	}
+	for i := range records {
+		m.bytes.Observe(float64(jsonsize.Record(records[i])))
+	}
+}
+
+// ProcessorMetricsImpl is the [ProcessorMetrics] that [Metrics] makes. The zero
+// value observes nothing.
+type ProcessorMetricsImpl struct {
+	timer metrics.Timer
+}
+
+// Enabled reports whether anyone sees what is observed.
+func (m ProcessorMetricsImpl) Enabled() bool {
+	return metrics.Enabled(m.timer)
+}
+
+// Observe observes, once per record, the record's share of the time since
+// start. It does nothing if there are no records or nobody listens.
+func (m ProcessorMetricsImpl) Observe(recordsNum int, start time.Time) {
+	observeDuration(m.timer, recordsNum, start)
+}
+
+// observeDuration observes n times the n-th part of the time since start.
+func observeDuration(timer metrics.Timer, n int, start time.Time) {
+	if n <= 0 || !metrics.Enabled(timer) {
+		return
+	}
+	share := time.Since(start) / time.Duration(n)
+	for range n {
+		timer.Update(share)
+	}
+}
+
+// NoOpConnectorMetrics is a [ConnectorMetrics] that observes nothing.
+type NoOpConnectorMetrics struct{}
+
+// Observe does nothing.
+func (NoOpConnectorMetrics) Observe([]opencdc.Record, time.Time) {}
+
+// Enabled returns false.
+func (NoOpConnectorMetrics) Enabled() bool { return false }
+
+// NoOpProcessorMetrics is a [ProcessorMetrics] that observes nothing.
+type NoOpProcessorMetrics struct{}
+
+// Observe does nothing.
+func (NoOpProcessorMetrics) Observe(int, time.Time) {}
+
+// Enabled returns false.
+func (NoOpProcessorMetrics) Enabled() bool { return false }
