@@ -316,6 +316,23 @@ func TestWalk_customRetry(t *testing.T) {
 	j.want(t, []string{"task", "out"}, "task 1 2 3 4", "out 1", "task 2", "out 2", "out 3", "task 4", "out 4")
 }
 
+// A record that was retried is like any other behind the task: the next one does
+// not see it again.
+func TestWalk_retriedOnce(t *testing.T) {
+	j := &journal{}
+	first := byPosition(does{"1": once(single), "2": once(single)})
+	second := fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		j.add(append([]string{"process"}, positionsOf(recs)...)...)
+		return byPosition(does{"1": fail})(ctx, recs)
+	})
+	wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3")),
+		through("first", first), through("second", second), to(newDestination(j, "out"))))
+	j.want(t, nil, "open source", "open out", "open dlq",
+		"process 1 2", "dlq 1", "ack 1", "out 2", "ack 2",
+		"process 3", "out 3", "ack 3",
+		"teardown source", "teardown dlq", "teardown out")
+}
+
 // A custom task that retries the tail of its batch, round after round.
 func TestWalk_customRetryOfTheTail(t *testing.T) {
 	const n = 100_000
