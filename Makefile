@@ -14,7 +14,8 @@ help: ## Say what there is to make
 
 .PHONY: demo
 demo: ## Run a pipeline over real data (examples/quickstart)
-	cd examples && go run ./quickstart $(ARGS)
+	@echo "in examples/: go run ./quickstart $(ARGS)"
+	@cd examples && go run ./quickstart $(ARGS)
 
 .PHONY: test
 test: ## Run the tests of every module

@@ -21,7 +21,7 @@ type Task interface {
 	// uniquely identified by the ID.
 	ID() string
 	// Open opens the Task for processing. It is called once before the worker
-	// starts processing records.
+	// starts processing records. A Task that fails to open is not closed.
 	Open(context.Context) error
 	// Close closes the Task. It is called once after the worker has stopped
 	// processing records, and again by a later [Worker.Close] if it failed.

@@ -19,7 +19,8 @@ import (
 type Destination interface {
 	// ID identifies the connector. The engine does not call it, the host does.
 	ID() string
-	// Open prepares the destination for Write.
+	// Open prepares the destination for Write. A destination that fails to open
+	// is not torn down: it cleans up behind itself.
 	Open(context.Context) error
 	// Write takes records. It is never called without any, and not again before
 	// all of them are acked.

@@ -16,7 +16,8 @@ import (
 // Processor changes records on their way. The engine uses it from one goroutine
 // at a time.
 type Processor interface {
-	// Open configures and opens a processor plugin
+	// Open configures and opens a processor plugin. A processor that fails to
+	// open is not torn down.
 	Open(ctx context.Context) error
 	// Process returns a result for each record, at the same index:
 	//   - sdk.SingleRecord replaces the record.

@@ -17,7 +17,8 @@ import (
 type Source interface {
 	// ID identifies the connector. The engine does not call it, the host does.
 	ID() string
-	// Open prepares the source for Read.
+	// Open prepares the source for Read. A source that fails to open is not torn
+	// down: it cleans up behind itself.
 	Open(context.Context) error
 	// Read returns the next records and blocks until there is at least one. It
 	// may return none, and is called again. Each record needs a position that

@@ -181,6 +181,10 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 // Stop can be called repeatedly and before Do, which then returns at once. The
 // source is torn down once it was opened, and again by the next Stop or Close if
 // that failed.
+//
+// With a context that has ended already Stop does nothing while Do runs. So a
+// program that stops on a signal gives it another one than that of
+// [os/signal.NotifyContext], see [context.WithoutCancel].
 func (w *Worker) Stop(ctx context.Context) error {
 	if w.running.Load() && ctx.Err() != nil {
 		return ctx.Err()
