@@ -202,7 +202,7 @@ func (w *Worker) ack(ctx context.Context, o *origin, from, to int) error {
 		return &sourceAckError{err: err}
 	}
 	o.ledger.Release(to)
-	if w.isTimed && len(o.readAt) > 0 {
+	if len(o.readAt) > 0 {
 		now := time.Now()
 		for _, at := range o.readAt[from:to] {
 			w.timer.Update(now.Sub(at))

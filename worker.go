@@ -49,9 +49,8 @@ type Worker struct {
 	FirstTask *TaskNode
 	DLQ       *DLQ
 
-	logger  log.CtxLogger
-	timer   metrics.Timer
-	isTimed bool
+	logger log.CtxLogger
+	timer  metrics.Timer
 
 	// turn is held while a batch is on its way, and while the worker is opened,
 	// stopped or closed. Holding it means to have put a value in.
@@ -130,7 +129,6 @@ func NewWorker(
 		DLQ:       dlq,
 		logger:    logger.WithComponent("worker"),
 		timer:     timer,
-		isTimed:   metrics.Enabled(timer),
 		turn:      make(chan struct{}, 1),
 		stopping:  make(chan struct{}),
 	}
@@ -310,7 +308,7 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	if err := origin.checkPositions(); err != nil {
 		return false, taskError(w.FirstTask.id(), err)
 	}
-	if w.isTimed {
+	if metrics.Enabled(w.timer) {
 		b.setReadTimes(time.Now())
 	}
 	if err := w.walk(ctx, w.FirstTask, b); err != nil {

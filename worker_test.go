@@ -16,6 +16,7 @@ import (
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/metrics"
 	"github.com/conduitio/funnel/metrics/noop"
 )
 
@@ -863,6 +864,37 @@ func TestWorker_timer(t *testing.T) {
 		}
 	})
 }
+
+// A timer of a set begins to report when a registry is registered, also while
+// the worker runs.
+func TestWorker_timerOfASet(t *testing.T) {
+	j := &journal{}
+	set, timer := metrics.NewSet(), &fakeTimer{}
+	source := batchesOf(j, "1", "2 3")
+	source.ack = func(context.Context, []opencdc.Position) error {
+		if len(source.reads) > 0 {
+			set.Register(timerRegistry{timer: timer})
+		}
+		return nil
+	}
+	first := chain(from(source), to(newDestination(j, "out")))
+	w, err := funnel.NewWorker(first, nil, log.Nop(), set.NewTimer(metrics.Desc{Name: "t"}).WithValues())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantNoError(t, runWorker(t, w))
+	if len(timer.observed) != 2 {
+		t.Errorf("observed %v", timer.observed)
+	}
+}
+
+type timerRegistry struct {
+	noop.Registry
+	timer *fakeTimer
+}
+
+func (r timerRegistry) NewTimer(metrics.Desc) metrics.LabeledTimer { return r }
+func (r timerRegistry) WithValues(...string) metrics.Timer         { return r.timer }
 
 // Nothing is done for metrics and timers that do nothing.
 func TestWorker_disabledMetrics(t *testing.T) {

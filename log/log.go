@@ -96,13 +96,14 @@ func (l CtxLogger) Err(ctx context.Context, err error) *zerolog.Event {
 }
 
 // Fatal starts a line of level fatal. As in zerolog, writing it ends the
-// process; the engine never does.
+// process, and so does Fatal itself if the level is off. The engine never calls
+// it.
 func (l CtxLogger) Fatal(ctx context.Context) *zerolog.Event {
 	return l.start(ctx, l.Logger.Fatal())
 }
 
-// Panic starts a line of level panic. As in zerolog, writing it panics; the
-// engine never does.
+// Panic starts a line of level panic. As in zerolog, writing it panics, and so
+// does Panic itself if the level is off. The engine never calls it.
 func (l CtxLogger) Panic(ctx context.Context) *zerolog.Event {
 	return l.start(ctx, l.Logger.Panic())
 }

@@ -1,0 +1,267 @@
+package metrics
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Default is the set of the constructors that do not name one. It has no
+// registry until the host registers one, so what is made from it measures
+// nothing at first. It is the only package-level value of the module.
+var Default = NewSet()
+
+// Set makes metrics that report to any number of registries, also to those
+// that are registered later. It is a [Registry] itself, so a set can be
+// registered with another set.
+//
+// A metric of a set passes each observation on to every registry that was
+// registered by then; earlier observations are lost. As long as none is
+// registered, its method Enabled returns false and observations do nothing.
+// Observing takes no lock and allocates nothing; WithValues takes a lock, so
+// callers keep what it returns.
+//
+// The zero value is an empty set. A Set may be used by several goroutines at a
+// time, and must not be copied.
+type Set struct {
+	mu         sync.Mutex
+	registries []Registry
+	families   []binder
+}
+
+// binder is a family of any kind.
+type binder interface {
+	name() string
+	// String returns the kind and the labels.
+	String() string
+	// bind makes the family report to r as well. It is called under the lock
+	// of the set.
+	bind(r Registry)
+}
+
+// NewSet returns a set without a registry.
+func NewSet() *Set {
+	return &Set{}
+}
+
+// Register makes the metrics of the set, existing and future ones, report to r
+// as well. The set asks r once for each family that it has, and gives it copies
+// of the descriptions. Registering the same registry again changes nothing.
+//
+// It panics if r is nil or the set itself. The set holds its lock while it asks
+// r, so r must not call the set in turn; sets that are registered with each
+// other in a circle are not supported either.
+func (s *Set) Register(r Registry) {
+	if r == nil {
+		panic("metrics: Register of a nil registry")
+	}
+	if r == Registry(s) {
+		panic("metrics: Register of a set with itself")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if reflect.ValueOf(r).Comparable() && slices.Contains(s.registries, r) {
+		return
+	}
+	for _, f := range s.families {
+		f.bind(r)
+	}
+	s.registries = append(s.registries, r)
+}
+
+// NewCounter returns the family of counters that d describes.
+//
+// Asked again for the same name, it returns the same family, whose help stays
+// that of the first time. It panics if the family of that name is not one of
+// counters or has other labels. The same holds for the other kinds.
+func (s *Set) NewCounter(d Desc) LabeledCounter {
+	return familyOf(s, d, Registry.NewCounter, func(i *instrument[Counter]) Counter { return counter{i} })
+}
+
+// NewGauge returns the family of gauges that d describes, see [Set.NewCounter].
+func (s *Set) NewGauge(d Desc) LabeledGauge {
+	return familyOf(s, d, Registry.NewGauge, func(i *instrument[Gauge]) Gauge { return gauge{i} })
+}
+
+// NewTimer returns the family of timers that d describes, see [Set.NewCounter].
+// The clock is read only if a registry listens, and once for all of them.
+func (s *Set) NewTimer(d Desc) LabeledTimer {
+	return familyOf(s, d, Registry.NewTimer, func(i *instrument[Timer]) Timer { return timer{i} })
+}
+
+// NewHistogram returns the family of histograms that d describes, see
+// [Set.NewCounter]. Its buckets stay those of the first time.
+func (s *Set) NewHistogram(d Desc) LabeledHistogram {
+	return familyOf(s, d, Registry.NewHistogram, func(i *instrument[Histogram]) Histogram { return histogram{i} })
+}
+
+// labeled is what LabeledCounter and the like have in common.
+type labeled[M any] interface {
+	WithValues(values ...string) M
+}
+
+// family is a family of metrics of the kind M, which is Counter, Gauge, Timer
+// or Histogram.
+type family[M any] struct {
+	desc Desc
+	ask  func(r Registry, d Desc) labeled[M]
+	wrap func(*instrument[M]) M
+
+	mu          *sync.Mutex // the lock of the set
+	bound       []labeled[M]
+	instruments map[string]*instrument[M]
+}
+
+// familyOf returns the family that d describes, a new one if s has none of that
+// name. Asked by ask, a registry makes its own family of the kind.
+func familyOf[M any, L labeled[M]](
+	s *Set, d Desc, ask func(Registry, Desc) L, wrap func(*instrument[M]) M,
+) *family[M] {
+	f := &family[M]{
+		desc:        d.clone(),
+		ask:         func(r Registry, d Desc) labeled[M] { return ask(r, d) },
+		wrap:        wrap,
+		mu:          &s.mu,
+		instruments: make(map[string]*instrument[M]),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, existing := range s.families {
+		if existing.name() != d.Name {
+			continue
+		}
+		same, ok := existing.(*family[M])
+		if !ok || !slices.Equal(same.desc.Labels, d.Labels) {
+			panic(fmt.Sprintf("metrics: %s is a %v, asked for as a %v", d.Name, existing, f))
+		}
+		return same
+	}
+	for _, r := range s.registries {
+		f.bind(r)
+	}
+	s.families = append(s.families, f)
+	return f
+}
+
+func (f *family[M]) name() string {
+	return f.desc.Name
+}
+
+func (f *family[M]) String() string {
+	return fmt.Sprintf("%s with labels %q", reflect.TypeFor[M]().Name(), f.desc.Labels)
+}
+
+func (f *family[M]) bind(r Registry) {
+	family := f.ask(r, f.desc.clone())
+	for _, i := range f.instruments {
+		i.add(family)
+	}
+	f.bound = append(f.bound, family)
+}
+
+// WithValues returns the metric of these label values. It panics if there are
+// not as many values as labels.
+func (f *family[M]) WithValues(values ...string) M {
+	if len(values) != len(f.desc.Labels) {
+		panic(fmt.Sprintf("metrics: %s has the labels %q, got the values %q", f.desc.Name, f.desc.Labels, values))
+	}
+	key := fmt.Sprintf("%q", values)
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i, ok := f.instruments[key]
+	if !ok {
+		i = &instrument[M]{values: slices.Clone(values)}
+		for _, family := range f.bound {
+			i.add(family)
+		}
+		f.instruments[key] = i
+	}
+	return f.wrap(i)
+}
+
+// clone returns a copy of d that shares no slice with it.
+func (d Desc) clone() Desc {
+	d.Labels = slices.Clone(d.Labels)
+	d.Buckets = slices.Clone(d.Buckets)
+	return d
+}
+
+// instrument is what the metrics of every kind consist of: their counterparts
+// in the registries.
+type instrument[M any] struct {
+	values []string
+	// targets is replaced as a whole, so that it is read without a lock.
+	targets atomic.Pointer[[]M]
+}
+
+// add makes the instrument report to its counterpart in a registry's family as
+// well. It is called under the lock of the set.
+func (i *instrument[M]) add(family labeled[M]) {
+	targets := append(slices.Clone(i.all()), family.WithValues(slices.Clone(i.values)...))
+	i.targets.Store(&targets)
+}
+
+func (i *instrument[M]) all() []M {
+	if targets := i.targets.Load(); targets != nil {
+		return *targets
+	}
+	return nil
+}
+
+// Enabled reports whether anyone sees what is observed, see [Enabled].
+func (i *instrument[M]) Enabled() bool {
+	for _, target := range i.all() {
+		if Enabled(target) {
+			return true
+		}
+	}
+	return false
+}
+
+type counter struct{ *instrument[Counter] }
+
+func (c counter) Inc(delta float64) {
+	for _, target := range c.all() {
+		target.Inc(delta)
+	}
+}
+
+type gauge struct{ *instrument[Gauge] }
+
+func (g gauge) Set(value float64) {
+	for _, target := range g.all() {
+		target.Set(value)
+	}
+}
+
+func (g gauge) Add(delta float64) {
+	for _, target := range g.all() {
+		target.Add(delta)
+	}
+}
+
+type timer struct{ *instrument[Timer] }
+
+func (t timer) Update(d time.Duration) {
+	for _, target := range t.all() {
+		target.Update(d)
+	}
+}
+
+func (t timer) UpdateSince(start time.Time) {
+	if t.Enabled() {
+		t.Update(time.Since(start))
+	}
+}
+
+type histogram struct{ *instrument[Histogram] }
+
+func (h histogram) Observe(value float64) {
+	for _, target := range h.all() {
+		target.Observe(value)
+	}
+}
