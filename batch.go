@@ -229,11 +229,16 @@ func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 	end := i + len(recs)
 	b.checkRange("SetRecords", i, end)
 	b.reach(end)
-	if len(recs) == 1 {
-		*b.recs.At(i) = recs[0]
+	if b.recs.Room() == 0 {
+		copy(b.recs.All()[i:], recs)
 		return
 	}
-	copy(b.recs.All()[i:end], recs)
+	if len(recs) > 1 {
+		recs = slices.Clone(recs) // they may be records of this batch, on both sides of the gap
+	}
+	for k := range recs {
+		*b.recs.At(i + k) = recs[k]
+	}
 }
 
 // SplitRecord replaces the record at index i with the provided records, its

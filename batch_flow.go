@@ -45,14 +45,23 @@ func (b *Batch) isWhole() bool {
 	return b.nacked == 0 && b.retried == 0 && b.rest == nil
 }
 
-// isUnanswered returns true if a task that was given so many active records has
-// answered none of them.
-func (b *Batch) isUnanswered(given int) bool {
+// filteredCopies returns how many copies are filtered.
+func (b *Batch) filteredCopies() int {
+	n := b.filtered
+	if b.rest != nil {
+		n += b.rest.filtered
+	}
+	return n
+}
+
+// isUnanswered returns true if a task has answered for none of the records, of
+// which so many were filtered before.
+func (b *Batch) isUnanswered(filtered int) bool {
 	unanswered := b.retried
 	if b.rest != nil {
 		unanswered += b.rest.active()
 	}
-	return unanswered > 0 && unanswered == b.active() && unanswered >= given
+	return unanswered == b.active() && b.filteredCopies() == filtered
 }
 
 // nackSiblings nacks the pieces of a split record of which one was nacked, with

@@ -106,25 +106,25 @@ func (w *Worker) do(ctx context.Context, steps []step, s step) ([]step, error) {
 	if b.held && !s.node.onlyReads() {
 		b.detach()
 	}
-	given := b.active()
+	filtered := b.filteredCopies()
 	if err := task.Do(ctx, b); err != nil {
 		return nil, taskError(task.ID(), err)
 	}
 	if _, ok := task.(*DestinationTask); ok {
 		b.held = true // by the destination
 	}
-	return w.handled(steps, s, given)
+	return w.handled(steps, s, filtered)
 }
 
-// handled appends the steps that follow once a task was given so many active
-// records of a batch. What was nacked is settled.
-func (w *Worker) handled(steps []step, s step, given int) ([]step, error) {
+// handled appends the steps that follow once a task has handled a batch in which
+// so many copies were filtered before. What was nacked is settled.
+func (w *Worker) handled(steps []step, s step, filtered int) ([]step, error) {
 	b := s.batch
 	if b.settled || b.isWhole() {
 		return append(steps, step{node: s.node, batch: b}), nil
 	}
 	idle := 0
-	if b.isUnanswered(given) {
+	if b.isUnanswered(filtered) {
 		if idle = s.idle + 1; idle == maxIdleRounds {
 			return nil, taskError(s.node.id(), FatalError(fmt.Errorf(
 				"no answer for %d records in %d attempts in a row, the first one is %q",
