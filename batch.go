@@ -61,6 +61,7 @@ type Batch struct {
 	filtered int // how many tracks are filtered
 	nacked   int // how many tracks are nacked
 	retried  int // how many tracks are to be retried
+	marked   int // active records from this index on are neither nacked nor to be retried
 	split    bool
 
 	// rest are records behind those above that are all to be retried. Marking
@@ -196,6 +197,7 @@ func (b *Batch) Nack(i int, errs ...error) {
 	b.checkRange("Nack", i, end)
 	b.reach(end)
 	b.touch()
+	b.marked = max(b.marked, end)
 	for k := i; k < end; k++ {
 		status := RecordStatus{Flag: RecordFlagNack}
 		if len(errs) > 0 {
@@ -214,7 +216,7 @@ func (b *Batch) Nack(i int, errs ...error) {
 // not marked to be retried.
 func (b *Batch) Retry(i int, j ...int) {
 	end := b.bounds("Retry", i, j)
-	if len(j) == 1 && i < end && end == b.active() && b.rest == nil && b.nacked+b.retried == 0 {
+	if len(j) == 1 && i < end && end == b.active() && b.rest == nil && i >= b.marked {
 		b.cut(i)
 		return
 	}
@@ -265,6 +267,7 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 		b.seek(i)
 		original := *b.recs.Next()
 		b.divide(recs, &original)
+		b.marked += len(recs) - 1
 	}
 }
 
@@ -309,6 +312,7 @@ func (b *Batch) markRange(method string, i int, j []int, status RecordStatus) {
 		return // as they are
 	}
 	b.touch()
+	b.marked = max(b.marked, end)
 	for k := i; k < end; k++ {
 		b.mark(b.at(k), status)
 	}

@@ -102,7 +102,7 @@ func (b *Batch) divide(pieces []opencdc.Record, original *opencdc.Record) {
 }
 
 // cut takes the records from i on out of the batch and makes them its rest,
-// which is to be retried. The batch must have neither rest nor marks.
+// which is to be retried. The batch must have no rest, and no marks from i on.
 func (b *Batch) cut(i int) {
 	recs := b.recs.All()
 	rest := &Batch{origin: b.origin, first: b.first + i, split: b.split, held: b.held}
@@ -139,6 +139,7 @@ func (b *Batch) join() {
 	b.recs = gap.Of(slices.Concat(b.recs.All(), rest.recs.All()))
 	b.tracks = gap.Of(slices.Concat(b.tracks.All(), rest.tracks.All()))
 	b.filtered += rest.filtered
+	b.marked = b.recs.Len()
 	for i := n; i < b.tracks.Len(); i++ {
 		if t := b.tracks.At(i); t.status.Flag != RecordFlagFilter {
 			b.mark(t, RecordStatus{Flag: RecordFlagRetry})

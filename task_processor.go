@@ -228,4 +228,5 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 		}
 		b.step()
 	}
+	b.marked = b.recs.Len()
 }

@@ -116,6 +116,25 @@ func TestProcessorTask_resultsBelongToTheProcessor(t *testing.T) {
 	}
 }
 
+// A task may wrap a ProcessorTask and mark its records further.
+func TestProcessorTask_wrapped(t *testing.T) {
+	j := &journal{}
+	rounds := 0
+	inner := funnel.NewProcessorTask("inner", byPosition(does{"2": fail, "3": filter, "5": once(single)}), log.Nop(), nil)
+	wrapped := custom("wrapped", func(ctx context.Context, b *funnel.Batch) error {
+		j.add(append([]string{"task"}, positionsOf(b.ActiveRecords())...)...)
+		err := inner.Do(ctx, b)
+		if rounds++; rounds == 1 {
+			b.Retry(1, len(b.ActiveRecords())) // those that were nacked and left over included
+		}
+		return err
+	})
+	wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3 4 5")), wrapped, to(newDestination(j, "out"))))
+	j.want(t, []string{"task", "out", "ack", "dlq"},
+		"task 1 2 3 4 5", "out 1", "ack 1",
+		"task 2", "dlq 2", "ack 2", "ack 3", "task 4 5", "out 4 5", "ack 4 5")
+}
+
 type fakeProcessorMetrics struct{ observed []int }
 
 func (m *fakeProcessorMetrics) Observe(n int, start time.Time) {

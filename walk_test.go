@@ -343,14 +343,21 @@ func TestWalk_customRetryOfTheTail(t *testing.T) {
 	}
 	calls := 0
 	tail := custom("tail", func(_ context.Context, b *funnel.Batch) error {
-		calls++
-		if left := len(b.ActiveRecords()); left > 1 {
+		left := len(b.ActiveRecords())
+		if calls++; calls%2 == 0 {
+			b.Nack(0, errTest)
+		}
+		if left > 1 {
 			b.Retry(1, left)
 		}
-		b.Filter(0)
+		if calls%2 == 1 {
+			b.Filter(0)
+		}
 		return nil
 	})
-	wantNoError(t, run(t, nil, from(newSource(j, fakeRead{recs: recs})), tail, to(newDestination(j, "out"))))
+	dead := newDestination(j, "dlq")
+	dead.write = func(context.Context, []opencdc.Record) error { dead.written = nil; return nil }
+	wantNoError(t, run(t, queue(dead), from(newSource(j, fakeRead{recs: recs})), tail, to(newDestination(j, "out"))))
 	if calls != n {
 		t.Errorf("%d calls, want %d", calls, n)
 	}
