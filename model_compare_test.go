@@ -1,0 +1,393 @@
+package funnel_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/conduitio/funnel"
+)
+
+// The comparison of a run with what the model expects. It works in two layers.
+// The first one looks at the calls alone and holds for every run, however it
+// ended: order and number of acks, nothing seen after an ack, order at every
+// destination, nothing that was kept changed. The second one goes through the
+// model's steps: every call must have been made, with the same records, no call
+// beside them, and calls that follow each other in the model must not overlap
+// in the run.
+
+// modelCompare returns the first difference between a run and the model, and
+// the model's expectation in words. An empty difference means that the run is
+// as it must be.
+func modelCompare(t *modelTree, run *modelRun) (difference, expectation string) {
+	if diff := modelInvariants(t, run); diff != "" {
+		return diff, modelExpect(t, modelPolicies[0], run).String()
+	}
+	for _, policy := range modelPolicies {
+		x := modelExpect(t, policy, run)
+		m := &modelMatch{tree: t, run: run, x: x}
+		diff := m.match()
+		if diff == "" {
+			return "", ""
+		}
+		if difference == "" {
+			difference, expectation = diff, x.String()
+		}
+	}
+	return difference, expectation
+}
+
+// modelInvariants checks what holds for every run.
+func modelInvariants(t *modelTree, run *modelRun) string {
+	if len(run.wrong) > 0 {
+		return strings.Join(run.wrong, "\n")
+	}
+	for _, k := range run.kept {
+		if k.then != k.now {
+			return fmt.Sprintf("%s kept %s, which then became %s", k.who, k.then, k.now)
+		}
+	}
+	for id, life := range run.lives {
+		if life != (modelLife{1, 1}) {
+			return fmt.Sprintf("%s was opened %d times and closed %d times", id, life.opened, life.closed)
+		}
+	}
+	kinds := map[string]modelKind{}
+	for _, n := range t.nodes() {
+		kinds[n.id] = n.kind
+	}
+	acked, sent := 0, 0
+	last := map[string]string{} // lineages, by destination
+	for _, c := range run.calls {
+		if len(c.items) == 0 {
+			return c.who + " was called with nothing"
+		}
+		if c.who == "ack" {
+			for _, position := range c.items {
+				if acked == t.records() {
+					return fmt.Sprintf("%q was acked after everything", position)
+				}
+				if want := t.position(acked); position != want {
+					return fmt.Sprintf("%q was acked where %q was next", position, want)
+				}
+				acked++
+			}
+			continue
+		}
+		for i, slot := range c.slots {
+			if slot < acked {
+				return fmt.Sprintf("%s was given %s after its source record was acked", c.who, c.items[i])
+			}
+			if c.who == "dlq" {
+				if slot < sent {
+					return fmt.Sprintf("the dead-letter queue was given %s after a later record", c.items[i])
+				}
+				sent = slot + 1
+				if i > 0 && slot != c.slots[i-1]+1 {
+					return fmt.Sprintf("the dead-letter queue was given %s with records between that are not acked", c.items[i])
+				}
+				if i == 0 && slot != acked {
+					return fmt.Sprintf("the dead-letter queue was given %s while %d was next", c.items[i], acked)
+				}
+			}
+			if kind, ok := kinds[c.who]; ok && kind == modelDestination {
+				id, _, _ := strings.Cut(c.items[i], "@")
+				if before, ok := last[c.who]; ok && compareLineage(before, id) >= 0 {
+					return fmt.Sprintf("%s was given %s after %s", c.who, c.items[i], before)
+				}
+				last[c.who] = id
+			}
+		}
+	}
+	return ""
+}
+
+// modelMatch goes through the steps of the model with the calls of a run.
+type modelMatch struct {
+	tree  *modelTree
+	run   *modelRun
+	x     *modelExpectation
+	queue map[string][]*modelCall // calls not yet matched, by who
+	lost  map[int]bool            // slots with a step that was not made
+	short bool                    // Stop has ended the steps at a read
+	diff  string
+}
+
+// modelCut says where a sequence of steps may end early.
+type modelCut int
+
+const (
+	cutNowhere modelCut = iota
+	cutAnywhere
+	cutAtReads // before or after a read
+)
+
+// match returns the first difference.
+func (m *modelMatch) match() string {
+	m.queue, m.lost = map[string][]*modelCall{}, map[int]bool{}
+	for _, c := range m.run.calls {
+		m.queue[c.who] = append(m.queue[c.who], c)
+	}
+	cut := cutNowhere
+	switch m.tree.fault.kind {
+	case faultCancel:
+		cut = cutAnywhere
+	case faultStop:
+		cut = cutAtReads
+	}
+	after, whole := m.sequence(m.x.steps, cut, 0)
+	if m.diff == "" && !whole {
+		m.partial(after)
+	}
+	if m.diff == "" {
+		m.leftover()
+	}
+	if m.diff != "" {
+		return m.diff
+	}
+	for _, want := range m.x.endings {
+		m.diff = ""
+		if m.ending(want, whole); m.diff == "" {
+			return ""
+		}
+	}
+	return m.diff
+}
+
+func (m *modelMatch) differ(format string, args ...any) {
+	if m.diff == "" {
+		m.diff = fmt.Sprintf(format, args...)
+	}
+}
+
+// sequence matches steps that follow each other, all of them after a time. It
+// returns the time of the last call, and whether all steps were made.
+func (m *modelMatch) sequence(steps []*modelStep, cut modelCut, after int) (last int, whole bool) {
+	last = after
+	for i, step := range steps {
+		if m.diff != "" {
+			return last, false
+		}
+		boundary := step.who == "read" || i > 0 && steps[i-1].who == "read"
+		if !m.begun(step) && (cut == cutAnywhere || cut == cutAtReads && boundary) {
+			m.lose(steps[i:])
+			m.short = cut == cutAtReads
+			return last, false
+		}
+		if step.fan != nil {
+			var all bool
+			last, all = m.fan(step, cut, last)
+			if !all {
+				m.lose(steps[i+1:])
+				return last, false
+			}
+			continue
+		}
+		if !m.begun(step) {
+			m.differ("%s was not given %s", step.who, strings.Join(step.items, " "))
+			return last, false
+		}
+		c := m.queue[step.who][0]
+		m.queue[step.who] = m.queue[step.who][1:]
+		if cut == cutAnywhere && step.who == "ack" && i > 0 && steps[i-1].who == "dlq" && len(c.items) < len(step.items) {
+			// The dead-letter queue did not get to confirm the rest.
+			m.call(&modelStep{who: "ack", items: step.items[:len(c.items)]}, c, last)
+			m.lose(steps[i+1:])
+			m.lost[step.slots[len(c.items)]] = true
+			return c.end, false
+		}
+		m.call(step, c, last)
+		last = max(last, c.end)
+		switch {
+		case !c.broken:
+		case cut == cutAnywhere:
+			m.lose(steps[i:])
+			return last, false
+		case c.who != m.tree.fault.node || i < len(steps)-1 || !m.x.endings[0].bad():
+			m.differ("%s was not asked for all acks of %s", step.who, strings.Join(c.items, " "))
+		}
+	}
+	return last, true
+}
+
+// begun reports whether there is a call left that a step may begin with.
+func (m *modelMatch) begun(step *modelStep) bool {
+	for _, branch := range step.fan {
+		if len(branch) > 0 && m.begun(branch[0]) {
+			return true
+		}
+	}
+	return len(m.queue[step.who]) > 0
+}
+
+// call compares a call with a step.
+func (m *modelMatch) call(step *modelStep, c *modelCall, after int) {
+	if !slices.Equal(c.items, step.items) {
+		m.differ("%s was given\n  %s\nnot\n  %s", step.who, strings.Join(c.items, " "), strings.Join(step.items, " "))
+		return
+	}
+	if c.begin < after {
+		m.differ("%s was given %s at %d, before %d, when what comes before it had ended",
+			step.who, strings.Join(c.items, " "), c.begin, after)
+	}
+	for i, nack := range step.nacks {
+		if !nack.matches(c.letters[i]) {
+			m.differ("the dead-letter queue was given\n  %s\nnot\n  %s", c.letters[i], nack)
+		}
+	}
+}
+
+// fan matches the branches of a fan-out.
+func (m *modelMatch) fan(step *modelStep, cut modelCut, after int) (last int, whole bool) {
+	last, whole = after, true
+	for i, branch := range step.fan {
+		within := cut
+		if cut == cutAtReads {
+			within = cutNowhere
+		}
+		if step.mayCut(i) {
+			within = cutAnywhere
+		}
+		end, all := m.sequence(branch, within, after)
+		last, whole = max(last, end), whole && all
+	}
+	return last, whole && len(step.faulty) == 0
+}
+
+// lose remembers the slots of steps that were not made.
+func (m *modelMatch) lose(steps []*modelStep) {
+	for _, step := range steps {
+		for _, branch := range step.fan {
+			m.lose(branch)
+		}
+		if step.who != "ack" && step.who != "dlq" {
+			for _, slot := range step.slots {
+				m.lost[slot] = true
+			}
+		}
+	}
+}
+
+// partial checks what a fan-out that failed may still release: slots at the
+// front of which nothing was lost.
+func (m *modelMatch) partial(after int) {
+	next := 0
+	for _, c := range m.run.calls {
+		if c.who == "ack" && !slices.Contains(m.queue["ack"], c) {
+			next += len(c.items)
+		}
+	}
+	rest := slices.Concat(m.queue["ack"], m.queue["dlq"])
+	slices.SortFunc(rest, func(a, b *modelCall) int { return cmp.Compare(a.begin, b.begin) })
+	m.queue["ack"], m.queue["dlq"] = nil, nil
+	sent := map[int]bool{}
+	for _, c := range rest {
+		if c.begin < after {
+			m.differ("%s was given %s before a fan-out had joined", c.who, strings.Join(c.items, " "))
+		}
+		for i := range c.items {
+			slot := next + i
+			if m.lost[slot] || m.x.open[slot] {
+				m.differ("%s was given record %d, which is not finished", c.who, slot)
+				return
+			}
+			nacks := m.x.nacks[slot]
+			switch {
+			case c.who == "ack" && len(nacks) > 0 && !sent[slot]:
+				m.differ("record %d was acked though it was nacked", slot)
+			case c.who == "dlq" && !slices.ContainsFunc(nacks, func(d modelNack) bool { return d.matches(c.letters[i]) }):
+				m.differ("the dead-letter queue was given\n  %s\nbut expected are\n  %v", c.letters[i], nacks)
+			}
+			sent[slot] = c.who == "dlq"
+		}
+		if c.who == "ack" {
+			next += len(c.items)
+		}
+	}
+}
+
+// leftover finds calls that the model does not know.
+func (m *modelMatch) leftover() {
+	for _, c := range m.run.calls {
+		if slices.Contains(m.queue[c.who], c) {
+			m.differ("%s was given %s, which is not expected", c.who, strings.Join(c.items, " "))
+		}
+	}
+}
+
+// ending compares how Do ended with one of the ways in which it may.
+func (m *modelMatch) ending(want modelEnding, whole bool) {
+	got := m.run.outcome
+	err := got.err
+	switch {
+	case got.hung:
+		m.differ("Do did not return")
+	case want.exits:
+		if err == nil && got.panicked == nil && !got.exited {
+			m.differ("Do returned nil though a goroutine has exited")
+		}
+		return
+	case want.panics != nil:
+		if got.panicked != want.panics && !strings.Contains(fmt.Sprint(got.panicked), fmt.Sprint(want.panics)) {
+			m.differ("Do %s, it should have panicked with %v", got, want.panics)
+		}
+		return
+	case got.panicked != nil || got.exited:
+		m.differ("Do %s", got)
+		return
+	}
+	if m.tree.fault.kind == faultCancel && m.canceled() {
+		if errors.Is(err, context.Canceled) {
+			return
+		}
+		if !whole && !want.fails {
+			m.differ("Do %s though the context ended", got)
+		}
+	}
+	if m.short {
+		want = modelEnding{}
+	}
+	m.err(want, err)
+}
+
+// canceled reports whether the run has got to where the context ends.
+func (m *modelMatch) canceled() bool {
+	count := 0
+	for _, c := range m.run.calls {
+		if c.who == m.tree.fault.node {
+			count++
+		}
+	}
+	return count >= m.tree.fault.nth
+}
+
+// err compares the error that Do returned.
+func (m *modelMatch) err(want modelEnding, err error) {
+	if want.fails != (err != nil) {
+		m.differ("Do returned %v, expected %+v", err, want)
+		return
+	}
+	for _, target := range want.all {
+		if !errors.Is(err, target) {
+			m.differ("Do returned %q, which is not %q", err, target)
+		}
+	}
+	is := func(target error) bool { return errors.Is(err, target) }
+	if len(want.any) > 0 && !slices.ContainsFunc(want.any, is) {
+		m.differ("Do returned %q, which is none of %q", err, want.any)
+	}
+	for _, text := range want.says {
+		if !strings.Contains(err.Error(), text) {
+			m.differ("Do returned %q, which does not say %q", err, text)
+		}
+	}
+	if want.fatal && !funnel.IsFatalError(err) {
+		m.differ("Do returned %q, which is not fatal", err)
+	}
+	if want.fails && !slices.Contains(want.all, context.Canceled) && errors.Is(err, context.Canceled) {
+		m.differ("Do returned %q, which is a cancellation", err)
+	}
+}

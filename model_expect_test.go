@@ -1,0 +1,174 @@
+package funnel_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// The model: what must come out of a tree, worked out without the engine.
+//
+// It walks each batch of the source through the tree as the contract says, one
+// record after the other, with plain values in place of records. What comes
+// out are the calls that connectors and tasks must see. Calls on one goroutine
+// are a sequence; the branches of a fan-out are sequences beside each other.
+//
+// The contract leaves a few things open, and there the model follows the run:
+//
+//   - A record that was nacked on several branches of a fan-out shows the nack that
+//     was first in time. The model knows the candidates, and the run's dead-letter
+//     queue tells which of them it was.
+//   - What is released at the ends of sub-batches that follow each other with no
+//     call between may be one call or several.
+//   - Two details are policies, of which a run has to follow one throughout.
+
+// modelPolicy is a choice among what the contract leaves open.
+type modelPolicy struct {
+	// earlyFilter lets a filtered record be finished when it is filtered, not
+	// when its batch ends.
+	earlyFilter bool
+	// freeRound does not count a first call without an answer among the rounds
+	// without one.
+	freeRound bool
+}
+
+// modelPolicies are all of them.
+var modelPolicies = []modelPolicy{{}, {earlyFilter: true}, {freeRound: true}, {earlyFilter: true, freeRound: true}}
+
+// modelNack is the nack of a copy: who nacked it, why, and what goes to the
+// dead-letter queue.
+type modelNack struct {
+	task string
+	err  error // nil for a nack without an error
+	form modelForm
+}
+
+// matches reports whether a record of the dead-letter queue tells of the nack.
+func (d modelNack) matches(b modelLetter) bool {
+	if d.task != b.task || d.form.String() != b.form {
+		return false
+	}
+	if d.err == nil {
+		return b.text != "" && !strings.Contains(b.text, " fails ")
+	}
+	return strings.Contains(b.text, d.err.Error())
+}
+
+// String shows the nack as [modelLetter] does.
+func (d modelNack) String() string {
+	text := "an error that says that there is none"
+	if d.err != nil {
+		text = d.err.Error()
+	}
+	return modelLetter{form: d.form.String(), task: d.task, text: text}.String()
+}
+
+// modelLetter is a record that the dead-letter queue was given.
+type modelLetter struct{ form, task, text string }
+
+// String shows the letter.
+func (b modelLetter) String() string { return b.form + " nacked by " + b.task + ": " + b.text }
+
+// modelStep is a call that must be seen, or a fan-out.
+type modelStep struct {
+	who   string   // "read", "ack", "dlq", or a node's ID
+	items []string // the forms, the positions for "ack"
+	slots []int    // the source records that the call is about, in order
+	// nacks are the nacks that a call to the dead-letter queue tells of.
+	nacks []modelNack
+
+	fan    [][]*modelStep // the branches of a fan-out, else nil
+	faulty []int          // the branches that end with an error
+}
+
+// mayCut reports whether a branch of a fan-out may be cut short because another
+// one ends with an error.
+func (s *modelStep) mayCut(branch int) bool {
+	return len(s.faulty) > 1 || len(s.faulty) == 1 && s.faulty[0] != branch
+}
+
+// modelEnding is how Do must end.
+type modelEnding struct {
+	// all are errors that Do's error must be.
+	all []error
+	// any are errors of which Do's error must be one, if there are some.
+	any []error
+	// says are texts that must occur in the error.
+	says []string
+	// fails is set if Do must return an error; without it, it returns nil.
+	fails bool
+	// fatal is set if the error must be a fatal one.
+	fatal bool
+	// panics is the value that Do must panic with, else nil.
+	panics any
+	// exits is set if Do must not return nil, and may panic or exit.
+	exits bool
+}
+
+// bad reports whether Do must not return nil.
+func (e modelEnding) bad() bool { return e.fails || e.panics != nil || e.exits }
+
+// modelExpectation is what the model works out.
+type modelExpectation struct {
+	steps []*modelStep
+	// endings are how Do may end. There are several if several branches of a
+	// fan-out end with an error.
+	endings []modelEnding
+	open    map[int]bool        // slots with copies that were never settled
+	nacks   map[int][]modelNack // the nacks that could have been first, by slot
+}
+
+// String shows the steps of an expectation.
+func (x *modelExpectation) String() string {
+	var b strings.Builder
+	var show func(steps []*modelStep, indent string)
+	show = func(steps []*modelStep, indent string) {
+		for _, step := range steps {
+			if step.fan == nil {
+				fmt.Fprintf(&b, "%s%-6s %s\n", indent, step.who, strings.Join(step.items, " "))
+				for _, nack := range step.nacks {
+					fmt.Fprintf(&b, "%s       %s\n", indent, nack)
+				}
+				continue
+			}
+			for i, branch := range step.fan {
+				note := ""
+				if slices.Contains(step.faulty, i) {
+					note = " (ends with an error)"
+				}
+				fmt.Fprintf(&b, "%sbranch %d%s\n", indent, i, note)
+				show(branch, indent+"   ")
+			}
+		}
+	}
+	show(x.steps, "  ")
+	for _, ending := range x.endings {
+		fmt.Fprintf(&b, "  Do %+v\n", ending)
+	}
+	return b.String()
+}
+
+// waits returns the writes that may wait for the end of their context: those of
+// which the model says that another branch of the same fan-out fails beside them.
+func (t *modelTree) waits() []modelWait {
+	destinations := map[string]bool{}
+	for _, n := range t.nodes() {
+		destinations[n.id] = n.kind == modelDestination
+	}
+	calls := map[string]int{}
+	var all []modelWait
+	var look func(steps []*modelStep, cut bool)
+	look = func(steps []*modelStep, cut bool) {
+		for _, step := range steps {
+			calls[step.who]++
+			if cut && destinations[step.who] {
+				all = append(all, modelWait{node: step.who, nth: calls[step.who]})
+			}
+			for i, branch := range step.fan {
+				look(branch, cut || step.mayCut(i))
+			}
+		}
+	}
+	look(modelExpect(t, modelPolicies[0], &modelRun{}).steps, false)
+	return all
+}

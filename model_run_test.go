@@ -1,0 +1,110 @@
+package funnel_test
+
+import (
+	"fmt"
+	"strings"
+)
+
+// What a run of the model test has shown.
+
+// modelCall is a call that was seen.
+type modelCall struct {
+	who     string   // as in modelStep
+	items   []string // as in modelStep
+	slots   []int    // as in modelStep, not for "ack"
+	letters []modelLetter
+	// begin and end order all calls of a run. A write ends with its last ack.
+	begin, end int
+	// broken is set for a write that failed or was not confirmed to its end.
+	broken bool
+}
+
+// modelOutcome is how Do ended.
+type modelOutcome struct {
+	err      error
+	panicked any
+	exited   bool // by runtime.Goexit
+	hung     bool
+}
+
+// String shows the outcome.
+func (o modelOutcome) String() string {
+	switch {
+	case o.hung:
+		return "did not return"
+	case o.panicked != nil:
+		return fmt.Sprintf("panicked with %v", o.panicked)
+	case o.exited:
+		return "exited its goroutine"
+	default:
+		return fmt.Sprintf("returned %v", o.err)
+	}
+}
+
+// modelRun is all that a run has shown.
+type modelRun struct {
+	calls   []*modelCall
+	outcome modelOutcome
+	wrong   []string             // found by the parts themselves
+	lives   map[string]modelLife // of the parts
+	kept    []modelChange        // records that destinations kept
+}
+
+// modelChange is a record when it was written and at the end of the run.
+type modelChange struct{ who, then, now string }
+
+// String shows the calls of a run.
+func (r *modelRun) String() string {
+	var b strings.Builder
+	for _, c := range r.calls {
+		fmt.Fprintf(&b, "  %3d-%-3d %-6s %s", c.begin, c.end, c.who, strings.Join(c.items, " "))
+		if c.broken {
+			b.WriteString(" (not confirmed)")
+		}
+		for _, letter := range c.letters {
+			b.WriteString("\n              " + letter.String())
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "  Do %s\n", r.outcome)
+	return b.String()
+}
+
+// letters returns what the run has sent to the dead-letter queue.
+func (r *modelRun) letters() map[int]modelLetter {
+	all := map[int]modelLetter{}
+	for _, c := range r.calls {
+		for i, b := range c.letters {
+			all[c.slots[i]] = b
+		}
+	}
+	return all
+}
+
+// acked returns the number of positions that were acked.
+func (r *modelRun) acked() int {
+	n := 0
+	for _, c := range r.calls {
+		if c.who == "ack" {
+			n += len(c.items)
+		}
+	}
+	return n
+}
+
+// sizes returns how many source records a call to ack or to the dead-letter queue
+// was about, by the first of them.
+func (r *modelRun) sizes() map[string]map[int]int {
+	acks, nacks := map[int]int{}, map[int]int{}
+	acked := 0
+	for _, c := range r.calls {
+		switch {
+		case c.who == "ack":
+			acks[acked] = len(c.items)
+			acked += len(c.items)
+		case c.who == "dlq" && len(c.slots) > 0:
+			nacks[c.slots[0]] = len(c.slots)
+		}
+	}
+	return map[string]map[int]int{"ack": acks, "dlq": nacks}
+}

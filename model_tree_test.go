@@ -1,0 +1,371 @@
+package funnel_test
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+)
+
+// The pipelines of the model test, drawn from a seed. A tree says everything
+// that has an influence on what comes out: the tasks and what each of them
+// does to which record, what the source returns, how the dead-letter queue is
+// set up, and at most one fault.
+//
+// What a task does to a record is a function of the seed, the task's ID and the
+// record's lineage. Only two habits depend on the calls: a task may leave a
+// record unanswered for its first few attempts, and it may answer at most so
+// many records of a call.
+
+// modelKind is the kind of a node.
+type modelKind int
+
+const (
+	modelSource modelKind = iota
+	modelProcessor
+	modelTask // a task that marks its batch itself
+	modelDestination
+)
+
+// modelStyle is how a task changes a record that it passes on.
+type modelStyle int
+
+const (
+	styleUntouched modelStyle = iota // returns it as it is
+	styleInPlace                     // changes it in place, however deep
+	styleFresh                       // returns a new one and leaves the old one alone
+	styleReplace                     // puts a new one into the slice that it was given
+	styles
+)
+
+// modelMove is what a task does to the positions of the records it passes on.
+type modelMove int
+
+const (
+	moveNot  modelMove = iota
+	moveOwn            // every record gets a new one
+	moveSame           // all records get the same one
+	moveNone           // no record has one anymore
+	moves
+)
+
+// modelNode is a task of a tree. Percentages are of the records, or of the
+// calls where it says so.
+type modelNode struct {
+	id   string
+	kind modelKind
+	next []*modelNode
+
+	filter, fail, split int // percent that are filtered, nacked, split
+	hush                int // percent that are left unanswered at first
+	hushes              int // for at most so many attempts
+	atMost              int // answers at most so many records of a call, 0 for all
+	style               modelStyle
+	move                modelMove
+	early               bool // marks a record in place before it splits or nacks it
+	backward            bool // modelTask: marks its batch from the end
+	doubtful            bool // modelTask: marks all for retry before it answers
+	chunk               int  // modelDestination: returns at most so many acks
+	lull                int  // modelDestination: percent of answers without an ack
+	sleepy              int  // percent of calls that take their time
+}
+
+// modelVerdictKind is what a task decides to do with a record.
+type modelVerdictKind int
+
+const (
+	verdictPass modelVerdictKind = iota
+	verdictPassAsOne
+	verdictFilter
+	verdictFilterAsNone
+	verdictSplit
+	verdictNack
+)
+
+// modelVerdict is what a task does with one record.
+type modelVerdict struct {
+	kind  modelVerdictKind
+	parts int   // verdictSplit: the number of pieces
+	err   error // verdictNack: may be nil
+	hush  int   // the number of attempts that are not answered
+}
+
+// modelError is the error of everything that is meant to fail.
+type modelError struct{ task, id string }
+
+func (e modelError) Error() string { return "<" + e.task + " fails " + e.id + ">" }
+
+// modelHash mixes a seed with names.
+func modelHash(seed uint64, names ...string) uint64 {
+	h := fnv.New64a()
+	for _, name := range names {
+		_, _ = h.Write([]byte(name))
+		_, _ = h.Write([]byte{0})
+	}
+	return h.Sum64() ^ seed*0x9e3779b97f4a7c15
+}
+
+// behave returns what the node does with the record of a lineage.
+func (n *modelNode) behave(seed uint64, id string) modelVerdict {
+	r := rand.New(rand.NewPCG(modelHash(seed, n.id, id), 1))
+	var v modelVerdict
+	if r.IntN(100) < n.hush {
+		v.hush = 1 + r.IntN(n.hushes)
+	}
+	at, odd := r.IntN(100), r.IntN(10) == 0
+	switch {
+	case at < n.filter:
+		v.kind = verdictFilter
+		if odd || r.IntN(3) == 0 {
+			v.kind = verdictFilterAsNone
+		}
+	case at < n.filter+n.fail:
+		v.kind = verdictNack
+		if !odd {
+			v.err = modelError{task: n.id, id: id}
+		}
+	case at < n.filter+n.fail+n.split && strings.Count(id, "/") < 2:
+		v.kind, v.parts = verdictSplit, 2+r.IntN(2)
+	case odd:
+		v.kind = verdictPassAsOne
+	}
+	if n.kind == modelDestination {
+		v.hush = 0
+		if v.kind == verdictNack && v.err == nil {
+			v.err = modelError{task: n.id, id: id}
+		}
+	}
+	return v
+}
+
+// pass returns the form in which a record leaves the node that passes it.
+func (n *modelNode) pass(f modelForm) modelForm {
+	if n.style == styleUntouched {
+		return f
+	}
+	f.marks += "." + n.id
+	return n.moved(f)
+}
+
+// moved returns the form with the position that the node gives it.
+func (n *modelNode) moved(f modelForm) modelForm {
+	switch n.move {
+	case moveOwn:
+		f.pos = n.id + ":" + f.id
+	case moveSame:
+		f.pos = n.id + ":same"
+	case moveNone:
+		f.pos = ""
+	}
+	return f
+}
+
+// piece returns the form of the i-th piece into which the node splits a record.
+func (n *modelNode) piece(f modelForm, i int) modelForm {
+	f.id += "/" + strconv.Itoa(i)
+	f.marks += "." + n.id
+	return n.moved(f)
+}
+
+// left returns the form of a record that the node has split or nacked.
+func (n *modelNode) left(f modelForm) modelForm {
+	if n.early {
+		f.marks += ".(" + n.id + ")"
+	}
+	return f
+}
+
+// String shows the node in one line.
+func (n *modelNode) String() string {
+	var b strings.Builder
+	b.WriteString(n.id)
+	word := func(format string, v int) {
+		if v > 0 {
+			fmt.Fprintf(&b, format, v)
+		}
+	}
+	switch n.kind {
+	case modelTask:
+		b.WriteString(" (custom)")
+	case modelDestination:
+		fmt.Fprintf(&b, " acks <=%d", n.chunk)
+		word(" lull %d%%", n.lull)
+	}
+	word(" filter %d%%", n.filter)
+	word(" nack %d%%", n.fail)
+	word(" split %d%%", n.split)
+	word(" hush %d%%", n.hush)
+	if n.hush > 0 {
+		fmt.Fprintf(&b, " <=%d times", n.hushes)
+	}
+	word(" answers <=%d", n.atMost)
+	if n.kind == modelProcessor || n.kind == modelTask {
+		b.WriteString([...]string{" untouched", " in-place", " fresh", " replace"}[n.style])
+		b.WriteString([...]string{"", " own-position", " same-position", " no-position"}[n.move])
+		if n.early {
+			b.WriteString(" early")
+		}
+		if n.backward {
+			b.WriteString(" backward")
+		}
+		if n.doubtful {
+			b.WriteString(" doubtful")
+		}
+	}
+	word(" sleepy %d%%", n.sleepy)
+	return b.String()
+}
+
+// modelRead is one answer of the source: records from (included) to (excluded).
+type modelRead struct {
+	from, to int
+	eof      bool
+}
+
+// modelQueue is the set-up of the dead-letter queue.
+type modelQueue struct {
+	none            bool // there is no queue
+	size, threshold int
+	chunk, lull     int // as for a destination
+}
+
+// modelMetrics is what the tasks report to.
+type modelMetrics int
+
+const (
+	metricsNil modelMetrics = iota
+	metricsNoOp
+	metricsRead // metrics that read the records
+)
+
+// modelTree is one pipeline and all that happens to it.
+type modelTree struct {
+	seed  uint64
+	first *modelNode
+	// reads are the answers of the source. If none of them says EOF, the read
+	// after the last one blocks until the source is torn down.
+	reads []modelRead
+	queue modelQueue
+	fault modelFault
+	wait  modelWait
+	// closes stops the worker with Close instead of Stop.
+	closes bool
+	// twins gives two neighbours at a time the same position.
+	twins   bool
+	metrics modelMetrics
+	// stopAfter calls Stop, and closeAgain calls Close a second time, at the end.
+	stopAfter, closeAgain bool
+}
+
+// records returns the number of records of the source.
+func (t *modelTree) records() int {
+	if len(t.reads) == 0 {
+		return 0
+	}
+	return t.reads[len(t.reads)-1].to
+}
+
+// position returns the position of a source record.
+func (t *modelTree) position(slot int) string {
+	if t.twins {
+		slot /= 2
+	}
+	return "pos" + strconv.Itoa(slot)
+}
+
+// form returns the form in which a source record is read.
+func (t *modelTree) form(slot int) modelForm {
+	return modelForm{id: strconv.Itoa(slot), pos: t.position(slot)}
+}
+
+// nodes returns all nodes but the source, depth first.
+func (t *modelTree) nodes() []*modelNode {
+	var all []*modelNode
+	var walk func(*modelNode)
+	walk = func(n *modelNode) {
+		for _, next := range n.next {
+			all = append(all, next)
+			walk(next)
+		}
+	}
+	walk(t.first)
+	return all
+}
+
+// linear reports whether no node has more than one next.
+func (t *modelTree) linear() bool {
+	for n := t.first; len(n.next) > 0; n = n.next[0] {
+		if len(n.next) > 1 {
+			return false
+		}
+	}
+	return true
+}
+
+// String draws the tree.
+func (t *modelTree) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d\nreads:", t.seed)
+	ends := false
+	for _, read := range t.reads {
+		fmt.Fprintf(&b, " %d-%d", read.from, read.to)
+		if read.eof {
+			b.WriteString(" EOF")
+			ends = true
+		}
+	}
+	if !ends {
+		b.WriteString(" and blocks")
+	}
+	if t.twins {
+		b.WriteString(", positions in twins")
+	}
+	if t.queue.none {
+		b.WriteString("\nno DLQ")
+	} else {
+		fmt.Fprintf(&b, "\nDLQ: window %d, threshold %d, acks <=%d lull %d%%",
+			t.queue.size, t.queue.threshold, t.queue.chunk, t.queue.lull)
+	}
+	if t.fault.kind != faultNone {
+		fmt.Fprintf(&b, "\nfault: %s %s, call %d", t.fault.node, modelFaultNames[t.fault.kind], t.fault.nth)
+	}
+	if t.wait.nth > 0 {
+		fmt.Fprintf(&b, "\nwaits for its context: %s, call %d", t.wait.node, t.wait.nth)
+	}
+	b.WriteString("\n")
+	var draw func(n *modelNode, indent, branch string)
+	draw = func(n *modelNode, indent, branch string) {
+		b.WriteString(indent + branch + n.String() + "\n")
+		if branch != "" {
+			indent += "   "
+		}
+		for _, next := range n.next {
+			if len(n.next) > 1 {
+				draw(next, indent, "+- ")
+			} else {
+				draw(next, indent, "")
+			}
+		}
+	}
+	draw(t.first, "  ", "")
+	return b.String()
+}
+
+// readItems shows an answer of the source.
+func (t *modelTree) readItems(read modelRead) []string {
+	item := strconv.Itoa(read.from) + "-" + strconv.Itoa(read.to)
+	if read.eof {
+		item += " EOF"
+	}
+	return []string{item}
+}
+
+// reason is what Read returns after Ack has returned io.EOF.
+func (t *modelTree) reason() error {
+	return []error{nil, io.EOF, errModelRead}[t.seed%3]
+}
+
+// queueNacks returns which of n records the dead-letter queue nacks.
+func (t *modelTree) queueNacks(n int) int { return int(t.seed/4) % n }

@@ -1,0 +1,393 @@
+package funnel_test
+
+import (
+	"context"
+	"slices"
+)
+
+// How the model walks a tree.
+
+// modelStop carries endings up to where the simulation ends.
+type modelStop struct{ endings []modelEnding }
+
+// modelCopy is a descendant of a source record.
+type modelCopy struct {
+	slot     int
+	form     modelForm
+	original *modelForm // from before the first split, nil if there was none
+	filtered bool
+	retry    bool
+	nack     *modelNack
+}
+
+// state is what a copy counts as when a batch is split by status.
+func (c modelCopy) state() int {
+	switch {
+	case c.nack != nil:
+		return 1
+	case c.retry:
+		return 2
+	default:
+		return 0
+	}
+}
+
+// modelSim works out an expectation.
+type modelSim struct {
+	tree    *modelTree
+	policy  modelPolicy
+	letters map[int]modelLetter    // what the run has sent to the dead-letter queue, by slot
+	sizes   map[string]map[int]int // of the run's calls "ack" and "dlq", by first slot
+
+	out        []int // copies not yet settled, by slot
+	front, end int   // the slots read and not yet released
+	due        bool  // a late release is to be done
+	steps      *[]*modelStep
+	first      map[int][]modelNack // candidates for the first nack, by slot
+	depth      int                 // in how many fan-outs the walk is
+	attempts   map[string]int      // by task and lineage
+	calls      map[string]int      // by node
+	window     []bool              // the last outcomes, true is a nack
+}
+
+// modelExpect works out what must come out of a tree. Where the contract
+// leaves a choice that the policy does not make, the run has made it.
+func modelExpect(t *modelTree, policy modelPolicy, run *modelRun) *modelExpectation {
+	x := &modelExpectation{open: map[int]bool{}}
+	s := &modelSim{
+		tree: t, policy: policy,
+		letters: run.letters(), sizes: run.sizes(),
+		out:      make([]int, t.records()),
+		steps:    &x.steps,
+		first:    map[int][]modelNack{},
+		attempts: map[string]int{},
+		calls:    map[string]int{},
+	}
+	x.endings = s.try(s.run)
+	if x.endings == nil {
+		x.endings = []modelEnding{{}}
+	}
+	for slot, out := range s.out {
+		if out > 0 || slot >= s.end {
+			x.open[slot] = true
+		}
+	}
+	x.nacks = s.first
+	return x
+}
+
+// try returns the endings with which f stops, nil if it does not.
+func (s *modelSim) try(f func()) (endings []modelEnding) {
+	defer func() {
+		switch stop := recover().(type) {
+		case nil:
+		case modelStop:
+			endings = stop.endings
+		default:
+			panic(stop)
+		}
+	}()
+	f()
+	return nil
+}
+
+func (s *modelSim) stop(e ...modelEnding) { panic(modelStop{e}) }
+
+func (s *modelSim) fail(e modelEnding) {
+	e.fails = true
+	s.stop(e)
+}
+
+// emit adds a call.
+func (s *modelSim) emit(step *modelStep) { *s.steps = append(*s.steps, step) }
+
+// emitCall adds a call of a task or of Read, before which a late release is done.
+func (s *modelSim) emitCall(step *modelStep) {
+	s.releaseDue()
+	s.emit(step)
+}
+
+// strikes counts a call of something and reports whether the fault happens at it.
+func (s *modelSim) strikes(node string, kinds ...modelFaultKind) bool {
+	key := node
+	if node == "" {
+		key = modelFaultNames[kinds[0]]
+	}
+	s.calls[key]++
+	f := s.tree.fault
+	return f.node == node && slices.Contains(kinds, f.kind) && f.nth == s.calls[key]
+}
+
+// run walks all batches.
+func (s *modelSim) run() {
+	if s.tree.fault.kind == faultStopFirst {
+		return
+	}
+	for _, read := range s.tree.reads {
+		s.read(read)
+		s.end = read.to
+		var batch []modelCopy
+		for slot := read.from; slot < read.to; slot++ {
+			s.out[slot] = 1
+			batch = append(batch, modelCopy{slot: slot, form: s.tree.form(slot)})
+		}
+		if len(batch) > 0 {
+			s.next(s.tree.first, batch)
+		}
+		if read.eof {
+			break
+		}
+	}
+	s.releaseDue()
+}
+
+// read is a call of Read that returns.
+func (s *modelSim) read(read modelRead) {
+	s.emitCall(&modelStep{who: "read", items: s.tree.readItems(read)})
+	if s.strikes("", faultRead, faultReadCanceled, faultNoPosition, faultReadPanic) {
+		switch s.tree.fault.kind {
+		case faultReadPanic:
+			s.stop(modelEnding{panics: modelPanic})
+		case faultRead:
+			s.fail(modelEnding{all: []error{errModelRead}})
+		case faultReadCanceled:
+			s.fail(modelEnding{all: []error{context.Canceled}})
+		case faultNoPosition:
+			if read.from < read.to {
+				s.fail(modelEnding{fatal: true})
+			}
+		}
+	}
+}
+
+// walk gives a batch to a node and passes on what it makes of it. Idle counts
+// the rounds without an answer in a row.
+func (s *modelSim) walk(n *modelNode, in []modelCopy, idle int) {
+	out, called, answered := s.do(n, in)
+	switch {
+	case answered:
+		idle = 0
+	case called:
+		idle++
+	}
+	if idle >= 5 {
+		s.fail(modelEnding{fatal: true, says: []string{n.id}})
+	}
+	for len(out) > 0 {
+		size := 1
+		for size < len(out) && out[size].state() == out[0].state() {
+			size++
+		}
+		run := out[:size:size]
+		out = out[size:]
+		switch run[0].state() {
+		case 0:
+			s.next(n, run)
+		case 1:
+			s.settleNacked(run)
+		case 2:
+			for i := range run {
+				run[i].retry = false
+			}
+			s.walk(n, run, idle)
+		}
+	}
+}
+
+// next gives a batch to the nodes behind a node.
+func (s *modelSim) next(n *modelNode, batch []modelCopy) {
+	switch len(n.next) {
+	case 0:
+		for _, c := range batch {
+			s.settle(c)
+		}
+		s.release()
+	case 1:
+		s.walk(n.next[0], batch, s.idle())
+	default:
+		s.fan(n.next, batch)
+	}
+}
+
+// idle is the count of idle rounds before the first call.
+func (s *modelSim) idle() int {
+	if s.policy.freeRound {
+		return -1
+	}
+	return 0
+}
+
+// fan gives a batch to several nodes at the same time.
+func (s *modelSim) fan(heads []*modelNode, batch []modelCopy) {
+	for _, c := range batch {
+		if !c.filtered || !s.policy.earlyFilter {
+			s.out[c.slot] += len(heads) - 1
+		}
+	}
+	step := &modelStep{fan: make([][]*modelStep, len(heads))}
+	if slices.ContainsFunc(batch, func(c modelCopy) bool { return !c.filtered }) {
+		s.releaseDue()
+	}
+	s.emit(step)
+	steps, first := s.steps, s.first
+	joined := map[int][]modelNack{}
+	var endings []modelEnding
+	s.depth++
+	for i, head := range heads {
+		s.steps, s.first = &step.fan[i], map[int][]modelNack{}
+		if e := s.try(func() { s.walk(head, slices.Clone(batch), s.idle()) }); e != nil {
+			endings, step.faulty = append(endings, e...), append(step.faulty, i)
+		}
+		for slot, nacks := range s.first {
+			joined[slot] = append(joined[slot], nacks...)
+		}
+	}
+	s.depth--
+	s.steps, s.first = steps, first
+	for slot, nacks := range joined {
+		if len(s.first[slot]) == 0 {
+			s.first[slot] = nacks
+		}
+	}
+	if endings != nil {
+		s.stop(endings...)
+	}
+	if !slices.ContainsFunc(step.fan, func(branch []*modelStep) bool { return len(branch) > 0 }) {
+		*s.steps = (*s.steps)[:len(*s.steps)-1] // all was filtered, so there are no calls
+	}
+	s.release()
+}
+
+// settleNacked settles a run of nacked copies.
+func (s *modelSim) settleNacked(run []modelCopy) {
+	for _, c := range run {
+		if len(s.first[c.slot]) == 0 {
+			s.first[c.slot] = []modelNack{*c.nack}
+		}
+		s.out[c.slot]--
+	}
+	s.release()
+}
+
+// settle settles a copy at the end of its branch.
+func (s *modelSim) settle(c modelCopy) {
+	if !c.filtered || !s.policy.earlyFilter {
+		s.out[c.slot]--
+	}
+}
+
+// nack returns the nack of a slot that counts.
+func (s *modelSim) nack(slot int) modelNack {
+	for _, nack := range s.first[slot] {
+		if actual, ok := s.letters[slot]; ok && nack.matches(actual) {
+			return nack
+		}
+	}
+	return s.first[slot][0]
+}
+
+// do is a call of the node with the records that are not filtered. It returns
+// what became of the batch, and whether there was a call and an answer.
+func (s *modelSim) do(n *modelNode, in []modelCopy) (out []modelCopy, called, answered bool) {
+	step := &modelStep{who: n.id}
+	for _, c := range in {
+		if !c.filtered {
+			step.slots = append(step.slots, c.slot)
+			step.items = append(step.items, c.form.String())
+		}
+	}
+	if len(step.slots) == 0 {
+		return in, false, false
+	}
+	s.emitCall(step)
+	s.strike(n)
+	mute := s.tree.fault.kind == faultMute && s.tree.fault.node == n.id && s.calls[n.id] >= s.tree.fault.nth
+
+	seen := 0
+	nacks := map[int]*modelNack{}
+	for _, c := range in {
+		if c.filtered {
+			out = append(out, c)
+			continue
+		}
+		seen++
+		v := n.behave(s.tree.seed, c.form.id)
+		if mute || n.atMost > 0 && seen > n.atMost || s.hushed(n, c.form.id, v) {
+			c.retry = true
+			out = append(out, c)
+			continue
+		}
+		answered = true
+		switch v.kind {
+		case verdictPass, verdictPassAsOne:
+			if n.kind != modelDestination {
+				c.form = n.pass(c.form)
+			}
+			out = append(out, c)
+		case verdictFilter, verdictFilterAsNone:
+			c.filtered = true
+			if s.policy.earlyFilter {
+				s.out[c.slot]--
+			}
+			out = append(out, c)
+		case verdictNack:
+			c.form = n.left(c.form)
+			c.nack = &modelNack{task: n.id, err: v.err, form: c.form}
+			if c.original != nil {
+				c.nack.form = *c.original
+			}
+			if nacks[c.slot] == nil {
+				nacks[c.slot] = c.nack
+			}
+			out = append(out, c)
+		case verdictSplit:
+			s.out[c.slot] += v.parts - 1
+			left := n.left(c.form)
+			for i := range v.parts {
+				piece := c
+				piece.form = n.piece(left, i)
+				if piece.original == nil {
+					piece.original = &left
+				}
+				out = append(out, piece)
+			}
+		}
+	}
+	for i := range out {
+		c := &out[i]
+		if nack := nacks[c.slot]; nack != nil && !c.filtered {
+			c.nack, c.retry = nack, false
+		}
+	}
+	return out, true, answered
+}
+
+// hushed counts an attempt at a record and reports whether it is not answered.
+func (s *modelSim) hushed(n *modelNode, id string, v modelVerdict) bool {
+	if v.hush == 0 {
+		return false
+	}
+	key := n.id + " " + id
+	s.attempts[key]++
+	return s.attempts[key] <= v.hush
+}
+
+// strike stops if the fault of the tree is one that a call of the node ends with.
+func (s *modelSim) strike(n *modelNode) {
+	if !s.strikes(n.id, faultWrite, faultAck, faultAckWrong, faultAckMany, faultAckStop,
+		faultNothing, faultTooMany, faultAlien, faultTask, faultPanic, faultGoexit) {
+		return
+	}
+	switch s.tree.fault.kind {
+	case faultWrite, faultAck, faultTask:
+		s.fail(modelEnding{all: []error{errModelTask}})
+	case faultAckWrong, faultAckMany, faultAckStop:
+		s.fail(modelEnding{})
+	case faultNothing, faultTooMany, faultAlien:
+		s.fail(modelEnding{says: []string{n.id}})
+	case faultPanic:
+		s.stop(modelEnding{panics: modelPanic})
+	case faultGoexit:
+		s.stop(modelEnding{exits: true})
+	}
+}
