@@ -95,11 +95,12 @@ func (o *origin) reset() {
 	o.readAt = o.readAt[:0]
 }
 
-// checkPositions returns an error if a source record has no position: acking it
-// would wipe the place at which the source goes on.
+// checkPositions returns an error if a source record that is not done has no
+// position: acking it would wipe the place at which the source goes on. The
+// positions of those that are done belong to the source.
 func (o *origin) checkPositions() error {
-	for i, position := range o.positions {
-		if len(position) == 0 {
+	for i := len(o.positions) - o.ledger.Pending(); i < len(o.positions); i++ {
+		if len(o.positions[i]) == 0 {
 			return FatalError(fmt.Errorf("record %d of a batch of %d has an empty position", i, len(o.positions)))
 		}
 	}
@@ -231,16 +232,7 @@ func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 	end := i + len(recs)
 	b.checkRange("SetRecords", i, end)
 	b.reach(end)
-	if b.recs.Room() == 0 {
-		copy(b.recs.All()[i:], recs)
-		return
-	}
-	if len(recs) > 1 {
-		recs = slices.Clone(recs) // they may be records of this batch, on both sides of the gap
-	}
-	for k := range recs {
-		*b.recs.At(i + k) = recs[k]
-	}
+	b.recs.Set(i, recs)
 }
 
 // SplitRecord replaces the record at index i with the provided records, its
@@ -250,8 +242,8 @@ func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 // with it that a later task may change. If that record is a piece itself, the
 // record from before its first split goes there.
 //
-// A single record replaces the record like SetRecords, and with no records the
-// record is filtered. The pieces are copied into the batch, the slice stays the
+// The pieces have the status of the record. A single record replaces the record
+// like SetRecords, and with no records the record is filtered. The pieces are copied into the batch, the slice stays the
 // caller's.
 func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	b.checkRange("SplitRecord", i, i+1)
@@ -267,7 +259,6 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 		b.seek(i)
 		original := *b.recs.Next()
 		b.divide(recs, &original)
-		b.marked += len(recs) - 1
 	}
 }
 

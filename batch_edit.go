@@ -68,6 +68,13 @@ func (b *Batch) rewind() {
 	b.tracks = gap.Of(b.tracks.All())
 }
 
+// replace puts a record in the place of the one behind the gap, and moves on.
+func (b *Batch) replace(rec opencdc.Record) {
+	b.recs.Drop()
+	b.recs.Put(rec)
+	b.tracks.Step()
+}
+
 // drop filters the record behind the gap.
 func (b *Batch) drop() {
 	b.mark(b.tracks.Next(), RecordStatus{Flag: RecordFlagFilter})
@@ -78,44 +85,43 @@ func (b *Batch) drop() {
 // divide puts the pieces in the place of the record behind the gap. The original
 // is what the record was before, if this is its first split.
 func (b *Batch) divide(pieces []opencdc.Record, original *opencdc.Record) {
-	b.mark(b.tracks.Next(), RecordStatus{})
 	t := *b.tracks.Next()
 	if t.original == nil {
 		t.original = original
 	}
+	more := len(pieces) - 1
+	switch t.status.Flag {
+	case RecordFlagNack:
+		b.nacked += more
+	case RecordFlagRetry:
+		b.retried += more
+	}
+	b.marked += more
 	b.split = true
 	b.recs.Drop()
+	b.recs.Put(pieces...)
 	b.tracks.Drop()
-	if missing := len(pieces) - b.recs.Room(); missing > 0 {
-		b.recs.Grow(max(missing, b.recs.Len())) // more will come
-	}
-	if missing := len(pieces) - b.tracks.Room(); missing > 0 {
-		b.tracks.Grow(max(missing, b.tracks.Len()))
-	}
-	for _, piece := range pieces {
-		b.recs.Put(piece)
+	for range pieces {
 		b.tracks.Put(t)
 	}
 	// Retaining fails if the record is settled already. Then the pieces cannot be
 	// settled either, and that is where the caller learns of it.
-	_ = b.origin.ledger.Retain(t.slot, t.slot+1, len(pieces)-1)
+	_ = b.origin.ledger.Retain(t.slot, t.slot+1, more)
 }
 
 // cut takes the records from i on out of the batch and makes them its rest,
 // which is to be retried. The batch must have no rest, and no marks from i on.
 func (b *Batch) cut(i int) {
-	recs := b.recs.All()
 	rest := &Batch{origin: b.origin, first: b.first + i, split: b.split, held: b.held}
-	rest.recs = gap.Of(recs[i:])
 	if b.tracks.Len() > 0 {
-		tracks := b.tracks.All()
 		b.seek(i)
-		at := b.tracks.Before()
-		rest.tracks, b.tracks = gap.Of(tracks[at:]), gap.Of(tracks[:at])
-		rest.filtered = b.filtered - (at - i)
-		b.filtered = at - i
+		rest.recs, rest.tracks = gap.Of(b.recs.Cut()), gap.Of(b.tracks.Cut())
+		before := b.tracks.Len() - b.recs.Len()
+		b.filtered, rest.filtered = before, b.filtered-before
+	} else {
+		recs := b.recs.All()
+		b.recs, rest.recs = gap.Of(recs[:i]), gap.Of(recs[i:])
 	}
-	b.recs = gap.Of(recs[:i])
 	b.rest = rest
 }
 

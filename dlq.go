@@ -128,6 +128,9 @@ func (d *DLQ) write(ctx context.Context, failures []failure, sourceID string) (i
 }
 
 func (d *DLQ) validate() error {
+	if d.task == nil {
+		return errors.New("the dead-letter queue was not made by NewDLQ")
+	}
 	if err := d.task.validate(); err != nil {
 		return fmt.Errorf("dead-letter queue %q: %w", d.ID(), err)
 	}

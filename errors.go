@@ -3,6 +3,7 @@ package funnel
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // FatalError marks err as one after which a restart would only fail again: a
@@ -59,6 +60,15 @@ func (e *sourceAckError) Error() string {
 	return fmt.Sprintf("failed to ack records in the source: %v", e.err)
 }
 func (e *sourceAckError) Unwrap() error { return e.err }
+
+// joinErrors returns the errors that are not nil as one.
+func joinErrors(errs ...error) error {
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	if len(errs) == 1 {
+		return errs[0]
+	}
+	return errors.Join(errs...)
+}
 
 // taskError says which task an error comes from.
 func taskError(id string, err error) error {

@@ -30,7 +30,7 @@ func (w *Worker) fanOut(ctx context.Context, nodes []*TaskNode, b *Batch) error 
 	if j.panicked != nil {
 		panic(j.panicked)
 	}
-	return errors.Join(j.errs...)
+	return joinErrors(j.errs...)
 }
 
 // join is where branches meet again.

@@ -15,7 +15,9 @@ import (
 // destinations, which can be executed in parallel.
 //
 // A Task is used by one goroutine at a time. It must not keep the batch after Do
-// has returned, nor its records: a later task may change what they hold.
+// has returned, nor its records: a later task may change what they hold. That
+// goes for a task around a [DestinationTask], too, if other tasks come after it
+// and its destination keeps records: it gives the destination copies.
 type Task interface {
 	// ID returns the identifier of this Task. Each Task in a pipeline must be
 	// uniquely identified by the ID.

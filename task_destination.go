@@ -123,16 +123,18 @@ func (t *DestinationTask) write(
 		start = time.Now()
 	}
 	if err := t.destination.Write(ctx, records); err != nil {
-		return 0, fmt.Errorf("failed to write %d records: %w", len(records), err)
+		return 0, fmt.Errorf("failed to write %d records, from %q on: %w", len(records), records[0].Position, err)
 	}
 	for empty := 0; acks < len(records); {
 		got, err := t.destination.Ack(ctx)
 		if err != nil {
-			return acks, fmt.Errorf("failed to get the acks of %d records, %d are acked: %w", len(records), acks, err)
+			return acks, fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %q: %w",
+				len(records), acks, records[acks].Position, err)
 		}
 		if len(got) == 0 {
 			if empty++; empty == maxIdleRounds {
-				return acks, fmt.Errorf("the destination has stopped acking: %d of %d records are acked", acks, len(records))
+				return acks, fmt.Errorf("the destination has stopped acking: %d of %d records are acked, the next one is %q",
+					acks, len(records), records[acks].Position)
 			}
 			if err := backOff(ctx, empty-1); err != nil {
 				return acks, err
@@ -141,7 +143,8 @@ func (t *DestinationTask) write(
 		}
 		empty = 0
 		if len(got) > len(records)-acks {
-			return 0, fmt.Errorf("the destination was given %d records and has sent more acks, %d", len(records), acks+len(got))
+			return 0, fmt.Errorf("the destination was given %d records and has sent more acks, %d, the last one of %q",
+				len(records), acks+len(got), got[len(got)-1].Position)
 		}
 		for _, ack := range got {
 			if want := records[acks].Position; !bytes.Equal(ack.Position, want) {

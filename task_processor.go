@@ -118,10 +118,11 @@ func (t *ProcessorTask) Do(ctx context.Context, b *Batch) error {
 	}
 	results := t.processor.Process(ctx, in)
 	if len(results) == 0 {
-		return fmt.Errorf("the processor was given %d records and returned no result", len(in))
+		return fmt.Errorf("the processor was given %d records, from %q on, and returned no result", len(in), in[0].Position)
 	}
 	if len(results) > len(in) {
-		return fmt.Errorf("the processor was given %d records and returned more results, %d", len(in), len(results))
+		return fmt.Errorf("the processor was given %d records, from %q on, and returned more results, %d",
+			len(in), in[0].Position, len(results))
 	}
 	sum, err := summarize(results)
 	if err != nil {
@@ -195,8 +196,8 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 	b.touch()
 	b.rewind()
 	if sum.multi {
-		b.recs.Grow(sum.pieces)
-		b.tracks.Grow(sum.pieces)
+		b.recs.Renew(b.recs.Len() + sum.pieces)
+		b.tracks.Renew(b.tracks.Len() + sum.pieces)
 	}
 	originals := make([]opencdc.Record, 0, sum.splits)
 	for _, result := range results {
@@ -207,7 +208,8 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 		case nil:
 			b.mark(b.tracks.Next(), RecordStatus{Flag: RecordFlagRetry})
 		case sdk.SingleRecord:
-			*b.recs.Next() = opencdc.Record(r)
+			b.replace(opencdc.Record(r))
+			continue
 		case sdk.FilterRecord:
 			b.drop()
 			continue
@@ -217,14 +219,13 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 			switch len(r) {
 			case 0:
 				b.drop()
-				continue
 			case 1:
-				*b.recs.Next() = r[0]
+				b.replace(r[0])
 			default:
 				originals = append(originals, *b.recs.Next())
 				b.divide(r, &originals[len(originals)-1])
-				continue
 			}
+			continue
 		}
 		b.step()
 	}

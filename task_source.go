@@ -13,7 +13,8 @@ import (
 )
 
 // Source is where records come from. The engine uses it from one goroutine at a
-// time, except that Teardown may run beside Read.
+// time, except that Teardown may run beside Read. (So may Ack, if the host calls
+// [Worker.Ack] or [Worker.Nack] itself while the worker runs.)
 type Source interface {
 	// ID identifies the connector. The engine does not call it, the host does.
 	ID() string
@@ -25,7 +26,9 @@ type Source interface {
 	// is not empty.
 	//
 	// It returns [io.EOF] if there are no more records, alone or together with
-	// the last ones. Records returned with any other error are dropped.
+	// the last ones. An error that wraps io.EOF means the same, so an error for
+	// a lost connection must not. Records returned with any other error are
+	// dropped.
 	//
 	// The slice and the records belong to the engine from then on. The bytes of
 	// the positions are shared: nobody writes to them.
@@ -35,8 +38,9 @@ type Source interface {
 	//
 	// It returns [io.EOF] if its stream has closed. The next Read says why.
 	Ack(context.Context, []opencdc.Position) error
-	// Teardown stops the source. A pending Read returns. It is called again if
-	// it failed, and never after it has succeeded.
+	// Teardown stops the source. A pending Read returns, and so does one that
+	// begins later. Teardown is called again if it failed, and never after it
+	// has succeeded.
 	Teardown(context.Context) error
 	// Errors are errors that happen in the background. The engine does not call
 	// it, the host does.

@@ -2,7 +2,6 @@ package funnel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -83,7 +82,7 @@ func (w *Worker) walkSteps(ctx context.Context, steps []step, isBranch bool) err
 		default:
 			err = w.fanOut(ctx, s.node.Next, s.batch)
 			if !isBranch {
-				err = errors.Join(err, w.release(ctx, s.batch.origin)) // whatever is done, also if a branch has failed
+				err = joinErrors(err, w.release(ctx, s.batch.origin)) // whatever is done, also if a branch has failed
 			}
 		}
 		if err != nil {
@@ -157,27 +156,31 @@ func (w *Worker) release(ctx context.Context, o *origin) error {
 	defer w.releasing.Unlock()
 	for {
 		from, to, isNacked := o.ledger.Front()
-		switch {
-		case from == to:
+		if from == to {
 			return nil
-		case isNacked:
-			if err := w.releaseNacked(ctx, o, from, to); err != nil {
-				return err
-			}
-		default:
+		}
+		if !isNacked {
 			if err := w.ack(ctx, o, from, to); err != nil {
 				return err
 			}
 			if w.DLQ != nil {
 				w.DLQ.window.Ack(to - from)
 			}
+			continue
+		}
+		for from < to {
+			n, err := w.releaseNacked(ctx, o, from, to)
+			if err != nil {
+				return err
+			}
+			from += n
 		}
 	}
 }
 
-// releaseNacked releases the first of the nacked records in a run: those that
-// were nacked by the same task.
-func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) error {
+// releaseNacked releases the first of the nacked records in a run, those that
+// were nacked by the same task, and returns how many they are.
+func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) (int, error) {
 	failures := []failure{o.ledger.Cause(from)}
 	for i := from + 1; i < to; i++ {
 		f := o.ledger.Cause(i)
@@ -187,13 +190,13 @@ func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) err
 		failures = append(failures, f)
 	}
 	if w.DLQ == nil {
-		return failures[0].asError()
+		return 0, failures[0].asError()
 	}
 	n, err := w.DLQ.nack(ctx, failures, w.FirstTask.id())
 	if n > 0 {
-		err = errors.Join(err, w.ack(ctx, o, from, from+n))
+		err = joinErrors(err, w.ack(ctx, o, from, from+n))
 	}
-	return err
+	return n, err
 }
 
 // ack acks records in the source. They are done.
@@ -220,11 +223,12 @@ func (w *Worker) ack(ctx context.Context, o *origin, from, to int) error {
 // A batch that holds records marked as nacked or to be retried is an error, and
 // nothing of it is settled. A task that settles its batch this way takes it out
 // of the pipeline. Ack may be called concurrently with the worker, for batches
-// that the worker does not have.
+// that the worker does not have, if the source allows its Ack beside its Read.
 func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 	if !batch.isWhole() {
+		batch.join()
 		return fmt.Errorf("cannot ack a batch in which records are marked: %d nacked, %d to be retried",
-			batch.nacked, batch.active()-batch.nacked)
+			batch.nacked, batch.retried)
 	}
 	return w.settle(ctx, batch, (*Batch).settle)
 }
@@ -236,8 +240,7 @@ func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 // Calling it again nacks nothing twice, it only tries once more what has failed.
 //
 // A task that settles its batch this way takes it out of the pipeline. Nack may
-// be called concurrently with the worker, for batches that the worker does not
-// have.
+// be called concurrently with the worker like Ack.
 func (w *Worker) Nack(ctx context.Context, batch *Batch, taskID string) error {
 	return w.settle(ctx, batch, func(b *Batch) error { return b.settleNacked(taskID) })
 }

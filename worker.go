@@ -58,13 +58,15 @@ type Worker struct {
 	// stopping is closed, by who holds the turn, before the source is torn down.
 	stopping chan struct{}
 
-	started atomic.Bool // Do was called
-	running atomic.Bool // Do has not returned yet
+	started atomic.Bool   // Do was called
+	running atomic.Bool   // Do has not returned yet
+	done    chan struct{} // closed when Do returns
 
 	// What has to be closed, in the order of opening, and whether the source has
 	// to be torn down. Who holds the turn may use them.
-	opened     []closer
+	opened     []openTask
 	sourceOpen bool
+	openFailed bool
 	closed     bool
 
 	batch  Batch // the one on its way
@@ -73,10 +75,13 @@ type Worker struct {
 	releasing sync.Mutex // held while records leave their ledger
 }
 
-// closer is a task or the dead-letter queue.
-type closer interface {
-	ID() string
-	Close(context.Context) error
+// openTask is something that has to be closed: a task or the dead-letter queue.
+type openTask struct {
+	task interface {
+		ID() string
+		Close(context.Context) error
+	}
+	reads bool // it is the first task, and may be at work until Do returns
 }
 
 // WorkerOption changes how a worker works. Options are made by this package.
@@ -131,8 +136,12 @@ func NewWorker(
 		timer:     timer,
 		turn:      make(chan struct{}, 1),
 		stopping:  make(chan struct{}),
+		done:      make(chan struct{}),
 	}
-	for _, opt := range opts {
+	for i, opt := range opts {
+		if isNil(opt) {
+			return nil, fmt.Errorf("worker option %d is nil", i)
+		}
 		if err := opt.apply(w); err != nil {
 			return nil, err
 		}
@@ -147,11 +156,11 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 		return err
 	}
 	defer w.endTurn()
-	if w.closed || len(w.opened) > 0 {
+	if w.closed || w.started.Load() || len(w.opened) > 0 {
 		return errors.New("the worker was opened already")
 	}
 	defer func() {
-		if err != nil {
+		if w.openFailed = err != nil; w.openFailed {
 			err = errors.Join(err, w.closeTasks(ctx), w.tearDown(ctx))
 		}
 	}()
@@ -159,14 +168,15 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 		if err := task.Open(ctx); err != nil {
 			return fmt.Errorf("failed to open task %q: %w", task.ID(), err)
 		}
-		w.opened = append(w.opened, task)
+		_, isSource := task.(*SourceTask) // which has nothing to close
+		w.opened = append(w.opened, openTask{task: task, reads: len(w.opened) == 0 && !isSource})
 		w.sourceOpen = true // the first task is the source's
 	}
 	if w.DLQ != nil {
 		if err := w.DLQ.Open(ctx); err != nil {
 			return fmt.Errorf("failed to open the dead-letter queue %q: %w", w.DLQ.ID(), err)
 		}
-		w.opened = append(w.opened, w.DLQ)
+		w.opened = append(w.opened, openTask{task: w.DLQ})
 	}
 	return nil
 }
@@ -178,7 +188,9 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 //
 // Stop can be called repeatedly and before Do, which then returns at once. The
 // source is torn down once it was opened, and again by the next Stop or Close if
-// that failed.
+// that failed. Once tearing it down has begun the worker ends, also if that
+// fails or takes longer than the context: what is still being read is dropped
+// unacked, and a failed read is no error.
 //
 // With a context that has ended already Stop does nothing while Do runs. So a
 // program that stops on a signal gives it another one than that of
@@ -194,10 +206,12 @@ func (w *Worker) Stop(ctx context.Context) error {
 	return w.stop(ctx)
 }
 
-// Close closes the tasks and the DLQ, and tears the source down if that was not
-// done by Stop. If Do is still running it first does what Stop does, and closes
-// nothing if the context ends while it waits. Called again, it closes only what
-// failed to close. The errors are joined.
+// Close closes the tasks and the DLQ, those that were opened, and tears the
+// source down if that was not done by Stop. If Do is still running it first does
+// what Stop does, and closes nothing if the context ends while it waits. A first
+// task other than a [SourceTask], which may be at work on what it has read, is
+// closed when Do has returned. Called again, Close closes only what failed to
+// close. The errors are joined.
 func (w *Worker) Close(ctx context.Context) error {
 	if err := w.takeTurn(ctx); err != nil {
 		return err
@@ -223,6 +237,7 @@ func (w *Worker) Do(ctx context.Context) error {
 		return errors.New("a worker runs once: Do was called before")
 	}
 	w.running.Store(true)
+	defer close(w.done)
 	defer w.running.Store(false)
 	if err := w.start(ctx); err != nil {
 		return err
@@ -247,8 +262,8 @@ func (w *Worker) start(ctx context.Context) error {
 		return err
 	}
 	defer w.endTurn()
-	if w.closed {
-		return errors.New("the worker is closed")
+	if w.openFailed {
+		return errors.New("the worker is not open: Open has failed")
 	}
 	if !w.isStopping() {
 		w.sourceOpen = true
@@ -271,8 +286,13 @@ func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 	isDropped, err := w.process(ctx, b)
 	if ackErr := (*sourceAckError)(nil); errors.As(err, &ackErr) && errors.Is(ackErr.err, io.EOF) && !w.isStopping() {
 		// The stream of the source has closed, and the next read says why.
-		if _, _, reason := w.read(ctx); reason != nil && !w.isStopping() {
-			return false, reason
+		_, _, reason := w.read(ctx)
+		switch {
+		case reason == nil || w.isStopping():
+		case err == error(ackErr):
+			err = reason
+		default:
+			err = errors.Join(err, reason) // something else went wrong, too
 		}
 	}
 	return isLast || isDropped, err
@@ -373,7 +393,7 @@ func (w *Worker) tearDown(ctx context.Context) error {
 // closeTasks closes what is open, in reverse. What fails stays open. The caller
 // has the turn.
 func (w *Worker) closeTasks(ctx context.Context) error {
-	var failed []closer
+	var failed []openTask
 	defer func() {
 		slices.Reverse(failed)
 		w.opened = append(w.opened, failed...)
@@ -381,13 +401,25 @@ func (w *Worker) closeTasks(ctx context.Context) error {
 	var errs []error
 	for len(w.opened) > 0 {
 		last := w.opened[len(w.opened)-1]
-		if err := last.Close(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("failed to close %q: %w", last.ID(), err))
+		if err := w.closeTask(ctx, last); err != nil {
+			errs = append(errs, fmt.Errorf("failed to close %q: %w", last.task.ID(), err))
 			failed = append(failed, last)
 		}
 		w.opened = w.opened[:len(w.opened)-1]
 	}
 	return errors.Join(errs...)
+}
+
+// closeTask closes a task. One that reads is left alone until Do has returned.
+func (w *Worker) closeTask(ctx context.Context, t openTask) error {
+	if t.reads && w.running.Load() {
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return t.task.Close(ctx)
 }
 
 // withContextError returns the error of the context, if it has ended, together

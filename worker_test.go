@@ -51,6 +51,7 @@ func TestNewWorker_invalid(t *testing.T) {
 		{"a second source", chain(source(), node(funnel.NewSourceTask("second", batchesOf(j), log.Nop(), nil))), nil, []string{`"second"`, "first"}},
 		{"a nil processor", chain(source(), through("p", nil), out()), nil, []string{`"p"`, "nil"}},
 		{"a nil destination", chain(source(), node(funnel.NewDestinationTask("d", nil, log.Nop(), nil))), nil, []string{`"d"`, "nil"}},
+		{"a DLQ that was not made", chain(source(), out()), &funnel.DLQ{}, []string{"dead-letter queue", "NewDLQ"}},
 		{"a DLQ without a destination", chain(source(), out()), funnel.NewDLQ("q", nil, log.Nop(), nil, 1, 0), []string{`"q"`, "nil"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -61,6 +62,12 @@ func TestNewWorker_invalid(t *testing.T) {
 			wantError(t, err, nil, tt.words...)
 		})
 	}
+}
+
+func TestNewWorker_nilOption(t *testing.T) {
+	j := &journal{}
+	_, err := funnel.NewWorker(chain(from(batchesOf(j)), to(newDestination(j, "out"))), nil, log.Nop(), nil, nil)
+	wantError(t, err, nil, "option 0", "nil")
 }
 
 func TestNewWorker_fields(t *testing.T) {
@@ -122,10 +129,104 @@ func TestWorker_openAndClose(t *testing.T) {
 	wantNoError(t, w.Close(ctx))
 	wantNoError(t, w.Stop(ctx))
 	wantError(t, w.Open(ctx), nil, "opened already")
-	wantError(t, w.Do(ctx), nil, "closed")
+	wantNoError(t, w.Do(ctx))
 	j.want(t, nil,
 		"open source", "open task", "open out", "open dlq",
 		"teardown source", "teardown dlq", "teardown out", "close task")
+}
+
+// A worker that was stopped and closed before Do has started ends gracefully, and
+// is not opened any more.
+func TestWorker_stopCloseDo(t *testing.T) {
+	j := &journal{}
+	w := lifeOf(t, j, batchesOf(j, "1"), nil)
+	wantNoError(t, w.Open(t.Context()))
+	wantNoError(t, w.Stop(t.Context()))
+	wantNoError(t, w.Close(t.Context()))
+	wantNoError(t, w.Do(t.Context()))
+	wantNoError(t, w.Close(t.Context()))
+	j.want(t, []string{"ack", "teardown"}, "teardown source", "teardown dlq", "teardown out")
+}
+
+// A worker that could not be opened does not run. It can be opened again.
+func TestWorker_doAfterFailedOpen(t *testing.T) {
+	j := &journal{}
+	failing := map[string]error{"open out": errTest}
+	w := lifeOf(t, j, batchesOf(j, "1"), failing)
+	wantError(t, w.Open(t.Context()), errTest)
+	clear(failing)
+	wantNoError(t, w.Open(t.Context()))
+	wantNoError(t, w.Do(t.Context()))
+	wantNoError(t, w.Close(t.Context()))
+	j.want(t, []string{"ack", "teardown"}, "teardown source", "ack 1", "teardown source", "teardown dlq", "teardown out")
+
+	j = &journal{}
+	w = lifeOf(t, j, batchesOf(j, "1"), map[string]error{"open out": errTest})
+	wantError(t, w.Open(t.Context()), errTest)
+	wantError(t, w.Do(t.Context()), nil, "not open")
+	wantNoError(t, w.Close(t.Context()))
+	j.want(t, []string{"ack", "teardown"}, "teardown source")
+}
+
+// A worker that runs is not opened.
+func TestWorker_openWhileRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		source := newSource(j)
+		source.endless = true
+		w := lifeOf(t, j, source, nil)
+		done := make(chan error)
+		go func() { done <- w.Do(t.Context()) }()
+		<-source.reading
+		wantError(t, w.Open(t.Context()), nil, "opened already")
+		wantNoError(t, w.Close(t.Context()))
+		wantNoError(t, <-done)
+		j.want(t, nil, "teardown source")
+	})
+}
+
+// A first task of one's own is closed when it is no longer at work.
+func TestWorker_closeWhileTheFirstTaskWorks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		source := newSource(j)
+		source.endless = true
+		goOn := make(chan struct{})
+		first := &slowSource{SourceTask: funnel.NewSourceTask("source", source, log.Nop(), nil), journal: j, goOn: goOn}
+		w := newWorker(t, chain(node(first), to(newDestination(j, "out"))), nil)
+		wantNoError(t, w.Open(t.Context()))
+		done, closed := make(chan error), make(chan error)
+		go func() { done <- w.Do(t.Context()) }()
+		<-source.reading
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		wantError(t, w.Close(ctx), context.DeadlineExceeded, `"source"`)
+		go func() { closed <- w.Close(t.Context()) }()
+		synctest.Wait()
+		close(goOn)
+		wantNoError(t, <-closed)
+		wantNoError(t, <-done)
+		j.want(t, []string{"teardown", "done", "close"}, "teardown source", "teardown out", "done first", "close first")
+	})
+}
+
+type slowSource struct {
+	*funnel.SourceTask
+	*journal
+	goOn chan struct{}
+}
+
+func (s *slowSource) Do(ctx context.Context, b *funnel.Batch) error {
+	err := s.SourceTask.Do(ctx, b)
+	<-s.goOn
+	s.add("done first")
+	return err
+}
+
+func (s *slowSource) Close(context.Context) error {
+	s.add("close first")
+	return nil
 }
 
 // If one fails to open, what was opened is closed again, in reverse.
@@ -548,6 +649,52 @@ func TestWorker_ackReportsEOF(t *testing.T) {
 	}
 }
 
+// What else went wrong is not forgotten over the reason.
+func TestWorker_ackReportsEOFAfterAnotherError(t *testing.T) {
+	reason := errors.New("the stream broke")
+	t.Run("on a branch", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			source := newSource(j, fakeRead{recs: records("1", "2")}, fakeRead{err: reason})
+			source.ack = func(context.Context, []opencdc.Position) error { return io.EOF }
+			a, b := newDestination(j, "a"), newDestination(j, "b")
+			delivered := make(chan struct{})
+			b.teardown = func(context.Context) error { return nil }
+			b.acks = func(context.Context) ([]connector.DestinationAck, error) {
+				defer close(delivered)
+				return b.pending, nil
+			}
+			a.write = func(_ context.Context, recs []opencdc.Record) error {
+				if string(recs[0].Position) == "2" {
+					<-delivered
+					return funnel.FatalError(errTest)
+				}
+				return nil
+			}
+			first := from(source)
+			first.Next = []*funnel.TaskNode{chain(through("p", byPosition(does{"2": once(single)})), to(a)), to(b)}
+			err := runWorker(t, newWorker(t, first, nil))
+			wantError(t, err, errTest)
+			wantError(t, err, reason)
+			if !funnel.IsFatalError(err) {
+				t.Errorf("error is not fatal: %v", err)
+			}
+		})
+	})
+	t.Run("in the DLQ", func(t *testing.T) {
+		j := &journal{}
+		source := newSource(j, fakeRead{recs: records("1", "2")}, fakeRead{err: reason})
+		source.ack = func(context.Context, []opencdc.Position) error { return io.EOF }
+		dlq := funnel.NewDLQ("dlq", newDestination(j, "dlq"), log.Nop(), nil, 10, 1)
+		err := run(t, dlq, from(source), through("p", each(fail)), to(newDestination(j, "out")))
+		wantError(t, err, errTest, `"2"`)
+		wantError(t, err, reason)
+		if !funnel.IsFatalError(err) {
+			t.Errorf("error is not fatal: %v", err)
+		}
+	})
+}
+
 // An io.EOF of a destination is no end of the source.
 func TestWorker_destinationReportsEOF(t *testing.T) {
 	j := &journal{}
@@ -716,7 +863,9 @@ func TestWorker_ackFromOutside(t *testing.T) {
 	wantError(t, w.Ack(ctx, b), nil, "1 nacked")
 	b.Ack(1)
 	b.Retry(0)
-	wantError(t, w.Ack(ctx, b), nil, "to be retried")
+	b.Retry(1)
+	b.Ack(1)
+	wantError(t, w.Ack(ctx, b), nil, "0 nacked, 1 to be retried")
 	wantError(t, w.Ack(ctx, funnel.NewBatch(records("6", ""))), nil, "empty position")
 	wantNoError(t, w.Ack(ctx, &funnel.Batch{}))
 	j.want(t, nil)
@@ -751,6 +900,25 @@ func TestWorker_nackFromOutside(t *testing.T) {
 	wantNoError(t, w.Ack(ctx, b))
 	wantNoError(t, w.Ack(ctx, b))
 	j.want(t, []string{"ack", "dlq"}, "ack 5", "ack 5")
+}
+
+// The positions that were acked belong to the source, which may do with them as
+// it likes, also while the rest of the batch is on its way.
+func TestWorker_ackedPositionsAreNotReadAgain(t *testing.T) {
+	j := &journal{}
+	source := batchesOf(j, "1 2 3")
+	source.ack = func(_ context.Context, positions []opencdc.Position) error { clear(positions); return nil }
+	var w *funnel.Worker
+	settles := custom("settles", func(ctx context.Context, b *funnel.Batch) error { return w.Ack(ctx, b) })
+	first := chain(from(source), through("p", byPosition(does{"2": once(single)})), settles, to(newDestination(j, "out")))
+	w = newWorker(t, first, nil)
+	wantNoError(t, runWorker(t, w))
+	b := funnel.NewBatch(records("4"))
+	for range 2 {
+		wantNoError(t, w.Ack(t.Context(), b))
+		wantNoError(t, w.Nack(t.Context(), b, "task"))
+	}
+	j.want(t, []string{"ack"}, "ack 1", "ack 2", "ack 3", "ack 4")
 }
 
 // A task that settles its batch itself takes it out of the pipeline.

@@ -44,6 +44,10 @@ func main() {
 	from := flag.Int64("from", 0, "go on at this `byte` of the input and append to the outputs")
 	pause := flag.Duration("pause", 0, "rest after every acknowledgement, to have time to watch or to press Ctrl-C")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "quickstart: unexpected argument %q, see -help\n", flag.Arg(0))
+		os.Exit(2)
+	}
 
 	// The first Ctrl-C asks the pipeline to stop, the second one kills it.
 	interrupt, release := signal.NotifyContext(context.Background(), os.Interrupt)

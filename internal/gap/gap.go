@@ -3,86 +3,176 @@
 // gap, what is still to come behind it.
 package gap
 
+import "slices"
+
 // Slice is a slice with a gap. Taking an element out makes the gap larger,
 // putting one in uses it up, and going on moves one element across. While the
 // gap is empty its place is just a cursor, and going on moves nothing. The zero
 // value is an empty slice.
+//
+// If the gap is used up, what is before it moves to an array of its own. What is
+// behind it stays where it is, so that editing the first elements costs nothing
+// for the others.
 type Slice[T any] struct {
-	items  []T
-	lo, hi int // items[lo:hi] is the gap, and what is in it means nothing
+	before []T // the elements before the gap
+	behind []T // behind[start:] are the elements behind the gap
+	start  int
+
+	// While isWhole, before lies in the free part of behind, and its capacity
+	// ends where behind starts.
+	isWhole bool
+
+	edits     int  // how often room was made since All was called
+	isWatched bool // All was called after an edit
 }
 
 // Of returns a Slice of the items, with an empty gap at the start. The items
 // are not copied, and nothing beyond their length is ever written to.
 func Of[T any](items []T) Slice[T] {
-	return Slice[T]{items: items[:len(items):len(items)]}
+	return Slice[T]{before: items[:0:0], behind: items[:len(items):len(items)], isWhole: true}
 }
 
 // Len returns the number of elements.
-func (s *Slice[T]) Len() int { return len(s.items) - s.Room() }
-
-// Room returns how many elements fit into the gap.
-func (s *Slice[T]) Room() int { return s.hi - s.lo }
+func (s *Slice[T]) Len() int { return len(s.before) + len(s.behind) - s.start }
 
 // Before returns the number of elements before the gap.
-func (s *Slice[T]) Before() int { return s.lo }
+func (s *Slice[T]) Before() int { return len(s.before) }
 
 // Next returns the first element behind the gap. There must be one.
-func (s *Slice[T]) Next() *T { return &s.items[s.hi] }
+func (s *Slice[T]) Next() *T { return &s.behind[s.start] }
 
 // Last returns the last element before the gap. There must be one.
-func (s *Slice[T]) Last() *T { return &s.items[s.lo-1] }
+func (s *Slice[T]) Last() *T { return &s.before[len(s.before)-1] }
+
+// At returns element i, wherever the gap is.
+func (s *Slice[T]) At(i int) *T {
+	if i < len(s.before) {
+		return &s.before[i]
+	}
+	return &s.behind[s.start+i-len(s.before)]
+}
 
 // Step moves the first element behind the gap before it. There must be one.
 func (s *Slice[T]) Step() {
-	if s.lo != s.hi {
-		s.items[s.lo] = s.items[s.hi]
+	if s.isWhole && len(s.before) == s.start {
+		s.start++
+		s.before = s.behind[:s.start:s.start]
+		return
 	}
-	s.lo++
-	s.hi++
+	v := s.behind[s.start]
+	s.Drop()
+	s.before = append(s.before, v)
 }
 
 // StepBack moves the last element before the gap behind it. There must be one.
 func (s *Slice[T]) StepBack() {
-	s.lo--
-	s.hi--
-	if s.lo != s.hi {
-		s.items[s.hi] = s.items[s.lo]
+	n := len(s.before) - 1
+	if s.start == 0 { // not while it is whole: the element is in the free part
+		free := s.Len()
+		s.behind = slices.Concat(make([]T, free), s.behind)
+		s.start = free
+	}
+	s.start--
+	if !s.isWhole || n != s.start {
+		s.behind[s.start] = s.before[n]
+	}
+	s.before = s.before[:n]
+	if s.isWhole {
+		s.before = s.before[:n:s.start]
 	}
 }
 
 // Drop takes out the first element behind the gap. There must be one.
-func (s *Slice[T]) Drop() { s.hi++ }
-
-// Put puts an element before the gap. There must be room.
-func (s *Slice[T]) Put(v T) {
-	s.items[s.lo] = v
-	s.lo++
-}
-
-// Grow moves the elements to a new slice, with room for n more. Nothing is
-// written any more to the slice where they were.
-func (s *Slice[T]) Grow(n int) {
-	items := make([]T, len(s.items)+n)
-	copy(items, s.items[:s.lo])
-	copy(items[s.hi+n:], s.items[s.hi:])
-	s.items, s.hi = items, s.hi+n
-}
-
-// At returns element i, wherever the gap is.
-func (s *Slice[T]) At(i int) *T {
-	if i >= s.lo {
-		i += s.hi - s.lo
+func (s *Slice[T]) Drop() {
+	s.start++
+	if s.isWhole {
+		s.before = s.behind[:len(s.before):s.start]
 	}
-	return &s.items[i]
+}
+
+// Put puts elements before the gap.
+func (s *Slice[T]) Put(items ...T) {
+	if s.isWhole && len(items) > s.start-len(s.before) {
+		s.makeRoom(len(items))
+	}
+	s.before = append(s.before, items...)
+}
+
+// makeRoom makes room for n elements in the gap of a whole slice, or makes it one
+// that is not whole.
+func (s *Slice[T]) makeRoom(n int) {
+	if s.isWatched && s.edits == 0 {
+		// Somebody looks at all elements after each edit. Then they have to be in
+		// one piece each time, and moving those behind the gap is the least.
+		n -= s.start - len(s.before)
+		end := len(s.behind)
+		s.behind = append(s.behind, make([]T, n)...)
+		copy(s.behind[s.start+n:], s.behind[s.start:end])
+		s.start += n
+		s.before = s.behind[:len(s.before):s.start]
+	} else {
+		s.before = append(make([]T, 0, 2*(len(s.before)+n)), s.before...)
+		s.isWhole = false
+	}
+	s.edits++
+}
+
+// Set replaces the elements from i on by the items, which may be elements of the
+// slice. There must be as many.
+func (s *Slice[T]) Set(i int, items []T) {
+	n := len(s.before)
+	switch {
+	case s.isWhole && n == s.start:
+		copy(s.behind[i:], items)
+	case i >= n:
+		copy(s.behind[s.start+i-n:], items)
+	case i+len(items) <= n:
+		copy(s.before[i:], items)
+	default:
+		items = slices.Clone(items) // the first copy may change what the second one reads
+		copy(s.before[i:], items[:n-i])
+		copy(s.behind[s.start:], items[n-i:])
+	}
+}
+
+// Renew moves the elements before the gap to a new array with room for n more.
+// From then on the slice where they were is not written to, as long as the gap
+// goes forward to the end before All is called.
+func (s *Slice[T]) Renew(n int) {
+	s.before = append(make([]T, 0, len(s.before)+n), s.before...)
+	s.isWhole = false
+}
+
+// Cut takes out all elements behind the gap and returns them. They stay where
+// they are.
+func (s *Slice[T]) Cut() []T {
+	cut := s.behind[s.start:]
+	n := len(s.before)
+	s.behind = s.before[:n:n]
+	s.before, s.start, s.isWhole = s.behind, n, true
+	return cut[:len(cut):len(cut)]
 }
 
 // All makes the gap empty, at the place where it is, and returns the elements.
 // They may be changed in place.
 func (s *Slice[T]) All() []T {
-	if s.lo != s.hi {
-		n := s.lo + copy(s.items[s.lo:], s.items[s.hi:])
-		s.items, s.hi = s.items[:n:n], s.lo
+	s.isWatched = s.isWatched || s.edits > 0
+	s.edits = 0
+	if n := len(s.before); !s.isWhole || n != s.start {
+		rest := len(s.behind) - s.start
+		switch {
+		case !s.isWhole && rest == 0:
+			s.behind = s.before
+		case !s.isWhole && n > s.start:
+			s.behind = append(s.before, s.behind[s.start:]...)
+		case !s.isWhole || n <= rest:
+			copy(s.behind[s.start-n:], s.before)
+			s.behind = s.behind[s.start-n:]
+		default:
+			s.behind = s.behind[:n+copy(s.behind[n:], s.behind[s.start:])]
+		}
+		s.start, s.isWhole = n, true
+		s.before = s.behind[:n:n]
 	}
-	return s.items
+	return s.behind[:len(s.behind):len(s.behind)]
 }

@@ -1,0 +1,108 @@
+package funnel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/log"
+)
+
+// The cost per record must not grow with the batch. Each benchmark handles a
+// batch of each size, and reports the time per record.
+
+// refusingDestination refuses every other record, starting with the first one or
+// the second one.
+type refusingDestination struct {
+	funnel.Destination
+	start int
+	acks  []connector.DestinationAck
+}
+
+func (d *refusingDestination) Write(_ context.Context, recs []opencdc.Record) error {
+	d.acks = make([]connector.DestinationAck, len(recs))
+	for i := range recs {
+		d.acks[i].Position = recs[i].Position
+		if i%2 == d.start {
+			d.acks[i].Error = errTest
+		}
+	}
+	return nil
+}
+
+func (d *refusingDestination) Ack(context.Context) ([]connector.DestinationAck, error) {
+	return d.acks, nil
+}
+
+// Two destinations refuse every other record, in turn: the most groups of nacks
+// that there can be.
+func BenchmarkWorker_alternatingNacks(b *testing.B) {
+	benchmarkBatch(b, func() *funnel.TaskNode {
+		return node(&fakeTask{id: "fan-out", process: func(context.Context, *funnel.Batch) error { return nil }},
+			node(funnel.NewDestinationTask("a", &refusingDestination{start: 0}, log.Nop(), nil)),
+			node(funnel.NewDestinationTask("b", &refusingDestination{start: 1}, log.Nop(), nil)))
+	})
+}
+
+// A task that answers for one record per round, in one of several ways.
+func BenchmarkWorker_rounds(b *testing.B) {
+	for name, answer := range map[string]func(b *funnel.Batch, n int){
+		"filter": func(b *funnel.Batch, n int) { b.Filter(0); b.Retry(0, n-1) },
+		"nack":   func(b *funnel.Batch, n int) { b.Nack(0, errTest); b.Retry(1, n) },
+		"split":  func(b *funnel.Batch, n int) { b.SplitRecord(0, make([]opencdc.Record, 2)); b.Retry(2, n+1) },
+		"set":    func(b *funnel.Batch, n int) { b.SetRecords(0, make([]opencdc.Record, 1)); b.Retry(1, n) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			benchmarkBatch(b, func() *funnel.TaskNode {
+				return custom("task", func(_ context.Context, b *funnel.Batch) error {
+					answer(b, len(b.ActiveRecords()))
+					return nil
+				})
+			})
+		})
+	}
+}
+
+// A processor that answers for one record per round.
+func BenchmarkWorker_shortResults(b *testing.B) {
+	benchmarkBatch(b, func() *funnel.TaskNode {
+		return through("p", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			return []sdk.ProcessedRecord{sdk.MultiRecord{recs[0], recs[0]}}
+		}))
+	})
+}
+
+// benchmarkBatch benchmarks a worker with batches of several sizes.
+func benchmarkBatch(b *testing.B, task func() *funnel.TaskNode) {
+	for _, size := range []int{1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			recs := make([]opencdc.Record, size)
+			reads := 0
+			source := quietSource{read: func() ([]opencdc.Record, error) {
+				if reads++; reads > b.N {
+					return nil, errTest
+				}
+				for i := range recs {
+					recs[i] = opencdc.Record{Position: opencdc.Position("p")}
+				}
+				return recs, nil
+			}}
+			dlq := funnel.NewDLQ("dlq", &refusingDestination{start: -1}, log.Nop(), nil, 0, 0)
+			w, err := funnel.NewWorker(chain(from(source), task()), dlq, log.Nop(), nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ResetTimer()
+			if err := w.Do(b.Context()); !errors.Is(err, errTest) {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/record")
+		})
+	}
+}
