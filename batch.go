@@ -242,8 +242,9 @@ func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 // with it that a later task may change. If that record is a piece itself, the
 // record from before its first split goes there.
 //
-// The pieces have the status of the record. A single record replaces the record
-// like SetRecords, and with no records the record is filtered. The pieces are copied into the batch, the slice stays the
+// The pieces of a record that was marked as nacked are nacked, any others are
+// acked unless they are marked again. A single record replaces the record like
+// SetRecords, and with no records the record is filtered. The pieces are copied into the batch, the slice stays the
 // caller's.
 func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	b.checkRange("SplitRecord", i, i+1)

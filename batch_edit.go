@@ -94,7 +94,7 @@ func (b *Batch) divide(pieces []opencdc.Record, original *opencdc.Record) {
 	case RecordFlagNack:
 		b.nacked += more
 	case RecordFlagRetry:
-		b.retried += more
+		b.mark(&t, RecordStatus{}) // splitting is an answer
 	}
 	b.marked += more
 	b.split = true

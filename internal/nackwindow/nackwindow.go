@@ -23,7 +23,7 @@ func New(size, threshold int) *Window {
 
 // Ack records n acks.
 func (w *Window) Ack(n int) {
-	w.outcomes += n
+	w.outcomes += min(n, w.size) // more acks leave no nack in the window either
 }
 
 // Tolerates returns how many of n nacks that come next, one behind the other,

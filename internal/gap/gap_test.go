@@ -1,0 +1,247 @@
+package gap_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/conduitio/funnel/internal/gap"
+)
+
+func TestSlice_zeroValue(t *testing.T) {
+	var s gap.Slice[int]
+	if s.Len() != 0 || s.Before() != 0 || len(s.All()) != 0 || len(s.Cut()) != 0 {
+		t.Error("the zero value is not empty")
+	}
+	s.Put(1)
+	s.Put(2)
+	if got := s.All(); !slices.Equal(got, []int{1, 2}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// The items are not copied, neither on the way in nor on the way out.
+func TestSlice_aliases(t *testing.T) {
+	items := []int{1, 2, 3, 4}
+	s := gap.Of(items)
+	for i := range items {
+		if s.At(i) != &items[i] {
+			t.Errorf("element %d was copied", i)
+		}
+	}
+	s.Step()
+	if &s.All()[0] != &items[0] || s.Before() != 1 {
+		t.Error("All copied the elements, or moved the gap")
+	}
+	s.Drop()
+	s.All()[1] = 9 // in place
+	if got := s.All(); !slices.Equal(got, []int{1, 9, 4}) || &got[2] != &items[3] || *s.Next() != 9 {
+		t.Errorf("got %v, next %d", got, *s.Next())
+	}
+}
+
+// What is beyond the length of the items belongs to others.
+func TestSlice_beyondTheItems(t *testing.T) {
+	memory := []int{1, 2, 3, 4}
+	s := gap.Of(memory[:2])
+	s.Drop()
+	s.Put(5)
+	s.Step()
+	s.Put(6)
+	if got := s.All(); !slices.Equal(got, []int{5, 2, 6}) {
+		t.Errorf("got %v", got)
+	}
+	if !slices.Equal(memory, []int{5, 2, 3, 4}) {
+		t.Errorf("the memory of the items is %v", memory)
+	}
+}
+
+// Two halves of a slice are edited independently.
+func TestSlice_neighbours(t *testing.T) {
+	items := []int{1, 2, 3, 4}
+	left, right := gap.Of(items[:2]), gap.Of(items[2:])
+	left.Step()
+	left.Drop()
+	left.Put(7)
+	right.Drop()
+	right.Step()
+	left.Put(8)
+	if l, r := left.All(), right.All(); !slices.Equal(l, []int{1, 7, 8}) || !slices.Equal(r, []int{4}) {
+		t.Errorf("got %v and %v", l, r)
+	}
+}
+
+// moves counts how many elements are no longer where they were.
+type moves struct {
+	slice *gap.Slice[int]
+	where map[int]*int // where the elements are
+	total int
+}
+
+func (m *moves) count(edit func()) {
+	edit()
+	n := 0
+	for i := range m.slice.Len() {
+		at := m.slice.At(i)
+		if was, ok := m.where[*at]; ok && was != at {
+			n++
+		}
+		m.where[*at] = at
+	}
+	m.total += n
+}
+
+// pass goes through a slice of n different elements in steps of four: one is
+// kept, one is taken out, one gets a second one beside it, one is replaced.
+func pass(s *gap.Slice[int], n int, backward bool, edit func(func())) {
+	for i := range n {
+		if backward {
+			edit(s.StepBack)
+		}
+		switch i % 4 {
+		case 1:
+			edit(s.Drop)
+			continue
+		case 2:
+			edit(func() { s.Put(n + i) })
+			if backward {
+				edit(s.StepBack)
+				continue
+			}
+		case 3:
+			*s.Next() = 2*n + i
+		}
+		if !backward {
+			edit(s.Step)
+		}
+	}
+}
+
+func ascending(n int, atTheEnd bool) gap.Slice[int] {
+	items := make([]int, n)
+	for i := range items {
+		items[i] = i
+	}
+	s := gap.Of(items)
+	if atTheEnd {
+		for range n {
+			s.Step()
+		}
+	}
+	return s
+}
+
+// Going from one end to the other moves each element a few times, however many
+// there are.
+func TestSlice_movesAreLinear(t *testing.T) {
+	const n = 400
+	for _, backward := range []bool{false, true} {
+		s := ascending(n, backward)
+		m := moves{slice: &s, where: make(map[int]*int)}
+		m.count(func() {})
+		pass(&s, n, backward, m.count)
+		if m.total > 5*n {
+			t.Errorf("backward %t: %d moves for %d elements", backward, m.total, n)
+		}
+		if s.Len() != n {
+			t.Errorf("backward %t: %d elements are left", backward, s.Len())
+		}
+	}
+}
+
+// Edits of the first elements move none of the others.
+func TestSlice_editsAtTheStartMoveNothing(t *testing.T) {
+	s := ascending(1000, false)
+	m := moves{slice: &s, where: make(map[int]*int)}
+	m.count(func() {})
+	for i := range 100 {
+		m.count(s.Drop)
+		m.count(func() { s.Put(2000+i, 3000+i) })
+		rest := s.Cut()
+		s = gap.Of(rest)
+	}
+	if m.total != 0 {
+		t.Errorf("%d moves", m.total)
+	}
+}
+
+// Whoever looks at all elements after each edit has those behind the gap moved
+// once for each, within memory that grows a few times.
+func TestSlice_watchedEditsDoNotAllocate(t *testing.T) {
+	const n = 1000
+	s := ascending(n, false)
+	allocs := testing.AllocsPerRun(1, func() {
+		for range n / 2 {
+			s.Step()
+			s.Put(0)
+			s.All()
+		}
+	})
+	if allocs > 10 {
+		t.Errorf("%v allocations for %d edits", allocs, n/2)
+	}
+}
+
+// After Renew, what a slice was made of is not written to on the way to the end.
+func TestSlice_renew(t *testing.T) {
+	items := []int{1, 2, 3, 4}
+	s := gap.Of(items)
+	s.Renew(5)
+	s.Drop()
+	s.Put(5)
+	s.Step()
+	s.Put(6, 7)
+	s.Drop()
+	s.Step()
+	if got := s.All(); !slices.Equal(got, []int{5, 2, 6, 7, 4}) {
+		t.Errorf("got %v", got)
+	}
+	if !slices.Equal(items, []int{1, 2, 3, 4}) {
+		t.Errorf("the items are %v", items)
+	}
+}
+
+// Items that are elements of the slice, on both sides of the gap.
+func TestSlice_setOverlaps(t *testing.T) {
+	items := []int{1, 2, 3, 4, 5, 6}
+	s := gap.Of(items)
+	s.Step()
+	s.Step()
+	s.Drop()
+	s.Set(1, items[3:6])
+	if got := s.All(); !slices.Equal(got, []int{1, 4, 5, 6, 6}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// While the gap is empty going on moves nothing.
+func TestSlice_cursorMovesNothing(t *testing.T) {
+	s := ascending(100, false)
+	m := moves{slice: &s, where: make(map[int]*int)}
+	m.count(func() {})
+	for range 100 {
+		m.count(s.Step)
+	}
+	for range 100 {
+		m.count(s.StepBack)
+	}
+	m.count(func() { s.All() })
+	if m.total != 0 {
+		t.Errorf("%d moves", m.total)
+	}
+}
+
+// An edit costs the same in a long slice as in a short one.
+func BenchmarkSlice_pass(b *testing.B) {
+	for _, backward := range []bool{false, true} {
+		for _, n := range []int{1_000, 10_000, 100_000} {
+			b.Run(fmt.Sprintf("backward=%t/n=%d", backward, n), func(b *testing.B) {
+				for b.Loop() {
+					s := ascending(n, backward)
+					pass(&s, n, backward, func(f func()) { f() })
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/element")
+			})
+		}
+	}
+}
