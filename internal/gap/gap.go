@@ -98,8 +98,8 @@ func (s *Slice[T]) Put(items ...T) {
 	s.before = append(s.before, items...)
 }
 
-// makeRoom makes room for n elements in the gap of a whole slice, or makes it one
-// that is not whole.
+// makeRoom makes room for n elements in the gap of a whole slice, which has too
+// little, or makes it one that is not whole.
 func (s *Slice[T]) makeRoom(n int) {
 	if s.isWatched && s.edits == 0 {
 		// Somebody looks at all elements after each edit. Then they have to be in
@@ -111,8 +111,7 @@ func (s *Slice[T]) makeRoom(n int) {
 		s.start += n
 		s.before = s.behind[:len(s.before):s.start]
 	} else {
-		s.before = append(make([]T, 0, 2*(len(s.before)+n)), s.before...)
-		s.isWhole = false
+		s.isWhole = false // what does not fit makes before move
 	}
 	s.edits++
 }

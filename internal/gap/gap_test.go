@@ -201,15 +201,31 @@ func TestSlice_renew(t *testing.T) {
 	}
 }
 
-// Items that are elements of the slice, on both sides of the gap.
+// Set replaces elements on either side of the gap, and on both.
+func TestSlice_set(t *testing.T) {
+	for i, want := range [][]int{{7, 8, 3, 5, 6}, {1, 7, 8, 5, 6}, {1, 2, 7, 8, 6}, {1, 2, 3, 7, 8}} {
+		s := gap.Of([]int{1, 2, 3, 4, 5, 6})
+		s.Step()
+		s.Step()
+		s.Step()
+		s.Drop()
+		s.Set(i, []int{7, 8})
+		if got := s.All(); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+}
+
+// The items may be elements of the slice that are replaced themselves.
 func TestSlice_setOverlaps(t *testing.T) {
 	items := []int{1, 2, 3, 4, 5, 6}
 	s := gap.Of(items)
 	s.Step()
 	s.Step()
+	s.Step()
 	s.Drop()
-	s.Set(1, items[3:6])
-	if got := s.All(); !slices.Equal(got, []int{1, 4, 5, 6, 6}) {
+	s.Set(2, items[:3])
+	if got := s.All(); !slices.Equal(got, []int{1, 2, 1, 2, 3}) {
 		t.Errorf("got %v", got)
 	}
 }
