@@ -46,7 +46,7 @@ func main() {
 	flag.Parse()
 	if flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "quickstart: unexpected argument %q, see -help\n", flag.Arg(0))
-		os.Exit(2)
+		os.Exit(1)
 	}
 
 	// The first Ctrl-C asks the pipeline to stop, the second one kills it.

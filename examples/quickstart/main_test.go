@@ -199,6 +199,7 @@ func TestProgram(t *testing.T) {
 		"other CSV":            {args: []string{"-in", "other.csv"}, stderr: "more than 50 nacks", outputs: true},
 		"no such position":     {args: []string{"-from", "77"}, stderr: "no row of the input ends at byte 77"},
 		"no batch":             {args: []string{"-batch", "0"}, stderr: "at least one report"},
+		"no flag":              {args: []string{"missing.csv"}, stderr: `argument "missing.csv"`},
 		"output is a file":     {args: []string{"-out", "empty.csv"}, stderr: "empty.csv"},
 	}
 	for name, test := range tests {
