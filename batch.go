@@ -86,6 +86,10 @@ type origin struct {
 	ledger    ledger.Ledger[failure]
 	positions []opencdc.Position // of the source records, as the source gave them
 	readAt    []time.Time        // when they were read, if a timer wants to know
+
+	// isRepeatable is set if acks that fail may be tried again, so that the source
+	// gets copies of the positions. Who holds Worker.releasing may use it.
+	isRepeatable bool
 }
 
 // reset makes the origin one of no records.
@@ -93,6 +97,7 @@ func (o *origin) reset() {
 	o.ledger.Reset(0)
 	o.positions = nil // they belong to the source
 	o.readAt = o.readAt[:0]
+	o.isRepeatable = false
 }
 
 // checkPositions returns an error if a source record that is not done has no
@@ -244,8 +249,8 @@ func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 //
 // The pieces of a record that was marked as nacked are nacked, any others are
 // acked unless they are marked again. A single record replaces the record like
-// SetRecords, and with no records the record is filtered. The pieces are copied into the batch, the slice stays the
-// caller's.
+// SetRecords, and with no records the record is filtered. The pieces are copied
+// into the batch, the slice stays the caller's.
 func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	b.checkRange("SplitRecord", i, i+1)
 	switch len(recs) {

@@ -43,7 +43,7 @@ DBG opening destination component=task:destination connector_id=d
 DBG destination open component=task:destination connector_id=d
 DBG opening destination component=task:destination connector_id=q
 DBG destination open component=task:destination connector_id=q
-WRN the task gave no answer, trying again component=worker records=1 rounds=1 task_id=stuck`)
+WRN the task gave no answer, trying again component=worker record_position=1 records=1 rounds=1 task_id=stuck`)
 		if got := strings.TrimSpace(out.String()); got != want {
 			t.Errorf("log:\n%s\nwant:\n%s", got, want)
 		}

@@ -184,7 +184,7 @@ func summarize(results []sdk.ProcessedRecord) (resultSummary, error) {
 // are to be retried.
 func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 	if sum.end < b.recs.Len() {
-		b.cut(sum.end)
+		b.Retry(sum.end, b.recs.Len())
 	}
 	if sum.replaces {
 		recs := b.recs.All()

@@ -135,6 +135,22 @@ func TestProcessorTask_wrapped(t *testing.T) {
 		"task 2", "dlq 2", "ack 2", "ack 3", "task 4 5", "out 4 5", "ack 4 5")
 }
 
+// A task may run several ProcessorTasks on its batch. A nack of the first one is
+// not forgotten if the second one leaves the record for another call.
+func TestProcessorTask_twoInOneTask(t *testing.T) {
+	j := &journal{}
+	first := funnel.NewProcessorTask("first", byPosition(does{"4": fail}), log.Nop(), nil)
+	second := funnel.NewProcessorTask("second", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return []sdk.ProcessedRecord{splitInto(recs[0], 2)}
+	}), log.Nop(), nil)
+	both := custom("both", func(ctx context.Context, b *funnel.Batch) error {
+		return errors.Join(first.Do(ctx, b), second.Do(ctx, b))
+	})
+	wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3 4 5")), both, to(newDestination(j, "out"))))
+	j.want(t, []string{"out", "ack", "dlq"},
+		"out 1a 1b", "ack 1", "out 2a 2b", "ack 2", "out 3a 3b", "ack 3", "dlq 4", "ack 4", "out 5a 5b", "ack 5")
+}
+
 type fakeProcessorMetrics struct{ observed []int }
 
 func (m *fakeProcessorMetrics) Observe(n int, start time.Time) {

@@ -3,7 +3,10 @@ package funnel
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/conduitio/funnel/log"
 )
 
 // The walk takes a batch through the tasks. It is a loop over what is still to
@@ -17,13 +20,13 @@ const (
 	maxBackOff    = 100 * time.Millisecond
 )
 
-// backOff waits before something is asked again that has given no answer so
-// many times after the first one. It does not wait the first time.
-func backOff(ctx context.Context, times int) error {
-	if times == 0 {
+// backOff waits for the pause with that number: there is no pause number 0, number
+// 1 is the shortest one, and each is twice as long as the one before.
+func backOff(ctx context.Context, number int) error {
+	if number == 0 {
 		return nil
 	}
-	timer := time.NewTimer(min(minBackOff<<(times-1), maxBackOff))
+	timer := time.NewTimer(min(minBackOff<<(number-1), maxBackOff))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -96,7 +99,8 @@ func (w *Worker) walkSteps(ctx context.Context, steps []step, isBranch bool) err
 func (w *Worker) do(ctx context.Context, steps []step, s step) ([]step, error) {
 	task, b := s.node.Task, s.batch
 	if s.idle > 0 {
-		w.logger.Warn(ctx).Str("task_id", task.ID()).Int("records", b.active()).Int("rounds", s.idle).
+		w.logger.Warn(ctx).Str(log.TaskIDField, task.ID()).Int("rounds", s.idle).
+			Int("records", b.active()).Stringer(log.RecordPositionField, b.ActiveRecords()[0].Position).
 			Msg("the task gave no answer, trying again")
 		if err := backOff(ctx, s.idle); err != nil {
 			return nil, taskError(task.ID(), err)
@@ -201,7 +205,11 @@ func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) (in
 
 // ack acks records in the source. They are done.
 func (w *Worker) ack(ctx context.Context, o *origin, from, to int) error {
-	if err := w.Source.Ack(ctx, o.positions[from:to:to]); err != nil {
+	positions := o.positions[from:to:to]
+	if o.isRepeatable {
+		positions = slices.Clone(positions)
+	}
+	if err := w.Source.Ack(ctx, positions); err != nil {
 		return &sourceAckError{err: err}
 	}
 	o.ledger.Release(to)
@@ -256,5 +264,8 @@ func (w *Worker) settle(ctx context.Context, batch *Batch, settle func(*Batch) e
 	if err := settle(batch); err != nil {
 		return err
 	}
+	w.releasing.Lock()
+	batch.origin.isRepeatable = true
+	w.releasing.Unlock()
 	return w.release(ctx, batch.origin)
 }

@@ -363,6 +363,50 @@ func TestWalk_customRetryOfTheTail(t *testing.T) {
 	}
 }
 
+// A task may go through the records that it has got once from either end, and
+// split, filter and mark on the way.
+func TestWalk_customTaskReadsWhileItEdits(t *testing.T) {
+	edit := func(b *funnel.Batch, i int, rec opencdc.Record) (n int) {
+		switch rec.Position[0] {
+		case '1', '4':
+			b.SplitRecord(i, splitInto(rec, 3))
+			return 3
+		case '2':
+			b.Filter(i)
+			return 0
+		case '5':
+			b.Nack(i, errFor("5"))
+		}
+		return 1
+	}
+	for name, task := range map[string]func(b *funnel.Batch){
+		"backward": func(b *funnel.Batch) {
+			recs := b.ActiveRecords()
+			for i := len(recs) - 1; i >= 0; i-- {
+				edit(b, i, recs[i])
+			}
+		},
+		"forward": func(b *funnel.Batch) {
+			at := 0
+			for _, rec := range b.ActiveRecords() {
+				at += edit(b, at, rec)
+			}
+		},
+		"looking again each time": func(b *funnel.Batch) {
+			for at := 0; at < len(b.ActiveRecords()); {
+				at += edit(b, at, b.ActiveRecords()[at])
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := &journal{}
+			custom := custom("custom", func(_ context.Context, b *funnel.Batch) error { task(b); return nil })
+			wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3 4 5 6 7")), custom, to(newDestination(j, "out"))))
+			j.want(t, []string{"out", "dlq", "ack"}, "out 1a 1b 1c 3 4a 4b 4c", "ack 1 2 3 4", "dlq 5", "ack 5", "out 6 7", "ack 6 7")
+		})
+	}
+}
+
 // What a task puts into the ledger's way is noticed.
 func TestWalk_lostRecords(t *testing.T) {
 	j := &journal{}

@@ -84,7 +84,8 @@ type openTask struct {
 	reads bool // it is the first task, and may be at work until Do returns
 }
 
-// WorkerOption changes how a worker works. Options are made by this package.
+// WorkerOption changes how a worker works. Options are made by this package only;
+// there are none yet.
 type WorkerOption interface {
 	apply(w *Worker) error
 }
@@ -157,10 +158,11 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 	}
 	defer w.endTurn()
 	if w.closed || w.started.Load() || len(w.opened) > 0 {
-		return errors.New("the worker was opened already")
+		return errors.New("the worker was opened already, or has run, or is closed")
 	}
+	w.openFailed = true // also if it panics
 	defer func() {
-		if w.openFailed = err != nil; w.openFailed {
+		if err != nil {
 			err = errors.Join(err, w.closeTasks(ctx), w.tearDown(ctx))
 		}
 	}()
@@ -178,6 +180,7 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 		}
 		w.opened = append(w.opened, openTask{task: w.DLQ})
 	}
+	w.openFailed = false
 	return nil
 }
 

@@ -785,6 +785,7 @@ func TestWorker_openPanics(t *testing.T) {
 		defer func() { _ = recover() }()
 		_ = w.Open(t.Context())
 	}()
+	wantError(t, w.Do(t.Context()), nil, "not open")
 	wantNoError(t, w.Close(t.Context()))
 	j.want(t, []string{"teardown"}, "teardown source")
 }
@@ -866,6 +867,9 @@ func TestWorker_ackFromOutside(t *testing.T) {
 	b.Retry(1)
 	b.Ack(1)
 	wantError(t, w.Ack(ctx, b), nil, "0 nacked, 1 to be retried")
+	b.Ack(0, 2)
+	b.Retry(0, 2)
+	wantError(t, w.Ack(ctx, b), nil, "0 nacked, 2 to be retried")
 	wantError(t, w.Ack(ctx, funnel.NewBatch(records("6", ""))), nil, "empty position")
 	wantNoError(t, w.Ack(ctx, &funnel.Batch{}))
 	j.want(t, nil)
@@ -893,7 +897,7 @@ func TestWorker_nackFromOutside(t *testing.T) {
 	// What has failed is tried again.
 	j.lines = nil
 	failing := errTest
-	source.ack = func(context.Context, []opencdc.Position) error { return failing }
+	source.ack = func(_ context.Context, positions []opencdc.Position) error { clear(positions); return failing }
 	b = funnel.NewBatch(records("5"))
 	wantError(t, w.Ack(ctx, b), errTest)
 	failing = nil

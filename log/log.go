@@ -15,6 +15,7 @@ const (
 	ConnectorIDField    = "connector_id"
 	ProcessorIDField    = "processor_id"
 	NodeIDField         = "node_id"
+	TaskIDField         = "task_id"
 	RecordPositionField = "record_position"
 )
 

@@ -21,6 +21,7 @@ type Slice[T any] struct {
 	// While isWhole, before lies in the free part of behind, and its capacity
 	// ends where behind starts.
 	isWhole bool
+	isOwn   bool // behind is an array that All has not handed out
 
 	edits     int  // how often room was made since All was called
 	isWatched bool // All was called after an edit
@@ -65,12 +66,15 @@ func (s *Slice[T]) Step() {
 }
 
 // StepBack moves the last element before the gap behind it. There must be one.
+//
+// Someone who goes back through the elements that All has returned, and changes
+// them on the way, finds those that come next as they were.
 func (s *Slice[T]) StepBack() {
 	n := len(s.before) - 1
-	if s.start == 0 { // not while it is whole: the element is in the free part
+	if !s.isWhole && (s.start == 0 || s.start <= n && !s.isOwn) {
 		free := s.Len()
-		s.behind = slices.Concat(make([]T, free), s.behind)
-		s.start = free
+		s.behind = slices.Concat(make([]T, free), s.behind[s.start:])
+		s.start, s.isOwn = free, true
 	}
 	s.start--
 	if !s.isWhole || n != s.start {
@@ -148,7 +152,7 @@ func (s *Slice[T]) Cut() []T {
 	cut := s.behind[s.start:]
 	n := len(s.before)
 	s.behind = s.before[:n:n]
-	s.before, s.start, s.isWhole = s.behind, n, true
+	s.before, s.start, s.isWhole, s.isOwn = s.behind, n, true, false
 	return cut[:len(cut):len(cut)]
 }
 
@@ -156,7 +160,7 @@ func (s *Slice[T]) Cut() []T {
 // They may be changed in place.
 func (s *Slice[T]) All() []T {
 	s.isWatched = s.isWatched || s.edits > 0
-	s.edits = 0
+	s.edits, s.isOwn = 0, false
 	if n := len(s.before); !s.isWhole || n != s.start {
 		rest := len(s.behind) - s.start
 		switch {

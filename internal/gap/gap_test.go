@@ -182,6 +182,48 @@ func TestSlice_watchedEditsDoNotAllocate(t *testing.T) {
 	}
 }
 
+// Someone who reads what All has returned from the last to the first, or from the
+// first to the last, may edit on the way.
+func TestSlice_editWhileReading(t *testing.T) {
+	const n = 6
+	for code := range 4 * 4 * 4 * 4 * 4 * 4 {
+		for _, backward := range []bool{false, true} {
+			s := ascending(n, false)
+			read := s.All()
+			at := 0
+			for k, c := 0, code; k < n; k, c = k+1, c/4 {
+				i := k
+				if backward {
+					i = n - 1 - k
+					at = i
+				}
+				if read[i] != i {
+					t.Fatalf("code %d, backward %t: element %d reads %d", code, backward, i, read[i])
+				}
+				for s.Before() < at {
+					s.Step()
+				}
+				for s.Before() > at {
+					s.StepBack()
+				}
+				switch c % 4 {
+				case 0:
+					s.Drop()
+				case 1:
+					s.Put(100, 101)
+					at += 3
+				case 2:
+					s.Drop()
+					s.Put(200, 201, 202)
+					at += 3
+				case 3:
+					at++
+				}
+			}
+		}
+	}
+}
+
 // After Renew, what a slice was made of is not written to on the way to the end.
 func TestSlice_renew(t *testing.T) {
 	items := []int{1, 2, 3, 4}

@@ -19,6 +19,7 @@ const (
 	put      op = "Put"
 	put3     op = "Put(3)"
 	set      op = "Set"
+	setHalf  op = "Set(half)"
 	renew    op = "Renew"
 	cut      op = "Cut"
 	all      op = "All"
@@ -27,7 +28,7 @@ const (
 	setAt    op = "*At"
 )
 
-var ops = []op{step, stepBack, drop, put, put3, set, renew, cut, all, setNext, setLast, setAt}
+var ops = []op{step, stepBack, drop, put, put3, set, setHalf, renew, cut, all, setNext, setLast, setAt}
 
 // model is the naive slice with a gap: two slices.
 type model struct {
@@ -50,7 +51,7 @@ func (m *model) allows(o op) bool {
 		return len(m.after) > 0
 	case stepBack, setLast:
 		return len(m.before) > 0
-	case set, setAt:
+	case set, setHalf, setAt:
 		return m.len() > 0
 	default:
 		return true
@@ -72,6 +73,11 @@ func (m *model) do(o op, value int) {
 	case put3:
 		m.before = slices.Concat(m.before, three(value))
 	case set:
+		from, values := m.some(value)
+		for i, v := range values {
+			*m.at(from + i) = v
+		}
+	case setHalf:
 		// The first half of the elements replaces the second one.
 		all := slices.Concat(m.before, m.after)
 		for i, v := range all[:len(all)/2] {
@@ -89,6 +95,17 @@ func (m *model) do(o op, value int) {
 	}
 }
 
+// some returns a range of the elements, which depends on the value, and values
+// for them.
+func (m *model) some(value int) (from int, values []int) {
+	from = value % m.len()
+	values = make([]int, value/3%(m.len()-from+1))
+	for i := range values {
+		values[i] = value + 10_000*i
+	}
+	return from, values
+}
+
 func three(value int) []int { return []int{value, value + 10_000, value + 20_000} }
 
 // editor does the same to a slice and to a model.
@@ -99,6 +116,7 @@ type editor struct {
 
 	items, beyond []int // what the slice was made of, and what is behind it in memory
 	handed        []int // what the slice has handed out last
+	cut, cutWas   []int // what was cut out last, and what it held then
 }
 
 func newEditor(n int) *editor {
@@ -130,6 +148,8 @@ func (e *editor) do(t *testing.T, o op) {
 	case put3:
 		s.Put(three(value)...)
 	case set:
+		s.Set(e.model.some(value))
+	case setHalf:
 		n := s.Len()
 		if s.Before() == 0 || s.Before() == n { // the items may be elements of the slice
 			s.Set(n-n/2, s.All()[:n/2])
@@ -144,9 +164,10 @@ func (e *editor) do(t *testing.T, o op) {
 		s.Renew(value % 4)
 	case cut:
 		want := slices.Clone(e.model.after)
-		if got := s.Cut(); !slices.Equal(got, want) || cap(got) != len(got) {
-			t.Fatalf("%d elements, %v: cut out %v, want %v", len(e.items), e.done, got, want)
+		if e.cut = s.Cut(); !slices.Equal(e.cut, want) || cap(e.cut) != len(e.cut) {
+			t.Fatalf("%d elements, %v: cut out %v, want %v", len(e.items), e.done, e.cut, want)
 		}
+		e.cutWas = want
 	case all:
 		e.handed = s.All()
 		if cap(e.handed) != len(e.handed) {
@@ -182,6 +203,9 @@ func (e *editor) compare() error {
 	}
 	if len(m.before) > 0 && s.Last() != s.At(len(m.before)-1) {
 		return fmt.Errorf("Last is not element %d", len(m.before)-1)
+	}
+	if !slices.Equal(e.cut, e.cutWas) {
+		return fmt.Errorf("what was cut out changed from %v to %v", e.cutWas, e.cut)
 	}
 	return nil
 }
