@@ -913,7 +913,12 @@ func TestWorker_ackedPositionsAreNotReadAgain(t *testing.T) {
 	source := batchesOf(j, "1 2 3")
 	source.ack = func(_ context.Context, positions []opencdc.Position) error { clear(positions); return nil }
 	var w *funnel.Worker
-	settles := custom("settles", func(ctx context.Context, b *funnel.Batch) error { return w.Ack(ctx, b) })
+	settles := custom("settles", func(ctx context.Context, b *funnel.Batch) error {
+		if string(b.ActiveRecords()[0].Position) == "1" {
+			return nil
+		}
+		return w.Ack(ctx, b)
+	})
 	first := chain(from(source), through("p", byPosition(does{"2": once(single)})), settles, to(newDestination(j, "out")))
 	w = newWorker(t, first, nil)
 	wantNoError(t, runWorker(t, w))
@@ -922,7 +927,7 @@ func TestWorker_ackedPositionsAreNotReadAgain(t *testing.T) {
 		wantNoError(t, w.Ack(t.Context(), b))
 		wantNoError(t, w.Nack(t.Context(), b, "task"))
 	}
-	j.want(t, []string{"ack"}, "ack 1", "ack 2", "ack 3", "ack 4")
+	j.want(t, []string{"out", "ack"}, "out 1", "ack 1", "ack 2", "ack 3", "ack 4")
 }
 
 // A task that settles its batch itself takes it out of the pipeline.
@@ -982,6 +987,35 @@ func (s *ownSource) Do(ctx context.Context, b *funnel.Batch) error {
 		*b = *funnel.NewBatch(recs)
 	} else {
 		*b = funnel.Batch{}
+	}
+	return err
+}
+
+// The times of reading are those of the right records, also if the first task has
+// filtered some.
+func TestWorker_timerBehindACustomFirstTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		recs, timer := records("1", "2"), &fakeTimer{}
+		recs[1].Metadata.SetReadAt(time.Now().Add(-time.Minute))
+		filters := &filteringSource{funnel.NewSourceTask("source", newSource(j, fakeRead{recs: recs}), log.Nop(), nil)}
+		w, err := funnel.NewWorker(chain(node(filters), to(newDestination(j, "out"))), nil, log.Nop(), timer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantNoError(t, runWorker(t, w))
+		if len(timer.observed) != 2 || timer.observed[0] != 0 || timer.observed[1].Round(time.Second) != time.Minute {
+			t.Errorf("observed %v", timer.observed)
+		}
+	})
+}
+
+type filteringSource struct{ *funnel.SourceTask }
+
+func (s *filteringSource) Do(ctx context.Context, b *funnel.Batch) error {
+	err := s.SourceTask.Do(ctx, b)
+	if b.HasActiveRecords() {
+		b.Filter(0)
 	}
 	return err
 }
