@@ -224,6 +224,55 @@ func TestSlice_editWhileReading(t *testing.T) {
 	}
 }
 
+// Going back through what All has returned and editing on the way works whatever
+// was done to the slice before.
+func TestSlice_editWhileReadingBack(t *testing.T) {
+	edits := []func(s *gap.Slice[int]){
+		func(*gap.Slice[int]) {},
+		func(s *gap.Slice[int]) { s.Drop() },
+		func(s *gap.Slice[int]) { s.Put(100, 101) },
+		func(s *gap.Slice[int]) { s.Drop(); s.Put(200, 201, 202) },
+		func(s *gap.Slice[int]) { s.Drop(); s.Put(300) },
+		func(s *gap.Slice[int]) { s.Cut() },
+	}
+	const codes = 6 * 6 * 6 * 6
+	histories := [][]op{{}}
+	for range 3 {
+		for _, history := range histories {
+			for _, o := range ops {
+				histories = append(histories, append(history[:len(history):len(history)], o))
+			}
+		}
+	}
+history:
+	for h, history := range histories {
+		for code := h % 7; code < codes; code += 7 {
+			e := newEditor(3)
+			for _, o := range history {
+				if !e.model.allows(o) {
+					continue history
+				}
+				e.do(t, o)
+			}
+			s := &e.slice
+			read := s.All()
+			was := slices.Clone(read)
+			for s.Before() < len(was) {
+				s.Step()
+			}
+			for i, c := len(was)-1, code; i >= 0; i, c = i-1, c/len(edits) {
+				for s.Before() > i {
+					s.StepBack()
+				}
+				if !slices.Equal(read[:i+1], was[:i+1]) {
+					t.Fatalf("after %v, code %d: the elements up to %d read %v, they were %v", history, code, i, read[:i+1], was[:i+1])
+				}
+				edits[c%len(edits)](s)
+			}
+		}
+	}
+}
+
 // After Renew, what a slice was made of is not written to on the way to the end.
 func TestSlice_renew(t *testing.T) {
 	items := []int{1, 2, 3, 4}
