@@ -144,8 +144,9 @@ func (b *Batch) fill(records []opencdc.Record) {
 // ActiveRecords returns the records that are not filtered.
 //
 // The slice belongs to the batch and is valid until its next change by Filter,
-// SetRecords or SplitRecord. A task may change what the records hold, and puts
-// changed records into the batch with SetRecords.
+// SetRecords or SplitRecord. A task that goes through it from one end to the
+// other may change the batch where it has been, and read on. It may change what
+// the records hold, and puts changed records into the batch with SetRecords.
 func (b *Batch) ActiveRecords() []opencdc.Record {
 	b.join()
 	return b.recs.All()
