@@ -70,7 +70,18 @@ func joinErrors(errs ...error) error {
 	return errors.Join(errs...)
 }
 
-// taskError says which task an error comes from.
+// taskError says which task an error comes from, once.
 func taskError(id string, err error) error {
-	return fmt.Errorf("task %q: %w", id, err)
+	if named, ok := err.(*namedError); ok && named.taskID == id {
+		return err
+	}
+	return &namedError{taskID: id, err: err}
 }
+
+type namedError struct {
+	taskID string
+	err    error
+}
+
+func (e *namedError) Error() string { return fmt.Sprintf("task %q: %v", e.taskID, e.err) }
+func (e *namedError) Unwrap() error { return e.err }

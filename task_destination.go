@@ -96,7 +96,10 @@ func (t *DestinationTask) Close(ctx context.Context) error {
 // in order.
 func (t *DestinationTask) Do(ctx context.Context, b *Batch) error {
 	_, err := t.write(ctx, b.ActiveRecords(), func(i int, err error) { b.Nack(i, err) })
-	return err
+	if err != nil {
+		return taskError(t.id, err)
+	}
+	return nil
 }
 
 func (t *DestinationTask) validate() error {

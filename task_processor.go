@@ -117,16 +117,9 @@ func (t *ProcessorTask) Do(ctx context.Context, b *Batch) error {
 		start = time.Now()
 	}
 	results := t.processor.Process(ctx, in)
-	if len(results) == 0 {
-		return fmt.Errorf("the processor was given %d records, from %q on, and returned no result", len(in), in[0].Position)
-	}
-	if len(results) > len(in) {
-		return fmt.Errorf("the processor was given %d records, from %q on, and returned more results, %d",
-			len(in), in[0].Position, len(results))
-	}
-	sum, err := summarize(results)
+	sum, err := summarize(in, results)
 	if err != nil {
-		return fmt.Errorf("record %q: %w", in[sum.end].Position, err)
+		return taskError(t.id, err)
 	}
 	if isMeasured && sum.answers > 0 {
 		t.metrics.Observe(sum.answers, start)
@@ -146,16 +139,23 @@ func (t *ProcessorTask) validate() error {
 // applied.
 type resultSummary struct {
 	answers  int  // how many results are answers
-	end      int  // behind the last answer; or the index of the result that is wrong
+	end      int  // behind the last answer
 	pieces   int  // how many records the splits add
 	splits   int  // how many results are splits
 	multi    bool // a MultiRecord holds records, which may be those that the processor was given
 	replaces bool // the answers are all replacements, up to end
 }
 
-// summarize checks the results.
-func summarize(results []sdk.ProcessedRecord) (resultSummary, error) {
+// summarize checks the results that a processor has returned for records.
+func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummary, error) {
 	sum := resultSummary{replaces: true}
+	if len(results) == 0 {
+		return sum, fmt.Errorf("the processor was given %d records, from %q on, and returned no result", len(in), in[0].Position)
+	}
+	if len(results) > len(in) {
+		return sum, fmt.Errorf("the processor was given %d records, from %q on, and returned more results, %d",
+			len(in), in[0].Position, len(results))
+	}
 	for i, result := range results {
 		switch r := result.(type) {
 		case nil:
@@ -171,7 +171,7 @@ func summarize(results []sdk.ProcessedRecord) (resultSummary, error) {
 				sum.pieces += len(r) - 1
 			}
 		default:
-			return resultSummary{end: i}, fmt.Errorf("the processor returned a result of the unknown kind %T", result)
+			return sum, fmt.Errorf("record %q: the processor returned a result of the unknown kind %T", in[i].Position, result)
 		}
 		sum.answers++
 		sum.end = i + 1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,6 +231,23 @@ func TestFatalError(t *testing.T) {
 	}
 	if funnel.IsFatalError(errTest) || funnel.IsFatalError(nil) || funnel.FatalError(nil) != nil {
 		t.Error("not every error is fatal")
+	}
+}
+
+// An error names its task once, whoever calls the task.
+func TestTasks_errorsNameTheTask(t *testing.T) {
+	j := &journal{}
+	nothing := fakeProcessor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil })
+	out := newDestination(j, "out")
+	out.write = func(context.Context, []opencdc.Record) error { return errTest }
+	for _, n := range []*funnel.TaskNode{through("nothing", nothing), to(out)} {
+		name := `task "` + n.Task.ID() + `": `
+		wantError(t, n.Task.Do(t.Context(), funnel.NewBatch(records("1"))), nil, name)
+		err := run(t, nil, from(batchesOf(j, "1")), n)
+		wantError(t, err, nil, name)
+		if strings.Count(err.Error(), name) != 1 {
+			t.Errorf("error: %v", err)
+		}
 	}
 }
 
