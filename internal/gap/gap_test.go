@@ -149,6 +149,50 @@ func TestSlice_movesAreLinear(t *testing.T) {
 	}
 }
 
+// So does putting more in than is taken out.
+func TestSlice_movesOfGrowthAreLinear(t *testing.T) {
+	const n = 400
+	for _, backward := range []bool{false, true} {
+		s := ascending(n, backward)
+		m := moves{slice: &s, where: make(map[int]*int)}
+		m.count(func() {})
+		for i := range n {
+			if backward {
+				m.count(s.StepBack)
+			}
+			m.count(s.Drop)
+			m.count(func() { s.Put(n+3*i, n+3*i+1, n+3*i+2) })
+			for range 3 {
+				if backward {
+					m.count(s.StepBack)
+				}
+			}
+		}
+		if m.total > 20*n || s.Len() != 3*n {
+			t.Errorf("backward %t: %d moves for %d elements, %d are left", backward, m.total, n, s.Len())
+		}
+	}
+}
+
+// To close the gap All moves what is before it or what is behind it, whichever
+// is less.
+func TestSlice_allMovesTheLess(t *testing.T) {
+	const n = 1000
+	for _, before := range []int{0, 10, n - 11, n - 1} {
+		s := ascending(n, false)
+		for range before {
+			s.Step()
+		}
+		s.Drop()
+		m := moves{slice: &s, where: make(map[int]*int)}
+		m.count(func() {})
+		m.count(func() { s.All() })
+		if m.total > 10 {
+			t.Errorf("with %d elements before the gap %d are moved", before, m.total)
+		}
+	}
+}
+
 // Edits of the first elements move none of the others.
 func TestSlice_editsAtTheStartMoveNothing(t *testing.T) {
 	s := ascending(1000, false)

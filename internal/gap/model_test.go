@@ -224,9 +224,9 @@ func (e *editor) finish(t *testing.T) {
 
 // TestSlice_everySequence does every sequence of so many edits to short slices.
 func TestSlice_everySequence(t *testing.T) {
-	length := 5
+	length := 4
 	if testing.Short() {
-		length = 4
+		length = 3
 	}
 	for n := range 4 {
 		sequences := 0
