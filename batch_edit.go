@@ -27,8 +27,7 @@ func (b *Batch) touch() {
 	for i := range tracks {
 		tracks[i].slot = b.first + i
 	}
-	b.tracks = gap.Of(tracks)
-	b.rewind()
+	b.tracks = gap.Of(tracks) // with its gap at the start, like that of recs until now
 }
 
 // at returns the track of active record i.

@@ -125,6 +125,7 @@ func FuzzBatch_insides(f *testing.F) {
 	for _, seed := range []string{
 		"", "\x03\x00\x01", "splitsplitsplit retry nack", "\x04\x05\x01\x03\x03\x02\x01\x02\x00\x01",
 		"0123456789012345678901234567890123456789", "zyxwvutsrqponmlkjihgfedcba",
+		"700Y100Y180Y100Y0X07707000212",
 	} {
 		f.Add([]byte(seed))
 	}
@@ -209,7 +210,9 @@ func checkInsides(t *testing.T, data []byte) {
 		t.Fatalf("%v: a whole batch has %d parts", done, len(parts))
 	}
 	for i, p := range parts {
-		if i > 0 && parts[i-1].flag == p.flag {
+		// Filtered pieces of a nacked record and the filtered records behind them may
+		// be two parts, if they lay on both sides of the rest. Nobody can tell.
+		if i > 0 && parts[i-1].flag == p.flag && parts[i-1].batch.active()+p.batch.active() > 0 {
 			t.Fatalf("%v: parts %d and %d are both %s", done, i-1, i, p.flag)
 		}
 		partTracks, partKeys := p.batch.all()
