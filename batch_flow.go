@@ -70,7 +70,6 @@ func (b *Batch) nackSiblings() {
 	if b.nacked == 0 || !b.split {
 		return
 	}
-	defer func() { b.marked = b.recs.Len() }()
 	for i, j := 0, 0; i < b.tracks.Len(); i = j {
 		slot := b.tracks.At(i).slot
 		var cause *RecordStatus
@@ -89,6 +88,7 @@ func (b *Batch) nackSiblings() {
 			}
 		}
 	}
+	b.marked = b.recs.Len()
 }
 
 // takeFromRest moves the copies of a source record from the front of the rest
