@@ -1,0 +1,161 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+)
+
+// ConcurrentProcessor is a [Processor] that says whether its Process may be
+// called by several goroutines at a time, as a processor made by
+// [NewParallelProcessor] does.
+//
+// One that says so keeps the contract of [Processor] in each of these calls, and
+// more:
+//   - Its results do not depend on which records come together in a call, nor on
+//     the order of the calls.
+//   - Each call returns slices of its own, that of the results and those in a
+//     MultiRecord. No other call writes to them, not even a later one.
+//   - It changes in place only what no other record of the batch holds. Records
+//     share maps or other data only if the source, or a processor before it, has
+//     made them so. If they may, it copies what it changes.
+//
+// Open and Teardown are not called beside Process, nor more often than for any
+// other processor.
+type ConcurrentProcessor interface {
+	Processor
+	// IsConcurrent returns true if Process may be called by several goroutines at
+	// a time. It may be asked before Open.
+	IsConcurrent() bool
+}
+
+// NewParallelProcessor returns a processor that runs p over parts of each batch,
+// on up to workers goroutines at a time. It is for processors that wait, for a
+// service or a disk, or that compute a lot for each record.
+//
+// p is a [ConcurrentProcessor] whose IsConcurrent, which is asked once, returns
+// true, and workers is at least 1. Anything else is an error.
+//
+// The records that Process is given are divided into contiguous parts, one for
+// each worker, or for each record if these are fewer. Their numbers of records
+// differ by one at most. p is called once for each part, at the same time and
+// with the same context. Its results are put together in order, whatever their
+// kinds, and a part with fewer results than records has no answer for the others,
+// which are given again. If there is only one part, Process is no more than a
+// call of p on the same goroutine. Otherwise each part has a goroutine of its
+// own, and what goes wrong on it is known once all of them have ended:
+//   - A panic comes back as a panic of Process with a [*PanicError], the first
+//     one that there was.
+//   - No result at all, more results than records, and the end of the goroutine
+//     by [runtime.Goexit], as a test that fails in p brings about, stop the
+//     worker with an error. Whoever calls Process without a [ProcessorTask]
+//     finds that error as the result for the first record of the part, in place
+//     of one of the kinds of the SDK.
+//
+// The returned processor is used like any other: from one goroutine at a time,
+// its results are read until its next call. It is not a ConcurrentProcessor.
+// Beyond what p does, a call costs some allocations for each part, but none for
+// each record once the largest batch has been seen.
+func NewParallelProcessor(p Processor, workers int) (Processor, error) {
+	if isNil(p) {
+		return nil, errors.New("cannot run a processor in parallel: it is nil")
+	}
+	if workers < 1 {
+		return nil, fmt.Errorf("cannot run a processor in parallel on %d workers: at least 1 is needed", workers)
+	}
+	concurrent, ok := p.(ConcurrentProcessor)
+	if !ok {
+		return nil, fmt.Errorf("cannot run a %T in parallel: it is not a ConcurrentProcessor", p)
+	}
+	if !concurrent.IsConcurrent() {
+		return nil, fmt.Errorf("cannot run a %T in parallel: its IsConcurrent returns false", p)
+	}
+	return &parallelProcessor{Processor: p, workers: workers}, nil
+}
+
+// parallelProcessor runs a processor over parts of each batch at the same time.
+type parallelProcessor struct {
+	Processor
+	workers int
+	results []sdk.ProcessedRecord // of the last call, nil from there to the capacity
+}
+
+func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+	clear(p.results)
+	p.results = p.results[:0]
+	n := min(p.workers, len(recs))
+	if n == 1 {
+		return p.Processor.Process(ctx, recs)
+	}
+	if cap(p.results) < len(recs) {
+		p.results = make([]sdk.ProcessedRecord, len(recs))
+	}
+	p.results = p.results[:len(recs)]
+	var parts sync.WaitGroup
+	var panicked atomic.Pointer[PanicError]
+	for i := range n {
+		from, to := i*len(recs)/n, (i+1)*len(recs)/n
+		parts.Go(func() {
+			if err := p.processPart(ctx, recs[from:to:to], p.results[from:to]); err != nil {
+				panicked.CompareAndSwap(nil, err)
+			}
+		})
+	}
+	parts.Wait()
+	if err := panicked.Load(); err != nil {
+		panic(err)
+	}
+	return p.results
+}
+
+// processPart runs the processor over a part and puts the results in their
+// place. It returns the panic with which that has ended, if it has.
+func (p *parallelProcessor) processPart(
+	ctx context.Context, recs []opencdc.Record, results []sdk.ProcessedRecord,
+) (panicked *PanicError) {
+	first := recs[0].Position // which the processor may change
+	fail := func(how string) {
+		results[0] = failedPart{error: fmt.Errorf(
+			"the processor was given a part of the batch, %d records from %q on, and %s", len(recs), first, how)}
+	}
+	isOver := false
+	defer func() {
+		if isOver {
+			return
+		}
+		if value := recover(); value != nil {
+			panicked = newPanicError(value)
+		} else {
+			fail("its goroutine was ended by runtime.Goexit")
+		}
+	}()
+	returned := p.Processor.Process(ctx, recs)
+	isOver = true
+	switch {
+	case len(returned) == 0:
+		fail("returned no result")
+	case len(returned) > len(recs):
+		fail(fmt.Sprintf("returned more results, %d", len(returned)))
+	default:
+		copy(results, returned)
+	}
+	return nil
+}
+
+func (p *parallelProcessor) Teardown(ctx context.Context) error {
+	p.results = nil
+	return p.Processor.Teardown(ctx)
+}
+
+// failedPart is the result for the first record of a part for which there are
+// none that could be used. It is of no kind that the SDK defines, so that nothing
+// takes it for an answer.
+type failedPart struct {
+	sdk.ProcessedRecord // nil, for its unexported method
+	error
+}

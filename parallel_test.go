@@ -1,0 +1,713 @@
+package funnel_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"reflect"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+	"weak"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/log"
+)
+
+// concurrent is a fakeProcessor that may be called by several goroutines at a
+// time.
+type concurrent struct{ fakeProcessor }
+
+func (concurrent) IsConcurrent() bool { return true }
+
+// parallel returns a processor that runs p on so many workers.
+func parallel(t *testing.T, p fakeProcessor, workers int) funnel.Processor {
+	t.Helper()
+	processor, err := funnel.NewParallelProcessor(concurrent{p}, workers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return processor
+}
+
+// numbered returns records whose positions are the numbers from 0 on.
+func numbered(n int) []opencdc.Record {
+	positions := make([]string, n)
+	for i := range positions {
+		positions[i] = strconv.Itoa(i)
+	}
+	return records(positions...)
+}
+
+// goroutine returns the name of the goroutine that calls it.
+func goroutine() string {
+	stack := make([]byte, 64)
+	stack = stack[:runtime.Stack(stack, false)]
+	name, _, _ := bytes.Cut(stack, []byte(" ["))
+	return string(name)
+}
+
+// panicOf returns what the function panics with.
+func panicOf(f func()) (value any) {
+	defer func() { value = recover() }()
+	f()
+	return nil
+}
+
+// claimant is a processor that may be used by several goroutines, or says that it
+// may not.
+type claimant struct {
+	lifeProcessor
+	isConcurrent bool
+}
+
+func (p claimant) IsConcurrent() bool { return p.isConcurrent }
+
+func TestNewParallelProcessor_errors(t *testing.T) {
+	var none *claimant
+	decorated := parallel(t, each(single), 2)
+	for _, tt := range []struct {
+		name    string
+		p       funnel.Processor
+		workers int
+		words   []string
+	}{
+		{"nil", nil, 2, []string{"nil"}},
+		{"nil pointer", none, 2, []string{"nil"}},
+		{"no workers", concurrent{each(single)}, 0, []string{"0 workers"}},
+		{"fewer than no workers", concurrent{each(single)}, -1, []string{"-1 workers"}},
+		{"says nothing", each(single), 2, []string{"fakeProcessor", "not a ConcurrentProcessor"}},
+		{"says no", claimant{isConcurrent: false}, 2, []string{"claimant", "IsConcurrent returns false"}},
+		{"says no to one worker", claimant{isConcurrent: false}, 1, []string{"IsConcurrent returns false"}},
+		{"is parallel already", decorated, 2, []string{"not a ConcurrentProcessor"}},
+	} {
+		p, err := funnel.NewParallelProcessor(tt.p, tt.workers)
+		if p != nil {
+			t.Errorf("%s: there is a processor", tt.name)
+		}
+		wantError(t, err, nil, append(tt.words, "in parallel")...)
+	}
+}
+
+// The processor is opened and torn down once, and its errors come back.
+func TestParallelProcessor_life(t *testing.T) {
+	j := &journal{}
+	for _, err := range []error{nil, errTest} {
+		p, newErr := funnel.NewParallelProcessor(claimant{lifeProcessor{journal: j, err: err}, true}, 3)
+		wantNoError(t, newErr)
+		if got := p.Open(t.Context()); got != err {
+			t.Errorf("Open: %v", got)
+		}
+		if got := p.Teardown(t.Context()); got != err {
+			t.Errorf("Teardown: %v", got)
+		}
+	}
+	j.want(t, nil, "open processor", "teardown processor", "open processor", "teardown processor")
+}
+
+// A batch is divided evenly into as many parts as there are workers, or records.
+// All of them are processed at the same time, and the results are in order.
+func TestParallelProcessor_parts(t *testing.T) {
+	for size := range 41 {
+		for workers := range 21 {
+			if size > 0 && workers > 0 {
+				synctest.Test(t, func(t *testing.T) { testParts(t, size, workers) })
+			}
+		}
+	}
+}
+
+func testParts(t *testing.T, size, workers int) {
+	type part struct {
+		recs      []opencdc.Record
+		goroutine string
+	}
+	var mu sync.Mutex
+	var parts []part
+	barrier := make(chan struct{})
+	inner := func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		mu.Lock()
+		parts = append(parts, part{recs, goroutine()})
+		mu.Unlock()
+		<-barrier
+		return each(single)(ctx, recs)
+	}
+	p := parallel(t, inner, workers)
+	recs := numbered(size)
+	var caller string
+	var results []sdk.ProcessedRecord
+	go func() {
+		caller = goroutine()
+		results = p.Process(t.Context(), recs)
+	}()
+	synctest.Wait()
+
+	n := min(size, workers)
+	if len(parts) != n {
+		t.Errorf("%d records, %d workers: %d parts at the same time, want %d", size, workers, len(parts), n)
+	}
+	if results != nil {
+		t.Errorf("%d records, %d workers: there are results before the parts have ended", size, workers)
+	}
+	slices.SortFunc(parts, func(a, b part) int {
+		first := func(p part) int { i, _ := strconv.Atoi(string(p.recs[0].Position)); return i }
+		return first(a) - first(b)
+	})
+	from := 0
+	for _, part := range parts {
+		length := len(part.recs)
+		if length != size/n && length != (size+n-1)/n {
+			t.Errorf("%d records, %d workers: a part of %d", size, workers, length)
+		}
+		if from+length > size || &part.recs[0] != &recs[from] {
+			t.Errorf("%d records, %d workers: no part starts at record %d", size, workers, from)
+			break
+		}
+		if n > 1 && cap(part.recs) != length {
+			t.Errorf("%d records, %d workers: the part at record %d can grow into the next one", size, workers, from)
+		}
+		if (part.goroutine == caller) != (n == 1) {
+			t.Errorf("%d records, %d workers: a part on %s, called on %s", size, workers, part.goroutine, caller)
+		}
+		from += length
+	}
+	if from != size {
+		t.Errorf("%d records, %d workers: the parts hold %d records", size, workers, from)
+	}
+
+	close(barrier)
+	synctest.Wait()
+	if len(parts) != n {
+		t.Errorf("%d records, %d workers: there were %d calls", size, workers, len(parts))
+	}
+	if want := each(single)(t.Context(), recs); !reflect.DeepEqual(results, want) {
+		t.Errorf("%d records, %d workers: the results are %v", size, workers, results)
+	}
+}
+
+// Without records there is nothing to call the processor for.
+func TestParallelProcessor_noRecords(t *testing.T) {
+	p := parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord {
+		t.Error("the processor was called")
+		return nil
+	}, 3)
+	if got := p.Process(t.Context(), nil); len(got) != 0 {
+		t.Errorf("results: %v", got)
+	}
+}
+
+// Every mix of the kinds of results, no answer among them, is the same whatever
+// the parts.
+func TestParallelProcessor_everyMixOfResults(t *testing.T) {
+	none := func(opencdc.Record) sdk.ProcessedRecord { return nil }
+	kinds := []func(opencdc.Record) sdk.ProcessedRecord{
+		single, filter, fail, split(0), split(1), split(3), none,
+	}
+	recs := numbered(4)
+	for code := range 7 * 7 * 7 * 7 {
+		do := does{}
+		for i, c := 0, code; i < len(recs); i, c = i+1, c/7 {
+			do[strconv.Itoa(i)] = kinds[c%7]
+		}
+		want := byPosition(do)(t.Context(), recs)
+		for workers := range 5 {
+			got := parallel(t, byPosition(do), workers+1).Process(t.Context(), recs)
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("mix %d, %d workers: %v, want %v", code, workers+1, got, want)
+			}
+		}
+	}
+}
+
+// Where a part has fewer results than records there is no answer for the others,
+// and the results of the next part are in their place.
+func TestParallelProcessor_shortResults(t *testing.T) {
+	const perPart = 3
+	recs := numbered(3 * perPart)
+	for code := range perPart * perPart * perPart {
+		answers := []int{code%3 + 1, code/3%3 + 1, code/9 + 1}
+		p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			i, _ := strconv.Atoi(string(recs[0].Position))
+			return each(single)(ctx, recs[:answers[i/perPart]])
+		}, 3)
+		for range 2 { // the second call finds what the first one has left
+			for i, result := range p.Process(t.Context(), recs) {
+				var want sdk.ProcessedRecord
+				if i%perPart < answers[i/perPart] {
+					want = sdk.SingleRecord(recs[i])
+				}
+				if !reflect.DeepEqual(result, want) {
+					t.Errorf("%v answers, record %d: %v, want %v", answers, i, result, want)
+				}
+			}
+		}
+	}
+}
+
+// A call leaves nothing behind that the next one could take for its own.
+func TestParallelProcessor_callAfterCall(t *testing.T) {
+	answers := 0
+	p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return each(single)(ctx, recs[:min(answers, len(recs))])
+	}, 2)
+	for _, size := range []int{10, 3, 7, 1, 12, 2, 12} {
+		for _, answers = range []int{size, 1} {
+			recs := numbered(size)
+			results := p.Process(t.Context(), recs)
+			first, n := map[int]bool{0: true, size / 2: true}, min(2, size)
+			if len(results) != size && n > 1 {
+				t.Errorf("%d records: %d results", size, len(results))
+			}
+			for i, result := range results {
+				if want := answers == size || first[i]; (result != nil) != want {
+					t.Errorf("%d records, %d answers for a part: result %d is %v", size, answers, i, result)
+				}
+			}
+		}
+	}
+}
+
+// Only the records that were not answered are given again.
+func TestParallelProcessor_givenAgain(t *testing.T) {
+	j := &journal{}
+	firstOnly := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		j.add(append([]string{"process"}, positionsOf(recs)...)...)
+		return each(single)(ctx, recs[:1])
+	}, 3)
+	wantNoError(t, run(t, nil, from(batchesOf(j, "1 2 3 4 5 6 7 8 9")), through("p", firstOnly), to(newDestination(j, "out"))))
+	calls := j.all("process")
+	slices.Sort(calls) // those at the same time come in any order
+	want := []string{
+		"process 1 2 3", "process 2", "process 3",
+		"process 4 5 6", "process 5", "process 6",
+		"process 7 8 9", "process 8", "process 9",
+	}
+	if !slices.Equal(calls, want) {
+		t.Errorf("calls: %q", calls)
+	}
+	j.want(t, []string{"out"}, "out 1", "out 2 3", "out 4", "out 5 6", "out 7", "out 8 9")
+}
+
+// Without any answer the worker gives up as it does with any processor.
+func TestParallelProcessor_noAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		var calls atomic.Int64
+		p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			calls.Add(1)
+			return make([]sdk.ProcessedRecord, len(recs))
+		}, 2)
+		err := run(t, nil, from(batchesOf(j, "1 2 3")), through("p", p), to(newDestination(j, "out")))
+		wantError(t, err, nil, `task "p"`, "no answer for 3 records")
+		if calls.Load() != 5*2 || !funnel.IsFatalError(err) {
+			t.Errorf("%d calls, error %v", calls.Load(), err)
+		}
+		j.want(t, []string{"out", "ack"})
+	})
+}
+
+// A part whose results cannot be used stops the worker with an error that names
+// the task, whichever part it is, and nothing of the batch is written or acked.
+// The results of the other parts are in their places.
+func TestParallelProcessor_failedPart(t *testing.T) {
+	const size, workers = 8, 3
+	sizes, starts := []int{2, 3, 3}, []int{0, 2, 5}
+	for _, tt := range []struct {
+		name   string
+		broken fakeProcessor
+		words  string
+	}{
+		{"nil", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil },
+			"returned no result"},
+		{"empty", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return []sdk.ProcessedRecord{} },
+			"returned no result"},
+		{"too many", func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			return append(each(single)(ctx, recs), sdk.FilterRecord{})
+		}, "returned more results, %d"},
+		{"many too many", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord {
+			return slices.Repeat([]sdk.ProcessedRecord{nil}, 100)
+		}, "returned more results, 100"},
+		{"too many, with another position", func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			recs[0].Position = opencdc.Position("changed")
+			return append(each(single)(ctx, recs), nil)
+		}, "returned more results, %d"},
+		{"goexit", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { runtime.Goexit(); return nil },
+			"ended by runtime.Goexit"},
+	} {
+		for brokenPart, start := range starts {
+			t.Run(fmt.Sprint(tt.name, brokenPart), func(t *testing.T) {
+				p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+					if string(recs[0].Position) == strconv.Itoa(start) {
+						return tt.broken(ctx, recs)
+					}
+					return each(single)(ctx, recs)
+				}, workers)
+
+				results := p.Process(t.Context(), numbered(size))
+				if len(results) != size {
+					t.Fatalf("%d results", len(results))
+				}
+				words := tt.words
+				if strings.Contains(words, "%d") {
+					words = fmt.Sprintf(words, sizes[brokenPart]+1)
+				}
+				err, _ := results[start].(error)
+				wantError(t, err, nil, words, fmt.Sprintf("%d records from %q on", sizes[brokenPart], strconv.Itoa(start)))
+				for i, result := range results {
+					var want sdk.ProcessedRecord
+					if i < start || i >= start+sizes[brokenPart] {
+						want = sdk.SingleRecord(numbered(size)[i])
+					}
+					if i != start && !reflect.DeepEqual(result, want) {
+						t.Errorf("result %d is %v, want %v", i, result, want)
+					}
+				}
+
+				j := &journal{}
+				err = run(t, nil, from(newSource(j, fakeRead{recs: numbered(size)})), through("p", p), to(newDestination(j, "out")))
+				wantError(t, err, nil, `task "p"`, words, fmt.Sprintf("%d records from %q on", sizes[brokenPart], strconv.Itoa(start)))
+				j.want(t, []string{"out", "ack"})
+			})
+		}
+	}
+}
+
+// If several parts fail, the error is that of the first one in the batch.
+func TestParallelProcessor_failedParts(t *testing.T) {
+	p := parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil }, 3)
+	j := &journal{}
+	err := run(t, nil, from(batchesOf(j, "1 2 3")), through("p", p), to(newDestination(j, "out")))
+	wantError(t, err, nil, `task "p"`, `"1"`)
+}
+
+// A result of an unknown kind is an error that names the record, in any part.
+func TestParallelProcessor_unknownKind(t *testing.T) {
+	for _, position := range []string{"1", "2", "3", "4", "5"} {
+		pointer := func(rec opencdc.Record) sdk.ProcessedRecord { return (*sdk.SingleRecord)(&rec) }
+		p := parallel(t, byPosition(does{position: pointer}), 3)
+		j := &journal{}
+		err := run(t, nil, from(batchesOf(j, "1 2 3 4 5")), through("p", p), to(newDestination(j, "out")))
+		wantError(t, err, nil, `task "p"`, strconv.Quote(position), "*sdk.SingleRecord")
+		j.want(t, []string{"out", "ack"})
+	}
+}
+
+// A single part is a plain call: the end of its goroutine is that of the caller's.
+func TestParallelProcessor_goexitOfTheOnlyPart(t *testing.T) {
+	p := parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { runtime.Goexit(); return nil }, 3)
+	hasReturned := false
+	var caller sync.WaitGroup
+	caller.Go(func() {
+		p.Process(t.Context(), numbered(1))
+		hasReturned = true
+	})
+	caller.Wait()
+	if hasReturned {
+		t.Error("Process has returned")
+	}
+}
+
+func explode(value any) []sdk.ProcessedRecord { panic(value) }
+
+// A panic in a part comes out of Do once the other parts have ended. Afterwards
+// the worker can be stopped and closed.
+func TestParallelProcessor_panic(t *testing.T) {
+	for i := range 3 {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+				if string(recs[0].Position) == strconv.Itoa(i) {
+					return explode(errTest)
+				}
+				time.Sleep(time.Second)
+				if ctx.Err() != nil {
+					t.Error("the context of another part has ended")
+				}
+				j.add("ended")
+				return each(single)(ctx, recs)
+			}, 3)
+			w := newWorker(t, chain(from(batchesOf(j, "0 1 2")), through("p", p), to(newDestination(j, "out"))), nil)
+			wantNoError(t, w.Open(t.Context()))
+			value := panicOf(func() { _ = w.Do(t.Context()) })
+			j.add("panicked")
+			err, ok := value.(*funnel.PanicError)
+			if !ok || err.Value != errTest || !errors.Is(err, errTest) || !strings.Contains(string(err.Stack), "explode") {
+				t.Errorf("Do panicked with %v", value)
+			}
+			wantNoError(t, w.Stop(t.Context()))
+			wantNoError(t, w.Close(t.Context()))
+			j.want(t, []string{"out", "ack", "ended", "panicked"}, "ended", "ended", "panicked")
+		})
+	}
+}
+
+// Of several panics the first one comes out, whatever else goes wrong.
+func TestParallelProcessor_panics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			switch position := string(recs[0].Position); position {
+			case "0":
+				return nil
+			case "1":
+				runtime.Goexit()
+			case "2", "4":
+				time.Sleep(time.Second)
+				fallthrough
+			default:
+				panic(position)
+			}
+			return nil
+		}, 5)
+		value := panicOf(func() { p.Process(t.Context(), numbered(5)) })
+		if err, ok := value.(*funnel.PanicError); !ok || err.Value != "3" {
+			t.Errorf("Process panicked with %v", value)
+		}
+	})
+}
+
+// What a panic is wrapped in says where it was, so it is wrapped once. On the
+// goroutine of the caller it needs no wrapper.
+func TestParallelProcessor_panicIsWrappedOnce(t *testing.T) {
+	var none *funnel.PanicError
+	wrapped := &funnel.PanicError{Value: errTest}
+	for _, value := range []any{wrapped, errTest, none} {
+		p := parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return explode(value) }, 3)
+		if got := panicOf(func() { p.Process(t.Context(), numbered(1)) }); got != value {
+			t.Errorf("with one part, Process panicked with %v, want %v", got, value)
+		}
+		got := panicOf(func() { p.Process(t.Context(), numbered(3)) })
+		err, ok := got.(*funnel.PanicError)
+		if !ok || err == nil || (err == wrapped) != (value == wrapped) || err != wrapped && err.Value != value {
+			t.Errorf("Process panicked with %v, want %v", got, value)
+		}
+	}
+}
+
+// When a call is over its goroutines are, too, however it has ended.
+func TestParallelProcessor_noGoroutineIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running atomic.Int64
+		for _, last := range []fakeProcessor{
+			each(single),
+			func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return explode(errTest) },
+			func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { runtime.Goexit(); return nil },
+		} {
+			p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+				defer running.Add(-1)
+				running.Add(1)
+				i, _ := strconv.Atoi(string(recs[0].Position))
+				if i == 0 {
+					return last(ctx, recs)
+				}
+				time.Sleep(time.Duration(i) * time.Second)
+				return each(single)(ctx, recs)
+			}, 4)
+			panicOf(func() { p.Process(t.Context(), numbered(4)) })
+			if n := running.Load(); n != 0 {
+				t.Errorf("%d parts are still running", n)
+			}
+			synctest.Wait()
+			stacks := make([]byte, 1<<20)
+			stacks = stacks[:runtime.Stack(stacks, true)]
+			if bytes.Contains(stacks, []byte("parallelProcessor")) {
+				t.Errorf("goroutines:\n%s", stacks)
+			}
+		}
+	})
+}
+
+// Each part is given the very context that Process was given.
+func TestParallelProcessor_context(t *testing.T) {
+	ctx := context.WithValue(t.Context(), ctxKey{}, "value")
+	for size := range 5 {
+		var calls atomic.Int64
+		p := parallel(t, func(got context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			calls.Add(1)
+			if got != ctx {
+				t.Errorf("a part was given the context %v", got)
+			}
+			return each(single)(got, recs)
+		}, 3)
+		p.Process(ctx, numbered(size))
+		if n := int(calls.Load()); n != min(size, 3) {
+			t.Errorf("%d records: %d calls", size, n)
+		}
+	}
+}
+
+// 16 workers handle 1,000 records that each wait for 2 ms in the time that the
+// largest part takes, 63 records.
+func TestParallelProcessor_speed(t *testing.T) {
+	wait := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		time.Sleep(2 * time.Millisecond)
+		return sdk.SingleRecord(rec)
+	})
+	took := func(p funnel.Processor) (d time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			w := newWorker(t, chain(from(newSource(j, fakeRead{recs: numbered(1000)})), through("p", p), to(newDestination(j, "out"))), nil)
+			start := time.Now()
+			wantNoError(t, w.Do(t.Context()))
+			d = time.Since(start)
+		})
+		return d
+	}
+	plain, fast := took(wait), took(parallel(t, wait, 16))
+	if plain != 2*time.Second || fast != 126*time.Millisecond || plain < 14*fast {
+		t.Errorf("it took %v instead of %v", fast, plain)
+	}
+}
+
+// The processor does not hold on to the records of an earlier batch once it is
+// given another one, or is torn down.
+func TestParallelProcessor_forgets(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		then func(funnel.Processor)
+	}{
+		{"a smaller batch", func(p funnel.Processor) { p.Process(t.Context(), numbered(2)) }},
+		{"a batch of one part", func(p funnel.Processor) { p.Process(t.Context(), numbered(1)) }},
+		{"teardown", func(p funnel.Processor) { wantNoError(t, p.Teardown(t.Context())) }},
+	} {
+		p := parallel(t, each(single), 3)
+		held := func() weak.Pointer[byte] {
+			recs := numbered(9)
+			data := make([]byte, 100)
+			recs[8].Payload.After = opencdc.RawData(data)
+			p.Process(t.Context(), recs)
+			return weak.Make(&data[0])
+		}()
+		tt.then(p)
+		runtime.GC()
+		if held.Value() != nil {
+			t.Errorf("%s: the record is still held", tt.name)
+		}
+		runtime.KeepAlive(p)
+	}
+}
+
+// A call allocates for its parts only, and for the largest batch once.
+func TestParallelProcessor_allocations(t *testing.T) {
+	const workers = 4
+	answers := slices.Repeat([]sdk.ProcessedRecord{sdk.FilterRecord{}}, 10_000)
+	p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return answers[:len(recs)]
+	}, workers)
+	for _, size := range []int{workers, 1000, 10_000} {
+		recs := make([]opencdc.Record, size)
+		n := testing.AllocsPerRun(50, func() { p.Process(t.Context(), recs) })
+		if n > 4*workers {
+			t.Errorf("%d records: %v allocations for %d parts", size, n, workers)
+		}
+		const calls = 50
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range calls {
+			p.Process(t.Context(), recs)
+		}
+		runtime.ReadMemStats(&after)
+		if n := (after.TotalAlloc - before.TotalAlloc) / calls; n > 1000*workers {
+			t.Errorf("%d records: %d bytes for %d parts", size, n, workers)
+		}
+	}
+	recs := make([]opencdc.Record, 1)
+	if n := testing.AllocsPerRun(50, func() { p.Process(t.Context(), recs) }); n != 0 {
+		t.Errorf("one record: %v allocations", n)
+	}
+}
+
+// chance decides by itself, whatever the order of the questions, what a processor
+// does with a record.
+type chance struct {
+	seed  uint64
+	name  string
+	mu    sync.Mutex
+	asked map[string]int
+}
+
+// process is a processor that does with each record what chance has it do. It
+// leaves a record unanswered twice at most, and returns no more results than it
+// has answers for.
+func (c *chance) process(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+	results := make([]sdk.ProcessedRecord, len(recs))
+	last := 0
+	for i, rec := range recs {
+		if results[i] = c.decide(rec); results[i] != nil {
+			last = i
+		}
+	}
+	return results[:last+1]
+}
+
+func (c *chance) decide(rec opencdc.Record) sdk.ProcessedRecord {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	position := string(rec.Position)
+	c.asked[position]++
+	n := c.asked[position]
+	hash := fnv.New64a()
+	fmt.Fprintln(hash, c.name, position, n)
+	switch x := rand.New(rand.NewPCG(c.seed, hash.Sum64())).IntN(20); {
+	case x < 3 && n < 3:
+		return nil
+	case x == 3:
+		return sdk.FilterRecord{}
+	case x == 4:
+		return fail(rec)
+	case x > 4 && x < 9:
+		return splitInto(rec, x-5)
+	default:
+		rec.Position = opencdc.Position(position + "'")
+		rec.Metadata[c.name] = "seen"
+		return sdk.SingleRecord(rec)
+	}
+}
+
+// What a pipeline with the decorated processors does is what it does with the
+// processors themselves.
+func TestParallelProcessor_likeThePlainOne(t *testing.T) {
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		workers := []int{1 + rng.IntN(6), 1 + rng.IntN(6)}
+		sizes := []int{1 + rng.IntN(30), 1 + rng.IntN(12), 1 + rng.IntN(30)}
+		pipeline := func(t *testing.T, decorate func(fakeProcessor, int) funnel.Processor) (lines []string, written []opencdc.Record) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &journal{}
+				source, n := newSource(j), 0
+				for _, size := range sizes {
+					recs := numbered(n + size)[n:]
+					source.reads = append(source.reads, fakeRead{recs: recs})
+					n += size
+				}
+				out, dlq := newDestination(j, "out"), newDestination(j, "dlq")
+				out.refuse["3''"], out.refuse["8a'"] = errTest, errTest
+				nodes := []*funnel.TaskNode{from(source)}
+				for i, name := range []string{"first", "second"} {
+					c := &chance{seed: seed, name: name, asked: make(map[string]int)}
+					nodes = append(nodes, node(funnel.NewProcessorTask(name, decorate(c.process, workers[i]), log.Nop(), nil)))
+				}
+				wantNoError(t, run(t, queue(dlq), append(nodes, to(out))...))
+				lines, written = j.all(), out.written
+			})
+			return lines, written
+		}
+		wantLines, wantWritten := pipeline(t, func(p fakeProcessor, _ int) funnel.Processor { return p })
+		lines, written := pipeline(t, func(p fakeProcessor, workers int) funnel.Processor { return parallel(t, p, workers) })
+		if !slices.Equal(lines, wantLines) || !reflect.DeepEqual(written, wantWritten) {
+			t.Fatalf("seed %d, batches of %v, %v workers: calls\n  %s\nwant\n  %s",
+				seed, sizes, workers, strings.Join(lines, "\n  "), strings.Join(wantLines, "\n  "))
+		}
+	}
+}
