@@ -70,14 +70,40 @@ type Batch struct {
 
 	held    bool // others hold the records: who writes to them copies them first
 	settled bool // every copy was settled, nothing is left to be done
+
+	shelf *shelf // buffers to be used again, if this is a batch as it was read
 }
 
 // track says where a copy of a source record comes from and what has become of
 // it.
 type track struct {
-	slot     int             // the slot of the source record
+	slot int // the slot of the source record
+	flag RecordFlag
+	note *note // nil if there is nothing to be noted
+}
+
+// note is what has to be known of a copy if it is nacked. Tracks share notes, so
+// they never change.
+type note struct {
 	original *opencdc.Record // what the record was before its first split, or nil
-	status   RecordStatus
+	err      error           // why it was nacked, or nil
+}
+
+// original returns what the record was before its first split, nil if it is
+// whole.
+func (t *track) original() *opencdc.Record {
+	if t.note == nil {
+		return nil
+	}
+	return t.note.original
+}
+
+// cause returns why the copy was nacked, if it was.
+func (t *track) cause() error {
+	if t.note == nil {
+		return nil
+	}
+	return t.note.err
 }
 
 // origin is what a batch shares with the batches that it is split into: the
@@ -168,7 +194,7 @@ func (b *Batch) HasActiveRecords() bool {
 // If the slice contains filtered records, the filtered records are skipped and
 // not marked as acked.
 func (b *Batch) Ack(i int, j ...int) {
-	b.markRange("Ack", i, j, RecordStatus{Flag: RecordFlagAck})
+	b.markRange("Ack", i, j, RecordFlagAck)
 }
 
 // Filter marks the record at index i as filtered out. If a second index is
@@ -206,11 +232,11 @@ func (b *Batch) Nack(i int, errs ...error) {
 	b.touch()
 	b.marked = max(b.marked, end)
 	for k := i; k < end; k++ {
-		status := RecordStatus{Flag: RecordFlagNack}
+		var err error
 		if len(errs) > 0 {
-			status.Error = errs[k-i]
+			err = errs[k-i]
 		}
-		b.mark(b.at(k), status)
+		b.nack(b.at(k), err)
 	}
 }
 
@@ -227,7 +253,7 @@ func (b *Batch) Retry(i int, j ...int) {
 		b.cut(i)
 		return
 	}
-	b.markRange("Retry", i, j, RecordStatus{Flag: RecordFlagRetry})
+	b.markRange("Retry", i, j, RecordFlagRetry)
 }
 
 // SetRecords replaces the records in the batch starting at index i with the
@@ -264,8 +290,7 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 		b.touch()
 		recs = slices.Clone(recs) // they may be records of this batch, which moves them
 		b.seek(i)
-		original := *b.recs.Next()
-		b.divide(recs, &original)
+		b.divide(recs)
 	}
 }
 
@@ -303,28 +328,31 @@ func (b *Batch) checkRange(method string, i, end int) {
 }
 
 // markRange gives the records of a range a status.
-func (b *Batch) markRange(method string, i int, j []int, status RecordStatus) {
+func (b *Batch) markRange(method string, i int, j []int, flag RecordFlag) {
 	end := b.bounds(method, i, j)
 	b.reach(end)
-	if status.Flag == RecordFlagAck && b.tracks.Len() == 0 {
+	if flag == RecordFlagAck && b.tracks.Len() == 0 {
 		return // as they are
 	}
 	b.touch()
 	b.marked = max(b.marked, end)
 	for k := i; k < end; k++ {
-		b.mark(b.at(k), status)
+		b.mark(b.at(k), flag)
 	}
 }
 
 // mark changes the status of a copy that is not filtered, and keeps count.
-func (b *Batch) mark(t *track, status RecordStatus) {
-	switch t.status.Flag {
+func (b *Batch) mark(t *track, flag RecordFlag) {
+	switch t.flag {
 	case RecordFlagNack:
 		b.nacked--
+		if t.cause() != nil {
+			t.note = &note{original: t.original()}
+		}
 	case RecordFlagRetry:
 		b.retried--
 	}
-	switch status.Flag {
+	switch flag {
 	case RecordFlagNack:
 		b.nacked++
 	case RecordFlagRetry:
@@ -332,5 +360,14 @@ func (b *Batch) mark(t *track, status RecordStatus) {
 	case RecordFlagFilter:
 		b.filtered++
 	}
-	t.status = status
+	t.flag = flag
+}
+
+// nack marks a copy that is not filtered as nacked, with an error that may be
+// nil.
+func (b *Batch) nack(t *track, err error) {
+	b.mark(t, RecordFlagNack)
+	if err != nil {
+		t.note = &note{original: t.original(), err: err}
+	}
 }

@@ -23,11 +23,15 @@ func (b *Batch) touch() {
 	if b.tracks.Len() > 0 || n == 0 {
 		return
 	}
-	tracks := make([]track, n)
-	for i := range tracks {
-		tracks[i].slot = b.first + i
+	b.tracks = gap.Of(b.appendTracks(b.shelf.takeTracks(n))) // with its gap at the start, like that of recs until now
+}
+
+// appendTracks appends a track for each record of a batch that has none.
+func (b *Batch) appendTracks(tracks []track) []track {
+	for i := range b.recs.Len() {
+		tracks = append(tracks, track{slot: b.first + i})
 	}
-	b.tracks = gap.Of(tracks) // with its gap at the start, like that of recs until now
+	return tracks
 }
 
 // at returns the track of active record i.
@@ -43,69 +47,67 @@ func (b *Batch) at(i int) *track {
 // and so is its track.
 func (b *Batch) seek(i int) {
 	for b.recs.Before() > i {
-		if b.tracks.Last().status.Flag != RecordFlagFilter {
+		if b.tracks.Last().flag != RecordFlagFilter {
 			b.recs.StepBack()
 		}
 		b.tracks.StepBack()
 	}
-	for b.recs.Before() < i || b.tracks.Next().status.Flag == RecordFlagFilter {
+	for b.recs.Before() < i || b.tracks.Next().flag == RecordFlagFilter {
 		b.step()
 	}
 }
 
 // step moves the gap behind the next track, and behind its record.
 func (b *Batch) step() {
-	if b.tracks.Next().status.Flag != RecordFlagFilter {
+	if b.tracks.Next().flag != RecordFlagFilter {
 		b.recs.Step()
 	}
 	b.tracks.Step()
 }
 
-// rewind closes the gap and moves it to the start.
-func (b *Batch) rewind() {
-	b.recs = gap.Of(b.recs.All())
-	b.tracks = gap.Of(b.tracks.All())
-}
-
-// replace puts a record in the place of the one behind the gap, and moves on.
-func (b *Batch) replace(rec opencdc.Record) {
-	b.recs.Drop()
-	b.recs.Put(rec)
-	b.tracks.Step()
-}
-
 // drop filters the record behind the gap.
 func (b *Batch) drop() {
-	b.mark(b.tracks.Next(), RecordStatus{Flag: RecordFlagFilter})
+	b.mark(b.tracks.Next(), RecordFlagFilter)
 	b.tracks.Step()
 	b.recs.Drop()
 }
 
-// divide puts the pieces in the place of the record behind the gap. The original
-// is what the record was before, if this is its first split.
-func (b *Batch) divide(pieces []opencdc.Record, original *opencdc.Record) {
+// divide puts pieces in the place of the record behind the gap.
+func (b *Batch) divide(pieces []opencdc.Record) {
 	t := *b.tracks.Next()
-	if t.original == nil {
-		t.original = original
+	if t.original() == nil {
+		original := *b.recs.Next()
+		t.note = &note{original: &original, err: t.cause()}
 	}
-	more := len(pieces) - 1
-	switch t.status.Flag {
-	case RecordFlagNack:
-		b.nacked += more
-	case RecordFlagRetry:
-		b.mark(&t, RecordStatus{}) // splitting is an answer
-	}
-	b.marked += more
-	b.split = true
+	b.countPieces(&t, len(pieces))
+	b.retainPieces(t.slot, t.slot+1, len(pieces))
 	b.recs.Drop()
 	b.recs.Put(pieces...)
 	b.tracks.Drop()
 	for range pieces {
 		b.tracks.Put(t)
 	}
-	// Retaining fails if the record is settled already. Then the pieces cannot be
-	// settled either, and that is where the caller learns of it.
-	_ = b.origin.ledger.Retain(t.slot, t.slot+1, more)
+}
+
+// countPieces prepares the track of a record for its n pieces: those of a nacked
+// record are nacked, and splitting one that was to be retried is an answer.
+func (b *Batch) countPieces(t *track, n int) {
+	switch t.flag {
+	case RecordFlagNack:
+		b.nacked += n - 1
+	case RecordFlagRetry:
+		b.mark(t, RecordFlagAck)
+	}
+	b.marked += n - 1
+	b.split = true
+}
+
+// retainPieces adds to the ledger that a copy of each of the source records is n
+// pieces from now on.
+func (b *Batch) retainPieces(from, to, n int) {
+	// It fails if a record is settled already. Then the pieces cannot be settled
+	// either, and that is where the caller learns of it.
+	_ = b.origin.ledger.Retain(from, to, n-1)
 }
 
 // cut takes the records from i on out of the batch and makes them its rest,
@@ -146,8 +148,8 @@ func (b *Batch) join() {
 	b.filtered += rest.filtered
 	b.marked = b.recs.Len()
 	for i := n; i < b.tracks.Len(); i++ {
-		if t := b.tracks.At(i); t.status.Flag != RecordFlagFilter {
-			b.mark(t, RecordStatus{Flag: RecordFlagRetry})
+		if t := b.tracks.At(i); t.flag != RecordFlagFilter {
+			b.mark(t, RecordFlagRetry)
 		}
 	}
 }

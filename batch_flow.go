@@ -70,21 +70,22 @@ func (b *Batch) nackSiblings() {
 	if b.nacked == 0 || !b.split {
 		return
 	}
-	for i, j := 0, 0; i < b.tracks.Len(); i = j {
-		slot := b.tracks.At(i).slot
-		var cause *RecordStatus
-		for j = i; j < b.tracks.Len() && b.tracks.At(j).slot == slot; j++ {
-			if t := b.tracks.At(j); cause == nil && t.status.Flag == RecordFlagNack {
-				cause = &RecordStatus{Flag: RecordFlagNack, Error: t.status.Error}
+	tracks := b.tracks.All()
+	for i, j := 0, 0; i < len(tracks); i = j {
+		slot, first := tracks[i].slot, -1
+		for j = i; j < len(tracks) && tracks[j].slot == slot; j++ {
+			if first < 0 && tracks[j].flag == RecordFlagNack {
+				first = j
 				b.takeFromRest(slot)
+				tracks = b.tracks.All()
 			}
 		}
-		if cause == nil {
+		if first < 0 {
 			continue
 		}
 		for k := i; k < j; k++ {
-			if t := b.tracks.At(k); t.status.Flag != RecordFlagNack && t.status.Flag != RecordFlagFilter {
-				b.mark(t, *cause)
+			if t := &tracks[k]; t.flag != RecordFlagNack && t.flag != RecordFlagFilter {
+				b.nack(t, tracks[first].cause())
 			}
 		}
 	}
@@ -100,7 +101,7 @@ func (b *Batch) takeFromRest(slot int) {
 	tracks, active := b.rest.tracks.All(), 0
 	n := 0
 	for ; n < len(tracks) && tracks[n].slot == slot; n++ {
-		if tracks[n].status.Flag != RecordFlagFilter {
+		if tracks[n].flag != RecordFlagFilter {
 			active++
 		}
 	}
@@ -122,7 +123,7 @@ func (b *Batch) takeFromRest(slot int) {
 // in order. Acked and filtered count as one. What is to be retried is unmarked.
 // The batch is used up.
 func (b *Batch) parts() []part {
-	if n := b.tracks.Len(); n > 0 && b.rest != nil && b.tracks.At(n-1).status.Flag == RecordFlagRetry {
+	if n := b.tracks.Len(); n > 0 && b.rest != nil && b.tracks.At(n-1).flag == RecordFlagRetry {
 		b.join() // the last run goes on in the rest
 	}
 	var parts []part
@@ -144,13 +145,13 @@ func (b *Batch) appendParts(parts []part, unmarked RecordFlag) []part {
 	}
 	recs, tracks := b.recs.All(), b.tracks.All()
 	flagOf := func(t *track) RecordFlag {
-		switch t.status.Flag {
+		switch t.flag {
 		case RecordFlagFilter:
 			return RecordFlagAck
 		case RecordFlagAck:
 			return unmarked
 		default:
-			return t.status.Flag
+			return t.flag
 		}
 	}
 	for len(tracks) > 0 {
@@ -158,11 +159,11 @@ func (b *Batch) appendParts(parts []part, unmarked RecordFlag) []part {
 		sub := &Batch{origin: b.origin, split: b.split, held: b.held}
 		n := 0
 		for ; n < len(tracks) && flagOf(&tracks[n]) == flag; n++ {
-			switch tracks[n].status.Flag {
+			switch tracks[n].flag {
 			case RecordFlagFilter:
 				sub.filtered++
 			case RecordFlagRetry:
-				tracks[n].status = RecordStatus{}
+				tracks[n].flag = RecordFlagAck
 			}
 		}
 		active := n - sub.filtered
@@ -171,15 +172,6 @@ func (b *Batch) appendParts(parts []part, unmarked RecordFlag) []part {
 		parts = append(parts, part{flag: flag, batch: sub})
 	}
 	return parts
-}
-
-// branch returns a batch of the same records for a branch. The records are those
-// of b, the statuses are its own.
-func (b *Batch) branch() *Batch {
-	branch := *b
-	branch.recs = gap.Of(b.recs.All())
-	branch.tracks = gap.Of(slices.Clone(b.tracks.All()))
-	return &branch
 }
 
 // detach replaces the records by copies that nobody else holds.
@@ -196,17 +188,17 @@ func (b *Batch) detach() {
 	if !b.split {
 		return
 	}
-	var from, to *opencdc.Record // pieces of a record stand side by side
+	var from, to *note // pieces of a record stand side by side
 	for i := range tracks.All() {
 		t := tracks.At(i)
-		if t.original == nil {
+		if t.original() == nil {
 			continue
 		}
-		if t.original != from {
-			clone := deepcopy.Record(*t.original)
-			from, to = t.original, &clone
+		if t.note != from {
+			clone := deepcopy.Record(*t.original())
+			from, to = t.note, &note{original: &clone, err: t.cause()}
 		}
-		t.original = to
+		t.note = to
 	}
 }
 
@@ -214,29 +206,28 @@ func (b *Batch) detach() {
 // this batch, until it fails.
 func (b *Batch) eachRun(f func(from, to, k int) error) error {
 	b.join()
-	if b.tracks.Len() == 0 {
+	tracks := b.tracks.All()
+	if len(tracks) == 0 {
 		return f(b.first, b.first+b.recs.Len(), 1)
 	}
-	tracks := b.tracks.All()
-	copies := func(i int) int {
-		k := 1
-		for i+k < len(tracks) && tracks[i+k].slot == tracks[i].slot {
-			k++
-		}
-		return k
-	}
+	from, to, k := tracks[0].slot, tracks[0].slot, 0
 	for i := 0; i < len(tracks); {
-		from := tracks[i].slot
-		to, k := from, copies(i)
-		for i < len(tracks) && tracks[i].slot == to && copies(i) == k {
-			i += k
-			to++
+		slot, n := tracks[i].slot, 1
+		for i+n < len(tracks) && tracks[i+n].slot == slot {
+			n++
 		}
-		if err := f(from, to, k); err != nil {
-			return err
+		if slot != to || n != k {
+			if k > 0 {
+				if err := f(from, to, k); err != nil {
+					return err
+				}
+			}
+			from, k = slot, n
 		}
+		to = slot + 1
+		i += n
 	}
-	return nil
+	return f(from, to, k)
 }
 
 // retain adds k copies of each record.
@@ -305,7 +296,7 @@ func (b *Batch) eachCopy(f func(t *track, rec *opencdc.Record) error) error {
 	recs := b.recs.All()
 	for i := range b.tracks.All() {
 		t, rec := b.tracks.At(i), (*opencdc.Record)(nil)
-		if t.status.Flag != RecordFlagFilter {
+		if t.flag != RecordFlagFilter {
 			rec, recs = &recs[0], recs[1:]
 		}
 		if err := f(t, rec); err != nil {
@@ -317,9 +308,9 @@ func (b *Batch) eachCopy(f func(t *track, rec *opencdc.Record) error) error {
 
 // failure returns why the copy was nacked by the task.
 func (t *track) failure(rec *opencdc.Record, taskID string) failure {
-	f := failure{record: *rec, err: t.status.Error, taskID: taskID}
-	if t.original != nil {
-		f.record = *t.original
+	f := failure{record: *rec, err: t.cause(), taskID: taskID}
+	if original := t.original(); original != nil {
+		f.record = *original
 	}
 	if f.err == nil {
 		f.err = errNoCause

@@ -34,7 +34,7 @@ func (b *Batch) insides() error {
 		slot := 0
 		for i := range b.tracks.Len() {
 			t := b.tracks.At(i)
-			switch t.status.Flag {
+			switch t.flag {
 			case RecordFlagFilter:
 				filtered++
 			case RecordFlagNack:
@@ -46,10 +46,10 @@ func (b *Batch) insides() error {
 				return fmt.Errorf("slot %d comes after slot %d", t.slot, slot)
 			}
 			slot = t.slot
-			if t.status.Flag != RecordFlagNack && t.status.Error != nil {
-				return fmt.Errorf("track %d has an error: %w", i, t.status.Error)
+			if t.flag != RecordFlagNack && t.cause() != nil {
+				return fmt.Errorf("track %d has an error: %w", i, t.cause())
 			}
-			if i < b.tracks.Before() && t.status.Flag != RecordFlagFilter {
+			if i < b.tracks.Before() && t.flag != RecordFlagFilter {
 				before++
 			}
 		}
@@ -82,7 +82,7 @@ func (b *Batch) insides() error {
 func (b *Batch) marksFrom(i int) int {
 	active := 0
 	for k := range b.tracks.Len() {
-		switch b.tracks.At(k).status.Flag {
+		switch b.tracks.At(k).flag {
 		case RecordFlagFilter:
 			continue
 		case RecordFlagNack, RecordFlagRetry:
@@ -110,8 +110,8 @@ func (b *Batch) all() (tracks []track, keys []string) {
 	if b.rest != nil {
 		restTracks, restKeys := b.rest.all()
 		for i := range restTracks {
-			if restTracks[i].status.Flag != RecordFlagFilter {
-				restTracks[i].status.Flag = RecordFlagRetry
+			if restTracks[i].flag != RecordFlagFilter {
+				restTracks[i].flag = RecordFlagRetry
 			}
 		}
 		tracks, keys = append(tracks, restTracks...), append(keys, restKeys...)
@@ -222,12 +222,12 @@ func checkInsides(t *testing.T, data []byte) {
 		}
 		for k, got := range partTracks {
 			want := tracks[k]
-			goesOn := want.status.Flag == RecordFlagFilter || want.status.Flag == RecordFlagAck
-			if p.flag == RecordFlagAck && !goesOn || p.flag != RecordFlagAck && want.status.Flag != p.flag {
-				t.Fatalf("%v: part %d is %s, a record in it %s", done, i, p.flag, want.status.Flag)
+			goesOn := want.flag == RecordFlagFilter || want.flag == RecordFlagAck
+			if p.flag == RecordFlagAck && !goesOn || p.flag != RecordFlagAck && want.flag != p.flag {
+				t.Fatalf("%v: part %d is %s, a record in it %s", done, i, p.flag, want.flag)
 			}
 			if p.flag == RecordFlagRetry {
-				want.status = RecordStatus{}
+				want.flag = RecordFlagAck
 			}
 			if got != want {
 				t.Fatalf("%v: track %d of part %d is %v, want %v", done, k, i, got, want)
@@ -280,7 +280,7 @@ func (m *moves) count(edit func()) {
 	for i := range m.b.tracks.Len() {
 		t := m.b.tracks.At(i)
 		name := trackName{slot: t.slot}
-		if t.status.Flag != RecordFlagFilter {
+		if t.flag != RecordFlagFilter {
 			name.piece = string(m.b.recs.At(k).Key.Bytes())
 			k++
 		}

@@ -3,6 +3,7 @@ package funnel
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 )
 
@@ -29,9 +30,10 @@ func (e *fatalError) Error() string { return e.err.Error() }
 func (e *fatalError) Unwrap() error { return e.err }
 
 // PanicError is what [Worker.Do] panics with after a connector, processor or
-// task has panicked on a branch that runs on a goroutine of its own.
+// task has panicked on another goroutine: on a branch, while the source was read
+// ahead, or in a part of a batch that is processed in parallel.
 type PanicError struct {
-	// Value is what the code on the branch panicked with.
+	// Value is what the code panicked with.
 	Value any
 	// Stack is the stack of its goroutine at that time, as [runtime/debug.Stack]
 	// formats it.
@@ -40,13 +42,22 @@ type PanicError struct {
 
 // Error returns the value and the stack.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("panic on a branch: %v\n\n%s", e.Value, e.Stack)
+	return fmt.Sprintf("panic on another goroutine: %v\n\n%s", e.Value, e.Stack)
 }
 
 // Unwrap returns the value, if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
+}
+
+// newPanicError returns what a panic on another goroutine comes back as, with the
+// stack of this goroutine, which has recovered the value.
+func newPanicError(value any) *PanicError {
+	if err, ok := value.(*PanicError); ok && err != nil {
+		return err
+	}
+	return &PanicError{Value: value, Stack: debug.Stack()}
 }
 
 // errNoCause is the error of a record that was nacked without one.

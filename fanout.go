@@ -3,106 +3,146 @@ package funnel
 import (
 	"context"
 	"errors"
-	"runtime/debug"
+	"slices"
 	"sync"
+
+	"github.com/conduitio/funnel/internal/gap"
 )
 
-// fanOut sends a batch down branches that start at the nodes, at the same time,
-// and waits for all of them.
-//
-// If one of them fails the context of the others ends, and the error is that of
-// the one that has failed first, with what else went wrong on others. A panic on
-// a branch comes back as a panic here.
-func (w *Worker) fanOut(ctx context.Context, nodes []*TaskNode, b *Batch) error {
-	if err := b.retain(len(nodes) - 1); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	j := join{cancel: cancel}
-	var branches sync.WaitGroup
-	for i, batch := range b.branches(nodes) {
-		branches.Go(func() {
-			j.run(nodes[i], func() error { return w.walkBranch(ctx, nodes[i], batch) })
-		})
-	}
-	branches.Wait()
-	if j.panicked != nil {
-		panic(j.panicked)
-	}
-	return joinErrors(j.errs...)
-}
+// fanOut sends batches down the branches that start at the next nodes of a node.
+// It belongs to one worker and one node, so one batch at a time is on its
+// branches, and what it needs for them is used again for the next one.
+type fanOut struct {
+	worker   *Worker
+	branches []branch
+	running  sync.WaitGroup
 
-// join is where branches meet again.
-type join struct {
-	cancel context.CancelFunc // tells the other branches that one has failed
+	// The context of the branches ends when one of them fails, or when the worker
+	// does.
+	ctx    context.Context
+	cancel context.CancelFunc
 
 	mu       sync.Mutex
 	errs     []error // the first one, and others that do not follow from it
 	panicked *PanicError
 }
 
-// run runs a branch and notes how it ends.
-func (j *join) run(node *TaskNode, walk func() error) {
+// branch is one way out of a fan-out.
+type branch struct {
+	node  *TaskNode
+	batch Batch
+	run   func() // takes the batch to the end of the branch and notes how that ends
+}
+
+// newFanOut returns the fan-out behind a node.
+func (w *Worker) newFanOut(node *TaskNode) *fanOut {
+	f := &fanOut{worker: w, branches: make([]branch, len(node.Next))}
+	for i, next := range node.Next {
+		b := &f.branches[i]
+		b.node = next
+		b.run = func() { f.run(b) }
+	}
+	return f
+}
+
+// do sends a batch down the branches, at the same time, and waits for all of
+// them.
+//
+// If one of them fails the context of the others ends, and the error is that of
+// the one that has failed first, with what else went wrong on others. A panic on
+// a branch comes back as a panic here. A fan-out that has failed is not used
+// again.
+func (f *fanOut) do(ctx context.Context, b *Batch) error {
+	b.origin.ledger.Share()
+	if err := b.retain(len(f.branches) - 1); err != nil {
+		return err
+	}
+	if f.ctx == nil {
+		f.ctx, f.cancel = context.WithCancel(ctx)
+	}
+	f.divide(b)
+	f.running.Add(len(f.branches))
+	for i := range f.branches {
+		go f.branches[i].run()
+	}
+	f.running.Wait()
+	if f.panicked != nil {
+		panic(f.panicked)
+	}
+	return joinErrors(f.errs...)
+}
+
+// end lets go of the context of the branches.
+func (f *fanOut) end() {
+	if f.cancel != nil {
+		f.cancel()
+	}
+}
+
+// run takes the batch of a branch to its end and notes how that ends.
+func (f *fanOut) run(b *branch) {
+	defer f.running.Done()
 	isOver := false
 	defer func() {
 		if isOver {
 			return
 		}
 		if value := recover(); value != nil {
-			j.panic(value)
+			f.panic(value)
 		} else {
-			j.fail(taskError(node.id(), errors.New("the goroutine of the branch was ended by runtime.Goexit")))
+			f.fail(taskError(b.node.id(), errors.New("the goroutine of the branch was ended by runtime.Goexit")))
 		}
 	}()
-	err := walk()
+	var room [stepRoom]step
+	err := f.worker.walkSteps(f.ctx, append(room[:0], step{node: b.node, batch: &b.batch, toDo: true}), true)
+	b.batch = Batch{}
 	isOver = true
 	if err != nil {
-		j.fail(err)
+		f.fail(err)
 	}
 }
 
-func (j *join) fail(err error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.errs) == 0 || !errors.Is(err, context.Canceled) {
-		j.errs = append(j.errs, err)
+func (f *fanOut) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.errs) == 0 || !errors.Is(err, context.Canceled) {
+		f.errs = append(f.errs, err)
 	}
-	j.cancel()
+	f.cancel()
 }
 
 // panic notes a panic, the first one of all branches.
-func (j *join) panic(value any) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.panicked == nil {
-		var ok bool
-		if j.panicked, ok = value.(*PanicError); !ok {
-			j.panicked = &PanicError{Value: value, Stack: debug.Stack()}
-		}
+func (f *fanOut) panic(value any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.panicked == nil {
+		f.panicked = newPanicError(value)
 	}
-	j.cancel()
+	f.cancel()
 }
 
-// branches returns a batch of the same copies for each of the nodes, of which
-// none sees what another one does.
-func (b *Batch) branches(nodes []*TaskNode) []*Batch {
-	batches := make([]*Batch, len(nodes))
+// divide gives each branch a batch of the same copies, of which none sees what
+// another one does.
+func (f *fanOut) divide(b *Batch) {
 	owner := -1 // the branch that gets the records as they are, if nobody else holds them
 	if !b.held {
-		for i, node := range nodes {
-			if node.onlyReads() {
+		for i := range f.branches {
+			if f.branches[i].node.onlyReads() {
 				owner = -1
 				break
 			}
 			owner = i
 		}
 	}
-	for i, node := range nodes {
-		batches[i] = b.branch()
-		if i != owner && !node.onlyReads() {
-			batches[i].detach()
+	recs, tracks := b.recs.All(), b.tracks.All()
+	for i := range f.branches {
+		to := &f.branches[i]
+		to.batch = *b
+		to.batch.shelf = nil
+		to.batch.recs = gap.Of(recs)
+		to.batch.tracks = gap.Of(slices.Clone(tracks))
+		if i != owner && !to.node.onlyReads() {
+			to.batch.detach()
 		}
 	}
-	return batches
 }

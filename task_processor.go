@@ -9,12 +9,13 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
+	"github.com/conduitio/funnel/internal/gap"
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics"
 )
 
 // Processor changes records on their way. The engine uses it from one goroutine
-// at a time.
+// at a time; see [NewParallelProcessor] for one that is to use several.
 type Processor interface {
 	// Open configures and opens a processor plugin. A processor that fails to
 	// open is not torn down.
@@ -141,40 +142,54 @@ type resultSummary struct {
 	answers  int  // how many results are answers
 	end      int  // behind the last answer
 	pieces   int  // how many records the splits add
-	splits   int  // how many results are splits
+	notes    int  // how many results are splits or errors
 	multi    bool // a MultiRecord holds records, which may be those that the processor was given
 	replaces bool // the answers are all replacements, up to end
 }
 
 // summarize checks the results that a processor has returned for records.
 func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummary, error) {
-	sum := resultSummary{replaces: true}
 	if len(results) == 0 {
-		return sum, fmt.Errorf("the processor was given %d records, from %q on, and returned no result", len(in), in[0].Position)
+		return resultSummary{}, fmt.Errorf("the processor was given %d records, from %q on, and returned no result",
+			len(in), in[0].Position)
 	}
 	if len(results) > len(in) {
-		return sum, fmt.Errorf("the processor was given %d records, from %q on, and returned more results, %d",
+		return resultSummary{}, fmt.Errorf("the processor was given %d records, from %q on, and returned more results, %d",
 			len(in), in[0].Position, len(results))
 	}
-	for i, result := range results {
+	singles := 0
+	for singles < len(results) {
+		if _, ok := results[singles].(sdk.SingleRecord); !ok {
+			break
+		}
+		singles++
+	}
+	sum := resultSummary{answers: singles, end: singles, replaces: true}
+	for i, result := range results[singles:] {
 		switch r := result.(type) {
 		case nil:
 			continue
 		case sdk.SingleRecord:
-		case sdk.FilterRecord, sdk.ErrorRecord:
+		case sdk.FilterRecord:
 			sum.replaces = false
+		case sdk.ErrorRecord:
+			sum.replaces = false
+			sum.notes++
 		case sdk.MultiRecord:
 			sum.replaces = false
 			sum.multi = sum.multi || len(r) > 0
 			if len(r) > 1 {
-				sum.splits++
+				sum.notes++
 				sum.pieces += len(r) - 1
 			}
+		case failedPart:
+			return sum, r
 		default:
-			return sum, fmt.Errorf("record %q: the processor returned a result of the unknown kind %T", in[i].Position, result)
+			return sum, fmt.Errorf("record %q: the processor returned a result of the unknown kind %T",
+				in[singles+i].Position, result)
 		}
 		sum.answers++
-		sum.end = i + 1
+		sum.end = singles + i + 1
 	}
 	sum.replaces = sum.replaces && sum.answers == sum.end
 	return sum, nil
@@ -186,48 +201,71 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 	if sum.end < b.recs.Len() {
 		b.Retry(sum.end, b.recs.Len())
 	}
+	recs := b.recs.All()
 	if sum.replaces {
-		recs := b.recs.All()
 		for i, result := range results {
 			recs[i] = opencdc.Record(result.(sdk.SingleRecord))
 		}
 		return
 	}
 	b.touch()
-	b.rewind()
+	tracks := b.tracks.All()
+	// What goes on takes the place of what was there, which is behind it, unless
+	// pieces need more room or may be what would be overwritten.
+	out, outTracks := recs[:0], tracks[:0]
 	if sum.multi {
-		b.recs.Renew(b.recs.Len() + sum.pieces)
-		b.tracks.Renew(b.tracks.Len() + sum.pieces)
+		out = b.shelf.takeRecords(len(recs) + sum.pieces)
+		outTracks = b.shelf.takeTracks(len(tracks) + sum.pieces)
 	}
-	originals := make([]opencdc.Record, 0, sum.splits)
-	for _, result := range results {
-		for b.tracks.Next().status.Flag == RecordFlagFilter {
-			b.step()
+	notes := b.shelf.takeNotes(sum.notes)
+	var from, to, pieces int // a run of source records that were split into as many pieces
+	for i, result := range results {
+		for tracks[0].flag == RecordFlagFilter {
+			outTracks = append(outTracks, tracks[0])
+			tracks = tracks[1:]
 		}
+		t := tracks[0]
+		tracks = tracks[1:]
 		switch r := result.(type) {
-		case nil:
-			b.mark(b.tracks.Next(), RecordStatus{Flag: RecordFlagRetry})
 		case sdk.SingleRecord:
-			b.replace(opencdc.Record(r))
-			continue
+			out = append(out, opencdc.Record(r))
 		case sdk.FilterRecord:
-			b.drop()
-			continue
+			b.mark(&t, RecordFlagFilter)
 		case sdk.ErrorRecord:
-			b.mark(b.tracks.Next(), RecordStatus{Flag: RecordFlagNack, Error: r.Error})
+			b.mark(&t, RecordFlagNack)
+			notes = append(notes, note{original: t.original(), err: r.Error})
+			t.note = &notes[len(notes)-1]
+			out = append(out, recs[i])
+		case nil:
+			b.mark(&t, RecordFlagRetry)
+			out = append(out, recs[i])
 		case sdk.MultiRecord:
-			switch len(r) {
-			case 0:
-				b.drop()
-			case 1:
-				b.replace(r[0])
-			default:
-				originals = append(originals, *b.recs.Next())
-				b.divide(r, &originals[len(originals)-1])
+			if len(r) == 0 {
+				b.mark(&t, RecordFlagFilter)
+				break
 			}
-			continue
+			out = append(out, r...)
+			if len(r) == 1 {
+				break
+			}
+			if t.original() == nil {
+				notes = append(notes, note{original: &recs[i], err: t.cause()})
+				t.note = &notes[len(notes)-1]
+			}
+			b.countPieces(&t, len(r))
+			if t.slot != to || len(r) != pieces {
+				b.retainPieces(from, to, pieces)
+				from, pieces = t.slot, len(r)
+			}
+			to = t.slot + 1
+			for range r[1:] {
+				outTracks = append(outTracks, t)
+			}
 		}
-		b.step()
+		outTracks = append(outTracks, t)
 	}
+	b.retainPieces(from, to, pieces)
+	b.recs = gap.Of(append(out, recs[len(results):]...))
+	b.tracks = gap.Of(append(outTracks, tracks...))
 	b.marked = b.recs.Len()
 }

@@ -18,6 +18,10 @@ const (
 	maxIdleRounds = 5
 	minBackOff    = time.Millisecond
 	maxBackOff    = 100 * time.Millisecond
+
+	// stepRoom is how many steps a walk has room for before it allocates more. A
+	// batch that stays whole needs one.
+	stepRoom = 4
 )
 
 // backOff waits for the pause with that number: there is no pause number 0, number
@@ -48,19 +52,12 @@ type step struct {
 // walk takes a batch that the task of the first node has handled to the end of
 // its way, and releases what is done.
 func (w *Worker) walk(ctx context.Context, first *TaskNode, b *Batch) error {
-	var room [8]step
+	var room [stepRoom]step
 	steps, err := w.handled(room[:0], step{node: first, batch: b}, 0)
 	if err != nil {
 		return err
 	}
 	return w.walkSteps(ctx, steps, false)
-}
-
-// walkBranch takes a batch down a branch. What is done there is released where
-// the branches join.
-func (w *Worker) walkBranch(ctx context.Context, first *TaskNode, b *Batch) error {
-	var room [8]step
-	return w.walkSteps(ctx, append(room[:0], step{node: first, batch: b, toDo: true}), true)
 }
 
 // walkSteps does the steps, the last one first. A branch stops when its context
@@ -83,7 +80,7 @@ func (w *Worker) walkSteps(ctx context.Context, steps []step, isBranch bool) err
 		case len(s.node.Next) == 1:
 			steps = append(steps, step{node: s.node.Next[0], batch: s.batch, toDo: true})
 		default:
-			err = w.fanOut(ctx, s.node.Next, s.batch)
+			err = w.fanOuts[s.node].do(ctx, s.batch)
 			if !isBranch {
 				err = joinErrors(err, w.release(ctx, s.batch.origin)) // whatever is done, also if a branch has failed
 			}
@@ -169,6 +166,9 @@ func (w *Worker) release(ctx context.Context, o *origin) error {
 			}
 			if w.DLQ != nil {
 				w.DLQ.window.Ack(to - from)
+			}
+			if to == len(o.positions) {
+				return nil
 			}
 			continue
 		}

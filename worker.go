@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/conduitio/funnel/internal/gate"
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics"
 	"github.com/conduitio/funnel/metrics/noop"
@@ -52,11 +53,12 @@ type Worker struct {
 	logger log.CtxLogger
 	timer  metrics.Timer
 
-	// turn is held while a batch is on its way, and while the worker is opened,
-	// stopped or closed. Holding it means to have put a value in.
+	// turn is held while the worker is opened, stopped or closed. Holding it means
+	// to have put a value in.
 	turn chan struct{}
-	// stopping is closed, by who holds the turn, before the source is torn down.
-	stopping chan struct{}
+	// Batches go through the gate. It is closed, by who holds the turn, before the
+	// source is torn down.
+	gate *gate.Gate
 
 	started atomic.Bool   // Do was called
 	running atomic.Bool   // Do has not returned yet
@@ -71,6 +73,9 @@ type Worker struct {
 
 	batch  Batch // the one on its way
 	origin origin
+	shelf  shelf
+
+	fanOuts map[*TaskNode]*fanOut // behind each node with several next nodes
 
 	releasing sync.Mutex // held while records leave their ledger
 }
@@ -136,7 +141,7 @@ func NewWorker(
 		logger:    logger.WithComponent("worker"),
 		timer:     timer,
 		turn:      make(chan struct{}, 1),
-		stopping:  make(chan struct{}),
+		gate:      gate.New(),
 		done:      make(chan struct{}),
 	}
 	for i, opt := range opts {
@@ -206,7 +211,10 @@ func (w *Worker) Stop(ctx context.Context) error {
 		return err
 	}
 	defer w.endTurn()
-	return w.stop(ctx)
+	if err := w.gate.Close(ctx); err != nil {
+		return err
+	}
+	return w.tearDown(ctx)
 }
 
 // Close closes the tasks and the DLQ, those that were opened, and tears the
@@ -220,8 +228,11 @@ func (w *Worker) Close(ctx context.Context) error {
 		return err
 	}
 	defer w.endTurn()
+	if err := w.gate.Close(ctx); err != nil {
+		return err
+	}
 	w.closed = true
-	return errors.Join(w.stop(ctx), w.closeTasks(ctx))
+	return errors.Join(w.tearDown(ctx), w.closeTasks(ctx))
 }
 
 // Do processes records from the source until the worker is stopped. It returns
@@ -245,6 +256,7 @@ func (w *Worker) Do(ctx context.Context) error {
 	if err := w.start(ctx); err != nil {
 		return err
 	}
+	defer w.endFanOuts()
 	for !w.isStopping() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -258,8 +270,8 @@ func (w *Worker) Do(ctx context.Context) error {
 	return nil
 }
 
-// start makes sure that the source is torn down from now on, also if it was not
-// the worker that has opened it.
+// start prepares the run. It makes sure that the source is torn down from now on,
+// also if it was not the worker that has opened it.
 func (w *Worker) start(ctx context.Context) error {
 	if err := w.takeTurn(ctx); err != nil {
 		return err
@@ -271,7 +283,19 @@ func (w *Worker) start(ctx context.Context) error {
 	if !w.isStopping() {
 		w.sourceOpen = true
 	}
+	w.fanOuts = make(map[*TaskNode]*fanOut)
+	for node := range w.FirstTask.TaskNodes() {
+		if len(node.Next) > 1 {
+			w.fanOuts[node] = w.newFanOut(node)
+		}
+	}
 	return nil
+}
+
+func (w *Worker) endFanOuts() {
+	for _, f := range w.fanOuts {
+		f.end()
+	}
 }
 
 // next reads a batch and processes it. It returns true if there are no more.
@@ -287,24 +311,35 @@ func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 		return isLast, nil
 	}
 	isDropped, err := w.process(ctx, b)
-	if ackErr := (*sourceAckError)(nil); errors.As(err, &ackErr) && errors.Is(ackErr.err, io.EOF) && !w.isStopping() {
-		// The stream of the source has closed, and the next read says why.
-		_, _, reason := w.read(ctx)
-		switch {
-		case reason == nil || w.isStopping():
-		case err == error(ackErr):
-			err = reason
-		default:
-			err = errors.Join(err, reason) // something else went wrong, too
-		}
+	if err != nil {
+		return false, w.reason(ctx, err)
 	}
-	return isLast || isDropped, err
+	return isLast || isDropped, nil
+}
+
+// reason returns why a batch has failed. If the stream of the source has closed,
+// which was learned from an ack, the next read says why.
+func (w *Worker) reason(ctx context.Context, err error) error {
+	var ackErr *sourceAckError
+	if !errors.As(err, &ackErr) || !errors.Is(ackErr.err, io.EOF) || w.isStopping() {
+		return err
+	}
+	_, _, reason := w.read(ctx)
+	switch {
+	case reason == nil || w.isStopping():
+		return err
+	case err == error(ackErr):
+		return reason
+	default:
+		return errors.Join(err, reason) // something else went wrong, too
+	}
 }
 
 // read lets the first task read a batch. It returns true if it was the last one.
 func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 	w.origin.reset()
-	w.batch = Batch{origin: &w.origin}
+	w.shelf.putBack()
+	w.batch = Batch{origin: &w.origin, shelf: &w.shelf}
 	err = w.FirstTask.Task.Do(ctx, &w.batch)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, false, taskError(w.FirstTask.id(), fmt.Errorf("failed to read from the source: %w", err))
@@ -318,15 +353,10 @@ func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 // process brings a batch to the end of its way. It drops the batch and returns
 // true if the worker is being stopped.
 func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err error) {
-	select {
-	case w.turn <- struct{}{}:
-	case <-w.stopping:
+	if !w.gate.Enter() {
 		return true, nil
 	}
-	defer w.endTurn()
-	if w.isStopping() {
-		return true, nil
-	}
+	defer w.gate.Leave()
 	origin := b.origin
 	if err := origin.checkPositions(); err != nil {
 		return false, taskError(w.FirstTask.id(), err)
@@ -363,21 +393,9 @@ func (w *Worker) endTurn() {
 	<-w.turn
 }
 
+// isStopping returns true once tearing the source down may have begun.
 func (w *Worker) isStopping() bool {
-	select {
-	case <-w.stopping:
-		return true
-	default:
-		return false
-	}
-}
-
-// stop makes Do end and tears the source down. The caller has the turn.
-func (w *Worker) stop(ctx context.Context) error {
-	if !w.isStopping() {
-		close(w.stopping)
-	}
-	return w.tearDown(ctx)
+	return w.gate.IsClosed()
 }
 
 // tearDown tears the source down, if that is still to be done. The caller has

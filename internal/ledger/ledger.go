@@ -6,9 +6,9 @@
 // slots leave the ledger at the front only, in order, so that nothing overtakes
 // a record that is still on its way.
 //
-// Counting and releasing are different jobs. Retain, Settle and Nack count and
-// may be called from any goroutine; Front and Release are for the one that does
-// the I/O.
+// Counting and releasing are different jobs. Retain, Settle and Nack count, and
+// once the ledger is shared they may be called from any goroutine; Front and
+// Release are for the one that does the I/O.
 package ledger
 
 import (
@@ -23,7 +23,9 @@ import (
 // As long as slots are only settled in order, each with its single copy, the
 // ledger is one number and costs nothing per record.
 type Ledger[C any] struct {
-	mu       sync.Mutex
+	mu       sync.Mutex // held by each method while the ledger is shared
+	isShared bool
+
 	size     int
 	released int // slots below it have left the ledger
 
@@ -41,22 +43,33 @@ type slot struct {
 }
 
 // Reset empties the ledger and gives it size slots with one copy each. It keeps
-// the memory of what it held before.
+// the memory of what it held before. Nobody else may use the ledger at that time,
+// and it is not shared from then on.
 func (l *Ledger[C]) Reset(size int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.isShared = false
 	l.size, l.released, l.finished = size, 0, 0
 	l.slots = l.slots[:0]
 	clear(l.causes) // lets go of what they refer to
 	l.causes = l.causes[:0]
 }
 
+// Share makes the other methods safe for use by several goroutines at a time,
+// until Reset. It is called before the first other goroutine gets the ledger, so
+// that one that stays with one goroutine needs no lock.
+func (l *Ledger[C]) Share() {
+	if !l.isShared {
+		l.isShared = true
+	}
+}
+
 // Retain adds k copies to each slot in [from, to). It fails, with nothing
 // changed, if one of them does not exist or is finished: a record that is done
 // cannot have copies again.
 func (l *Ledger[C]) Retain(from, to, k int) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
 	if err := l.check(from, to, k, 1); err != nil {
 		return err
 	}
@@ -73,8 +86,10 @@ func (l *Ledger[C]) Retain(from, to, k int) error {
 // Settle takes k copies off each slot in [from, to). It fails, with nothing
 // changed, if one of them does not exist or has fewer than k copies out.
 func (l *Ledger[C]) Settle(from, to, k int) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
 	if err := l.check(from, to, k, k); err != nil {
 		return err
 	}
@@ -93,8 +108,10 @@ func (l *Ledger[C]) Settle(from, to, k int) error {
 // nack of a slot is kept, the others are not. It fails, with nothing changed,
 // if the slot does not exist or is finished.
 func (l *Ledger[C]) Nack(i int, cause C) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
 	if err := l.check(i, i+1, 1, 1); err != nil {
 		return err
 	}
@@ -112,8 +129,10 @@ func (l *Ledger[C]) Nack(i int, cause C) error {
 // were either all nacked or all not. It is empty if the first slot that has not
 // been released is still open, or if there is none.
 func (l *Ledger[C]) Front() (from, to int, nacked bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
 	if len(l.slots) == 0 {
 		return l.released, l.finished, false
 	}
@@ -131,23 +150,29 @@ func (l *Ledger[C]) Front() (from, to int, nacked bool) {
 // Cause returns why the slot was nacked first. It is for slots of a nacked run
 // that Front has returned.
 func (l *Ledger[C]) Cause(i int) C {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
 	return l.causes[l.slots[i].cause-1]
 }
 
 // Release takes the slots below to out of the ledger. It is for runs that Front
 // has returned.
 func (l *Ledger[C]) Release(to int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
 	l.released = to
 }
 
 // Pending returns how many slots have not been released.
 func (l *Ledger[C]) Pending() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
 	return l.size - l.released
 }
 

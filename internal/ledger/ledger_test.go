@@ -275,6 +275,7 @@ func TestLedger_concurrent(t *testing.T) {
 	var l ledger.Ledger[int]
 	for round := range 20 {
 		l.Reset(size)
+		l.Share()
 		must(t, l.Retain(0, size, branches-1))
 		var branch sync.WaitGroup
 		for b := range branches {
@@ -357,6 +358,7 @@ func TestLedger_concurrentNacks(t *testing.T) {
 	)
 	var l ledger.Ledger[string]
 	l.Reset(size)
+	l.Share()
 	must(t, l.Retain(0, size, late))
 	var branches sync.WaitGroup
 	first := make([]chan struct{}, size) // closed once the first nack of a slot is in
@@ -395,6 +397,7 @@ func TestLedger_concurrentCause(t *testing.T) {
 	const size = 2_000
 	var l ledger.Ledger[string]
 	l.Reset(size)
+	l.Share()
 	must(t, l.Nack(0, "first"))
 	mustFront(t, &l, run{0, 1, true})
 	var branch sync.WaitGroup
