@@ -159,12 +159,24 @@ func (b *Batch) fill(records []opencdc.Record) {
 	if b.origin == nil {
 		b.origin = &origin{}
 	}
-	b.recs = gap.Of(records)
-	b.origin.positions = make([]opencdc.Position, len(records))
+	positions := make([]opencdc.Position, len(records))
 	for i := range records {
-		b.origin.positions[i] = records[i].Position
+		positions[i] = records[i].Position
 	}
+	b.hold(records, positions)
+}
+
+// hold puts the records that were read into an empty batch. The positions are
+// theirs.
+func (b *Batch) hold(records []opencdc.Record, positions []opencdc.Position) {
+	b.recs = gap.Of(records)
+	b.origin.positions = positions
 	b.origin.ledger.Reset(len(records))
+}
+
+// isAsRead returns true if nobody has marked records of a batch that was read.
+func (b *Batch) isAsRead() bool {
+	return b.tracks.Len() == 0 && b.rest == nil && !b.settled
 }
 
 // ActiveRecords returns the records that are not filtered.

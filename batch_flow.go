@@ -13,21 +13,27 @@ import (
 // What the walk does with a batch once a task has handled it: divide it by
 // status, send it down branches, settle it.
 
-// setReadTimes notes when the source records were read: their own time, else now.
+// setReadTimes notes when the source records were read: at the time that they say
+// themselves, else when they arrived, if that is known, else now.
 func (b *Batch) setReadTimes(now time.Time) {
-	readAt := b.origin.readAt[:0]
-	for range b.origin.positions {
-		readAt = append(readAt, now)
+	readAt := b.origin.readAt
+	if n := len(b.origin.positions); len(readAt) != n {
+		readAt = slices.Grow(readAt[:0], n)[:n]
+		for i := range readAt {
+			readAt[i] = now
+		}
 	}
-	for i, rec := range b.ActiveRecords() {
+	recs := b.ActiveRecords()
+	for i := range recs {
+		if recs[i].Metadata[opencdc.MetadataReadAt] == "" {
+			continue
+		}
 		slot := b.first + i
 		if b.tracks.Len() > 0 {
 			slot = b.at(i).slot
 		}
-		if rec.Metadata[opencdc.MetadataReadAt] != "" {
-			if t, err := rec.Metadata.GetReadAt(); err == nil {
-				readAt[slot] = t
-			}
+		if t, err := recs[i].Metadata.GetReadAt(); err == nil {
+			readAt[slot] = t
 		}
 	}
 	b.origin.readAt = readAt

@@ -60,6 +60,9 @@ func newPanicError(value any) *PanicError {
 	return &PanicError{Value: value, Stack: debug.Stack()}
 }
 
+// errGoexit is the error of a goroutine that has not come to its end.
+var errGoexit = errors.New("the goroutine was ended by runtime.Goexit")
+
 // errNoCause is the error of a record that was nacked without one.
 var errNoCause = errors.New("the record was nacked without an error")
 

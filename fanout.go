@@ -90,7 +90,7 @@ func (f *fanOut) run(b *branch) {
 		if value := recover(); value != nil {
 			f.panic(value)
 		} else {
-			f.fail(taskError(b.node.id(), errors.New("the goroutine of the branch was ended by runtime.Goexit")))
+			f.fail(taskError(b.node.id(), errGoexit))
 		}
 	}()
 	var room [stepRoom]step

@@ -13,8 +13,9 @@ import (
 )
 
 // Source is where records come from. The engine uses it from one goroutine at a
-// time, except that Teardown may run beside Read. (So may Ack, if the host calls
-// [Worker.Ack] or [Worker.Nack] itself while the worker runs.)
+// time, except that Teardown may run beside Read. (So may Ack, if the worker has
+// the option [WithReadAhead], or if the host calls [Worker.Ack] or [Worker.Nack]
+// itself while the worker runs.)
 type Source interface {
 	// ID identifies the connector. The engine does not call it, the host does.
 	ID() string

@@ -77,6 +77,9 @@ type Worker struct {
 
 	fanOuts map[*TaskNode]*fanOut // behind each node with several next nodes
 
+	readAhead int     // how many records, 0 if not
+	reader    *reader // nil unless it is reading ahead
+
 	releasing sync.Mutex // held while records leave their ledger
 }
 
@@ -89,8 +92,8 @@ type openTask struct {
 	reads bool // it is the first task, and may be at work until Do returns
 }
 
-// WorkerOption changes how a worker works. Options are made by this package only;
-// there are none yet.
+// WorkerOption changes how a worker works, see [WithReadAhead]. Options are made
+// by this package only.
 type WorkerOption interface {
 	apply(w *Worker) error
 }
@@ -257,6 +260,14 @@ func (w *Worker) Do(ctx context.Context) error {
 		return err
 	}
 	defer w.endFanOuts()
+	if w.readAhead > 0 {
+		return w.runAhead(ctx)
+	}
+	return w.run(ctx)
+}
+
+// run reads batches and processes them until there are no more.
+func (w *Worker) run(ctx context.Context) error {
 	for !w.isStopping() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -324,7 +335,12 @@ func (w *Worker) reason(ctx context.Context, err error) error {
 	if !errors.As(err, &ackErr) || !errors.Is(ackErr.err, io.EOF) || w.isStopping() {
 		return err
 	}
-	_, _, reason := w.read(ctx)
+	var reason error
+	if w.reader != nil {
+		reason = w.reader.next(ctx)
+	} else {
+		_, _, reason = w.read(ctx)
+	}
 	switch {
 	case reason == nil || w.isStopping():
 		return err
@@ -335,19 +351,30 @@ func (w *Worker) reason(ctx context.Context, err error) error {
 	}
 }
 
-// read lets the first task read a batch. It returns true if it was the last one.
+// read returns the next batch. It returns true if it was the last one.
 func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 	w.origin.reset()
 	w.shelf.putBack()
 	w.batch = Batch{origin: &w.origin, shelf: &w.shelf}
-	err = w.FirstTask.Task.Do(ctx, &w.batch)
+	if w.reader != nil {
+		return w.reader.take(ctx, &w.batch)
+	}
+	isLast, err = w.readInto(ctx, &w.batch)
+	return &w.batch, isLast, err
+}
+
+// readInto lets the first task read a batch. It returns true if it was the last
+// one.
+func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
+	origin := b.origin
+	err = w.FirstTask.Task.Do(ctx, b)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, false, taskError(w.FirstTask.id(), fmt.Errorf("failed to read from the source: %w", err))
+		return false, taskError(w.FirstTask.id(), fmt.Errorf("failed to read from the source: %w", err))
 	}
-	if w.batch.origin == nil {
-		w.batch.origin = &w.origin // the task has put a zero Batch in its place
+	if b.origin == nil {
+		b.origin = origin // the task has put a zero Batch in its place
 	}
-	return &w.batch, err != nil, nil
+	return err != nil, nil
 }
 
 // process brings a batch to the end of its way. It drops the batch and returns

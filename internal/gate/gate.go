@@ -10,8 +10,9 @@ import (
 // Gate is open until it is closed, for good. One goroutine at a time passes
 // through it, by Enter and Leave, while one at a time may close it.
 type Gate struct {
-	state atomic.Int32
-	left  chan struct{} // gets a value when who was awaited has left
+	state  atomic.Int32
+	left   chan struct{} // gets a value when who was awaited has left
+	closed chan struct{} // is closed with the gate
 }
 
 // The states of a gate.
@@ -24,7 +25,7 @@ const (
 
 // New returns an open gate.
 func New() *Gate {
-	return &Gate{left: make(chan struct{}, 1)}
+	return &Gate{left: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
 // Enter returns true if the gate is open. Whoever has entered leaves before
@@ -52,11 +53,16 @@ func (g *Gate) Close(ctx context.Context) error {
 			return nil
 		case open:
 			if g.state.CompareAndSwap(open, closed) {
+				close(g.closed)
 				return nil
 			}
 		case entered:
 			if g.state.CompareAndSwap(entered, awaited) {
-				return g.await(ctx)
+				err := g.await(ctx)
+				if err == nil {
+					close(g.closed)
+				}
+				return err
 			}
 		}
 	}
@@ -74,6 +80,11 @@ func (g *Gate) await(ctx context.Context) error {
 	}
 	<-g.left // left at the same time
 	return nil
+}
+
+// Closed returns a channel that is closed when Close has closed the gate.
+func (g *Gate) Closed() <-chan struct{} {
+	return g.closed
 }
 
 // IsClosed returns true once the gate is closed.

@@ -36,6 +36,7 @@ func TestGate_openUntilClosed(t *testing.T) {
 		if !g.IsClosed() || g.Enter() {
 			t.Error("the gate is open after Close")
 		}
+		<-g.Closed()
 	}
 }
 
@@ -58,6 +59,7 @@ func TestGate_closeWaits(t *testing.T) {
 		if !g.IsClosed() || g.Enter() {
 			t.Error("one can enter again while someone waits to close")
 		}
+		<-g.Closed()
 		synctest.Wait()
 		if !isDone {
 			t.Error("Close does not return")
@@ -78,6 +80,11 @@ func TestGate_closeGivesUp(t *testing.T) {
 			synctest.Wait()
 			if !errors.Is(err, context.Canceled) || g.IsClosed() {
 				t.Errorf("Close has returned %v, closed %v", err, g.IsClosed())
+			}
+			select {
+			case <-g.Closed():
+				t.Error("the gate says that it is closed")
+			default:
 			}
 			g.Leave()
 		}

@@ -1,0 +1,333 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/metrics"
+)
+
+// WithReadAhead lets the worker read the source further while a batch is on its
+// way. All that has arrived by the time the batch is done becomes the next one:
+// a source that returns single records gets large batches as long as the
+// pipeline is slower than the source, and no record waits for others otherwise.
+// No read begins while as many records, or more, wait to be processed, so with
+// what the last read returns there may be more of them. It is at least 1.
+//
+// The source must allow [Source.Ack] beside [Source.Read], and the first task is
+// used on another goroutine than the others, with a context derived from that of
+// Do. Otherwise nothing changes, the order of acks and what Do returns least of
+// all: an error of a read is returned once the records of the reads before it
+// were processed. When the worker is stopped, or ends with an error, what was
+// read ahead is dropped unacked; in the latter case, if a read is pending, Do
+// tears the source down itself to end it.
+func WithReadAhead(records int) WorkerOption {
+	return readAheadOption(records)
+}
+
+type readAheadOption int
+
+func (o readAheadOption) apply(w *Worker) error {
+	if o < 1 {
+		return fmt.Errorf("cannot read ahead %d records: at least 1 is needed", int(o))
+	}
+	w.readAhead = int(o)
+	return nil
+}
+
+// reader reads the source on a goroutine of its own, ahead of the worker, until
+// there is no more to read or the worker ends.
+type reader struct {
+	worker *Worker
+	cancel context.CancelFunc // ends the context of the reads
+
+	ready chan struct{} // gets a value when there may be something to take
+	room  chan struct{} // gets a value when there may be room for what is read next
+	done  chan struct{} // closed when the goroutine has ended
+
+	mu       sync.Mutex
+	arrivals []arrival        // what waits to be processed
+	waiting  int              // the number of records in them
+	taken    []opencdc.Record // the buffer that the batch on its way is in
+	used     []opencdc.Record // one that is free
+	reads    int              // how many reads have returned
+	reading  bool             // one is pending
+	quit     bool             // none begins any more
+	ended    bool             // there are no more, because the source has no more records, or:
+	err      error            // the last one has failed
+	panicked *PanicError      // the last one has panicked
+}
+
+// arrival is what is to become a batch: the records of one or more reads.
+type arrival struct {
+	records   []opencdc.Record
+	positions []opencdc.Position
+	readAt    []time.Time // if a timer wants to know
+	isMerged  bool        // the records are in a buffer of the reader
+
+	// marked is a batch in which the first task has marked records, or which it has
+	// settled. Then it is the only thing that is set.
+	marked *Batch
+}
+
+// runAhead runs the worker while a reader reads ahead. When it returns, the
+// reader has ended.
+func (w *Worker) runAhead(ctx context.Context) (err error) {
+	if w.isStopping() {
+		return nil
+	}
+	w.reader = &reader{
+		worker: w,
+		ready:  make(chan struct{}, 1),
+		room:   make(chan struct{}, 1),
+		done:   make(chan struct{}),
+	}
+	var readCtx context.Context
+	readCtx, w.reader.cancel = context.WithCancel(ctx)
+	go w.reader.run(readCtx)
+	isOver := false
+	defer func() {
+		stopErr := w.reader.stop(ctx)
+		if isOver && w.reader.panicked != nil {
+			panic(w.reader.panicked)
+		}
+		if err == nil && errors.Is(w.reader.err, errGoexit) {
+			err = w.reader.err // also if the worker was stopped
+		}
+		err = joinErrors(err, stopErr)
+	}()
+	err = w.run(ctx)
+	isOver = true
+	return err
+}
+
+// run reads until there is no more to read.
+func (r *reader) run(ctx context.Context) {
+	defer close(r.done)
+	isOver := false
+	defer func() {
+		if isOver {
+			return
+		}
+		if value := recover(); value != nil {
+			r.end(nil, newPanicError(value))
+		} else {
+			r.end(taskError(r.worker.FirstTask.id(), errGoexit), nil)
+		}
+	}()
+	b := &Batch{origin: &origin{}}
+	for r.begin() {
+		*b = Batch{origin: b.origin}
+		b.origin.reset()
+		isLast, err := r.worker.readInto(ctx, b)
+		if err == nil && b.origin.checkPositions() != nil {
+			err = taskError(r.worker.FirstTask.id(), b.origin.checkPositions())
+		}
+		if err != nil {
+			r.end(err, nil)
+			break
+		}
+		if r.add(b) {
+			b = &Batch{origin: &origin{}}
+		}
+		if isLast {
+			r.end(nil, nil)
+		}
+	}
+	isOver = true
+}
+
+// begin waits until there is room for what is read next. It returns false if
+// there is nothing more to read.
+func (r *reader) begin() bool {
+	for {
+		r.mu.Lock()
+		if r.worker.isStopping() {
+			r.ended = true
+		}
+		isOver := r.quit || r.ended
+		r.reading = !isOver && r.waiting < r.worker.readAhead
+		isReading := r.reading
+		r.mu.Unlock()
+		if isOver {
+			signal(r.ready)
+		}
+		if isOver || isReading {
+			return isReading
+		}
+		<-r.room
+	}
+}
+
+// add adds what a read has returned. It returns true if it keeps the batch.
+func (r *reader) add(b *Batch) (isKept bool) {
+	defer signal(r.ready)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reading = false
+	r.reads++
+	n := len(b.origin.positions)
+	if n == 0 {
+		return false
+	}
+	r.waiting += n
+	if !b.isAsRead() {
+		r.arrivals = append(r.arrivals, arrival{marked: b})
+		return true
+	}
+	next := arrival{records: b.recs.All(), positions: b.origin.positions}
+	if metrics.Enabled(r.worker.timer) {
+		next.readAt = slices.Repeat([]time.Time{time.Now()}, n)
+	}
+	if len(r.arrivals) > 0 && r.arrivals[len(r.arrivals)-1].marked == nil {
+		r.merge(&r.arrivals[len(r.arrivals)-1], next)
+	} else {
+		r.arrivals = append(r.arrivals, next)
+	}
+	return false
+}
+
+// merge makes what has arrived last a part of what has arrived before.
+func (r *reader) merge(last *arrival, next arrival) {
+	if !last.isMerged {
+		last.records = append(r.used, last.records...)
+		last.isMerged, r.used = true, nil
+	}
+	last.records = append(last.records, next.records...)
+	last.positions = append(last.positions, next.positions...)
+	last.readAt = append(last.readAt, next.readAt...)
+}
+
+// end notes that there is no more to read, and why.
+func (r *reader) end(err error, panicked *PanicError) {
+	r.mu.Lock()
+	r.reading, r.ended = false, true
+	r.err, r.panicked = err, panicked
+	r.mu.Unlock()
+	signal(r.ready)
+}
+
+// take puts what has arrived first, if need be waiting for it, into an empty
+// batch, or returns another batch that holds it. It returns true if there is
+// nothing any more. The batch that was taken before is done.
+func (r *reader) take(ctx context.Context, b *Batch) (taken *Batch, isLast bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taken != nil {
+		clear(r.taken)
+		r.used, r.taken = r.taken[:0], nil
+	}
+	for len(r.arrivals) == 0 && !r.ended {
+		if err := r.wait(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	if len(r.arrivals) == 0 {
+		return b, true, r.failure()
+	}
+	next := r.arrivals[0]
+	r.arrivals = slices.Delete(r.arrivals, 0, 1)
+	defer signal(r.room)
+	if next.marked != nil {
+		r.waiting -= len(next.marked.origin.positions)
+		return next.marked, false, nil
+	}
+	r.waiting -= len(next.records)
+	if next.isMerged {
+		r.taken = next.records
+	}
+	b.hold(next.records, next.positions)
+	b.origin.readAt = next.readAt
+	return b, false, nil
+}
+
+// next drops what has arrived and waits for what the next read says. A read that
+// is pending has begun before, so it is the one after it that counts, unless the
+// pending one fails.
+func (r *reader) next(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := r.reads + 1
+	if r.reading {
+		last++
+	}
+	for !r.ended && r.reads < last {
+		r.arrivals, r.waiting = nil, 0
+		signal(r.room)
+		if err := r.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return r.failure()
+}
+
+// wait waits until something may have changed. The caller holds the lock.
+func (r *reader) wait(ctx context.Context) error {
+	r.mu.Unlock()
+	defer r.mu.Lock()
+	select {
+	case <-r.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// failure returns why there are no more reads, nil if there are or if the source
+// has no more records. The caller holds the lock.
+func (r *reader) failure() error {
+	if r.panicked != nil {
+		panic(r.panicked)
+	}
+	return r.err
+}
+
+// stop waits for the end of the goroutine. If a read is pending, and nobody else
+// tears the source down, it does so.
+func (r *reader) stop(ctx context.Context) error {
+	r.mu.Lock()
+	r.quit = true
+	isReading := r.reading
+	r.mu.Unlock()
+	signal(r.room)
+	var err error
+	if isReading {
+		err = r.endRead(context.WithoutCancel(ctx))
+	}
+	<-r.done
+	r.cancel()
+	return err
+}
+
+// endRead tears the source down and ends the context of the read, unless the
+// worker is being stopped, which does the former, or the read returns.
+func (r *reader) endRead(ctx context.Context) error {
+	w := r.worker
+	select {
+	case w.turn <- struct{}{}:
+	case <-w.gate.Closed():
+		return nil
+	case <-r.done:
+		return nil
+	}
+	defer w.endTurn()
+	if w.isStopping() {
+		return nil
+	}
+	defer r.cancel()
+	return w.tearDown(ctx)
+}
+
+// signal puts a value into a channel that has room for one, unless there is one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
