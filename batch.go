@@ -58,11 +58,9 @@ type Batch struct {
 	tracks gap.Slice[track]
 	first  int
 
-	filtered int // how many tracks are filtered
-	nacked   int // how many tracks are nacked
-	retried  int // how many tracks are to be retried
-	marked   int // active records from this index on are neither nacked nor to be retried
-	split    bool
+	counts [4]int // how many tracks have each flag; not kept for RecordFlagAck
+	marked int    // active records from this index on are neither nacked nor to be retried
+	split  bool   // some are pieces
 
 	// rest are records behind those above that are all to be retried. Marking
 	// them this way costs nothing per record.
@@ -71,15 +69,16 @@ type Batch struct {
 	held    bool // others hold the records: who writes to them copies them first
 	settled bool // every copy was settled, nothing is left to be done
 
+	notes *notes // what the tracks refer to, those of all batches that this one is divided into
 	shelf *shelf // buffers to be used again, if this is a batch as it was read
 }
 
 // track says where a copy of a source record comes from and what has become of
-// it.
+// it. There may be one for each record, so it holds no pointers.
 type track struct {
-	slot int // the slot of the source record
+	slot int32 // the slot of the source record
+	note int32 // the number of a note, 0 for none
 	flag RecordFlag
-	note *note // nil if there is nothing to be noted
 }
 
 // note is what has to be known of a copy if it is nacked. Tracks share notes, so
@@ -89,21 +88,21 @@ type note struct {
 	err      error           // why it was nacked, or nil
 }
 
-// original returns what the record was before its first split, nil if it is
-// whole.
-func (t *track) original() *opencdc.Record {
-	if t.note == nil {
-		return nil
-	}
-	return t.note.original
+// notes are numbered from 1 on.
+type notes []note
+
+// add adds a note and returns its number.
+func (n *notes) add(note note) int32 {
+	*n = append(*n, note)
+	return int32(len(*n))
 }
 
-// cause returns why the copy was nacked, if it was.
-func (t *track) cause() error {
-	if t.note == nil {
-		return nil
+// of returns the note of a track.
+func (n notes) of(t *track) note {
+	if t.note == 0 {
+		return note{}
 	}
-	return t.note.err
+	return n[t.note-1]
 }
 
 // origin is what a batch shares with the batches that it is split into: the
@@ -112,6 +111,7 @@ type origin struct {
 	ledger    ledger.Ledger[failure]
 	positions []opencdc.Position // of the source records, as the source gave them
 	readAt    []time.Time        // when they were read, if a timer wants to know
+	notes     notes              // of batches that are on no branch
 
 	// isRepeatable is set if acks that fail may be tried again, so that the source
 	// gets copies of the positions. Who holds Worker.releasing may use it.
@@ -123,6 +123,8 @@ func (o *origin) reset() {
 	o.ledger.Reset(0)
 	o.positions = nil // they belong to the source
 	o.readAt = o.readAt[:0]
+	clear(o.notes)
+	o.notes = o.notes[:0]
 	o.isRepeatable = false
 }
 
@@ -157,13 +159,18 @@ func NewBatch(records []opencdc.Record) *Batch {
 // fill puts the records that were read into an empty batch.
 func (b *Batch) fill(records []opencdc.Record) {
 	if b.origin == nil {
-		b.origin = &origin{}
+		b.comeFrom(&origin{})
 	}
 	positions := make([]opencdc.Position, len(records))
 	for i := range records {
 		positions[i] = records[i].Position
 	}
 	b.hold(records, positions)
+}
+
+// comeFrom makes an empty batch one of an origin.
+func (b *Batch) comeFrom(o *origin) {
+	b.origin, b.notes = o, &o.notes
 }
 
 // hold puts the records that were read into an empty batch. The positions are
@@ -355,24 +362,19 @@ func (b *Batch) markRange(method string, i int, j []int, flag RecordFlag) {
 
 // mark changes the status of a copy that is not filtered, and keeps count.
 func (b *Batch) mark(t *track, flag RecordFlag) {
-	switch t.flag {
-	case RecordFlagNack:
-		b.nacked--
-		if t.cause() != nil {
-			t.note = &note{original: t.original()}
-		}
-	case RecordFlagRetry:
-		b.retried--
+	if t.flag == RecordFlagNack {
+		b.forget(t)
 	}
-	switch flag {
-	case RecordFlagNack:
-		b.nacked++
-	case RecordFlagRetry:
-		b.retried++
-	case RecordFlagFilter:
-		b.filtered++
-	}
+	b.counts[t.flag]--
+	b.counts[flag]++
 	t.flag = flag
+}
+
+// forget makes the track one without the error that the copy was nacked with.
+func (b *Batch) forget(t *track) {
+	if n := b.notes.of(t); n.err != nil {
+		t.note = b.notes.add(note{original: n.original})
+	}
 }
 
 // nack marks a copy that is not filtered as nacked, with an error that may be
@@ -380,6 +382,6 @@ func (b *Batch) mark(t *track, flag RecordFlag) {
 func (b *Batch) nack(t *track, err error) {
 	b.mark(t, RecordFlagNack)
 	if err != nil {
-		t.note = &note{original: t.original(), err: err}
+		t.note = b.notes.add(note{original: b.notes.of(t).original, err: err})
 	}
 }

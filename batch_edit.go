@@ -29,14 +29,14 @@ func (b *Batch) touch() {
 // appendTracks appends a track for each record of a batch that has none.
 func (b *Batch) appendTracks(tracks []track) []track {
 	for i := range b.recs.Len() {
-		tracks = append(tracks, track{slot: b.first + i})
+		tracks = append(tracks, track{slot: int32(b.first + i)})
 	}
 	return tracks
 }
 
 // at returns the track of active record i.
 func (b *Batch) at(i int) *track {
-	if b.filtered == 0 {
+	if b.counts[RecordFlagFilter] == 0 {
 		return b.tracks.At(i)
 	}
 	b.seek(i)
@@ -75,12 +75,12 @@ func (b *Batch) drop() {
 // divide puts pieces in the place of the record behind the gap.
 func (b *Batch) divide(pieces []opencdc.Record) {
 	t := *b.tracks.Next()
-	if t.original() == nil {
+	if n := b.notes.of(&t); n.original == nil {
 		original := *b.recs.Next()
-		t.note = &note{original: &original, err: t.cause()}
+		t.note = b.notes.add(note{original: &original, err: n.err})
 	}
 	b.countPieces(&t, len(pieces))
-	b.retainPieces(t.slot, t.slot+1, len(pieces))
+	b.retainPieces(int(t.slot), int(t.slot)+1, len(pieces))
 	b.recs.Drop()
 	b.recs.Put(pieces...)
 	b.tracks.Drop()
@@ -92,12 +92,10 @@ func (b *Batch) divide(pieces []opencdc.Record) {
 // countPieces prepares the track of a record for its n pieces: those of a nacked
 // record are nacked, and splitting one that was to be retried is an answer.
 func (b *Batch) countPieces(t *track, n int) {
-	switch t.flag {
-	case RecordFlagNack:
-		b.nacked += n - 1
-	case RecordFlagRetry:
+	if t.flag == RecordFlagRetry {
 		b.mark(t, RecordFlagAck)
 	}
+	b.counts[t.flag] += n - 1
 	b.marked += n - 1
 	b.split = true
 }
@@ -113,12 +111,12 @@ func (b *Batch) retainPieces(from, to, n int) {
 // cut takes the records from i on out of the batch and makes them its rest,
 // which is to be retried. The batch must have no rest, and no marks from i on.
 func (b *Batch) cut(i int) {
-	rest := &Batch{origin: b.origin, first: b.first + i, split: b.split, held: b.held}
+	rest := &Batch{origin: b.origin, notes: b.notes, first: b.first + i, split: b.split, held: b.held}
 	if b.tracks.Len() > 0 {
 		b.seek(i)
 		rest.recs, rest.tracks = gap.Of(b.recs.Cut()), gap.Of(b.tracks.Cut())
 		before := b.tracks.Len() - b.recs.Len()
-		b.filtered, rest.filtered = before, b.filtered-before
+		b.counts[RecordFlagFilter], rest.counts[RecordFlagFilter] = before, b.counts[RecordFlagFilter]-before
 	} else {
 		recs := b.recs.All()
 		b.recs, rest.recs = gap.Of(recs[:i]), gap.Of(recs[i:])
@@ -145,7 +143,7 @@ func (b *Batch) join() {
 	n := b.tracks.Len()
 	b.recs = gap.Of(slices.Concat(b.recs.All(), rest.recs.All()))
 	b.tracks = gap.Of(slices.Concat(b.tracks.All(), rest.tracks.All()))
-	b.filtered += rest.filtered
+	b.counts[RecordFlagFilter] += rest.counts[RecordFlagFilter]
 	b.marked = b.recs.Len()
 	for i := n; i < b.tracks.Len(); i++ {
 		if t := b.tracks.At(i); t.flag != RecordFlagFilter {

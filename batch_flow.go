@@ -30,7 +30,7 @@ func (b *Batch) setReadTimes(now time.Time) {
 		}
 		slot := b.first + i
 		if b.tracks.Len() > 0 {
-			slot = b.at(i).slot
+			slot = int(b.at(i).slot)
 		}
 		if t, err := recs[i].Metadata.GetReadAt(); err == nil {
 			readAt[slot] = t
@@ -48,14 +48,14 @@ type part struct {
 
 // isWhole returns true if the batch goes on as it is.
 func (b *Batch) isWhole() bool {
-	return b.nacked == 0 && b.retried == 0 && b.rest == nil
+	return b.counts[RecordFlagNack] == 0 && b.counts[RecordFlagRetry] == 0 && b.rest == nil
 }
 
 // filteredCopies returns how many copies are filtered.
 func (b *Batch) filteredCopies() int {
-	n := b.filtered
+	n := b.counts[RecordFlagFilter]
 	if b.rest != nil {
-		n += b.rest.filtered
+		n += b.rest.counts[RecordFlagFilter]
 	}
 	return n
 }
@@ -63,7 +63,7 @@ func (b *Batch) filteredCopies() int {
 // isUnanswered returns true if a task has answered for none of the records, of
 // which so many were filtered before.
 func (b *Batch) isUnanswered(filtered int) bool {
-	unanswered := b.retried
+	unanswered := b.counts[RecordFlagRetry]
 	if b.rest != nil {
 		unanswered += b.rest.active()
 	}
@@ -73,7 +73,7 @@ func (b *Batch) isUnanswered(filtered int) bool {
 // nackSiblings nacks the pieces of a split record of which one was nacked, with
 // the error of the first one. Filtered pieces stay filtered.
 func (b *Batch) nackSiblings() {
-	if b.nacked == 0 || !b.split {
+	if b.counts[RecordFlagNack] == 0 || !b.split {
 		return
 	}
 	tracks := b.tracks.All()
@@ -91,7 +91,7 @@ func (b *Batch) nackSiblings() {
 		}
 		for k := i; k < j; k++ {
 			if t := &tracks[k]; t.flag != RecordFlagNack && t.flag != RecordFlagFilter {
-				b.nack(t, tracks[first].cause())
+				b.nack(t, b.notes.of(&tracks[first]).err)
 			}
 		}
 	}
@@ -100,7 +100,7 @@ func (b *Batch) nackSiblings() {
 
 // takeFromRest moves the copies of a source record from the front of the rest
 // to the end of the batch.
-func (b *Batch) takeFromRest(slot int) {
+func (b *Batch) takeFromRest(slot int32) {
 	if b.rest == nil {
 		return
 	}
@@ -117,9 +117,9 @@ func (b *Batch) takeFromRest(slot int) {
 	recs := b.rest.recs.All()
 	b.recs = gap.Of(slices.Concat(b.recs.All(), recs[:active]))
 	b.tracks = gap.Of(slices.Concat(b.tracks.All(), tracks[:n]))
-	b.filtered += n - active
+	b.counts[RecordFlagFilter] += n - active
 	b.rest.recs, b.rest.tracks = gap.Of(recs[active:]), gap.Of(tracks[n:])
-	b.rest.filtered -= n - active
+	b.rest.counts[RecordFlagFilter] -= n - active
 	if n == len(tracks) {
 		b.rest = nil
 	}
@@ -146,7 +146,7 @@ func (b *Batch) parts() []part {
 // appendParts appends the runs of a batch without rest. The unmarked records of
 // the batch have the status given.
 func (b *Batch) appendParts(parts []part, unmarked RecordFlag) []part {
-	if b.nacked == 0 && b.retried == 0 && (b.filtered == 0 || unmarked == RecordFlagAck) {
+	if b.isWhole() && (b.counts[RecordFlagFilter] == 0 || unmarked == RecordFlagAck) {
 		return append(parts, part{flag: unmarked, batch: b})
 	}
 	recs, tracks := b.recs.All(), b.tracks.All()
@@ -162,17 +162,17 @@ func (b *Batch) appendParts(parts []part, unmarked RecordFlag) []part {
 	}
 	for len(tracks) > 0 {
 		flag := flagOf(&tracks[0])
-		sub := &Batch{origin: b.origin, split: b.split, held: b.held}
+		sub := &Batch{origin: b.origin, notes: b.notes, split: b.split, held: b.held}
 		n := 0
 		for ; n < len(tracks) && flagOf(&tracks[n]) == flag; n++ {
 			switch tracks[n].flag {
 			case RecordFlagFilter:
-				sub.filtered++
+				sub.counts[RecordFlagFilter]++
 			case RecordFlagRetry:
 				tracks[n].flag = RecordFlagAck
 			}
 		}
-		active := n - sub.filtered
+		active := n - sub.counts[RecordFlagFilter]
 		sub.recs, sub.tracks = gap.Of(recs[:active]), gap.Of(tracks[:n])
 		recs, tracks = recs[active:], tracks[n:]
 		parts = append(parts, part{flag: flag, batch: sub})
@@ -194,15 +194,16 @@ func (b *Batch) detach() {
 	if !b.split {
 		return
 	}
-	var from, to *note // pieces of a record stand side by side
+	var from, to int32 // pieces of a record stand side by side
 	for i := range tracks.All() {
 		t := tracks.At(i)
-		if t.original() == nil {
+		n := b.notes.of(t)
+		if n.original == nil {
 			continue
 		}
 		if t.note != from {
-			clone := deepcopy.Record(*t.original())
-			from, to = t.note, &note{original: &clone, err: t.cause()}
+			clone := deepcopy.Record(*n.original)
+			from, to = t.note, b.notes.add(note{original: &clone, err: n.err})
 		}
 		t.note = to
 	}
@@ -213,24 +214,27 @@ func (b *Batch) detach() {
 func (b *Batch) eachRun(f func(from, to, k int) error) error {
 	b.join()
 	tracks := b.tracks.All()
-	if len(tracks) == 0 {
+	switch n := len(tracks); {
+	case n == 0:
 		return f(b.first, b.first+b.recs.Len(), 1)
+	case !b.split:
+		return f(int(tracks[0].slot), int(tracks[n-1].slot)+1, 1) // one track each
 	}
-	from, to, k := tracks[0].slot, tracks[0].slot, 0
+	from, to, k := int(tracks[0].slot), int(tracks[0].slot), 0
 	for i := 0; i < len(tracks); {
 		slot, n := tracks[i].slot, 1
 		for i+n < len(tracks) && tracks[i+n].slot == slot {
 			n++
 		}
-		if slot != to || n != k {
+		if int(slot) != to || n != k {
 			if k > 0 {
 				if err := f(from, to, k); err != nil {
 					return err
 				}
 			}
-			from, k = slot, n
+			from, k = int(slot), n
 		}
-		to = slot + 1
+		to = int(slot) + 1
 		i += n
 	}
 	return f(from, to, k)
@@ -263,9 +267,9 @@ func (b *Batch) settleNacked(taskID string) error {
 	b.nackSiblings()
 	return b.eachCopy(func(t *track, rec *opencdc.Record) error {
 		if rec == nil {
-			return b.origin.ledger.Settle(t.slot, t.slot+1, 1)
+			return b.origin.ledger.Settle(int(t.slot), int(t.slot)+1, 1)
 		}
-		return b.origin.ledger.Nack(t.slot, t.failure(rec, taskID))
+		return b.origin.ledger.Nack(int(t.slot), b.failure(t, rec, taskID))
 	})
 }
 
@@ -273,8 +277,8 @@ func (b *Batch) settleNacked(taskID string) error {
 // filtered, as nacked by the task. The second result says for each number of
 // failures how many source records there are before the next one.
 func (b *Batch) failures(taskID string) (failures []failure, sources []int) {
-	slot, n := -1, 0 // the last source record, and how many there were
-	failed := -1     // the last source record that has a failure
+	slot, n := int32(-1), 0 // the last source record, and how many there were
+	failed := int32(-1)     // the last source record that has a failure
 	b.join()
 	b.nackSiblings()
 	_ = b.eachCopy(func(t *track, rec *opencdc.Record) error {
@@ -286,7 +290,7 @@ func (b *Batch) failures(taskID string) (failures []failure, sources []int) {
 		case rec == nil:
 		case failed != slot:
 			failed = slot
-			failures = append(failures, t.failure(rec, taskID))
+			failures = append(failures, b.failure(t, rec, taskID))
 			sources = append(sources, n-1)
 		}
 		return nil
@@ -313,10 +317,11 @@ func (b *Batch) eachCopy(f func(t *track, rec *opencdc.Record) error) error {
 }
 
 // failure returns why the copy was nacked by the task.
-func (t *track) failure(rec *opencdc.Record, taskID string) failure {
-	f := failure{record: *rec, err: t.cause(), taskID: taskID}
-	if original := t.original(); original != nil {
-		f.record = *original
+func (b *Batch) failure(t *track, rec *opencdc.Record, taskID string) failure {
+	n := b.notes.of(t)
+	f := failure{record: *rec, err: n.err, taskID: taskID}
+	if n.original != nil {
+		f.record = *n.original
 	}
 	if f.err == nil {
 		f.err = errNoCause

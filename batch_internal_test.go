@@ -25,13 +25,13 @@ func numbered(from, n int) []opencdc.Record {
 // insides returns what is wrong with the bookkeeping of a batch.
 func (b *Batch) insides() error {
 	if b.tracks.Len() == 0 {
-		if b.filtered+b.nacked+b.retried != 0 || b.split && b.recs.Len() > 0 {
+		if b.counts[RecordFlagFilter]+b.counts[RecordFlagNack]+b.counts[RecordFlagRetry] != 0 || b.split && b.recs.Len() > 0 {
 			return fmt.Errorf("without tracks: %d records, %d filtered, %d nacked, %d to be retried, split %t",
-				b.recs.Len(), b.filtered, b.nacked, b.retried, b.split)
+				b.recs.Len(), b.counts[RecordFlagFilter], b.counts[RecordFlagNack], b.counts[RecordFlagRetry], b.split)
 		}
 	} else {
 		var filtered, nacked, retried, before int
-		slot := 0
+		slot := int32(0)
 		for i := range b.tracks.Len() {
 			t := b.tracks.At(i)
 			switch t.flag {
@@ -46,16 +46,16 @@ func (b *Batch) insides() error {
 				return fmt.Errorf("slot %d comes after slot %d", t.slot, slot)
 			}
 			slot = t.slot
-			if t.flag != RecordFlagNack && t.cause() != nil {
-				return fmt.Errorf("track %d has an error: %w", i, t.cause())
+			if t.flag != RecordFlagNack && b.notes.of(t).err != nil {
+				return fmt.Errorf("track %d has an error: %w", i, b.notes.of(t).err)
 			}
 			if i < b.tracks.Before() && t.flag != RecordFlagFilter {
 				before++
 			}
 		}
-		if filtered != b.filtered || nacked != b.nacked || retried != b.retried {
+		if filtered != b.counts[RecordFlagFilter] || nacked != b.counts[RecordFlagNack] || retried != b.counts[RecordFlagRetry] {
 			return fmt.Errorf("%d filtered, %d nacked, %d to be retried; counted are %d, %d, %d",
-				filtered, nacked, retried, b.filtered, b.nacked, b.retried)
+				filtered, nacked, retried, b.counts[RecordFlagFilter], b.counts[RecordFlagNack], b.counts[RecordFlagRetry])
 		}
 		if n := b.tracks.Len() - filtered; n != b.recs.Len() {
 			return fmt.Errorf("%d records, %d tracks of them", b.recs.Len(), n)
@@ -70,9 +70,9 @@ func (b *Batch) insides() error {
 	if b.rest == nil {
 		return nil
 	}
-	if b.rest.active() == 0 || b.rest.nacked+b.rest.retried > 0 || b.rest.rest != nil {
+	if b.rest.active() == 0 || b.rest.counts[RecordFlagNack]+b.rest.counts[RecordFlagRetry] > 0 || b.rest.rest != nil {
 		return fmt.Errorf("the rest has %d active records, %d nacked, %d to be retried, a rest of its own: %t",
-			b.rest.active(), b.rest.nacked, b.rest.retried, b.rest.rest != nil)
+			b.rest.active(), b.rest.counts[RecordFlagNack], b.rest.counts[RecordFlagRetry], b.rest.rest != nil)
 	}
 	return b.rest.insides()
 }
@@ -101,7 +101,7 @@ func (b *Batch) all() (tracks []track, keys []string) {
 	for i := range b.recs.Len() {
 		keys = append(keys, string(b.recs.At(i).Key.Bytes()))
 		if b.tracks.Len() == 0 {
-			tracks = append(tracks, track{slot: b.first + i})
+			tracks = append(tracks, track{slot: int32(b.first + i)})
 		}
 	}
 	for i := range b.tracks.Len() {
@@ -279,7 +279,7 @@ func (m *moves) count(edit func()) {
 	k := 0
 	for i := range m.b.tracks.Len() {
 		t := m.b.tracks.At(i)
-		name := trackName{slot: t.slot}
+		name := trackName{slot: int(t.slot)}
 		if t.flag != RecordFlagFilter {
 			name.piece = string(m.b.recs.At(k).Key.Bytes())
 			k++
@@ -377,8 +377,8 @@ func TestBatch_setRecordsMovesLittle(t *testing.T) {
 			m := moves{b: b, recs: make(map[string]*opencdc.Record), tracks: make(map[trackName]*track)}
 			m.count(b.touch)
 			pass(b, m.count)
-			if b.recs.Len() != n-n/4 || b.filtered != n/4 {
-				t.Fatalf("%d records are left and %d filtered", b.recs.Len(), b.filtered)
+			if b.recs.Len() != n-n/4 || b.counts[RecordFlagFilter] != n/4 {
+				t.Fatalf("%d records are left and %d filtered", b.recs.Len(), b.counts[RecordFlagFilter])
 			}
 			if limit := 10 * n; m.total > limit {
 				t.Errorf("%d moves for %d records, want %d at most", m.total, n, limit)

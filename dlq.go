@@ -145,7 +145,7 @@ func (f *failure) asError() error {
 
 // deadLetter returns the record that goes to the queue.
 func (f *failure) deadLetter(now time.Time, sourceID string) opencdc.Record {
-	if id, err := f.record.Metadata.GetConduitSourceConnectorID(); err == nil {
+	if id := f.record.Metadata[opencdc.MetadataConduitSourceConnectorID]; id != "" {
 		sourceID = id
 	}
 	metadata := opencdc.Metadata{}

@@ -31,6 +31,7 @@ type fanOut struct {
 type branch struct {
 	node  *TaskNode
 	batch Batch
+	notes notes
 	run   func() // takes the batch to the end of the branch and notes how that ends
 }
 
@@ -95,7 +96,7 @@ func (f *fanOut) run(b *branch) {
 	}()
 	var room [stepRoom]step
 	err := f.worker.walkSteps(f.ctx, append(room[:0], step{node: b.node, batch: &b.batch, toDo: true}), true)
-	b.batch = Batch{}
+	b.batch, b.notes = Batch{}, nil
 	isOver = true
 	if err != nil {
 		f.fail(err)
@@ -138,7 +139,8 @@ func (f *fanOut) divide(b *Batch) {
 	for i := range f.branches {
 		to := &f.branches[i]
 		to.batch = *b
-		to.batch.shelf = nil
+		to.notes = (*b.notes)[:len(*b.notes):len(*b.notes)]
+		to.batch.notes, to.batch.shelf = &to.notes, nil
 		to.batch.recs = gap.Of(recs)
 		to.batch.tracks = gap.Of(slices.Clone(tracks))
 		if i != owner && !to.node.onlyReads() {

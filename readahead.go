@@ -121,10 +121,11 @@ func (r *reader) run(ctx context.Context) {
 			r.end(taskError(r.worker.FirstTask.id(), errGoexit), nil)
 		}
 	}()
-	b := &Batch{origin: &origin{}}
+	b, o := &Batch{}, &origin{}
 	for r.begin() {
-		*b = Batch{origin: b.origin}
-		b.origin.reset()
+		*b = Batch{}
+		b.comeFrom(o)
+		o.reset()
 		isLast, err := r.worker.readInto(ctx, b)
 		if err == nil && b.origin.checkPositions() != nil {
 			err = taskError(r.worker.FirstTask.id(), b.origin.checkPositions())
@@ -134,7 +135,7 @@ func (r *reader) run(ctx context.Context) {
 			break
 		}
 		if r.add(b) {
-			b = &Batch{origin: &origin{}}
+			b, o = &Batch{}, &origin{}
 		}
 		if isLast {
 			r.end(nil, nil)

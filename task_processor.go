@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -139,12 +140,12 @@ func (t *ProcessorTask) validate() error {
 // resultSummary is what is to be known of the results before the first one is
 // applied.
 type resultSummary struct {
-	answers  int  // how many results are answers
-	end      int  // behind the last answer
-	pieces   int  // how many records the splits add
-	notes    int  // how many results are splits or errors
-	multi    bool // a MultiRecord holds records, which may be those that the processor was given
-	replaces bool // the answers are all replacements, up to end
+	answers int  // how many results are answers
+	end     int  // behind the last answer
+	pieces  int  // how many records the splits add
+	notes   int  // how many results are splits or errors
+	multi   bool // a MultiRecord holds records, which may be those that the processor was given
+	filters bool // some results filter
 }
 
 // summarize checks the results that a processor has returned for records.
@@ -164,19 +165,18 @@ func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummar
 		}
 		singles++
 	}
-	sum := resultSummary{answers: singles, end: singles, replaces: true}
+	sum := resultSummary{answers: singles, end: singles}
 	for i, result := range results[singles:] {
 		switch r := result.(type) {
 		case nil:
 			continue
 		case sdk.SingleRecord:
 		case sdk.FilterRecord:
-			sum.replaces = false
+			sum.filters = true
 		case sdk.ErrorRecord:
-			sum.replaces = false
 			sum.notes++
 		case sdk.MultiRecord:
-			sum.replaces = false
+			sum.filters = sum.filters || len(r) == 0
 			sum.multi = sum.multi || len(r) > 0
 			if len(r) > 1 {
 				sum.notes++
@@ -191,7 +191,6 @@ func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummar
 		sum.answers++
 		sum.end = singles + i + 1
 	}
-	sum.replaces = sum.replaces && sum.answers == sum.end
 	return sum, nil
 }
 
@@ -202,39 +201,45 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 		b.Retry(sum.end, b.recs.Len())
 	}
 	recs := b.recs.All()
-	if sum.replaces {
+	switch isPlain := sum.answers == sum.end && sum.notes == 0 && !sum.multi; {
+	case isPlain && !sum.filters:
 		for i, result := range results {
 			recs[i] = opencdc.Record(result.(sdk.SingleRecord))
 		}
 		return
+	case isPlain && b.tracks.Len() == 0 && len(results) == len(recs):
+		b.filter(recs, results)
+		return
 	}
-	b.touch()
-	tracks := b.tracks.All()
 	// What goes on takes the place of what was there, which is behind it, unless
 	// pieces need more room or may be what would be overwritten.
+	tracks, isTouched := b.tracks.All(), b.tracks.Len() > 0
 	out, outTracks := recs[:0], tracks[:0]
 	if sum.multi {
 		out = b.shelf.takeRecords(len(recs) + sum.pieces)
-		outTracks = b.shelf.takeTracks(len(tracks) + sum.pieces)
 	}
-	notes := b.shelf.takeNotes(sum.notes)
+	if sum.multi || !isTouched {
+		outTracks = b.shelf.takeTracks(max(len(recs), len(tracks)) + sum.pieces)
+	}
+	*b.notes = slices.Grow(*b.notes, sum.notes)
 	var from, to, pieces int // a run of source records that were split into as many pieces
 	for i, result := range results {
-		for tracks[0].flag == RecordFlagFilter {
-			outTracks = append(outTracks, tracks[0])
+		t := track{slot: int32(b.first + i)}
+		if isTouched {
+			for tracks[0].flag == RecordFlagFilter {
+				outTracks = append(outTracks, tracks[0])
+				tracks = tracks[1:]
+			}
+			t = tracks[0]
 			tracks = tracks[1:]
 		}
-		t := tracks[0]
-		tracks = tracks[1:]
 		switch r := result.(type) {
 		case sdk.SingleRecord:
 			out = append(out, opencdc.Record(r))
 		case sdk.FilterRecord:
 			b.mark(&t, RecordFlagFilter)
 		case sdk.ErrorRecord:
-			b.mark(&t, RecordFlagNack)
-			notes = append(notes, note{original: t.original(), err: r.Error})
-			t.note = &notes[len(notes)-1]
+			b.nack(&t, r.Error)
 			out = append(out, recs[i])
 		case nil:
 			b.mark(&t, RecordFlagRetry)
@@ -248,16 +253,15 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 			if len(r) == 1 {
 				break
 			}
-			if t.original() == nil {
-				notes = append(notes, note{original: &recs[i], err: t.cause()})
-				t.note = &notes[len(notes)-1]
+			if n := b.notes.of(&t); n.original == nil {
+				t.note = b.notes.add(note{original: &recs[i], err: n.err})
 			}
 			b.countPieces(&t, len(r))
-			if t.slot != to || len(r) != pieces {
+			if slot := int(t.slot); slot != to || len(r) != pieces {
 				b.retainPieces(from, to, pieces)
-				from, pieces = t.slot, len(r)
+				from, pieces = slot, len(r)
 			}
-			to = t.slot + 1
+			to = int(t.slot) + 1
 			for range r[1:] {
 				outTracks = append(outTracks, t)
 			}
@@ -265,7 +269,30 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 		outTracks = append(outTracks, t)
 	}
 	b.retainPieces(from, to, pieces)
+	if !isTouched {
+		for i := len(results); i < len(recs); i++ {
+			outTracks = append(outTracks, track{slot: int32(b.first + i)})
+		}
+	}
 	b.recs = gap.Of(append(out, recs[len(results):]...))
 	b.tracks = gap.Of(append(outTracks, tracks...))
 	b.marked = b.recs.Len()
+}
+
+// filter puts the results, which replace or filter all records, into a batch
+// without tracks.
+func (b *Batch) filter(recs []opencdc.Record, results []sdk.ProcessedRecord) {
+	tracks := b.shelf.takeTracks(len(recs))[:len(recs)]
+	n := 0
+	for i, result := range results {
+		tracks[i] = track{slot: int32(b.first + i)}
+		if single, ok := result.(sdk.SingleRecord); ok {
+			recs[n] = opencdc.Record(single)
+			n++
+		} else {
+			tracks[i].flag = RecordFlagFilter
+		}
+	}
+	b.counts[RecordFlagFilter] = len(recs) - n
+	b.recs, b.tracks = gap.Of(recs[:n]), gap.Of(tracks)
 }

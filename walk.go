@@ -236,7 +236,7 @@ func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 	if !batch.isWhole() {
 		batch.join()
 		return fmt.Errorf("cannot ack a batch in which records are marked: %d nacked, %d to be retried",
-			batch.nacked, batch.retried)
+			batch.counts[RecordFlagNack], batch.counts[RecordFlagRetry])
 	}
 	return w.settle(ctx, batch, (*Batch).settle)
 }

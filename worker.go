@@ -355,7 +355,8 @@ func (w *Worker) reason(ctx context.Context, err error) error {
 func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 	w.origin.reset()
 	w.shelf.putBack()
-	w.batch = Batch{origin: &w.origin, shelf: &w.shelf}
+	w.batch = Batch{shelf: &w.shelf}
+	w.batch.comeFrom(&w.origin)
 	if w.reader != nil {
 		return w.reader.take(ctx, &w.batch)
 	}
@@ -372,7 +373,7 @@ func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error
 		return false, taskError(w.FirstTask.id(), fmt.Errorf("failed to read from the source: %w", err))
 	}
 	if b.origin == nil {
-		b.origin = origin // the task has put a zero Batch in its place
+		b.comeFrom(origin) // the task has put a zero Batch in its place
 	}
 	return err != nil, nil
 }
