@@ -58,6 +58,13 @@ type Batch struct {
 	tracks gap.Slice[track]
 	first  int
 
+	// If a processor has filtered or split records of such a batch, and nothing
+	// else, there still are no tracks: source record first+i has become pieces[i]
+	// records, and was before[i] if these are several. Until there are tracks, all
+	// of them count as one copy in the ledger.
+	pieces []int32
+	before []opencdc.Record
+
 	counts [4]int // how many tracks have each flag; not kept for RecordFlagAck
 	marked int    // active records from this index on are neither nacked nor to be retried
 	split  bool   // some are pieces
@@ -183,7 +190,13 @@ func (b *Batch) hold(records []opencdc.Record, positions []opencdc.Position) {
 
 // isAsRead returns true if nobody has marked records of a batch that was read.
 func (b *Batch) isAsRead() bool {
-	return b.tracks.Len() == 0 && b.rest == nil && !b.settled
+	return b.tracks.Len() == 0 && b.pieces == nil && b.rest == nil && !b.settled
+}
+
+// hasCopies returns true if there are records in the batch, active or filtered,
+// not counting its rest.
+func (b *Batch) hasCopies() bool {
+	return b.recs.Len() > 0 || b.tracks.Len() > 0 || len(b.pieces) > 0
 }
 
 // ActiveRecords returns the records that are not filtered.

@@ -20,18 +20,42 @@ import (
 // touch gives each record a track.
 func (b *Batch) touch() {
 	n := b.recs.Len()
-	if b.tracks.Len() > 0 || n == 0 {
+	switch {
+	case b.tracks.Len() > 0:
+		return
+	case b.pieces != nil:
+		b.spell()
+		return
+	case n == 0:
 		return
 	}
-	b.tracks = gap.Of(b.appendTracks(b.shelf.takeTracks(n))) // with its gap at the start, like that of recs until now
-}
-
-// appendTracks appends a track for each record of a batch that has none.
-func (b *Batch) appendTracks(tracks []track) []track {
-	for i := range b.recs.Len() {
+	tracks := b.shelf.takeTracks(n)
+	for i := range n {
 		tracks = append(tracks, track{slot: int32(b.first + i)})
 	}
-	return tracks
+	b.tracks = gap.Of(tracks) // with its gap at the start, like that of recs until now
+}
+
+// spell gives each copy a track in place of pieces, and counts it in the ledger.
+func (b *Batch) spell() {
+	tracks := b.shelf.takeTracks(b.recs.Len() + b.counts[RecordFlagFilter])
+	var run splitRun
+	for i, n := range b.pieces {
+		t := track{slot: int32(b.first + i)}
+		switch {
+		case n == 0:
+			t.flag = RecordFlagFilter
+		case n > 1:
+			t.note = b.notes.add(note{original: &b.before[i]})
+			b.retainPieces(&run, b.first+i, int(n))
+		}
+		for range max(n, 1) {
+			tracks = append(tracks, t)
+		}
+	}
+	b.retainRun(&run)
+	b.tracks = gap.Of(tracks)
+	b.pieces, b.before = nil, nil
 }
 
 // at returns the track of active record i.
@@ -80,7 +104,7 @@ func (b *Batch) divide(pieces []opencdc.Record) {
 		t.note = b.notes.add(note{original: &original, err: n.err})
 	}
 	b.countPieces(&t, len(pieces))
-	b.retainPieces(int(t.slot), int(t.slot)+1, len(pieces))
+	b.retainRun(&splitRun{from: int(t.slot), to: int(t.slot) + 1, pieces: len(pieces)})
 	b.recs.Drop()
 	b.recs.Put(pieces...)
 	b.tracks.Drop()
@@ -100,17 +124,37 @@ func (b *Batch) countPieces(t *track, n int) {
 	b.split = true
 }
 
-// retainPieces adds to the ledger that a copy of each of the source records is n
-// pieces from now on.
-func (b *Batch) retainPieces(from, to, n int) {
+// splitRun is a run of source records of which a copy each was split into as many
+// pieces.
+type splitRun struct {
+	from, to, pieces int
+}
+
+// retainPieces adds to the ledger that a copy of a source record is n pieces from
+// now on. It adds whole runs only, the last one by retainRun.
+func (b *Batch) retainPieces(run *splitRun, slot, n int) {
+	if slot != run.to || n != run.pieces {
+		b.retainRun(run)
+		run.from, run.pieces = slot, n
+	}
+	run.to = slot + 1
+}
+
+func (b *Batch) retainRun(run *splitRun) {
+	if run.from == run.to {
+		return
+	}
 	// It fails if a record is settled already. Then the pieces cannot be settled
 	// either, and that is where the caller learns of it.
-	_ = b.origin.ledger.Retain(from, to, n-1)
+	_ = b.origin.ledger.Retain(run.from, run.to, run.pieces-1)
 }
 
 // cut takes the records from i on out of the batch and makes them its rest,
 // which is to be retried. The batch must have no rest, and no marks from i on.
 func (b *Batch) cut(i int) {
+	if b.pieces != nil {
+		b.touch()
+	}
 	rest := &Batch{origin: b.origin, notes: b.notes, first: b.first + i, split: b.split, held: b.held}
 	if b.tracks.Len() > 0 {
 		b.seek(i)

@@ -24,6 +24,9 @@ func (b *Batch) setReadTimes(now time.Time) {
 		}
 	}
 	recs := b.ActiveRecords()
+	if !b.isAsRead() {
+		b.touch()
+	}
 	for i := range recs {
 		if recs[i].Metadata[opencdc.MetadataReadAt] == "" {
 			continue
@@ -135,7 +138,7 @@ func (b *Batch) parts() []part {
 	var parts []part
 	if rest := b.rest; rest != nil {
 		b.rest = nil
-		if b.tracks.Len() > 0 || b.recs.Len() > 0 {
+		if b.hasCopies() {
 			parts = b.appendParts(parts, RecordFlagAck)
 		}
 		return rest.appendParts(parts, RecordFlagRetry)
@@ -183,6 +186,9 @@ func (b *Batch) appendParts(parts []part, unmarked RecordFlag) []part {
 // detach replaces the records by copies that nobody else holds.
 func (b *Batch) detach() {
 	b.held = false
+	if b.pieces != nil {
+		b.touch() // to find what was split
+	}
 	recs := b.recs.All()
 	copies := make([]opencdc.Record, len(recs))
 	for i := range recs {
@@ -215,6 +221,8 @@ func (b *Batch) eachRun(f func(from, to, k int) error) error {
 	b.join()
 	tracks := b.tracks.All()
 	switch n := len(tracks); {
+	case n == 0 && b.pieces != nil:
+		return f(b.first, b.first+len(b.pieces), 1)
 	case n == 0:
 		return f(b.first, b.first+b.recs.Len(), 1)
 	case !b.split:

@@ -71,8 +71,8 @@ type arrival struct {
 	readAt    []time.Time // if a timer wants to know
 	isMerged  bool        // the records are in a buffer of the reader
 
-	// marked is a batch in which the first task has marked records, or which it has
-	// settled. Then it is the only thing that is set.
+	// marked is a batch in which the first task has marked or lost records, or
+	// which it has settled. Then it is the only thing that is set.
 	marked *Batch
 }
 
@@ -81,6 +81,9 @@ type arrival struct {
 func (w *Worker) runAhead(ctx context.Context) (err error) {
 	if w.isStopping() {
 		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	w.reader = &reader{
 		worker: w,
@@ -93,14 +96,14 @@ func (w *Worker) runAhead(ctx context.Context) (err error) {
 	go w.reader.run(readCtx)
 	isOver := false
 	defer func() {
-		stopErr := w.reader.stop(ctx)
+		isStopped := isOver && err == nil
+		err = joinErrors(err, w.reader.stop(ctx, isStopped))
 		if isOver && w.reader.panicked != nil {
 			panic(w.reader.panicked)
 		}
 		if err == nil && errors.Is(w.reader.err, errGoexit) {
 			err = w.reader.err // also if the worker was stopped
 		}
-		err = joinErrors(err, stopErr)
 	}()
 	err = w.run(ctx)
 	isOver = true
@@ -127,8 +130,8 @@ func (r *reader) run(ctx context.Context) {
 		b.comeFrom(o)
 		o.reset()
 		isLast, err := r.worker.readInto(ctx, b)
-		if err == nil && b.origin.checkPositions() != nil {
-			err = taskError(r.worker.FirstTask.id(), b.origin.checkPositions())
+		if err == nil {
+			err = r.check(b)
 		}
 		if err != nil {
 			r.end(err, nil)
@@ -142,6 +145,18 @@ func (r *reader) run(ctx context.Context) {
 		}
 	}
 	isOver = true
+}
+
+// check returns an error if what a read has returned cannot become a batch.
+func (r *reader) check(b *Batch) error {
+	err := b.origin.checkPositions()
+	if err == nil && !b.settled && (b.counts[RecordFlagRetry] > 0 || b.rest != nil) {
+		err = FatalError(errors.New("the first task wants records again, which is not possible if they are read ahead"))
+	}
+	if err != nil {
+		return taskError(r.worker.FirstTask.id(), err)
+	}
+	return nil
 }
 
 // begin waits until there is room for what is read next. It returns false if
@@ -168,24 +183,26 @@ func (r *reader) begin() bool {
 
 // add adds what a read has returned. It returns true if it keeps the batch.
 func (r *reader) add(b *Batch) (isKept bool) {
+	n := len(b.origin.positions)
+	var readAt []time.Time
+	if n > 0 && metrics.Enabled(r.worker.timer) {
+		readAt = slices.Repeat([]time.Time{time.Now()}, n)
+	}
 	defer signal(r.ready)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.reading = false
 	r.reads++
-	n := len(b.origin.positions)
 	if n == 0 {
 		return false
 	}
 	r.waiting += n
-	if !b.isAsRead() {
+	if !b.isAsRead() || b.recs.Len() != n {
+		b.origin.readAt = readAt
 		r.arrivals = append(r.arrivals, arrival{marked: b})
 		return true
 	}
-	next := arrival{records: b.recs.All(), positions: b.origin.positions}
-	if metrics.Enabled(r.worker.timer) {
-		next.readAt = slices.Repeat([]time.Time{time.Now()}, n)
-	}
+	next := arrival{records: b.recs.All(), positions: b.origin.positions, readAt: readAt}
 	if len(r.arrivals) > 0 && r.arrivals[len(r.arrivals)-1].marked == nil {
 		r.merge(&r.arrivals[len(r.arrivals)-1], next)
 	} else {
@@ -233,7 +250,12 @@ func (r *reader) take(ctx context.Context, b *Batch) (taken *Batch, isLast bool,
 		return b, true, r.failure()
 	}
 	next := r.arrivals[0]
-	r.arrivals = slices.Delete(r.arrivals, 0, 1)
+	if len(r.arrivals) == 1 {
+		r.arrivals = slices.Delete(r.arrivals, 0, 1) // to be used again
+	} else {
+		r.arrivals[0] = arrival{}
+		r.arrivals = r.arrivals[1:]
+	}
 	defer signal(r.room)
 	if next.marked != nil {
 		r.waiting -= len(next.marked.origin.positions)
@@ -289,26 +311,28 @@ func (r *reader) failure() error {
 	return r.err
 }
 
-// stop waits for the end of the goroutine. If a read is pending, and nobody else
-// tears the source down, it does so.
-func (r *reader) stop(ctx context.Context) error {
+// stop waits for the end of the goroutine. If the worker has not been stopped,
+// nobody else need end a pending read, so stop does.
+func (r *reader) stop(ctx context.Context, isStopped bool) error {
 	r.mu.Lock()
 	r.quit = true
 	isReading := r.reading
 	r.mu.Unlock()
 	signal(r.room)
-	var err error
-	if isReading {
-		err = r.endRead(context.WithoutCancel(ctx))
+	defer func() {
+		<-r.done
+		r.cancel()
+	}()
+	if !isReading || isStopped {
+		return nil
 	}
-	<-r.done
-	r.cancel()
-	return err
+	return r.endRead(context.WithoutCancel(ctx))
 }
 
-// endRead tears the source down and ends the context of the read, unless the
-// worker is being stopped, which does the former, or the read returns.
+// endRead tears the source down, unless the worker is being stopped, which does
+// so, or the read returns. Then it ends the context of the read.
 func (r *reader) endRead(ctx context.Context) error {
+	defer r.cancel()
 	w := r.worker
 	select {
 	case w.turn <- struct{}{}:
@@ -321,7 +345,6 @@ func (r *reader) endRead(ctx context.Context) error {
 	if w.isStopping() {
 		return nil
 	}
-	defer r.cancel()
 	return w.tearDown(ctx)
 }
 

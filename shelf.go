@@ -17,8 +17,8 @@ type shelf struct {
 	records sync.Pool
 	taken   []*[]opencdc.Record
 
-	tracks [][]track
-	given  int // how many of the tracks are in use
+	tracks buffers[track]
+	pieces buffers[int32]
 }
 
 // takeRecords returns an empty slice with room for n records.
@@ -42,15 +42,15 @@ func (s *shelf) takeTracks(n int) []track {
 	if s == nil {
 		return make([]track, 0, n)
 	}
-	if s.given == len(s.tracks) {
-		s.tracks = append(s.tracks, nil)
+	return s.tracks.take(n)
+}
+
+// takePieces returns an empty slice with room for n numbers of pieces.
+func (s *shelf) takePieces(n int) []int32 {
+	if s == nil {
+		return make([]int32, 0, n)
 	}
-	buf := &s.tracks[s.given]
-	if cap(*buf) < n {
-		*buf = make([]track, n)
-	}
-	s.given++
-	return (*buf)[:0:n]
+	return s.pieces.take(n)
 }
 
 // putBack puts all buffers back.
@@ -59,5 +59,25 @@ func (s *shelf) putBack() {
 		s.records.Put(buf)
 		s.taken[i] = nil
 	}
-	s.taken, s.given = s.taken[:0], 0
+	s.taken = s.taken[:0]
+	s.tracks.given, s.pieces.given = 0, 0
+}
+
+// buffers are slices without pointers, which are given out one after the other.
+type buffers[T any] struct {
+	all   [][]T
+	given int
+}
+
+// take returns an empty slice with room for n elements.
+func (b *buffers[T]) take(n int) []T {
+	if b.given == len(b.all) {
+		b.all = append(b.all, nil)
+	}
+	buf := &b.all[b.given]
+	if cap(*buf) < n {
+		*buf = make([]T, n)
+	}
+	b.given++
+	return (*buf)[:0:n]
 }

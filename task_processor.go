@@ -142,10 +142,11 @@ func (t *ProcessorTask) validate() error {
 type resultSummary struct {
 	answers int  // how many results are answers
 	end     int  // behind the last answer
-	pieces  int  // how many records the splits add
-	notes   int  // how many results are splits or errors
+	errors  int  // how many results are errors
+	filters int  // how many results filter
+	splits  int  // how many results split
+	added   int  // how many records the splits add
 	multi   bool // a MultiRecord holds records, which may be those that the processor was given
-	filters bool // some results filter
 }
 
 // summarize checks the results that a processor has returned for records.
@@ -172,15 +173,19 @@ func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummar
 			continue
 		case sdk.SingleRecord:
 		case sdk.FilterRecord:
-			sum.filters = true
+			sum.filters++
 		case sdk.ErrorRecord:
-			sum.notes++
+			sum.errors++
 		case sdk.MultiRecord:
-			sum.filters = sum.filters || len(r) == 0
-			sum.multi = sum.multi || len(r) > 0
-			if len(r) > 1 {
-				sum.notes++
-				sum.pieces += len(r) - 1
+			switch len(r) {
+			case 0:
+				sum.filters++
+			case 1:
+				sum.multi = true
+			default:
+				sum.multi = true
+				sum.splits++
+				sum.added += len(r) - 1
 			}
 		case failedPart:
 			return sum, r
@@ -200,39 +205,72 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 	if sum.end < b.recs.Len() {
 		b.Retry(sum.end, b.recs.Len())
 	}
-	recs := b.recs.All()
-	switch isPlain := sum.answers == sum.end && sum.notes == 0 && !sum.multi; {
-	case isPlain && !sum.filters:
+	hasMarks := sum.errors > 0 || sum.answers < sum.end
+	switch {
+	case !hasMarks && sum.filters == 0 && !sum.multi:
+		recs := b.recs.All()
 		for i, result := range results {
 			recs[i] = opencdc.Record(result.(sdk.SingleRecord))
 		}
-		return
-	case isPlain && b.tracks.Len() == 0 && len(results) == len(recs):
-		b.filter(recs, results)
-		return
+	case !hasMarks && b.tracks.Len() == 0 && b.pieces == nil && sum.end == b.recs.Len():
+		b.reshape(results, sum)
+	default:
+		b.touch()
+		b.merge(results, sum)
 	}
-	// What goes on takes the place of what was there, which is behind it, unless
-	// pieces need more room or may be what would be overwritten.
-	tracks, isTouched := b.tracks.All(), b.tracks.Len() > 0
-	out, outTracks := recs[:0], tracks[:0]
+}
+
+// reshape puts results that replace, filter or split the records into a batch
+// that is as it was read.
+func (b *Batch) reshape(results []sdk.ProcessedRecord, sum resultSummary) {
+	recs := b.recs.All()
+	out := b.roomFor(recs, sum)
+	pieces := b.shelf.takePieces(len(recs))
+	for _, result := range results {
+		switch r := result.(type) {
+		case sdk.SingleRecord:
+			out = append(out, opencdc.Record(r))
+			pieces = append(pieces, 1)
+		case sdk.MultiRecord:
+			out = append(out, r...)
+			pieces = append(pieces, int32(len(r)))
+		default:
+			pieces = append(pieces, 0)
+		}
+	}
+	b.recs, b.pieces = gap.Of(out), pieces
+	b.counts[RecordFlagFilter] = sum.filters
+	if sum.splits > 0 {
+		b.before, b.split = recs, true
+	}
+}
+
+// roomFor returns an empty slice for what results make of the records. They may
+// be overwritten behind those that were handled, unless pieces need more room or
+// may be what would be overwritten.
+func (b *Batch) roomFor(recs []opencdc.Record, sum resultSummary) []opencdc.Record {
 	if sum.multi {
-		out = b.shelf.takeRecords(len(recs) + sum.pieces)
+		return b.shelf.takeRecords(len(recs) + sum.added)
 	}
-	if sum.multi || !isTouched {
-		outTracks = b.shelf.takeTracks(max(len(recs), len(tracks)) + sum.pieces)
+	return recs[:0]
+}
+
+// merge puts results of any kind into a batch that has tracks.
+func (b *Batch) merge(results []sdk.ProcessedRecord, sum resultSummary) {
+	recs, tracks := b.recs.All(), b.tracks.All()
+	out, outTracks := b.roomFor(recs, sum), tracks[:0]
+	if sum.multi {
+		outTracks = b.shelf.takeTracks(len(tracks) + sum.added)
 	}
-	*b.notes = slices.Grow(*b.notes, sum.notes)
-	var from, to, pieces int // a run of source records that were split into as many pieces
+	*b.notes = slices.Grow(*b.notes, sum.errors+sum.splits)
+	var run splitRun
 	for i, result := range results {
-		t := track{slot: int32(b.first + i)}
-		if isTouched {
-			for tracks[0].flag == RecordFlagFilter {
-				outTracks = append(outTracks, tracks[0])
-				tracks = tracks[1:]
-			}
-			t = tracks[0]
+		for tracks[0].flag == RecordFlagFilter {
+			outTracks = append(outTracks, tracks[0])
 			tracks = tracks[1:]
 		}
+		t := tracks[0]
+		tracks = tracks[1:]
 		switch r := result.(type) {
 		case sdk.SingleRecord:
 			out = append(out, opencdc.Record(r))
@@ -245,54 +283,26 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 			b.mark(&t, RecordFlagRetry)
 			out = append(out, recs[i])
 		case sdk.MultiRecord:
-			if len(r) == 0 {
-				b.mark(&t, RecordFlagFilter)
-				break
-			}
 			out = append(out, r...)
-			if len(r) == 1 {
-				break
-			}
-			if n := b.notes.of(&t); n.original == nil {
-				t.note = b.notes.add(note{original: &recs[i], err: n.err})
-			}
-			b.countPieces(&t, len(r))
-			if slot := int(t.slot); slot != to || len(r) != pieces {
-				b.retainPieces(from, to, pieces)
-				from, pieces = slot, len(r)
-			}
-			to = int(t.slot) + 1
-			for range r[1:] {
-				outTracks = append(outTracks, t)
+			switch len(r) {
+			case 0:
+				b.mark(&t, RecordFlagFilter)
+			case 1:
+			default:
+				if n := b.notes.of(&t); n.original == nil {
+					t.note = b.notes.add(note{original: &recs[i], err: n.err})
+				}
+				b.countPieces(&t, len(r))
+				b.retainPieces(&run, int(t.slot), len(r))
+				for range r[1:] {
+					outTracks = append(outTracks, t)
+				}
 			}
 		}
 		outTracks = append(outTracks, t)
 	}
-	b.retainPieces(from, to, pieces)
-	if !isTouched {
-		for i := len(results); i < len(recs); i++ {
-			outTracks = append(outTracks, track{slot: int32(b.first + i)})
-		}
-	}
+	b.retainRun(&run)
 	b.recs = gap.Of(append(out, recs[len(results):]...))
 	b.tracks = gap.Of(append(outTracks, tracks...))
 	b.marked = b.recs.Len()
-}
-
-// filter puts the results, which replace or filter all records, into a batch
-// without tracks.
-func (b *Batch) filter(recs []opencdc.Record, results []sdk.ProcessedRecord) {
-	tracks := b.shelf.takeTracks(len(recs))[:len(recs)]
-	n := 0
-	for i, result := range results {
-		tracks[i] = track{slot: int32(b.first + i)}
-		if single, ok := result.(sdk.SingleRecord); ok {
-			recs[n] = opencdc.Record(single)
-			n++
-		} else {
-			tracks[i].flag = RecordFlagFilter
-		}
-	}
-	b.counts[RecordFlagFilter] = len(recs) - n
-	b.recs, b.tracks = gap.Of(recs[:n]), gap.Of(tracks)
 }

@@ -105,7 +105,7 @@ func (t *SourceTask) Close(context.Context) error {
 // returns [io.EOF], so does Do, and b holds the records that came with it. With
 // any other error b stays empty.
 func (t *SourceTask) Do(ctx context.Context, b *Batch) error {
-	if b.tracks.Len() > 0 || b.HasActiveRecords() {
+	if b.hasCopies() || b.rest != nil {
 		return errors.New("cannot read records into a batch that holds records already")
 	}
 	var start time.Time
