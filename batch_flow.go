@@ -215,34 +215,46 @@ func (b *Batch) detach() {
 	}
 }
 
+// whole returns the source records [from, to) of a batch that has one copy of
+// each of them, or false if that is not known.
+func (b *Batch) whole() (from, to int, ok bool) {
+	n := b.tracks.Len()
+	switch {
+	case b.rest != nil || n > 0 && b.split:
+		return 0, 0, false
+	case n > 0:
+		first := int(b.tracks.At(0).slot)
+		return first, first + n, true
+	case b.pieces != nil:
+		return b.first, b.first + len(b.pieces), true
+	default:
+		return b.first, b.first + b.recs.Len(), true
+	}
+}
+
 // eachRun calls f for runs of slots that have the same number of copies, k, in
 // this batch, until it fails.
 func (b *Batch) eachRun(f func(from, to, k int) error) error {
 	b.join()
-	tracks := b.tracks.All()
-	switch n := len(tracks); {
-	case n == 0 && b.pieces != nil:
-		return f(b.first, b.first+len(b.pieces), 1)
-	case n == 0:
-		return f(b.first, b.first+b.recs.Len(), 1)
-	case !b.split:
-		return f(int(tracks[0].slot), int(tracks[n-1].slot)+1, 1) // one track each
+	if from, to, ok := b.whole(); ok {
+		return f(from, to, 1)
 	}
+	tracks := b.tracks.All()
 	from, to, k := int(tracks[0].slot), int(tracks[0].slot), 0
 	for i := 0; i < len(tracks); {
-		slot, n := tracks[i].slot, 1
-		for i+n < len(tracks) && tracks[i+n].slot == slot {
+		slot, n := int(tracks[i].slot), 1
+		for i+n < len(tracks) && int(tracks[i+n].slot) == slot {
 			n++
 		}
-		if int(slot) != to || n != k {
+		if slot != to || n != k {
 			if k > 0 {
 				if err := f(from, to, k); err != nil {
 					return err
 				}
 			}
-			from, k = int(slot), n
+			from, k = slot, n
 		}
-		to = int(slot) + 1
+		to = slot + 1
 		i += n
 	}
 	return f(from, to, k)
@@ -261,6 +273,9 @@ func (b *Batch) settle() error {
 		return nil
 	}
 	b.settled = true
+	if from, to, ok := b.whole(); ok {
+		return b.origin.ledger.Settle(from, to, 1)
+	}
 	return b.eachRun(b.origin.ledger.Settle)
 }
 

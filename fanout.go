@@ -94,8 +94,7 @@ func (f *fanOut) run(b *branch) {
 			f.fail(taskError(b.node.id(), errGoexit))
 		}
 	}()
-	var room [stepRoom]step
-	err := f.worker.walkSteps(f.ctx, append(room[:0], step{node: b.node, batch: &b.batch, toDo: true}), true)
+	err := f.worker.walk(f.ctx, step{node: b.node, batch: &b.batch, toDo: true}, true)
 	b.batch, b.notes = Batch{}, nil
 	isOver = true
 	if err != nil {

@@ -174,8 +174,9 @@ func (m ConnectorMetricsImpl) Observe(records []opencdc.Record, start time.Time)
 	if !metrics.Enabled(m.bytes) {
 		return
 	}
+	bytes := metrics.Resolve(m.bytes)
 	for i := range records {
-		m.bytes.Observe(float64(jsonsize.Record(records[i])))
+		bytes.Observe(float64(jsonsize.Record(&records[i])))
 	}
 }
 
@@ -202,9 +203,26 @@ func observeDuration(timer metrics.Timer, n int, start time.Time) {
 		return
 	}
 	share := time.Since(start) / time.Duration(n)
+	timer = metrics.Resolve(timer)
 	for range n {
 		timer.Update(share)
 	}
+}
+
+// listener knows whether anyone sees what is observed with a metric, like
+// [metrics.Enabled], but looks for the method that says so only once.
+type listener struct {
+	metric interface{ Enabled() bool } // nil if there always is one
+}
+
+func listenerOf(metric any) listener {
+	m, _ := metric.(interface{ Enabled() bool })
+	return listener{m}
+}
+
+// now returns true if there is one at this time.
+func (l listener) now() bool {
+	return l.metric == nil || l.metric.Enabled()
 }
 
 // NoOpConnectorMetrics is a [ConnectorMetrics] that observes nothing.

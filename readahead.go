@@ -10,7 +10,6 @@ import (
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
-	"github.com/conduitio/funnel/metrics"
 )
 
 // WithReadAhead lets the worker read the source further while a batch is on its
@@ -185,7 +184,7 @@ func (r *reader) begin() bool {
 func (r *reader) add(b *Batch) (isKept bool) {
 	n := len(b.origin.positions)
 	var readAt []time.Time
-	if n > 0 && metrics.Enabled(r.worker.timer) {
+	if n > 0 && r.worker.isTiming.now() {
 		readAt = slices.Repeat([]time.Time{time.Now()}, n)
 	}
 	defer signal(r.ready)

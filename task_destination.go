@@ -11,7 +11,6 @@ import (
 
 	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/log"
-	"github.com/conduitio/funnel/metrics"
 )
 
 // Destination is where records go. The engine uses it from one goroutine at a
@@ -49,6 +48,7 @@ type DestinationTask struct {
 	destination Destination
 	logger      log.CtxLogger
 	metrics     ConnectorMetrics
+	isMeasured  listener
 }
 
 // NewDestinationTask returns a task that writes to destination. Nil metrics
@@ -67,6 +67,7 @@ func NewDestinationTask(
 		destination: destination,
 		logger:      logger.WithComponent("task:destination").WithField(log.ConnectorIDField, id),
 		metrics:     metrics,
+		isMeasured:  listenerOf(metrics),
 	}
 }
 
@@ -121,7 +122,7 @@ func (t *DestinationTask) write(
 		return 0, nil
 	}
 	var start time.Time
-	isMeasured := metrics.Enabled(t.metrics)
+	isMeasured := t.isMeasured.now()
 	if isMeasured {
 		start = time.Now()
 	}

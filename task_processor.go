@@ -12,7 +12,6 @@ import (
 
 	"github.com/conduitio/funnel/internal/gap"
 	"github.com/conduitio/funnel/log"
-	"github.com/conduitio/funnel/metrics"
 )
 
 // Processor changes records on their way. The engine uses it from one goroutine
@@ -45,10 +44,11 @@ type Processor interface {
 
 // ProcessorTask runs a processor.
 type ProcessorTask struct {
-	id        string
-	processor Processor
-	logger    log.CtxLogger
-	metrics   ProcessorMetrics
+	id         string
+	processor  Processor
+	logger     log.CtxLogger
+	metrics    ProcessorMetrics
+	isMeasured listener
 }
 
 // NewProcessorTask returns a task that runs processor. Nil metrics count as
@@ -63,10 +63,11 @@ func NewProcessorTask(
 		metrics = NoOpProcessorMetrics{}
 	}
 	return &ProcessorTask{
-		id:        id,
-		processor: processor,
-		logger:    logger.WithComponent("task:processor").WithField(log.ProcessorIDField, id),
-		metrics:   metrics,
+		id:         id,
+		processor:  processor,
+		logger:     logger.WithComponent("task:processor").WithField(log.ProcessorIDField, id),
+		metrics:    metrics,
+		isMeasured: listenerOf(metrics),
 	}
 }
 
@@ -114,7 +115,7 @@ func (t *ProcessorTask) Do(ctx context.Context, b *Batch) error {
 		return nil
 	}
 	var start time.Time
-	isMeasured := metrics.Enabled(t.metrics)
+	isMeasured := t.isMeasured.now()
 	if isMeasured {
 		start = time.Now()
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/log"
-	"github.com/conduitio/funnel/metrics"
 )
 
 // Source is where records come from. The engine uses it from one goroutine at a
@@ -50,10 +49,11 @@ type Source interface {
 
 // SourceTask reads batches from a source. It is the first task of a pipeline.
 type SourceTask struct {
-	id      string
-	source  Source
-	logger  log.CtxLogger
-	metrics ConnectorMetrics
+	id         string
+	source     Source
+	logger     log.CtxLogger
+	metrics    ConnectorMetrics
+	isMeasured listener
 }
 
 // NewSourceTask returns a task that reads from source. Nil metrics count as
@@ -68,10 +68,11 @@ func NewSourceTask(
 		metrics = NoOpConnectorMetrics{}
 	}
 	return &SourceTask{
-		id:      id,
-		source:  source,
-		logger:  logger.WithComponent("task:source").WithField(log.ConnectorIDField, id),
-		metrics: metrics,
+		id:         id,
+		source:     source,
+		logger:     logger.WithComponent("task:source").WithField(log.ConnectorIDField, id),
+		metrics:    metrics,
+		isMeasured: listenerOf(metrics),
 	}
 }
 
@@ -109,7 +110,7 @@ func (t *SourceTask) Do(ctx context.Context, b *Batch) error {
 		return errors.New("cannot read records into a batch that holds records already")
 	}
 	var start time.Time
-	isMeasured := metrics.Enabled(t.metrics)
+	isMeasured := t.isMeasured.now()
 	if isMeasured {
 		start = time.Now()
 	}

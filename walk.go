@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/metrics"
 )
 
 // The walk takes a batch through the tasks. It is a loop over what is still to
@@ -46,61 +47,62 @@ type step struct {
 	node  *TaskNode
 	batch *Batch
 	toDo  bool // the task of the node is still to be done
+	done  bool // it has just been done, what it has marked is still to be looked at
 	idle  int  // how often in a row the task has given no answer for the batch
 }
 
-// walk takes a batch that the task of the first node has handled to the end of
-// its way, and releases what is done.
-func (w *Worker) walk(ctx context.Context, first *TaskNode, b *Batch) error {
+// walk does a step and all that follow from it, up to the end of the pipeline or
+// the branch. It releases what is done, unless it is on a branch: that leaves it
+// to others, and stops when its context ends, since another one has failed.
+func (w *Worker) walk(ctx context.Context, s step, isBranch bool) error {
 	var room [stepRoom]step
-	steps, err := w.handled(room[:0], step{node: first, batch: b}, 0)
-	if err != nil {
-		return err
-	}
-	return w.walkSteps(ctx, steps, false)
-}
-
-// walkSteps does the steps, the last one first. A branch stops when its context
-// ends, since another one has failed, and leaves it to others to release what is
-// done.
-func (w *Worker) walkSteps(ctx context.Context, steps []step, isBranch bool) error {
-	for len(steps) > 0 {
-		s := steps[len(steps)-1]
-		steps = steps[:len(steps)-1]
+	later := room[:0] // what comes after s, the last one first
+	for {
 		var err error
+		isOver := false
 		switch {
 		case s.toDo && isBranch && ctx.Err() != nil:
 			return ctx.Err()
 		case s.toDo:
-			steps, err = w.do(ctx, steps, s)
+			s, later, err = w.do(ctx, s, later)
+		case s.done:
+			s, later, err = handled(s, later, 0)
 		case s.batch.settled || !s.batch.HasActiveRecords() || !s.node.HasNext():
 			if err = s.batch.settle(); err == nil && !isBranch {
 				err = w.release(ctx, s.batch.origin)
 			}
+			isOver = true
 		case len(s.node.Next) == 1:
-			steps = append(steps, step{node: s.node.Next[0], batch: s.batch, toDo: true})
+			s = step{node: s.node.Next[0], batch: s.batch, toDo: true}
 		default:
 			err = w.fanOuts[s.node].do(ctx, s.batch)
 			if !isBranch {
 				err = joinErrors(err, w.release(ctx, s.batch.origin)) // whatever is done, also if a branch has failed
 			}
+			isOver = true
 		}
 		if err != nil {
 			return err
 		}
+		if isOver {
+			if len(later) == 0 {
+				return nil
+			}
+			s, later = later[len(later)-1], later[:len(later)-1]
+		}
 	}
-	return nil
 }
 
-// do lets a task handle a batch and appends the steps that follow from it.
-func (w *Worker) do(ctx context.Context, steps []step, s step) ([]step, error) {
+// do lets a task handle a batch and returns the step that follows from it, and
+// those that come later, the last one first.
+func (w *Worker) do(ctx context.Context, s step, later []step) (step, []step, error) {
 	task, b := s.node.Task, s.batch
 	if s.idle > 0 {
 		w.logger.Warn(ctx).Str(log.TaskIDField, task.ID()).Int("rounds", s.idle).
 			Int("records", b.active()).Stringer(log.RecordPositionField, b.ActiveRecords()[0].Position).
 			Msg("the task gave no answer, trying again")
 		if err := backOff(ctx, s.idle); err != nil {
-			return nil, taskError(task.ID(), err)
+			return s, nil, taskError(task.ID(), err)
 		}
 	}
 	if b.held && !s.node.onlyReads() {
@@ -108,25 +110,26 @@ func (w *Worker) do(ctx context.Context, steps []step, s step) ([]step, error) {
 	}
 	filtered := b.filteredCopies()
 	if err := task.Do(ctx, b); err != nil {
-		return nil, taskError(task.ID(), err)
+		return s, nil, taskError(task.ID(), err)
 	}
 	if _, ok := task.(*DestinationTask); ok {
 		b.held = true // by the destination
 	}
-	return w.handled(steps, s, filtered)
+	return handled(s, later, filtered)
 }
 
-// handled appends the steps that follow once a task has handled a batch in which
-// so many copies were filtered before. What was nacked is settled.
-func (w *Worker) handled(steps []step, s step, filtered int) ([]step, error) {
+// handled returns the step that follows once a task has handled a batch in which
+// so many copies were filtered before, and those that come later, the last one
+// first. What was nacked is settled.
+func handled(s step, later []step, filtered int) (step, []step, error) {
 	b := s.batch
 	if b.settled || b.isWhole() {
-		return append(steps, step{node: s.node, batch: b}), nil
+		return step{node: s.node, batch: b}, later, nil
 	}
 	idle := 0
 	if b.isUnanswered(filtered) {
 		if idle = s.idle + 1; idle == maxIdleRounds {
-			return nil, taskError(s.node.id(), FatalError(fmt.Errorf(
+			return s, nil, taskError(s.node.id(), FatalError(fmt.Errorf(
 				"no answer for %d records in %d attempts in a row, the first one is %q",
 				b.active(), idle, b.ActiveRecords()[0].Position)))
 		}
@@ -136,18 +139,18 @@ func (w *Worker) handled(steps []step, s step, filtered int) ([]step, error) {
 	for _, p := range parts {
 		if p.flag == RecordFlagNack {
 			if err := p.batch.settleNacked(s.node.id()); err != nil {
-				return nil, err
+				return s, nil, err
 			}
 		}
 	}
-	for i := len(parts) - 1; i >= 0; i-- {
-		next := step{node: s.node, batch: parts[i].batch}
-		if parts[i].flag == RecordFlagRetry {
+	for _, p := range slices.Backward(parts) {
+		next := step{node: s.node, batch: p.batch}
+		if p.flag == RecordFlagRetry {
 			next.toDo, next.idle = true, idle
 		}
-		steps = append(steps, next)
+		later = append(later, next)
 	}
-	return steps, nil
+	return later[len(later)-1], later[:len(later)-1], nil
 }
 
 // release hands the source records that are done, in order, to the source or to
@@ -214,9 +217,9 @@ func (w *Worker) ack(ctx context.Context, o *origin, from, to int) error {
 	}
 	o.ledger.Release(to)
 	if len(o.readAt) > 0 {
-		now := time.Now()
+		now, timer := time.Now(), metrics.Resolve(w.timer)
 		for _, at := range o.readAt[from:to] {
-			w.timer.Update(now.Sub(at))
+			timer.Update(now.Sub(at))
 		}
 	}
 	return nil

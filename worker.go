@@ -50,8 +50,9 @@ type Worker struct {
 	FirstTask *TaskNode
 	DLQ       *DLQ
 
-	logger log.CtxLogger
-	timer  metrics.Timer
+	logger   log.CtxLogger
+	timer    metrics.Timer
+	isTiming listener
 
 	// turn is held while the worker is opened, stopped or closed. Holding it means
 	// to have put a value in.
@@ -143,6 +144,7 @@ func NewWorker(
 		DLQ:       dlq,
 		logger:    logger.WithComponent("worker"),
 		timer:     timer,
+		isTiming:  listenerOf(timer),
 		turn:      make(chan struct{}, 1),
 		gate:      gate.New(),
 		done:      make(chan struct{}),
@@ -389,10 +391,10 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	if err := origin.checkPositions(); err != nil {
 		return false, taskError(w.FirstTask.id(), err)
 	}
-	if metrics.Enabled(w.timer) {
+	if w.isTiming.now() {
 		b.setReadTimes(time.Now())
 	}
-	if err := w.walk(ctx, w.FirstTask, b); err != nil {
+	if err := w.walk(ctx, step{node: w.FirstTask, batch: b, done: true}, false); err != nil {
 		return false, err
 	}
 	if n := origin.ledger.Pending(); n > 0 {

@@ -95,3 +95,21 @@ func Enabled(metric any) bool {
 	e, ok := metric.(interface{ Enabled() bool })
 	return !ok || e.Enabled()
 }
+
+// Resolve returns the metric that gets the observations of m at this time, if it
+// is one: that of the only registry of the [Set] that m is from. Otherwise it
+// returns m. Someone who observes many values at once resolves the metric before,
+// each time, which saves a detour for each of the values.
+func Resolve[M any](m M) M {
+	for {
+		s, ok := any(m).(interface{ target() (M, bool) })
+		if !ok {
+			return m
+		}
+		target, ok := s.target()
+		if !ok {
+			return m
+		}
+		m = target
+	}
+}

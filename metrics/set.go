@@ -212,6 +212,14 @@ func (i *instrument[M]) all() []M {
 	return nil
 }
 
+// target returns the only counterpart, if there is only one.
+func (i *instrument[M]) target() (target M, ok bool) {
+	if targets := i.all(); len(targets) == 1 {
+		return targets[0], true
+	}
+	return target, false
+}
+
 // Enabled reports whether anyone sees what is observed, see [Enabled].
 func (i *instrument[M]) Enabled() bool {
 	for _, target := range i.all() {

@@ -25,7 +25,7 @@ func TestRecord_AllocatesNothing(t *testing.T) {
 			Key:     opencdc.RawData("key"),
 			Payload: opencdc.Change{Before: opencdc.StructuredData{"v": v}, After: opencdc.StructuredData{"w": []any{v}}},
 		}
-		if got := testing.AllocsPerRun(100, func() { jsonsize.Record(r) }); got != 0 {
+		if got := testing.AllocsPerRun(100, func() { jsonsize.Record(&r) }); got != 0 {
 			t.Errorf("%T(%v): %v allocations", v, v, got)
 		}
 	}
@@ -53,7 +53,7 @@ func BenchmarkRecord(b *testing.B) {
 		b.Run(bench.name+"/jsonsize", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				jsonsize.Record(r)
+				jsonsize.Record(&r)
 			}
 		})
 		b.Run(bench.name+"/len(Bytes)", func(b *testing.B) {

@@ -19,7 +19,7 @@ import (
 // Nothing is allocated for the types that decoded JSON consists of, nor for
 // integers, bytes, raw data, times, and maps and slices of strings. A value of
 // another type is marshalled to see its size.
-func Record(r opencdc.Record) int {
+func Record(r *opencdc.Record) int {
 	return data(r.Key) + data(r.Payload.Before) + data(r.Payload.After)
 }
 

@@ -28,7 +28,7 @@ func (upset) MarshalJSON() ([]byte, error) { panic("upset") }
 
 // sizeOf returns the size of a record whose key is d.
 func sizeOf(d opencdc.Data) int {
-	return jsonsize.Record(opencdc.Record{Key: d})
+	return jsonsize.Record(&opencdc.Record{Key: d})
 }
 
 func TestRecord_Values(t *testing.T) {
@@ -110,7 +110,7 @@ func TestRecord_Sum(t *testing.T) {
 			Payload: opencdc.Change{Before: opencdc.StructuredData{"a": "b"}, After: opencdc.RawData("1234")},
 		}, 1 + len(`{"a":"b"}`) + 4},
 	} {
-		if got := jsonsize.Record(tc.record); got != tc.want {
+		if got := jsonsize.Record(&tc.record); got != tc.want {
 			t.Errorf("%s: got %d, want %d", name, got, tc.want)
 		}
 	}

@@ -71,20 +71,43 @@ func scalar(v any) int {
 // has a meaning in HTML or JavaScript are escaped, and each invalid byte is
 // replaced by an escaped U+FFFD.
 func text(s string) int {
-	const escaped = len(`\u0000`)
 	n := len(`""`)
+	for i := range len(s) {
+		width := widths[s[i]]
+		if width == 0 {
+			return n + wideText(s[i:])
+		}
+		n += int(width)
+	}
+	return n
+}
+
+// escaped is the size of a character that is written by its number.
+const escaped = len(`\u0000`)
+
+// widths are the sizes of the ASCII characters in a JSON string, 0 for the bytes
+// of other characters.
+var widths = func() (widths [256]uint8) {
+	for c := range uint8(utf8.RuneSelf) {
+		switch {
+		case c == '"', c == '\\', c == '\n', c == '\r', c == '\t':
+			widths[c] = 2
+		case c < ' ', c == '<', c == '>', c == '&':
+			widths[c] = uint8(escaped)
+		default:
+			widths[c] = 1
+		}
+	}
+	return widths
+}()
+
+// wideText returns the size that s, which may hold any characters, has inside of
+// a JSON string.
+func wideText(s string) (n int) {
 	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
+		if c := s[i]; c < utf8.RuneSelf {
 			i++
-			switch {
-			case c == '"', c == '\\', c == '\n', c == '\r', c == '\t':
-				n += 2
-			case c < ' ', c == '<', c == '>', c == '&':
-				n += escaped
-			default:
-				n++
-			}
+			n += int(widths[c])
 			continue
 		}
 		r, size := utf8.DecodeRuneInString(s[i:])
@@ -99,20 +122,36 @@ func text(s string) int {
 }
 
 func integer(i int64) int {
-	var buf [20]byte
-	return len(strconv.AppendInt(buf[:0], i, 10))
+	if i < 0 {
+		return len("-") + unsigned(-uint64(i))
+	}
+	return unsigned(uint64(i))
 }
 
 func unsigned(u uint64) int {
-	var buf [20]byte
-	return len(strconv.AppendUint(buf[:0], u, 10))
+	n := 1
+	for ; u >= 10_000; u /= 10_000 {
+		n += 4
+	}
+	for ; u >= 10; u /= 10 {
+		n++
+	}
+	return n
 }
 
 // float returns the size of a number, which has an exponent if it is very
 // small or very large.
 func float(f float64, bits int) int {
-	format := byte('f')
 	abs := math.Abs(f)
+	if bits == 64 {
+		if n := decimal(abs); n > 0 {
+			if math.Signbit(f) {
+				n += len("-")
+			}
+			return n
+		}
+	}
+	format := byte('f')
 	if bits == 32 {
 		// The limits are those of the narrow type.
 		if a := float32(abs); a != 0 && (a < 1e-6 || a >= 1e21) {
@@ -123,6 +162,27 @@ func float(f float64, bits int) int {
 	}
 	var buf [32]byte
 	return len(strconv.AppendFloat(buf[:0], f, format, -1, bits))
+}
+
+// decimal returns the size of a number that is not negative, if it can be written
+// with a few decimals, else 0. A number that some digits stand for is the one
+// nearest to them, which is what a division of two exact numbers returns.
+func decimal(f float64) int {
+	const maxExact = 1 << 53
+	decimals := 0
+	for scale := 1.0; scale <= 1e4; scale *= 10 {
+		if digits := math.Round(f * scale); digits >= maxExact {
+			return 0
+		} else if digits/scale == f {
+			n := unsigned(uint64(f))
+			if decimals > 0 {
+				n += len(".") + decimals
+			}
+			return n
+		}
+		decimals++
+	}
+	return 0
 }
 
 func base64Text(b []byte) int {

@@ -28,22 +28,29 @@ type container struct {
 
 // value returns the size of a value's JSON.
 func (w *walk) value(v any) (n int, ok bool) {
-	switch v.(type) {
+	switch typed := v.(type) {
+	case string:
+		return text(typed), true
 	case map[string]any, opencdc.StructuredData, []any:
-		if !w.enter(v) {
-			return 0, false
-		}
-		defer w.leave(v)
+		return w.container(v)
+	default:
+		return scalar(v), true
 	}
+}
+
+// container returns the size of the JSON of a map or slice inside another one.
+func (w *walk) container(v any) (n int, ok bool) {
+	if !w.enter(v) {
+		return 0, false
+	}
+	defer w.leave(v)
 	switch v := v.(type) {
 	case map[string]any:
 		return w.object(v)
 	case opencdc.StructuredData:
 		return w.object(v)
-	case []any:
-		return w.array(v)
 	default:
-		return scalar(v), true
+		return w.array(v.([]any))
 	}
 }
 
