@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
 )
 
 // numbered returns records with different keys.
@@ -24,7 +25,25 @@ func numbered(from, n int) []opencdc.Record {
 
 // insides returns what is wrong with the bookkeeping of a batch.
 func (b *Batch) insides() error {
-	if b.tracks.Len() == 0 {
+	if b.pieces != nil {
+		if b.tracks.Len() > 0 {
+			return fmt.Errorf("there are pieces of %d records, and %d tracks", len(b.pieces), b.tracks.Len())
+		}
+		active, filtered, isSplit := 0, 0, false
+		for _, n := range b.pieces {
+			active += int(n)
+			if n == 0 {
+				filtered++
+			}
+			if n > 1 {
+				isSplit = true
+			}
+		}
+		if active != b.recs.Len() || filtered != b.counts[RecordFlagFilter] || b.split != isSplit || b.recs.Before() > 0 {
+			return fmt.Errorf("pieces %d: %d records, %d filtered, split %t, %d before the gap",
+				b.pieces, b.recs.Len(), b.counts[RecordFlagFilter], b.split, b.recs.Before())
+		}
+	} else if b.tracks.Len() == 0 {
 		if b.counts[RecordFlagFilter]+b.counts[RecordFlagNack]+b.counts[RecordFlagRetry] != 0 || b.split && b.recs.Len() > 0 {
 			return fmt.Errorf("without tracks: %d records, %d filtered, %d nacked, %d to be retried, split %t",
 				b.recs.Len(), b.counts[RecordFlagFilter], b.counts[RecordFlagNack], b.counts[RecordFlagRetry], b.split)
@@ -100,9 +119,16 @@ func (b *Batch) marksFrom(i int) int {
 func (b *Batch) all() (tracks []track, keys []string) {
 	for i := range b.recs.Len() {
 		keys = append(keys, string(b.recs.At(i).Key.Bytes()))
-		if b.tracks.Len() == 0 {
+		if b.tracks.Len() == 0 && b.pieces == nil {
 			tracks = append(tracks, track{slot: int32(b.first + i)})
 		}
+	}
+	for i, n := range b.pieces {
+		t := track{slot: int32(b.first + i)}
+		if n == 0 {
+			t.flag = RecordFlagFilter
+		}
+		tracks = append(tracks, slices.Repeat([]track{t}, max(int(n), 1))...)
 	}
 	for i := range b.tracks.Len() {
 		tracks = append(tracks, *b.tracks.At(i))
@@ -168,7 +194,7 @@ func checkInsides(t *testing.T, data []byte) {
 		}
 		i := roll(n)
 		j := i + 1 + roll(n-i)
-		kind := roll(9)
+		kind := roll(10)
 		done = append(done, fmt.Sprintf("%d[%d:%d]", kind, i, j))
 		switch kind {
 		case 0:
@@ -192,6 +218,26 @@ func checkInsides(t *testing.T, data []byte) {
 			pieces := 2 + roll(2)
 			b.SplitRecord(i, numbered(next, pieces))
 			next += pieces
+		case 9:
+			results := make([]sdk.ProcessedRecord, 1+roll(n))
+			for k := range results {
+				switch n := roll(6); n {
+				case 1:
+					results[k] = sdk.FilterRecord{}
+				case 2, 3, 4:
+					results[k] = sdk.MultiRecord(numbered(next, n-1))
+					next += n - 1
+				case 5:
+					results[k] = sdk.ErrorRecord{Error: errNoCause}
+				default:
+					results[k] = sdk.SingleRecord(b.ActiveRecords()[k])
+				}
+			}
+			sum, err := summarize(b.ActiveRecords(), results)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.apply(results, sum)
 		}
 		if err := b.insides(); err != nil {
 			t.Fatalf("%v: %v", done, err)

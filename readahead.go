@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
-
 )
 
 // WithReadAhead lets the worker read the source further while a batch is on its
