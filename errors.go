@@ -63,6 +63,25 @@ func newPanicError(value any) *PanicError {
 // errGoexit is the error of a goroutine that has not come to its end.
 var errGoexit = errors.New("the goroutine was ended by runtime.Goexit")
 
+// guard calls f and then ended with how f has ended: by returning an error or nil,
+// by ending the goroutine, which is errGoexit and cannot be stopped, or by a
+// panic, which ends here.
+func guard(f func() error, ended func(err error, panicked *PanicError)) {
+	var err error
+	hasReturned := false
+	defer func() {
+		if hasReturned {
+			ended(err, nil)
+		} else if value := recover(); value != nil {
+			ended(nil, newPanicError(value))
+		} else {
+			ended(errGoexit, nil)
+		}
+	}()
+	err = f()
+	hasReturned = true
+}
+
 // errNoCause is the error of a record that was nacked without one.
 var errNoCause = errors.New("the record was nacked without an error")
 

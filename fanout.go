@@ -13,9 +13,10 @@ import (
 // It belongs to one worker and one node, so one batch at a time is on its
 // branches, and what it needs for them is used again for the next one.
 type fanOut struct {
-	worker   *Worker
-	branches []branch
-	running  sync.WaitGroup
+	worker     *Worker
+	branches   []branch
+	goroutines sync.WaitGroup // of the branches but the last one, from the first batch on
+	running    sync.WaitGroup // branches that a batch is on
 
 	// The context of the branches ends when one of them fails, or when the worker
 	// does.
@@ -32,7 +33,8 @@ type branch struct {
 	node  *TaskNode
 	batch Batch
 	notes notes
-	run   func() // takes the batch to the end of the branch and notes how that ends
+	start chan struct{} // gets a value when the batch is to start
+	run   func()        // takes the batch to the end of the branch and notes how that has ended
 }
 
 // newFanOut returns the fan-out behind a node.
@@ -40,14 +42,17 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	f := &fanOut{worker: w, branches: make([]branch, len(node.Next))}
 	for i, next := range node.Next {
 		b := &f.branches[i]
-		b.node = next
-		b.run = func() { f.run(b) }
+		b.node, b.start = next, make(chan struct{}, 1)
+		walk := func() error { return f.walk(b) }
+		ended := func(err error, panicked *PanicError) { f.ended(b, err, panicked) }
+		b.run = func() { guard(walk, ended) }
 	}
 	return f
 }
 
 // do sends a batch down the branches, at the same time, and waits for all of
-// them.
+// them. The last one takes place on this goroutine, which saves waking another
+// one; the others keep theirs, with the stacks that these have grown to.
 //
 // If one of them fails the context of the others ends, and the error is that of
 // the one that has failed first, with what else went wrong on others. A panic on
@@ -58,14 +63,20 @@ func (f *fanOut) do(ctx context.Context, b *Batch) error {
 	if err := b.retain(len(f.branches) - 1); err != nil {
 		return err
 	}
+	last := len(f.branches) - 1
 	if f.ctx == nil {
 		f.ctx, f.cancel = context.WithCancel(ctx)
+		for i := range last {
+			f.goroutines.Go(f.branches[i].serve)
+		}
 	}
 	f.divide(b)
 	f.running.Add(len(f.branches))
-	for i := range f.branches {
-		go f.branches[i].run()
+	defer f.running.Wait() // also if this goroutine is ended on the last branch
+	for i := range last {
+		f.branches[i].start <- struct{}{}
 	}
+	f.branches[last].run()
 	f.running.Wait()
 	if f.panicked != nil {
 		panic(f.panicked)
@@ -73,52 +84,50 @@ func (f *fanOut) do(ctx context.Context, b *Batch) error {
 	return joinErrors(f.errs...)
 }
 
-// end lets go of the context of the branches.
+// end ends the goroutines and the context of the branches.
 func (f *fanOut) end() {
-	if f.cancel != nil {
-		f.cancel()
+	if f.ctx == nil {
+		return
+	}
+	for i := range f.branches {
+		close(f.branches[i].start)
+	}
+	f.goroutines.Wait()
+	f.cancel()
+}
+
+// serve runs the branch whenever a batch is to start.
+func (b *branch) serve() {
+	for range b.start {
+		b.run()
 	}
 }
 
-// run takes the batch of a branch to its end and notes how that ends.
-func (f *fanOut) run(b *branch) {
-	defer f.running.Done()
-	isOver := false
-	defer func() {
-		if isOver {
-			return
-		}
-		if value := recover(); value != nil {
-			f.panic(value)
-		} else {
-			f.fail(taskError(b.node.id(), errGoexit))
-		}
-	}()
+// walk takes the batch of a branch to its end.
+func (f *fanOut) walk(b *branch) error {
 	err := f.worker.walk(f.ctx, step{node: b.node, batch: &b.batch, toDo: true}, true)
 	b.batch, b.notes = Batch{}, nil
-	isOver = true
-	if err != nil {
-		f.fail(err)
-	}
+	return err
 }
 
-func (f *fanOut) fail(err error) {
+// ended notes how a branch has ended.
+func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
+	defer f.running.Done()
+	if err == nil && panicked == nil {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.errs) == 0 || !errors.Is(err, context.Canceled) {
+	f.cancel()
+	switch {
+	case panicked != nil && f.panicked == nil:
+		f.panicked = panicked
+	case panicked != nil:
+	case err == errGoexit:
+		f.errs = append(f.errs, taskError(b.node.id(), err))
+	case len(f.errs) == 0 || !errors.Is(err, context.Canceled):
 		f.errs = append(f.errs, err)
 	}
-	f.cancel()
-}
-
-// panic notes a panic, the first one of all branches.
-func (f *fanOut) panic(value any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.panicked == nil {
-		f.panicked = newPanicError(value)
-	}
-	f.cancel()
 }
 
 // divide gives each branch a batch of the same copies, of which none sees what

@@ -262,10 +262,38 @@ func (w *Worker) Do(ctx context.Context) error {
 		return err
 	}
 	defer w.endFanOuts()
+	run := w.run
 	if w.readAhead > 0 {
-		return w.runAhead(ctx)
+		run = w.runAhead
 	}
-	return w.run(ctx)
+	if len(w.fanOuts) == 0 {
+		return run(ctx)
+	}
+	return w.runApart(func() error { return run(ctx) })
+}
+
+// runApart runs a worker with branches, of which some take place on the goroutine
+// of the worker. That is not the one of Do, which has to say so if one of them has
+// ended the goroutine.
+func (w *Worker) runApart(run func() error) (err error) {
+	var panicked *PanicError
+	done := make(chan struct{})
+	go guard(run, func(e error, p *PanicError) {
+		err, panicked = e, p
+		close(done)
+	})
+	<-done
+	if panicked != nil {
+		panic(panicked)
+	}
+	if err == errGoexit {
+		for node := range w.FirstTask.TaskNodes() {
+			if f := w.fanOuts[node]; f != nil && len(f.errs) > 0 {
+				return joinErrors(f.errs...) // which say where
+			}
+		}
+	}
+	return err
 }
 
 // run reads batches and processes them until there are no more.

@@ -20,8 +20,8 @@ import (
 // Ledger is the account of one batch. C is the cause of a nack. The zero value
 // has no slots; Reset gives it some.
 //
-// As long as slots are only settled in order, each with its single copy, the
-// ledger is one number and costs nothing per record.
+// As long as all slots gain and lose copies together, and are finished in order,
+// the ledger is two numbers and costs nothing per record.
 type Ledger[C any] struct {
 	mu       sync.Mutex // held by each method while the ledger is shared
 	isShared bool
@@ -29,9 +29,10 @@ type Ledger[C any] struct {
 	size     int
 	released int // slots below it have left the ledger
 
-	// While slots is empty, slots below finished are finished with no nack and
-	// those from there on have one copy out. Else slots says it.
+	// While slots is empty, slots below finished are finished with no nack, and
+	// those from there on have the same number of copies out. Else slots says it.
 	finished int
+	copies   int
 	slots    []slot
 	causes   []C
 }
@@ -47,7 +48,7 @@ type slot struct {
 // and it is not shared from then on.
 func (l *Ledger[C]) Reset(size int) {
 	l.isShared = false
-	l.size, l.released, l.finished = size, 0, 0
+	l.size, l.released, l.finished, l.copies = size, 0, 0, 1
 	l.slots = l.slots[:0]
 	clear(l.causes) // lets go of what they refer to
 	l.causes = l.causes[:0]
@@ -73,7 +74,11 @@ func (l *Ledger[C]) Retain(from, to, k int) error {
 	if err := l.check(from, to, k, 1); err != nil {
 		return err
 	}
-	if k == 0 {
+	if k == 0 || from == to {
+		return nil
+	}
+	if l.isAllOf(from, to) {
+		l.copies += k
 		return nil
 	}
 	l.spell()
@@ -93,8 +98,14 @@ func (l *Ledger[C]) Settle(from, to, k int) error {
 	if err := l.check(from, to, k, k); err != nil {
 		return err
 	}
-	if len(l.slots) == 0 && from == l.finished && k == 1 {
+	switch {
+	case k == 0 || from == to:
+		return nil
+	case len(l.slots) == 0 && from == l.finished && k == l.copies:
 		l.finished = to
+		return nil
+	case l.isAllOf(from, to):
+		l.copies -= k
 		return nil
 	}
 	l.spell()
@@ -186,7 +197,7 @@ func (l *Ledger[C]) check(from, to, k, least int) error {
 		return fmt.Errorf("ledger: %d is no number of copies", k)
 	}
 	if len(l.slots) == 0 {
-		if from < to && (from < l.finished && least > 0 || least > 1) {
+		if from < to && (from < l.finished && least > 0 || least > l.copies) {
 			return fmt.Errorf("ledger: slots [%d:%d] have fewer than %d copies out", from, to, least)
 		}
 		return nil
@@ -197,6 +208,12 @@ func (l *Ledger[C]) check(from, to, k, least int) error {
 		}
 	}
 	return nil
+}
+
+// isAllOf returns true if the slots [from, to) are all that have copies out, and
+// have the same number of them.
+func (l *Ledger[C]) isAllOf(from, to int) bool {
+	return len(l.slots) == 0 && from == l.finished && to == l.size
 }
 
 // spell gives each slot an account of its own.
@@ -211,7 +228,7 @@ func (l *Ledger[C]) spell() {
 	for i := range l.slots {
 		l.slots[i] = slot{}
 		if i >= l.finished {
-			l.slots[i].copies = 1
+			l.slots[i].copies = int32(l.copies)
 		}
 	}
 }
