@@ -160,19 +160,15 @@ func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummar
 		return resultSummary{}, fmt.Errorf("the processor was given %d records, from %q on, and returned more results, %d",
 			len(in), in[0].Position, len(results))
 	}
-	singles := 0
-	for singles < len(results) {
-		if _, ok := results[singles].(sdk.SingleRecord); !ok {
-			break
+	var sum resultSummary
+	nils := 0
+	for i, result := range results {
+		if _, ok := result.(sdk.SingleRecord); ok {
+			continue // the most frequent kind
 		}
-		singles++
-	}
-	sum := resultSummary{answers: singles, end: singles}
-	for i, result := range results[singles:] {
 		switch r := result.(type) {
 		case nil:
-			continue
-		case sdk.SingleRecord:
+			nils++
 		case sdk.FilterRecord:
 			sum.filters++
 		case sdk.ErrorRecord:
@@ -191,11 +187,12 @@ func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummar
 		case failedPart:
 			return sum, r
 		default:
-			return sum, fmt.Errorf("record %q: the processor returned a result of the unknown kind %T",
-				in[singles+i].Position, result)
+			return sum, fmt.Errorf("record %q: the processor returned a result of the unknown kind %T", in[i].Position, result)
 		}
-		sum.answers++
-		sum.end = singles + i + 1
+	}
+	sum.answers, sum.end = len(results)-nils, len(results)
+	for sum.end > 0 && results[sum.end-1] == nil {
+		sum.end--
 	}
 	return sum, nil
 }
@@ -225,21 +222,22 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 // that is as it was read.
 func (b *Batch) reshape(results []sdk.ProcessedRecord, sum resultSummary) {
 	recs := b.recs.All()
-	out := b.roomFor(recs, sum)
-	pieces := b.shelf.takePieces(len(recs))
-	for _, result := range results {
+	out, n := b.roomFor(recs, sum)[:len(recs)+sum.added], 0
+	pieces := b.shelf.takePieces(len(recs))[:len(results)]
+	for i, result := range results {
 		switch r := result.(type) {
 		case sdk.SingleRecord:
-			out = append(out, opencdc.Record(r))
-			pieces = append(pieces, 1)
+			out[n] = opencdc.Record(r)
+			n++
+			pieces[i] = 1
 		case sdk.MultiRecord:
-			out = append(out, r...)
-			pieces = append(pieces, int32(len(r)))
-		default:
-			pieces = append(pieces, 0)
+			n += copy(out[n:], r)
+			pieces[i] = int32(len(r))
+		default: // filters
+			pieces[i] = 0
 		}
 	}
-	b.recs, b.pieces = gap.Of(out), pieces
+	b.recs, b.pieces = gap.Of(out[:n]), pieces
 	b.counts[RecordFlagFilter] = sum.filters
 	if sum.splits > 0 {
 		b.before, b.split = recs, true
