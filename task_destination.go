@@ -150,7 +150,8 @@ func (t *DestinationTask) write(
 			return 0, fmt.Errorf("the destination was given %d records and has sent more acks, %d, the last one of %q",
 				len(records), acks+len(got), got[len(got)-1].Position)
 		}
-		for _, ack := range got {
+		for i := range got {
+			ack := &got[i]
 			if want := records[acks].Position; !bytes.Equal(ack.Position, want) {
 				return 0, fmt.Errorf("the destination has acked position %q, expected %q", ack.Position, want)
 			}

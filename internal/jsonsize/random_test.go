@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,4 +112,40 @@ func randomText(r *rand.Rand) string {
 		s += pieces[r.IntN(len(pieces))]
 	}
 	return s
+}
+
+// Whatever byte stands anywhere in a text, alone or beside another one of its kind.
+func TestRecord_EveryByteEverywhere(t *testing.T) {
+	for c := range 256 {
+		for length := range 20 {
+			for i := range length {
+				s := []byte(strings.Repeat("a", length))
+				s[i] = byte(c)
+				checkValue(t, string(s))
+				s[length-1] = byte(c)
+				checkValue(t, string(s))
+			}
+		}
+	}
+}
+
+// Numbers of a few digits, and those beside them, which have many.
+func TestRecord_Decimals(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		f := float64(rnd.Int64N(1<<rnd.IntN(60)+1)) / math.Pow10(rnd.IntN(7))
+		checkValue(t, f)
+		checkValue(t, -f)
+		checkValue(t, math.Nextafter(f, 0))
+		checkValue(t, math.Nextafter(f, math.Inf(1)))
+		checkValue(t, int64(f))
+	}
+}
+
+func checkValue(t *testing.T, v any) {
+	t.Helper()
+	d := opencdc.StructuredData{"": v}
+	if got, want := sizeOf(d), len(d.Bytes()); got != want {
+		t.Errorf("%v: %d bytes, want %d", d, got, want)
+	}
 }

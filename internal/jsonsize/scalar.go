@@ -72,6 +72,9 @@ func scalar(v any) int {
 // replaced by an escaped U+FFFD.
 func text(s string) int {
 	n := len(`""`)
+	if len(s) >= wordSize && isPlain(s) {
+		return n + len(s)
+	}
 	for i := range len(s) {
 		width := widths[s[i]]
 		if width == 0 {
@@ -80,6 +83,44 @@ func text(s string) int {
 		n += int(width)
 	}
 	return n
+}
+
+// wordSize is the number of bytes in a word.
+const wordSize = 8
+
+// isPlain returns true if every character of s, which has the length of a word at
+// least, stands for itself in JSON.
+func isPlain(s string) bool {
+	for i := 0; i+wordSize < len(s); i += wordSize {
+		if !isPlainWord(word(s[i:])) {
+			return false
+		}
+	}
+	return isPlainWord(word(s[len(s)-wordSize:])) // some of it once more, maybe
+}
+
+// word returns the first bytes of s.
+func word(s string) uint64 {
+	_ = s[wordSize-1]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// isPlainWord returns true if each byte of a word is an ASCII character that
+// stands for itself in JSON. It looks at all of them at once: if a byte is less
+// than another one, and both are less than 128, their difference has its highest
+// bit set. (So may have a byte above it, which does not matter here.)
+func isPlainWord(w uint64) bool {
+	const (
+		each = 0x0101010101010101 // times a byte is a word of it
+		high = each << 7
+	)
+	special := w | w - each*' ' // not ASCII, or less than a space
+	// x - each has the highest bit set where x is 0.
+	special |= (w&^(each*('"'^'&')) ^ each*('"'&'&')) - each
+	special |= (w&^(each*('<'^'>')) ^ each*('<'&'>')) - each
+	special |= (w ^ each*'\\') - each
+	return special&high == 0
 }
 
 // escaped is the size of a character that is written by its number.
