@@ -1,5 +1,7 @@
-# Every module of the repository.
-MODULES := . examples
+# Every module of the repository, and the one with what funnel is compared to,
+# which is large and is built and vetted only.
+MODULES := . examples benchmarks
+PEERS := benchmarks/peers
 
 # The race detector needs a C compiler.
 RACE := $(shell CC="$$(go env CC)"; command -v "$${CC%% *}" >/dev/null 2>&1 && echo -race)
@@ -7,6 +9,7 @@ RACE := $(shell CC="$$(go env CC)"; command -v "$${CC%% *}" >/dev/null 2>&1 && e
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 FUZZTIME ?= 30s
+BENCHTIME ?= 1x
 
 .PHONY: help
 help: ## Say what there is to make
@@ -36,12 +39,18 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: ## Run the benchmarks of the engine's packages
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## Measure the engine, a loop and the peers; renew README's table and the plot
+	cd $(PEERS) && go run .
+	cd benchmarks && go run . && go run . -render
+
+.PHONY: bench-test
+bench-test: ## Run each benchmark of the engine for BENCHTIME (1x)
+	@for m in $(MODULES); do (cd $$m && go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./...) || exit 1; done
 
 .PHONY: generate
 generate: ## Make the generated files anew
 	go generate ./...
+	cd benchmarks && go generate ./...
 
 .PHONY: fmt
 fmt: ## Format the code
@@ -50,7 +59,7 @@ fmt: ## Format the code
 .PHONY: lint
 lint: ## Check format, vet, static analysis and tidy modules
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted: $$files"; exit 1; fi
-	@for m in $(MODULES); do \
+	@for m in $(MODULES) $(PEERS); do \
 		echo "vet, staticcheck and tidy in $$m"; \
 		(cd $$m && go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff) || exit 1; \
 	done

@@ -1,0 +1,44 @@
+package fake
+
+import (
+	"fmt"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+)
+
+// Payload is what the payload of a record is made of.
+type Payload int
+
+// The kinds of payload.
+const (
+	Raw        Payload = iota // 64 bytes
+	Structured                // five fields
+)
+
+// Records returns n records with the positions "r00000000" and so on.
+func Records(n int, payload Payload) []opencdc.Record {
+	records := make([]opencdc.Record, n)
+	for i := range records {
+		position := fmt.Appendf(nil, "r%08d", i)
+		records[i] = opencdc.Record{
+			Position:  position,
+			Operation: opencdc.OperationCreate,
+			Key:       opencdc.RawData(position),
+			Payload:   opencdc.Change{After: payload.data(i)},
+		}
+	}
+	return records
+}
+
+func (p Payload) data(i int) opencdc.Data {
+	if p == Raw {
+		return opencdc.RawData(fmt.Sprintf("%064d", i))
+	}
+	return opencdc.StructuredData{
+		"id":      i,
+		"name":    fmt.Sprintf("name of %d", i),
+		"amount":  float64(i) / 8,
+		"active":  i%2 == 0,
+		"country": "Iceland",
+	}
+}

@@ -1,0 +1,72 @@
+// Package measure takes the time of pipelines, and counts what they allocate.
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/pprof"
+	"time"
+
+	"github.com/conduitio/funnel/benchmarks/internal/fake"
+)
+
+// Session is a pipeline that runs in rounds. In between it waits, with all that
+// it keeps from one batch to the next.
+type Session struct {
+	gate     *fake.Gate
+	finished chan error
+}
+
+// Start starts a pipeline whose source waits at the gate. The name labels the
+// samples of a CPU profile. Stop has to be called in the end.
+func Start(ctx context.Context, name string, gate *fake.Gate, run func(context.Context) error) (*Session, error) {
+	s := &Session{gate: gate, finished: make(chan error, 1)}
+	go pprof.Do(ctx, pprof.Labels("side", name), func(ctx context.Context) {
+		s.finished <- run(ctx)
+	})
+	return s, s.wait()
+}
+
+// Run runs a round of n batches, after one that warms up, and returns how long
+// the n have taken.
+func (s *Session) Run(n int) (time.Duration, error) {
+	s.gate.Begin(n)
+	if err := s.wait(); err != nil {
+		return 0, err
+	}
+	return s.gate.Elapsed(), nil
+}
+
+// Allocs runs a round of n batches and returns how many allocations there were
+// for each.
+func (s *Session) Allocs(n int) (float64, error) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := s.Run(n - 1); err != nil {
+		return 0, err
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / float64(n), nil
+}
+
+// Stop ends the pipeline and returns its error.
+func (s *Session) Stop() error {
+	s.gate.Close()
+	return <-s.finished
+}
+
+// wait waits until the source is at the gate again.
+func (s *Session) wait() error {
+	select {
+	case <-s.gate.Ended():
+		return nil
+	case err := <-s.finished:
+		s.finished <- err // for Stop
+		if err == nil {
+			err = errors.New("no error")
+		}
+		return fmt.Errorf("the pipeline has ended in the middle of a round: %w", err)
+	}
+}

@@ -1,0 +1,150 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/conduitio/funnel/benchmarks/internal/measure"
+	"github.com/conduitio/funnel/benchmarks/internal/suite"
+)
+
+// Tables returns the results as Markdown: the cases with a target, compared to
+// the loop and to the engine itself, and how the cost grows. What was not
+// measured is left out.
+func Tables(r *Results) string {
+	var loop, engine []suite.Row
+	for _, row := range suite.Rows() {
+		switch {
+		case row.Base != suite.Loop:
+			engine = append(engine, row)
+		case row.Target.IsSet():
+			loop = append(loop, row)
+		}
+	}
+	var parts []string
+	for _, part := range []string{
+		r.table("loop", "engine", loop),
+		r.table("without", "with", engine),
+		r.memory(),
+		r.growth(),
+		r.environment(),
+	} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, "\n")
+}
+
+// table compares the series of rows.
+func (r *Results) table(base, subject string, rows []suite.Row) string {
+	var m markdown
+	for _, row := range rows {
+		c, ok := r.Comparison(row)
+		if !ok {
+			continue
+		}
+		if m.Len() == 0 {
+			m.row("per record", base, subject, "difference", "target", "allocations")
+			m.rule(1, 5)
+		}
+		allocs := allocations(c.Subject.Allocs)
+		if row.Target.Speedup > 0 {
+			allocs = ""
+		}
+		m.row(row.Title, nanoseconds(c.Base.NS), nanoseconds(c.Subject.NS), difference(row.Target, c), verdict(row.Target, c), allocs)
+	}
+	return m.String()
+}
+
+// difference returns a comparison in the terms of its target.
+func difference(t suite.Target, c measure.Comparison) string {
+	switch {
+	case t.Speedup > 0:
+		return significant(1/c.Ratio) + "× as fast"
+	case t.More > 0 && t.MoreAllocs > 0:
+		return fmt.Sprintf("%s, %s allocs", signed(nanoseconds(c.More)), signed(thousandths(c.Subject.Allocs-c.Base.Allocs)))
+	case t.More > 0:
+		return signed(nanoseconds(c.More))
+	default:
+		return significant(c.Ratio) + "×"
+	}
+}
+
+// signed puts a plus before a number without a sign.
+func signed(number string) string {
+	if strings.HasPrefix(number, "-") {
+		return number
+	}
+	return "+" + number
+}
+
+// verdict returns a target and whether it is met.
+func verdict(t suite.Target, c measure.Comparison) string {
+	switch {
+	case !t.IsSet():
+		return ""
+	case t.IsMet(c):
+		return t.String() + " ✓"
+	default:
+		return t.String() + " ✗"
+	}
+}
+
+// memory says what a worker keeps.
+func (r *Results) memory() string {
+	var kept []string
+	for _, n := range suite.MemoryBatches {
+		if p, ok := r.find(suite.MemoryCase, suite.Engine, n); ok {
+			kept = append(kept, fmt.Sprintf("%s after %s", kibibytes(p.Bytes), suite.Thousands(n)))
+		}
+	}
+	if len(kept) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("Memory of a worker, whose batches are of mixed sizes up to 1,000: %s batches.\n", strings.Join(kept, ", "))
+}
+
+// environment says where the results were measured.
+func (r *Results) environment() string {
+	if len(r.Points) == 0 {
+		return ""
+	}
+	e := r.Environment
+	return fmt.Sprintf("Batches are of 1,000 records where nothing else is said. Measured with %s on %s/%s with %d CPUs.\n",
+		e.Go, e.OS, e.Arch, e.CPUs)
+}
+
+// growth shows how the cost of the loop and the engine grows.
+func (r *Results) growth() string {
+	const columns = 6
+	var m markdown
+	for _, g := range suite.Growths() {
+		header, loop, engine := []string{g.Title}, []string{"loop"}, []string{"engine"}
+		for _, row := range g.Rows {
+			if c, ok := r.Comparison(row); ok {
+				header = append(header, suite.Thousands(row.X)+g.Unit)
+				loop = append(loop, nanoseconds(c.Base.NS))
+				engine = append(engine, nanoseconds(c.Subject.NS))
+			}
+		}
+		if len(header) == 1 {
+			continue
+		}
+		isFirst := m.Len() == 0
+		for _, cells := range [][]string{header, loop, engine} {
+			for len(cells) <= columns {
+				cells = append(cells, "")
+			}
+			if !isFirst && cells[0] == g.Title {
+				cells[0] = "**" + cells[0] + "**"
+			}
+			m.row(cells...)
+			if isFirst {
+				m.rule(1, columns)
+				isFirst = false
+			}
+		}
+	}
+	return m.String()
+}

@@ -1,0 +1,130 @@
+package suite_test
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/metrics"
+
+	"github.com/conduitio/funnel/benchmarks/internal/fake"
+	"github.com/conduitio/funnel/benchmarks/internal/measure"
+	"github.com/conduitio/funnel/benchmarks/internal/pipeline"
+	"github.com/conduitio/funnel/benchmarks/internal/suite"
+)
+
+// Times are noisy and nothing for a test. Allocations are not.
+
+// What a case must not allocate it does not.
+func TestCases_allocations(t *testing.T) {
+	for _, c := range suite.Cases() {
+		if c.Target.Allocs == 0 && c.Target.MoreAllocs == 0 {
+			continue
+		}
+		t.Run(c.Title, func(t *testing.T) {
+			base, subject := allocations(t, &c, c.Base), allocations(t, &c, c.Subject)
+			records := float64(c.Spec.Records())
+			if limit := c.Target.Allocs; limit > 0 && subject/records >= limit {
+				t.Errorf("%v allocations for a batch of %v records, want fewer than %v per record", subject, records, limit)
+			}
+			if limit := c.Target.MoreAllocs; limit > 0 && subject-base > limit {
+				t.Errorf("%v allocations per batch, want at most %v more than the %v of the loop", subject, limit, base)
+			}
+		})
+	}
+}
+
+// What is allocated for a batch does not grow with the records in it: neither on
+// branches nor with metrics.
+func TestAllocations_perRecord(t *testing.T) {
+	for _, tc := range []struct {
+		series string
+		spec   pipeline.Spec
+	}{
+		{suite.Engine, pipeline.Spec{Destinations: 1}},
+		{suite.Engine, pipeline.Spec{Destinations: 2}},
+		{suite.Engine, pipeline.Spec{Destinations: 4}},
+		{suite.Metrics, pipeline.Spec{Destinations: 1}},
+		{suite.Metrics, pipeline.Spec{Destinations: 1, Payload: fake.Structured}},
+	} {
+		perBatch := func(size int) float64 {
+			spec := tc.spec
+			spec.Sizes = []int{size}
+			return allocations(t, &suite.Case{Spec: spec}, tc.series)
+		}
+		if small, large := perBatch(100), perBatch(1_000); large-small >= 1 {
+			t.Errorf("%s, %+v: %v allocations for a batch of 100, %v for one of 1,000", tc.series, tc.spec, small, large)
+		}
+	}
+}
+
+// allocations returns how much is allocated for a batch once it has run for a
+// while: the least of several rounds, as the rest of the program allocates, too.
+func allocations(t *testing.T, c *suite.Case, series string) float64 {
+	t.Helper()
+	s, err := c.Start(t.Context(), series)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rounds, batches = 5, 20
+	var allocs []float64
+	for range rounds {
+		a, err := s.Allocs(batches)
+		if err != nil {
+			t.Fatal(err)
+		}
+		allocs = append(allocs, a)
+	}
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Min(allocs)
+}
+
+// countingDestination notes how many goroutines there are while it writes.
+type countingDestination struct {
+	funnel.Destination
+	goroutines int
+}
+
+func (d *countingDestination) Write(ctx context.Context, records []opencdc.Record) error {
+	d.goroutines = max(d.goroutines, runtime.NumGoroutine())
+	return d.Destination.Write(ctx, records)
+}
+
+// Metrics need no goroutine, and the registry sees them.
+func TestMetrics_noGoroutine(t *testing.T) {
+	const size = 100
+	registry := &fake.Registry{}
+	set := metrics.NewSet()
+	set.Register(registry)
+	var goroutines []int
+	for _, e := range []pipeline.Engine{{}, {Metrics: set}} {
+		gate := fake.NewGate()
+		p := pipeline.Spec{Sizes: []int{size}, Destinations: 1}.Build(gate)
+		d := &countingDestination{Destination: p.Destinations[0]}
+		p.Destinations[0] = d
+		s, err := measure.Start(t.Context(), "", gate, func(ctx context.Context) error { return e.Run(ctx, p) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Run(9); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		goroutines = append(goroutines, d.goroutines)
+	}
+	if goroutines[1] != goroutines[0] {
+		t.Errorf("%d goroutines with metrics, %d without", goroutines[1], goroutines[0])
+	}
+	// The size and the time of each record at both ends, and its time on the way.
+	if got, want := registry.Observations(), 10*size*5; got != want {
+		t.Errorf("the registry has seen %d observations, want %d", got, want)
+	}
+}

@@ -1,0 +1,57 @@
+package suite
+
+import (
+	"context"
+	"errors"
+
+	"github.com/conduitio/funnel/metrics"
+
+	"github.com/conduitio/funnel/benchmarks/internal/fake"
+	"github.com/conduitio/funnel/benchmarks/internal/measure"
+	"github.com/conduitio/funnel/benchmarks/internal/pipeline"
+)
+
+// Case is a row whose series run the same pipeline of fakes.
+type Case struct {
+	Row
+	Spec pipeline.Spec
+}
+
+// Start starts the pipeline in the way of a series. The source waits at the gate
+// of the session.
+func (c *Case) Start(ctx context.Context, series string) (*measure.Session, error) {
+	gate := fake.NewGate()
+	p := c.Spec.Build(gate)
+	return measure.Start(ctx, series, gate, Runner(series, p))
+}
+
+// Runner returns what runs a pipeline in the way of a series, until the source
+// ends.
+func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
+	return func(ctx context.Context) error {
+		switch series {
+		case Loop:
+			return pipeline.Loop{}.Run(ctx, p)
+		case Engine:
+			return pipeline.Engine{}.Run(ctx, p)
+		case Metrics:
+			set := metrics.NewSet()
+			set.Register(&fake.Registry{})
+			return pipeline.Engine{Metrics: set}.Run(ctx, p)
+		default:
+			return errors.New("unknown series " + series)
+		}
+	}
+}
+
+// Measure compares the two series, per record.
+func (c *Case) Measure(ctx context.Context, effort measure.Effort) (cmp measure.Comparison, err error) {
+	var sessions [2]*measure.Session
+	for i, series := range []string{c.Base, c.Subject} {
+		if sessions[i], err = c.Start(ctx, series); err != nil {
+			return cmp, err
+		}
+		defer func() { err = errors.Join(err, sessions[i].Stop()) }()
+	}
+	return measure.Compare(sessions[0], sessions[1], c.Spec.Records(), effort)
+}

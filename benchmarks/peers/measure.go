@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// plan says how much is measured. Points are measured in several passes over all
+// of them, so that a busy moment of the machine does not hit one point alone.
+type plan struct {
+	passes int
+	rounds int           // per point and pass
+	round  time.Duration // how long a round takes, about
+}
+
+const (
+	fullRound  = 60 * time.Millisecond
+	quickRound = 5 * time.Millisecond
+)
+
+// point is one peer at one parameter of a case.
+type point struct {
+	name, series        string
+	x                   int // the parameter
+	batch, destinations int
+	start               func(*work) (peer, error)
+	costs               []cost // one per round
+}
+
+// cost is what a record has cost.
+type cost struct{ ns, allocs float64 }
+
+// median returns the medians of the rounds.
+func (p *point) median() cost {
+	middle := func(value func(cost) float64) float64 {
+		values := make([]float64, len(p.costs))
+		for i, c := range p.costs {
+			values[i] = value(c)
+		}
+		slices.Sort(values)
+		n := len(values)
+		return (values[(n-1)/2] + values[n/2]) / 2
+	}
+	return cost{
+		ns:     middle(func(c cost) float64 { return c.ns }),
+		allocs: middle(func(c cost) float64 { return c.allocs }),
+	}
+}
+
+// ballast is how much of the heap belongs to the rest of the program. Without it
+// the heap would be so small that the garbage collector hardly ever rests.
+const ballast = 64 << 20
+
+// measure adds the rounds of the plan to every point.
+func measure(points []*point, plan plan) error {
+	rest := make([]byte, ballast)
+	defer runtime.KeepAlive(rest)
+	for range plan.passes {
+		for _, p := range points {
+			costs, err := p.measure(plan)
+			if err != nil {
+				return fmt.Errorf("%s, case %q at %d: %w", p.series, p.name, p.x, err)
+			}
+			p.costs = append(p.costs, costs...)
+		}
+	}
+	return nil
+}
+
+// measure starts a peer, warms it up and measures the rounds of one pass.
+func (p *point) measure(plan plan) (costs []cost, err error) {
+	w := newWork(p.batch, 1, p.destinations)
+	peer, err := p.start(w)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, peer.close()) }()
+
+	// The last of the growing rounds tells how many batches fill one.
+	total, batches := 0, 1
+	for {
+		begin := time.Now()
+		if err := peer.run(batches); err != nil {
+			return nil, err
+		}
+		elapsed := time.Since(begin)
+		total += batches
+		if elapsed > plan.round/2 {
+			batches = max(1, int(float64(batches)*float64(plan.round)/float64(elapsed)))
+			break
+		}
+		batches *= 2
+	}
+
+	var before, after runtime.MemStats
+	records := float64(batches * p.batch)
+	for range plan.rounds {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		begin := time.Now()
+		err := peer.run(batches)
+		elapsed := time.Since(begin)
+		runtime.ReadMemStats(&after)
+		if err != nil {
+			return nil, err
+		}
+		total += batches
+		costs = append(costs, cost{
+			ns:     float64(elapsed.Nanoseconds()) / records,
+			allocs: float64(after.Mallocs-before.Mallocs) / records,
+		})
+	}
+	return costs, w.check(peer, total)
+}
+
+// digits writes a value with 4 significant digits and without an exponent.
+func digits(v float64) string {
+	if v == 0 {
+		return "0"
+	}
+	scale := math.Pow(10, 3-math.Floor(math.Log10(math.Abs(v))))
+	return strconv.FormatFloat(math.Round(v*scale)/scale, 'f', -1, 64)
+}
