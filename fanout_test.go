@@ -474,6 +474,76 @@ func TestFanOut_goexit(t *testing.T) {
 	}
 }
 
+// Nor has one if that happens further down, or before the branches begin.
+func TestFanOut_goexitAnywhere(t *testing.T) {
+	for _, where := range []string{"before", "a", "b", "c", "d"} {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			task := func(id string, next ...*funnel.TaskNode) *funnel.TaskNode {
+				n := custom(id, func(context.Context, *funnel.Batch) error {
+					if id == where {
+						runtime.Goexit()
+					}
+					return nil
+				})
+				n.Next = next
+				return n
+			}
+			inner := task("inner", task("c"), task("d"))
+			first := chain(from(batchesOf(j, "1", "2")), task("before", task("a"), inner, task("b")))
+			w := newWorker(t, first, nil)
+			wantError(t, runWorker(t, w), nil, "Goexit")
+			j.want(t, []string{"ack"})
+		})
+	}
+}
+
+// A panic is one even if there is nothing in it.
+func TestFanOut_emptyPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		first := from(batchesOf(j, "1"))
+		first.Next = []*funnel.TaskNode{
+			custom("a", func(context.Context, *funnel.Batch) error { panic((*funnel.PanicError)(nil)) }),
+			to(newDestination(j, "b")),
+		}
+		w := newWorker(t, first, nil)
+		defer func() {
+			if p, ok := recover().(*funnel.PanicError); !ok || p == nil {
+				t.Errorf("Do has panicked with %v", p)
+			}
+			wantNoError(t, w.Close(t.Context()))
+			j.want(t, []string{"ack"})
+		}()
+		_ = w.Do(t.Context())
+		t.Error("Do has returned")
+	})
+}
+
+// The branches have the same context for each batch. It ends with the worker.
+func TestFanOut_contextLasts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
+		j := &journal{}
+		a, b := newDestination(j, "a"), newDestination(j, "b")
+		var contexts []context.Context
+		a.write = func(ctx context.Context, _ []opencdc.Record) error {
+			for _, c := range append(contexts, ctx) {
+				if c != ctx || c.Err() != nil {
+					t.Errorf("the context %v (%v) has been replaced by %v", c, c.Err(), ctx)
+				}
+			}
+			contexts = append(contexts, ctx)
+			return nil
+		}
+		first := from(batchesOf(j, "1", "2", "3"))
+		first.Next = []*funnel.TaskNode{to(a), to(b)}
+		wantNoError(t, newWorker(t, first, nil).Do(t.Context()))
+		if len(contexts) != 3 || contexts[0].Err() == nil {
+			t.Errorf("the context of %d batches goes on without the worker", len(contexts))
+		}
+	})
+}
+
 type ctxKey struct{}
 
 // On a linear pipeline each connector is given the context of Do itself. On

@@ -1131,37 +1131,6 @@ type disabledProcessorMetrics struct{ t *testing.T }
 func (m disabledProcessorMetrics) Enabled() bool          { return false }
 func (m disabledProcessorMetrics) Observe(int, time.Time) { m.t.Error("something was observed") }
 
-// A batch that no task touches costs a handful of allocations, however large it
-// is: nothing is done per record for metrics, logs and timers that do nothing,
-// and the buffers are used again.
-func TestWorker_allocations(t *testing.T) {
-	for _, size := range []int{1, 1000} {
-		const batches = 200
-		recs, acks := make([]opencdc.Record, size), make([]connector.DestinationAck, size)
-		for i := range recs {
-			recs[i].Position = opencdc.Position("p")
-			acks[i].Position = recs[i].Position
-		}
-		reads := 0
-		source := quietSource{read: func() ([]opencdc.Record, error) {
-			if reads++; reads > batches {
-				return nil, io.EOF
-			}
-			return recs, nil
-		}}
-		out := node(funnel.NewDestinationTask("out", quietDestination{acks: acks}, log.Nop(), nil))
-		w := newWorker(t, chain(from(source), out), nil)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err := w.Do(t.Context())
-		runtime.ReadMemStats(&after)
-		wantNoError(t, err)
-		if perBatch := float64(after.Mallocs-before.Mallocs) / batches; perBatch > 5 {
-			t.Errorf("a batch of %d records costs %.1f allocations", size, perBatch)
-		}
-	}
-}
-
 // quietSource and quietDestination allocate nothing.
 type quietSource struct {
 	funnel.Source

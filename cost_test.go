@@ -1,0 +1,193 @@
+package funnel_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"weak"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/log"
+)
+
+// prepared is a processor that returns the same results again and again.
+func prepared(results []sdk.ProcessedRecord) fakeProcessor {
+	return func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return results }
+}
+
+// A batch costs a few allocations, however large it is and however many records
+// were filtered or split: nothing is done per record for metrics, logs and timers
+// that do nothing, and the buffers are used again.
+func TestWorker_allocations(t *testing.T) {
+	const batches = 200
+	for _, size := range []int{1, 1000} {
+		recs, acks := make([]opencdc.Record, size), make([]connector.DestinationAck, size)
+		single, half, split := make([]sdk.ProcessedRecord, size), make([]sdk.ProcessedRecord, size), make([]sdk.ProcessedRecord, size)
+		for i := range recs {
+			recs[i].Position = opencdc.Position("p")
+			acks[i].Position = recs[i].Position
+			single[i], half[i] = sdk.SingleRecord(recs[i]), sdk.SingleRecord(recs[i])
+			if i%2 == 1 {
+				half[i] = sdk.FilterRecord{}
+			}
+			split[i] = sdk.MultiRecord{recs[i], recs[i]}
+		}
+		out := func(id string, n int) *funnel.TaskNode {
+			return node(funnel.NewDestinationTask(id, quietDestination{acks: slices.Repeat(acks, 2)[:n]}, log.Nop(), nil))
+		}
+		fan := func(first *funnel.TaskNode, next ...*funnel.TaskNode) *funnel.TaskNode {
+			first.Next = next
+			return first
+		}
+		for name, first := range map[string]*funnel.TaskNode{
+			"linear":       out("out", size),
+			"three":        chain(through("1", prepared(single)), through("2", prepared(single)), through("3", prepared(single)), out("out", size)),
+			"filter":       chain(through("half", prepared(half)), out("out", (size+1)/2)),
+			"split":        chain(through("split", prepared(split)), out("out", 2*size)),
+			"destinations": fan(through("1", prepared(single)), out("a", size), out("b", size), out("c", size)),
+			"split and destinations": fan(through("split", prepared(split)),
+				out("a", 2*size), out("b", 2*size)),
+		} {
+			reads := 0
+			source := quietSource{read: func() ([]opencdc.Record, error) {
+				if reads++; reads > batches {
+					return nil, io.EOF
+				}
+				return recs, nil
+			}}
+			w := newWorker(t, chain(from(source), first), nil)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err := w.Do(t.Context())
+			runtime.ReadMemStats(&after)
+			wantNoError(t, err)
+			// One is the slice of positions, which the source may keep.
+			if perBatch := float64(after.Mallocs-before.Mallocs) / batches; perBatch > 2 {
+				t.Errorf("%s: a batch of %d records costs %.2f allocations", name, size, perBatch)
+			}
+		}
+	}
+}
+
+// What a destination keeps stays as it was, while the worker uses its buffers
+// again.
+func TestWorker_recordsStay(t *testing.T) {
+	j := &journal{}
+	source := newSource(j)
+	var want []string
+	for i := range 50 {
+		var positions []string
+		for k := range 1 + i%7 {
+			positions = append(positions, fmt.Sprint(i, "/", k))
+		}
+		source.reads = append(source.reads, fakeRead{recs: records(positions...)})
+		for k, p := range positions {
+			if k%3 == 1 {
+				continue // filtered
+			}
+			want = append(want, p+"a", p+"b")
+		}
+	}
+	edit := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		results := make([]sdk.ProcessedRecord, len(recs))
+		for i, rec := range recs {
+			results[i] = splitInto(rec, 2)
+			if i%3 == 1 {
+				results[i] = sdk.FilterRecord{}
+			}
+		}
+		return results
+	})
+	var kept []opencdc.Record
+	a, b := newDestination(j, "a"), newDestination(j, "b")
+	a.write = func(_ context.Context, recs []opencdc.Record) error {
+		kept = append(kept, recs...)
+		return nil
+	}
+	first := from(source)
+	edits := through("edit", edit)
+	edits.Next = []*funnel.TaskNode{to(a), to(b)}
+	first.Next = []*funnel.TaskNode{edits}
+	wantNoError(t, runWorker(t, newWorker(t, first, nil)))
+	if got := positionsOf(kept); !slices.Equal(got, want) {
+		t.Errorf("a destination has kept\n%v, want\n%v", got, want)
+	}
+}
+
+// A batch that is done is not held for long while the worker waits for the next
+// one.
+func TestWorker_forgets(t *testing.T) {
+	pass := each(single)
+	split := each(func(rec opencdc.Record) sdk.ProcessedRecord { return splitInto(rec, 2) })
+	filter := fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		results := each(single)(ctx, recs)
+		results[1] = sdk.FilterRecord{}
+		return results
+	})
+	for name, p := range map[string]fakeProcessor{"replaced": pass, "split": split, "filtered": filter} {
+		for branches := 1; branches <= 2; branches++ {
+			synctest.Test(t, func(t *testing.T) {
+				var held []weak.Pointer[byte]
+				s := newSource(&journal{})
+				s.endless = true
+				s.read = func(ctx context.Context) ([]opencdc.Record, error) {
+					if len(held) > 0 {
+						return nil, s.block(ctx)
+					}
+					recs := records("1", "2", "3")
+					for i := range recs {
+						data := make([]byte, 100)
+						held = append(held, weak.Make(&data[0]))
+						recs[i].Payload.After = opencdc.RawData(data)
+					}
+					return recs, nil
+				}
+				task := through("task", p)
+				for i := range branches {
+					task.Next = append(task.Next, node(funnel.NewDestinationTask(fmt.Sprint(i), &forgetfulDestination{}, log.Nop(), nil)))
+				}
+				w := newWorker(t, chain(from(s), task), nil)
+				done := make(chan error, 1)
+				go func() { done <- w.Do(t.Context()) }()
+				<-s.reading
+				synctest.Wait()
+				for range 3 {
+					runtime.GC()
+				}
+				for i := range held {
+					if held[i].Value() != nil {
+						t.Errorf("%s, %d branches: record %d is still held", name, branches, i)
+					}
+				}
+				wantNoError(t, w.Stop(t.Context()))
+				wantNoError(t, <-done)
+			})
+		}
+	}
+}
+
+// forgetfulDestination acks what it is given and keeps nothing of it.
+type forgetfulDestination struct {
+	funnel.Destination
+	acks []connector.DestinationAck
+}
+
+func (d *forgetfulDestination) Write(_ context.Context, recs []opencdc.Record) error {
+	d.acks = nil
+	for i := range recs {
+		d.acks = append(d.acks, connector.DestinationAck{Position: recs[i].Position})
+	}
+	return nil
+}
+
+func (d *forgetfulDestination) Ack(context.Context) ([]connector.DestinationAck, error) {
+	return d.acks, nil
+}
