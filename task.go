@@ -15,7 +15,8 @@ import (
 // destinations, which can be executed in parallel.
 //
 // A Task is used by one goroutine at a time. It must not keep the batch after Do
-// has returned, nor its records: a later task may change what they hold. That
+// has returned, nor its records: a later task may change what they hold, and the
+// worker uses the slices again for later batches. That
 // goes for a task around a [DestinationTask], too, if other tasks come after it
 // and its destination keeps records: it gives the destination copies.
 type Task interface {
@@ -39,7 +40,8 @@ type Task interface {
 //
 // A node with more than one next node sends each batch down all of these
 // branches at the same time. What a task on one branch does to the records is
-// not seen on the others.
+// not seen on the others. The tasks on branches are given a context that ends
+// when another branch has failed, or when [Worker.Do] returns.
 type TaskNode struct {
 	Task Task
 	Next []*TaskNode

@@ -33,9 +33,10 @@ type Processor interface {
 	//
 	// It is never called without records. It may change the records in place and
 	// may return them; to change a position it assigns a new one, whose bytes
-	// nobody writes to. The slice of records belongs to the engine. The results
-	// and the slices in a MultiRecord are read until the next call and never
-	// written to; the records in them belong to the engine.
+	// nobody writes to. The slice of records belongs to the engine, which uses it
+	// again after the next call. The results and the slices in a MultiRecord are
+	// read until the next call and never written to; the records in them belong to
+	// the engine.
 	Process(context.Context, []opencdc.Record) []sdk.ProcessedRecord
 	// Teardown tears down a processor plugin.
 	// In case of standalone plugins, that means stopping the WASM module.

@@ -250,7 +250,10 @@ func (w *Worker) Close(ctx context.Context) error {
 // returns an error.
 //
 // If a connector, processor or task panics, so does Do, with the same value or
-// with a [*PanicError] that holds it.
+// with a [*PanicError] that holds it. If one on a branch ends its goroutine by
+// [runtime.Goexit], as a test does that fails there, Do returns an error. Without
+// branches, everything is called on the goroutine of Do, unless the worker reads
+// ahead or a processor runs in parallel.
 func (w *Worker) Do(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return errors.New("a worker runs once: Do was called before")
