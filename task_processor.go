@@ -33,8 +33,8 @@ type Processor interface {
 	//
 	// It is never called without records. It may change the records in place and
 	// may return them; to change a position it assigns a new one, whose bytes
-	// nobody writes to. The slice of records belongs to the engine, which uses it
-	// again after the next call. The results and the slices in a MultiRecord are
+	// nobody writes to. The slice of records belongs to the engine, which writes to
+	// it once Process has returned. The results and the slices in a MultiRecord are
 	// read until the next call and never written to; the records in them belong to
 	// the engine.
 	Process(context.Context, []opencdc.Record) []sdk.ProcessedRecord
