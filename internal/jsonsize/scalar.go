@@ -115,7 +115,7 @@ func isPlainWord(w uint64) bool {
 		each = 0x0101010101010101 // times a byte is a word of it
 		high = each << 7
 	)
-	special := w | w - each*' ' // not ASCII, or less than a space
+	special := w | (w - each*' ') // not ASCII, or less than a space
 	// x - each has the highest bit set where x is 0.
 	special |= (w&^(each*('"'^'&')) ^ each*('"'&'&')) - each
 	special |= (w&^(each*('<'^'>')) ^ each*('<'&'>')) - each
