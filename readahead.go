@@ -77,12 +77,6 @@ type arrival struct {
 // runAhead runs the worker while a reader reads ahead. When it returns, the
 // reader has ended.
 func (w *Worker) runAhead(ctx context.Context) (err error) {
-	if w.isStopping() {
-		return nil
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	w.reader = &reader{
 		worker: w,
 		ready:  make(chan struct{}, 1),
@@ -123,7 +117,7 @@ func (r *reader) run(ctx context.Context) {
 		}
 	}()
 	b, o := &Batch{}, &origin{}
-	for r.begin() {
+	for r.begin(ctx) {
 		*b = Batch{}
 		b.comeFrom(o)
 		o.reset()
@@ -159,13 +153,13 @@ func (r *reader) check(b *Batch) error {
 
 // begin waits until there is room for what is read next. It returns false if
 // there is nothing more to read.
-func (r *reader) begin() bool {
+func (r *reader) begin(ctx context.Context) bool {
 	for {
 		r.mu.Lock()
 		if r.worker.isStopping() {
 			r.ended = true
 		}
-		isOver := r.quit || r.ended
+		isOver := r.quit || r.ended || ctx.Err() != nil
 		r.reading = !isOver && r.waiting < r.worker.readAhead
 		isReading := r.reading
 		r.mu.Unlock()
@@ -245,7 +239,7 @@ func (r *reader) take(ctx context.Context, b *Batch) (taken *Batch, isLast bool,
 		}
 	}
 	if len(r.arrivals) == 0 {
-		return b, true, r.failure()
+		return b, true, r.err
 	}
 	next := r.arrivals[0]
 	if len(r.arrivals) == 1 {
@@ -285,7 +279,7 @@ func (r *reader) next(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.failure()
+	return r.err
 }
 
 // wait waits until something may have changed. The caller holds the lock.
@@ -298,15 +292,6 @@ func (r *reader) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// failure returns why there are no more reads, nil if there are or if the source
-// has no more records. The caller holds the lock.
-func (r *reader) failure() error {
-	if r.panicked != nil {
-		panic(r.panicked)
-	}
-	return r.err
 }
 
 // stop waits for the end of the goroutine. If the worker has not been stopped,
@@ -328,15 +313,13 @@ func (r *reader) stop(ctx context.Context, isStopped bool) error {
 }
 
 // endRead tears the source down, unless the worker is being stopped, which does
-// so, or the read returns. Then it ends the context of the read.
+// so. Then it ends the context of the read.
 func (r *reader) endRead(ctx context.Context) error {
 	defer r.cancel()
 	w := r.worker
 	select {
 	case w.turn <- struct{}{}:
 	case <-w.gate.Closed():
-		return nil
-	case <-r.done:
 		return nil
 	}
 	defer w.endTurn()

@@ -138,14 +138,6 @@ func (s *Slice[T]) Set(i int, items []T) {
 	}
 }
 
-// Renew moves the elements before the gap to a new array with room for n more.
-// From then on the slice where they were is not written to, as long as the gap
-// goes forward to the end before All is called.
-func (s *Slice[T]) Renew(n int) {
-	s.before = append(make([]T, 0, len(s.before)+n), s.before...)
-	s.isWhole = false
-}
-
 // Cut takes out all elements behind the gap and returns them. They stay where
 // they are.
 func (s *Slice[T]) Cut() []T {

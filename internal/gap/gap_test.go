@@ -317,25 +317,6 @@ history:
 	}
 }
 
-// After Renew, what a slice was made of is not written to on the way to the end.
-func TestSlice_renew(t *testing.T) {
-	items := []int{1, 2, 3, 4}
-	s := gap.Of(items)
-	s.Renew(5)
-	s.Drop()
-	s.Put(5)
-	s.Step()
-	s.Put(6, 7)
-	s.Drop()
-	s.Step()
-	if got := s.All(); !slices.Equal(got, []int{5, 2, 6, 7, 4}) {
-		t.Errorf("got %v", got)
-	}
-	if !slices.Equal(items, []int{1, 2, 3, 4}) {
-		t.Errorf("the items are %v", items)
-	}
-}
-
 // Set replaces elements on either side of the gap, and on both.
 func TestSlice_set(t *testing.T) {
 	for i, want := range [][]int{{7, 8, 3, 5, 6}, {1, 7, 8, 5, 6}, {1, 2, 7, 8, 6}, {1, 2, 3, 7, 8}} {

@@ -20,7 +20,6 @@ const (
 	put3     op = "Put(3)"
 	set      op = "Set"
 	setHalf  op = "Set(half)"
-	renew    op = "Renew"
 	cut      op = "Cut"
 	all      op = "All"
 	setNext  op = "*Next"
@@ -28,7 +27,7 @@ const (
 	setAt    op = "*At"
 )
 
-var ops = []op{step, stepBack, drop, put, put3, set, setHalf, renew, cut, all, setNext, setLast, setAt}
+var ops = []op{step, stepBack, drop, put, put3, set, setHalf, cut, all, setNext, setLast, setAt}
 
 // model is the naive slice with a gap: two slices.
 type model struct {
@@ -85,7 +84,7 @@ func (m *model) do(o op, value int) {
 		}
 	case cut:
 		m.after = nil
-	case renew, all:
+	case all:
 	case setNext:
 		m.after[0] = value
 	case setLast:
@@ -160,8 +159,6 @@ func (e *editor) do(t *testing.T, o op) {
 			items[i] = *s.At(i)
 		}
 		s.Set(n-n/2, items)
-	case renew:
-		s.Renew(value % 4)
 	case cut:
 		want := slices.Clone(e.model.after)
 		if e.cut = s.Cut(); !slices.Equal(e.cut, want) || cap(e.cut) != len(e.cut) {
