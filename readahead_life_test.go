@@ -145,16 +145,20 @@ func (p *pipeline) wantOver(t *testing.T, teardowns int) {
 }
 
 // Stop waits for the batch on its way, and drops what was read ahead, whatever
-// the read returns that it ends.
+// the read returns that it ends. The read is ended by the teardown only.
 func TestWithReadAhead_stop(t *testing.T) {
-	for _, readErr := range []error{nil, errTest, io.EOF, context.Canceled} {
+	for _, last := range []fakeRead{
+		{}, {recs: records("4")}, {err: errTest}, {err: io.EOF}, {recs: records("4"), err: io.EOF}, {err: context.Canceled},
+	} {
 		for _, idle := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPipeline(t)
-				p.pending = func(context.Context) ([]opencdc.Record, error) {
+				p.pending = func(ctx context.Context) ([]opencdc.Record, error) {
 					<-p.source.torn
-					return records("4"), readErr
+					wantNoError(t, ctx.Err())
+					return last.recs, last.err
 				}
+				p.source.teardown = func(context.Context) error { time.Sleep(time.Second); return nil }
 				want := "1"
 				done := p.start(t, t.Context())
 				if idle {
@@ -181,6 +185,22 @@ func TestWithReadAhead_stop(t *testing.T) {
 				p.journal.want(t, []string{"teardown"}, "teardown source", "teardown dlq", "teardown out")
 			})
 		}
+	}
+}
+
+// A worker that waits notices a stop also if the read that it ends returns
+// nothing.
+func TestWithReadAhead_stopEndsAnEmptyRead(t *testing.T) {
+	for range 200 { // the worker may hear of the read before it hears of the stop
+		synctest.Test(t, func(t *testing.T) {
+			s := newSource(&journal{})
+			s.read = func(context.Context) ([]opencdc.Record, error) { <-s.torn; runtime.Gosched(); return nil, nil }
+			w := newAhead(t, 1, chain(from(s), to(newDestination(s.journal, "out"))), nil, nil)
+			done := start(t.Context(), w)
+			synctest.Wait()
+			wantNoError(t, w.Stop(t.Context()))
+			(<-done).want(t, nil)
+		})
 	}
 }
 
@@ -214,7 +234,7 @@ func TestWithReadAhead_stopLeavesNoTrace(t *testing.T) {
 // A worker that was stopped before Do, or whose context has ended by then, reads
 // nothing.
 func TestWithReadAhead_doesNotBegin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	for range 100 {
 		p := newPipeline(t)
 		w := newAhead(t, 1, p.first, nil, nil)
 		wantNoError(t, w.Stop(t.Context()))
@@ -230,7 +250,7 @@ func TestWithReadAhead_doesNotBegin(t *testing.T) {
 		p.journal.want(t, nil)
 		wantNoError(t, w.Close(t.Context()))
 		p.journal.want(t, nil, "teardown source")
-	})
+	}
 }
 
 // A teardown that fails is tried again by the next Stop or Close. The worker has
@@ -383,10 +403,10 @@ func TestWithReadAhead_errorAndTeardownFails(t *testing.T) {
 	})
 }
 
-// A Stop whose teardown fails does not keep a Do from returning that ends with an
-// error at the same time, and the other way round.
+// A Do that ends with an error while it is being stopped leaves the teardown to
+// the stop, and returns also if that fails.
 func TestWithReadAhead_errorWhileStopping(t *testing.T) {
-	for _, fails := range []bool{false, true} {
+	for i := range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPipeline(t)
 			p.pending = func(ctx context.Context) ([]opencdc.Record, error) {
@@ -398,7 +418,7 @@ func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 			}
 			p.result = func() error { return errTest }
 			var failing error
-			if fails {
+			if i%2 == 0 {
 				failing = errors.New("teardown failed")
 			}
 			p.source.teardown = func(context.Context) error { return failing }
@@ -406,7 +426,11 @@ func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 			go func() { stopped <- p.worker.Stop(t.Context()) }()
 			synctest.Wait()
 			close(p.goOn)
-			(<-done).want(t, errTest)
+			end := <-done
+			end.want(t, errTest)
+			if failing != nil && errors.Is(end.err, failing) {
+				t.Errorf("Do has torn the source down, too: %v", end.err)
+			}
 			if err := <-stopped; !errors.Is(err, failing) {
 				t.Errorf("Stop: %v", err)
 			}
@@ -510,6 +534,7 @@ func TestWithReadAhead_ackReportsEOF(t *testing.T) {
 					time.Sleep(time.Millisecond) // the worker waits for the reason
 					return tt.pending.recs, tt.pending.err
 				case 5:
+					time.Sleep(time.Millisecond)
 					return tt.next.recs, tt.next.err
 				default:
 					<-p.source.torn
@@ -554,6 +579,9 @@ func TestWithReadAhead_ackReportsEOFBetweenReads(t *testing.T) {
 			s.read = func(context.Context) ([]opencdc.Record, error) {
 				if reads++; reads == 2 {
 					time.Sleep(time.Millisecond) // 1 is on its way by itself
+				}
+				if reads > len(tt.reads) {
+					return nil, errors.New("one read too many")
 				}
 				return tt.reads[reads-1].recs, tt.reads[reads-1].err
 			}
@@ -606,34 +634,53 @@ func TestWithReadAhead_close(t *testing.T) {
 }
 
 // A first task of one's own is closed when Do has returned, also if that ends with
-// an error at the same time.
+// an error at the same time, and if tearing the source down fails.
 func TestWithReadAhead_closeWithACustomFirstTask(t *testing.T) {
-	for _, result := range []error{nil, errTest} {
-		for _, closesFirst := range []bool{true, false} {
-			synctest.Test(t, func(t *testing.T) {
-				p := newPipeline(t)
-				p.result = func() error { return result }
-				p.source.teardown = func(context.Context) error { time.Sleep(time.Second); return nil }
-				goOn := make(chan struct{})
-				close(goOn)
-				first := &slowSource{SourceTask: funnel.NewSourceTask("source", p.source, log.Nop(), nil), journal: p.journal, goOn: goOn}
-				p.first.Task = first
-				done, closed := p.start(t, t.Context()), make(chan error)
-				if !closesFirst {
-					close(p.goOn)
-					synctest.Wait()
-				}
-				go func() { closed <- p.worker.Close(t.Context()) }()
-				if closesFirst {
-					synctest.Wait()
-					close(p.goOn)
-				}
-				wantNoError(t, <-closed)
-				(<-done).want(t, result)
-				p.journal.want(t, []string{"teardown"}, "teardown source", "teardown dlq", "teardown out")
-				p.journal.want(t, []string{"done", "close"}, "done first", "done first", "done first", "done first", "close first")
-			})
+	teardownErr := errors.New("teardown failed")
+	for i := range 8 {
+		closesFirst, result, failing := i%2 == 0, errTest, teardownErr
+		if i&2 == 0 {
+			failing = nil
 		}
+		if i&4 == 0 {
+			result = nil
+		}
+		if result == nil && failing != nil {
+			continue // nothing ends the read
+		}
+		synctest.Test(t, func(t *testing.T) {
+			p := newPipeline(t)
+			p.pending = func(ctx context.Context) ([]opencdc.Record, error) {
+				select {
+				case <-ctx.Done():
+				case <-p.source.torn:
+				}
+				return nil, errors.New("some error")
+			}
+			p.result = func() error { return result }
+			p.source.teardown = func(context.Context) error { time.Sleep(time.Second); return failing }
+			goOn := make(chan struct{})
+			close(goOn)
+			p.first.Task = &slowSource{SourceTask: funnel.NewSourceTask("source", p.source, log.Nop(), nil), journal: p.journal, goOn: goOn}
+			done, closed := p.start(t, t.Context()), make(chan error)
+			if !closesFirst {
+				close(p.goOn)
+				synctest.Wait()
+			}
+			go func() { closed <- p.worker.Close(t.Context()) }()
+			if closesFirst {
+				synctest.Wait()
+				close(p.goOn)
+			}
+			if err := <-closed; !errors.Is(err, failing) {
+				t.Errorf("Close: %v", err)
+			}
+			(<-done).want(t, result)
+			p.journal.want(t, []string{"done", "close"}, "done first", "done first", "done first", "done first", "close first")
+			failing = nil
+			wantNoError(t, p.worker.Close(t.Context()))
+			wantNoError(t, p.worker.Close(t.Context()))
+		})
 	}
 }
 
@@ -691,12 +738,15 @@ func TestWithReadAhead_panicInReadAtTheEnd(t *testing.T) {
 // A panic while a batch is on its way is the panic of Do, as it is, after the read
 // has ended. So is one while Do tears the source down.
 func TestWithReadAhead_panicElsewhere(t *testing.T) {
-	for _, where := range []string{"write", "ack", "teardown"} {
+	for _, where := range []string{"write", "write, and the read panics, too", "ack", "teardown"} {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPipeline(t)
 			explode := func() { panic(io.ErrNoProgress) }
 			switch where {
 			case "write":
+				p.result = func() error { explode(); return nil }
+			case "write, and the read panics, too":
+				p.pending = func(context.Context) ([]opencdc.Record, error) { <-p.source.torn; panic(errTest) }
 				p.result = func() error { explode(); return nil }
 			case "ack":
 				p.source.ack = func(context.Context, []opencdc.Position) error { explode(); return nil }

@@ -131,12 +131,14 @@ func TestWithReadAhead_invalid(t *testing.T) {
 }
 
 // Only a worker with the option reads on another goroutine than that of Do, with
-// another context.
+// another context, which ends with Do.
 func TestWithReadAhead_isOffByDefault(t *testing.T) {
 	for _, n := range []int{0, 1} {
 		s := batchesOf(&journal{})
 		ctx := t.Context()
-		s.read = func(got context.Context) ([]opencdc.Record, error) {
+		var got context.Context
+		s.read = func(readCtx context.Context) ([]opencdc.Record, error) {
+			got = readCtx
 			if (got == ctx) != (n == 0) {
 				t.Errorf("%d: the context is that of Do: %v", n, got == ctx)
 			}
@@ -148,6 +150,9 @@ func TestWithReadAhead_isOffByDefault(t *testing.T) {
 			return nil, io.EOF
 		}
 		wantNoError(t, newAhead(t, n, from(s), nil, nil).Do(ctx))
+		if (got.Err() == nil) != (n == 0) {
+			t.Errorf("%d: after Do, the context's error is %v", n, got.Err())
+		}
 	}
 }
 
@@ -452,6 +457,7 @@ func TestWithReadAhead_firstTaskSettles(t *testing.T) {
 			case "2":
 				return w.Ack(ctx, b)
 			case "5":
+				b.Retry(0, 2) // whatever it was marked as
 				return w.Nack(ctx, b, "source")
 			}
 			return nil

@@ -42,6 +42,8 @@ type Task interface {
 // branches at the same time. What a task on one branch does to the records is
 // not seen on the others. The tasks on branches are given a context that ends
 // when another branch has failed, or when [Worker.Do] returns.
+//
+// Nodes must not be changed while a worker runs.
 type TaskNode struct {
 	Task Task
 	Next []*TaskNode
