@@ -24,10 +24,9 @@ func render(f files) error {
 	if err != nil {
 		return err
 	}
-	points := results.Points
 	switch peers, err := report.Load(f.peers); {
 	case err == nil:
-		points = append(points, peers.Points...)
+		results.Points = append(results.Points, peers.Points...)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -39,7 +38,7 @@ func render(f files) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.readme, err)
 	}
-	plot, err := report.Plot(points)
+	plot, err := report.Plot(results.Points)
 	if err != nil {
 		return err
 	}

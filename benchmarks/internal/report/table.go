@@ -115,7 +115,8 @@ func (r *Results) environment() string {
 		e.Go, e.OS, e.Arch, e.CPUs)
 }
 
-// growth shows how the cost of the loop and the engine grows.
+// growth shows how the cost of the loop and the engine grows, and that of peers
+// where it was measured.
 func (r *Results) growth() string {
 	const columns = 6
 	var m markdown
@@ -131,8 +132,14 @@ func (r *Results) growth() string {
 		if len(header) == 1 {
 			continue
 		}
+		rows := [][]string{header, loop, engine}
+		for _, peer := range peers {
+			if cells := r.peerRow(peer, g.Rows); cells != nil {
+				rows = append(rows, cells)
+			}
+		}
 		isFirst := m.Len() == 0
-		for _, cells := range [][]string{header, loop, engine} {
+		for _, cells := range rows {
 			for len(cells) <= columns {
 				cells = append(cells, "")
 			}
@@ -147,4 +154,30 @@ func (r *Results) growth() string {
 		}
 	}
 	return m.String()
+}
+
+// peer is another series than ours.
+type peer struct{ series, name string }
+
+var peers = []peer{{"benthos", "Benthos"}, {"watermill", "Watermill"}}
+
+// peerRow returns what a peer costs in the rows that have a comparison, nil if
+// that was not measured.
+func (r *Results) peerRow(peer peer, rows []suite.Row) []string {
+	cells, isMeasured := []string{peer.name}, false
+	for _, row := range rows {
+		if _, ok := r.Comparison(row); !ok {
+			continue
+		}
+		p, ok := r.find(row.Case, peer.series, row.X)
+		if !ok {
+			cells = append(cells, "")
+			continue
+		}
+		cells, isMeasured = append(cells, nanoseconds(p.NS)), true
+	}
+	if !isMeasured {
+		return nil
+	}
+	return cells
 }

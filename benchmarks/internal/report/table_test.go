@@ -1,6 +1,7 @@
 package report_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/conduitio/funnel/benchmarks/internal/report"
@@ -31,6 +32,21 @@ Batches are of 1,000 records where nothing else is said. Measured with go1.2 on 
 `
 	if got := report.Tables(results()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Where peers were measured they are shown beside the engine.
+func TestTables_peers(t *testing.T) {
+	r := results()
+	for _, x := range []int{1, 1000} {
+		r.Points = append(r.Points, report.Point{Case: "linear", Series: "benthos", X: x, NS: 250})
+	}
+	const want = `| engine | 143 ns | 19.0 ns | 19.0 ns | 19.0 ns | 19.0 ns | 19.0 ns |
+| Benthos | 250 ns |  |  | 250 ns |  |  |
+
+`
+	if got := report.Tables(r); !strings.Contains(got, want) {
+		t.Errorf("got\n%s\nwithout\n%s", got, want)
 	}
 }
 
