@@ -17,8 +17,8 @@ import (
 type ConnectorMetrics interface {
 	// Observe is called after each call of a connector with the records that it
 	// read or wrote, and the time when the call began. It is called on the
-	// goroutine that processes the records, and must neither keep nor change
-	// them.
+	// goroutine that has made the call, and must neither keep nor change the
+	// records.
 	Observe(records []opencdc.Record, start time.Time)
 }
 

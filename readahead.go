@@ -18,13 +18,21 @@ import (
 // No read begins while as many records, or more, wait to be processed, so with
 // what the last read returns there may be more of them. It is at least 1.
 //
-// The source must allow [Source.Ack] beside [Source.Read], and the first task is
-// used on another goroutine than the others, with a context derived from that of
-// Do. Otherwise nothing changes, the order of acks and what Do returns least of
-// all: an error of a read is returned once the records of the reads before it
-// were processed. When the worker is stopped, or ends with an error, what was
-// read ahead is dropped unacked; in the latter case, if a read is pending, Do
-// tears the source down itself to end it.
+// The source must allow [Source.Ack] beside [Source.Read]. The first task, with
+// its metrics, is used on another goroutine than the others, with a context
+// derived from that of Do that ends when Do returns. Otherwise nothing changes,
+// the order of acks and what Do returns least of all: an error of a read is
+// returned, and a panic comes back, once the records of the reads before it were
+// processed.
+//
+// When the worker is stopped, or ends with an error, what was read ahead is
+// dropped unacked. In the latter case, if a read is pending, Do tears the source
+// down to end it, with a context that does not end, and waits for it.
+//
+// A first task other than a [SourceTask] may mark records; they are not put
+// together with those of other reads. But it cannot have them again: to mark them
+// with [Batch.Retry] is an error. What it settles itself by [Worker.Ack] or
+// [Worker.Nack] is settled at once, before what was read earlier and still waits.
 func WithReadAhead(records int) WorkerOption {
 	return readAheadOption(records)
 }
@@ -102,20 +110,24 @@ func (w *Worker) runAhead(ctx context.Context) (err error) {
 	return err
 }
 
-// run reads until there is no more to read.
+// run reads until there is no more to read, and notes how that has ended.
 func (r *reader) run(ctx context.Context) {
-	defer close(r.done)
-	isOver := false
-	defer func() {
-		if isOver {
-			return
+	guard(func() error {
+		r.readOn(ctx)
+		return nil
+	}, func(err error, panicked *PanicError) {
+		if err != nil {
+			err = taskError(r.worker.FirstTask.id(), err)
 		}
-		if value := recover(); value != nil {
-			r.end(nil, newPanicError(value))
-		} else {
-			r.end(taskError(r.worker.FirstTask.id(), errGoexit), nil)
+		if err != nil || panicked != nil {
+			r.end(err, panicked)
 		}
-	}()
+		close(r.done)
+	})
+}
+
+// readOn reads until there is no more to read.
+func (r *reader) readOn(ctx context.Context) {
 	b, o := &Batch{}, &origin{}
 	for r.begin(ctx) {
 		*b = Batch{}
@@ -127,7 +139,7 @@ func (r *reader) run(ctx context.Context) {
 		}
 		if err != nil {
 			r.end(err, nil)
-			break
+			return
 		}
 		if r.add(b) {
 			b, o = &Batch{}, &origin{}
@@ -136,7 +148,6 @@ func (r *reader) run(ctx context.Context) {
 			r.end(nil, nil)
 		}
 	}
-	isOver = true
 }
 
 // check returns an error if what a read has returned cannot become a batch.

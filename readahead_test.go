@@ -8,18 +8,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-	"weak"
 
 	"github.com/conduitio/conduit-commons/opencdc"
-	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
-	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics"
 )
@@ -258,10 +254,10 @@ func TestWithReadAhead_bound(t *testing.T) {
 			j := &journal{}
 			s, d := newSource(j), newDestination(j, "out")
 			var reads atomic.Int32
-			writing, goOn := make(chan int), make(chan struct{})
+			writing, goOn, readOn := make(chan int), make(chan struct{}), make(chan struct{})
 			s.read = func(context.Context) ([]opencdc.Record, error) {
 				if reads.Add(1) == 2 {
-					<-goOn // until the first batch is on its way
+					<-readOn // until the first batch is on its way
 				}
 				return numbered(tt.size), nil
 			}
@@ -279,7 +275,7 @@ func TestWithReadAhead_bound(t *testing.T) {
 					t.Errorf("%v: batch %d has %d records, want those of %d reads", tt, i, got, want)
 				}
 				if i == 0 {
-					goOn <- struct{}{}
+					close(readOn)
 				}
 				synctest.Wait()
 				if got, want := int(reads.Load()), 1+(i+1)*tt.reads; got != want {
@@ -373,412 +369,26 @@ func TestWithReadAhead_ends(t *testing.T) {
 	}
 }
 
-// firstTask is a first task that does something with what it has read.
-type firstTask struct {
-	*funnel.SourceTask
-	then func(context.Context, *funnel.Batch) error
-}
-
-func (f *firstTask) Do(ctx context.Context, b *funnel.Batch) error {
-	err := f.SourceTask.Do(ctx, b)
-	if b.HasActiveRecords() {
-		if thenErr := f.then(ctx, b); thenErr != nil {
-			return thenErr
-		}
+// Any number of workers read ahead side by side, in real time.
+func TestWithReadAhead_many(t *testing.T) {
+	var done []<-chan ending
+	var journals []*journal
+	want := ""
+	for i := range 200 {
+		want += " " + strconv.Itoa(i+1)
 	}
-	return err
-}
-
-func fromThen(s funnel.Source, then func(context.Context, *funnel.Batch) error) *funnel.TaskNode {
-	return node(&firstTask{SourceTask: funnel.NewSourceTask("source", s, log.Nop(), nil), then: then})
-}
-
-// A first task of one's own may do with its batches what it likes, some of which
-// is seen in the dead-letter queue. Marked or not, they come out as they do from
-// the sequential walk.
-func TestWithReadAhead_customFirstTask(t *testing.T) {
-	var w *funnel.Worker
-	edits := map[string]func(context.Context, *funnel.Batch) error{
-		"2": func(_ context.Context, b *funnel.Batch) error { b.Nack(0, errFor("2")); return nil },
-		"4": func(_ context.Context, b *funnel.Batch) error { b.Filter(1); return nil },
-		"6": func(_ context.Context, b *funnel.Batch) error { b.Filter(0); return nil },
-		"7": func(_ context.Context, b *funnel.Batch) error {
-			b.SplitRecord(0, splitInto(b.ActiveRecords()[0], 2))
-			return nil
-		},
-		"9": func(_ context.Context, b *funnel.Batch) error {
-			b.SetRecords(0, records("9new"))
-			return nil
-		},
-		"12": func(_ context.Context, b *funnel.Batch) error {
-			*b = *funnel.NewBatch(append(records("11new"), b.ActiveRecords()...))
-			return nil
-		},
-		"13": func(_ context.Context, b *funnel.Batch) error {
-			*b = *funnel.NewBatch(b.ActiveRecords())
-			b.Nack(1)
-			return nil
-		},
-		"15": func(_ context.Context, b *funnel.Batch) error {
-			b.Retry(0) // but not for long
-			b.Ack(0)
-			return nil
-		},
-	}
-	for _, ahead := range []int{0, 1, 100} {
-		for _, slow := range []time.Duration{0, time.Millisecond} {
-			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
-				s := &strictSource{t: t, fakeSource: batchesOf(j, "1", "2 3", "4 5", "6", "7", "8", "9", "10", "12", "13 14", "15", "16")}
-				first := fromThen(s, func(ctx context.Context, b *funnel.Batch) error {
-					if edit := edits[string(b.ActiveRecords()[0].Position)]; edit != nil {
-						return edit(ctx, b)
-					}
-					return nil
-				})
-				w = newAhead(t, ahead, chain(first, to(slowDestination(j, "out", slow))), queue(newDestination(j, "dlq")), nil)
-				wantNoError(t, runWorker(t, w))
-				j.wantFlat(t, "1 3 4 7a 7b 8 9new 10 11new 12 13 15 16", "2 14", "1 2 3 4 5 6 7 8 9 10 11new 12 13 14 15 16")
-			})
-		}
-	}
-}
-
-// What the first task settles itself is settled at once, before what was read
-// earlier and is still on its way.
-func TestWithReadAhead_firstTaskSettles(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	for i := range 20 {
 		j := &journal{}
-		s := &strictSource{t: t, fakeSource: batchesOf(j, "1", "2 3", "4", "5 6", "7")}
-		s.ack = func(context.Context, []opencdc.Position) error { time.Sleep(time.Millisecond); return nil }
-		var w *funnel.Worker
-		first := fromThen(s, func(ctx context.Context, b *funnel.Batch) error {
-			switch string(b.ActiveRecords()[0].Position) {
-			case "2":
-				return w.Ack(ctx, b)
-			case "5":
-				b.Retry(0, 2) // whatever it was marked as
-				return w.Nack(ctx, b, "source")
-			}
-			return nil
-		})
-		w = newAhead(t, 100, chain(first, to(slowDestination(j, "out", 10*time.Millisecond))), queue(newDestination(j, "dlq")), nil)
-		wantNoError(t, runWorker(t, w))
-		j.wantFlat(t, "1 4 7", "5 6", "2 3 5 6 1 4 7")
-		j.want(t, []string{"out"}, "out 1", "out 4", "out 7")
-	})
-}
-
-// A first task that puts a zero Batch in the place of one that it has read has
-// lost it, which is an error. Nothing else is taken for what it has lost.
-func TestWithReadAhead_firstTaskLosesRecords(t *testing.T) {
-	for _, ahead := range []int{0, 1, 100} {
-		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			s := batchesOf(j, "1", "2", "3 4", "5")
-			first := fromThen(s, func(_ context.Context, b *funnel.Batch) error {
-				if string(b.ActiveRecords()[0].Position) == "3" {
-					*b = funnel.Batch{}
-				}
-				return nil
-			})
-			err := runWorker(t, newAhead(t, ahead, chain(first, to(slowDestination(j, "out", time.Millisecond))), nil, nil))
-			wantError(t, err, nil, "2 of 2 records", "lost")
-			j.wantFlat(t, "1 2", "", "1 2")
-		})
+		first := from(steadySource(j, 200, 0))
+		first.Next = []*funnel.TaskNode{to(newDestination(j, "out")), to(newDestination(j, "other"))}
+		done = append(done, start(t.Context(), newAhead(t, 1+i*i, first, nil, nil)))
+		journals = append(journals, j)
 	}
-}
-
-// A first task that makes batches of its own, zero ones if it has nothing.
-func TestWithReadAhead_firstTaskMakesBatches(t *testing.T) {
-	for _, ahead := range []int{1, 100} {
-		j := &journal{}
-		own := node(&ownSource{source: batchesOf(j, "1", "", "2 3", "4")})
-		wantNoError(t, runWorker(t, newAhead(t, ahead, chain(own, to(newDestination(j, "out"))), nil, nil)))
-		j.wantFlat(t, "1 2 3 4", "", "1 2 3 4")
-	}
-}
-
-// A first task is not given records again while it may be reading others.
-func TestWithReadAhead_firstTaskIsNotRetried(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		retry func(b *funnel.Batch)
-	}{
-		{"one", func(b *funnel.Batch) { b.Retry(1) }},
-		{"the rest", func(b *funnel.Batch) { b.Retry(1, 3) }},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			first := fromThen(batchesOf(j, "1", "2 3 4", "5"), func(_ context.Context, b *funnel.Batch) error {
-				if len(b.ActiveRecords()) > 1 {
-					tt.retry(b)
-				}
-				return nil
-			})
-			err := runWorker(t, newAhead(t, 100, chain(first, to(slowDestination(j, "out", time.Millisecond))), nil, nil))
-			wantError(t, err, nil, `"source"`, "again", "read ahead")
-			if !funnel.IsFatalError(err) {
-				t.Errorf("%s: error is not fatal: %v", tt.name, err)
-			}
-			j.wantFlat(t, "1", "", "1")
-		})
-	}
-}
-
-// The timer gets the time since the read of each record has returned, unless the
-// record says itself when it was read.
-func TestWithReadAhead_timer(t *testing.T) {
-	for _, ahead := range []int{1, 4, 100} {
-		synctest.Test(t, func(t *testing.T) {
-			j, timer := &journal{}, &fakeTimer{}
-			var mu sync.Mutex // Ack runs beside Read
-			readAt := make(map[string]time.Time)
-			var want []time.Duration
-			s := steadySource(j, 30, time.Millisecond)
-			read := s.read
-			s.read = func(ctx context.Context) ([]opencdc.Record, error) {
-				recs, err := read(ctx)
-				mu.Lock()
-				defer mu.Unlock()
-				for i := range recs {
-					p := string(recs[i].Position)
-					readAt[p] = time.Now()
-					if strings.HasSuffix(p, "5") {
-						readAt[p] = time.Unix(0, time.Now().Add(-time.Minute).UnixNano())
-						recs[i].Metadata.SetReadAt(readAt[p])
-					}
-				}
-				return recs, err
-			}
-			s.ack = func(_ context.Context, positions []opencdc.Position) error {
-				mu.Lock()
-				defer mu.Unlock()
-				for _, p := range positions {
-					want = append(want, time.Since(readAt[string(p)]))
-				}
-				return nil
-			}
-			first := fromThen(s, func(_ context.Context, b *funnel.Batch) error {
-				if p := b.ActiveRecords()[0].Position; p[len(p)-1] == '7' {
-					b.Nack(0, errTest) // such a batch is timed like any other
-				}
-				return nil
-			})
-			p := byPosition(does{"3": fail, "14": filter, "16": split(2)})
-			d := slowDestination(j, "out", 7300*time.Microsecond)
-			w := newAhead(t, ahead, chain(first, through("p", p), to(d)), queue(newDestination(j, "dlq")), timer)
-			wantNoError(t, runWorker(t, w))
-			if !slices.Equal(timer.observed, want) || len(want) != 30 {
-				t.Errorf("%d ahead: observed\n%v, want\n%v", ahead, timer.observed, want)
-			}
-		})
-	}
-}
-
-// A timer that begins to report while records wait gets the time since their
-// batch began.
-func TestWithReadAhead_timerOfASet(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		set, timer := metrics.NewSet(), &fakeTimer{}
-		d := newDestination(j, "out")
-		d.write = func(context.Context, []opencdc.Record) error {
-			time.Sleep(2500 * time.Microsecond)
-			if len(d.written) == 1 {
-				set.Register(timerRegistry{timer: timer})
-			}
-			time.Sleep(time.Millisecond)
-			return nil
-		}
-		first := chain(from(steadySource(j, 5, time.Millisecond)), to(d))
-		w := newAhead(t, 100, first, nil, set.NewTimer(metrics.Desc{Name: "t"}).WithValues())
-		wantNoError(t, runWorker(t, w))
-		// The timer reports from 3.5 ms on. By then 2 and 3 wait, 4 joins them, and at
-		// 4.5 ms they become a batch. 5 is read at 5 ms, and processed from 8 ms on.
-		ms := time.Millisecond
-		if want := []time.Duration{7 * ms / 2, 7 * ms / 2, 7 * ms / 2, 13 * ms / 2}; !slices.Equal(timer.observed, want) {
-			t.Errorf("observed %v, want %v", timer.observed, want)
-		}
-	})
-}
-
-// quietAcks is a destination that acks all and allocates nothing.
-type quietAcks struct {
-	funnel.Destination
-	acks    []connector.DestinationAck // of positions "p"
-	pending int
-	write   func(n int)
-}
-
-func (d *quietAcks) Write(_ context.Context, recs []opencdc.Record) error {
-	d.pending = len(recs)
-	if d.write != nil {
-		d.write(len(recs))
-	}
-	return nil
-}
-
-func (d *quietAcks) Ack(context.Context) ([]connector.DestinationAck, error) {
-	return d.acks[:d.pending], nil
-}
-
-// newQuietAcks returns a destination for up to n records at a time.
-func newQuietAcks(n int) *quietAcks {
-	acks := slices.Repeat([]connector.DestinationAck{{Position: opencdc.Position("p")}}, n)
-	return &quietAcks{acks: acks}
-}
-
-// A record that is read by itself costs few allocations, on average, one of a
-// larger read next to none.
-func TestWithReadAhead_allocations(t *testing.T) {
-	for _, tt := range []struct {
-		size  int
-		mark  bool
-		ahead int
-		limit float64 // of allocations for each read
-	}{
-		{1, false, 1, 3}, {1, false, 1000, 3}, {100, false, 1000, 4}, {1000, false, 1000, 5},
-		{1, true, 1000, 8},
-	} {
-		const reads = 5000
-		recs := slices.Repeat([]opencdc.Record{{Position: opencdc.Position("p")}}, tt.size)
-		n := 0
-		source := quietSource{read: func() ([]opencdc.Record, error) {
-			if n++; n > reads {
-				return nil, io.EOF
-			}
-			return recs, nil
-		}}
-		first := fromThen(source, func(_ context.Context, b *funnel.Batch) error {
-			if tt.mark {
-				b.Nack(0)
-				b.Ack(0)
-			}
-			return nil
-		})
-		out := node(funnel.NewDestinationTask("out", newQuietAcks(tt.ahead+tt.size), log.Nop(), nil))
-		w := newAhead(t, tt.ahead, chain(first, out), nil, nil)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err := w.Do(t.Context())
-		runtime.ReadMemStats(&after)
-		wantNoError(t, err)
-		if perRead := float64(after.Mallocs-before.Mallocs) / reads; perRead > tt.limit {
-			t.Errorf("%+v: %.2f allocations for each read", tt, perRead)
+	for i, j := range journals {
+		(<-done[i]).want(t, nil)
+		j.wantFlat(t, want[1:], "", want[1:])
+		if j.flat("other") != want[1:] {
+			t.Errorf("other: %s", j.flat("other"))
 		}
 	}
-}
-
-// The memory that single records are put together in is used again: it grows with
-// the largest batch, not with the number of batches.
-func TestWithReadAhead_buffers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const size, batches = 1000, 50
-		recs := []opencdc.Record{{Position: opencdc.Position("p")}}
-		n := 0
-		source := quietSource{read: func() ([]opencdc.Record, error) {
-			if n++; n > size*batches {
-				return nil, io.EOF
-			}
-			return recs, nil
-		}}
-		d := newQuietAcks(size)
-		d.write = func(int) { time.Sleep(time.Millisecond) } // meanwhile the reader comes to its bound
-		w := newAhead(t, size, chain(from(source), node(funnel.NewDestinationTask("out", d, log.Nop(), nil))), nil, nil)
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		err := w.Do(t.Context())
-		runtime.ReadMemStats(&after)
-		wantNoError(t, err)
-		// A record of a batch is some 150 bytes, which are not allocated each time; its
-		// position is 24 bytes, which are, when it is read and, while the positions of a
-		// batch grow, about twice again.
-		if perRecord := (after.TotalAlloc - before.TotalAlloc) / (size * batches); perRecord > 120 {
-			t.Errorf("%d bytes for each record", perRecord)
-		}
-	})
-}
-
-// A batch that is done is not held while the worker waits for the next one.
-func TestWithReadAhead_forgets(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		reads int
-		mark  bool
-	}{{"a single read", 1, false}, {"several reads", 3, false}, {"marked batches", 3, true}} {
-		synctest.Test(t, func(t *testing.T) {
-			var held []weak.Pointer[byte]
-			s := newSource(&journal{})
-			s.endless = true
-			writing := make(chan struct{})
-			s.read = func(ctx context.Context) ([]opencdc.Record, error) {
-				if len(held) == tt.reads {
-					return nil, s.block(ctx)
-				}
-				if len(held) == 1 {
-					<-writing // the first batch, so that the others wait together
-				}
-				data := make([]byte, 100)
-				held = append(held, weak.Make(&data[0]))
-				return []opencdc.Record{{Position: opencdc.Position("p"), Payload: opencdc.Change{After: opencdc.RawData(data)}}}, nil
-			}
-			first := fromThen(s, func(_ context.Context, b *funnel.Batch) error {
-				if tt.mark {
-					b.Nack(0)
-					b.Ack(0)
-				}
-				return nil
-			})
-			d := newQuietAcks(tt.reads)
-			largest := 0
-			d.write = func(n int) {
-				if largest == 0 {
-					close(writing)
-				}
-				largest = max(largest, n)
-				time.Sleep(time.Millisecond)
-			}
-			w := newAhead(t, 100, chain(first, node(funnel.NewDestinationTask("out", d, log.Nop(), nil))), nil, nil)
-			done := start(t.Context(), w)
-			time.Sleep(time.Second)
-			synctest.Wait()
-			if merges := tt.reads > 1 && !tt.mark; (largest > 1) != merges {
-				t.Errorf("%s: the largest batch has %d records", tt.name, largest)
-			}
-			runtime.GC()
-			for i := range held {
-				if held[i].Value() != nil {
-					t.Errorf("%s: record %d of %d is still held", tt.name, i, len(held))
-				}
-			}
-			wantNoError(t, w.Stop(t.Context()))
-			(<-done).want(t, nil)
-		})
-	}
-}
-
-// A processor gets the records of a batch in memory that nobody else writes to,
-// also while others are read.
-func TestWithReadAhead_recordsStay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		p := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-			before := positionsOf(recs)
-			time.Sleep(10 * time.Millisecond)
-			if after := positionsOf(recs); !slices.Equal(before, after) {
-				t.Errorf("the records %v have become %v", before, after)
-			}
-			results := make([]sdk.ProcessedRecord, len(recs))
-			for i, rec := range recs {
-				results[i] = sdk.SingleRecord(rec)
-			}
-			return results
-		})
-		s := steadySource(j, 100, time.Millisecond)
-		wantNoError(t, runWorker(t, newAhead(t, 20, chain(from(s), through("p", p), to(newDestination(j, "out"))), nil, nil)))
-		if j.flat("out") != j.flat("ack") || len(strings.Fields(j.flat("out"))) != 100 {
-			t.Errorf("written: %s\nacked: %s", j.flat("out"), j.flat("ack"))
-		}
-	})
 }

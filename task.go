@@ -21,7 +21,7 @@ import (
 // and its destination keeps records: it gives the destination copies.
 type Task interface {
 	// ID returns the identifier of this Task. Each Task in a pipeline must be
-	// uniquely identified by the ID.
+	// uniquely identified by the ID. It may be called beside the other methods.
 	ID() string
 	// Open opens the Task for processing. It is called once before the worker
 	// starts processing records. A Task that fails to open is not closed.

@@ -226,7 +226,8 @@ func (w *Worker) Stop(ctx context.Context) error {
 // source down if that was not done by Stop. If Do is still running it first does
 // what Stop does, and closes nothing if the context ends while it waits. A first
 // task other than a [SourceTask], which may be at work on what it has read, is
-// closed when Do has returned. Called again, Close closes only what failed to
+// closed when Do has returned, and not if tearing the source down has failed,
+// since Do may not return then. Called again, Close closes only what failed to
 // close. The errors are joined.
 func (w *Worker) Close(ctx context.Context) error {
 	if err := w.takeTurn(ctx); err != nil {
@@ -246,8 +247,8 @@ func (w *Worker) Close(ctx context.Context) error {
 // context has ended, else the error that has stopped the worker.
 //
 // Whatever was not acked by then is read again by the next worker. Do does not
-// tear the source down, that is left to Close. A worker runs once: another call
-// returns an error.
+// tear the source down, that is left to Close, unless the worker reads ahead, see
+// [WithReadAhead]. A worker runs once: another call returns an error.
 //
 // If a connector, processor or task panics, so does Do, with the same value or
 // with a [*PanicError] that holds it. If one on a branch ends its goroutine by
@@ -495,6 +496,9 @@ func (w *Worker) closeTasks(ctx context.Context) error {
 // closeTask closes a task. One that reads is left alone until Do has returned.
 func (w *Worker) closeTask(ctx context.Context, t openTask) error {
 	if t.reads && w.running.Load() {
+		if w.sourceOpen {
+			return errors.New("it may be reading still: the source was not torn down")
+		}
 		select {
 		case <-w.done:
 		case <-ctx.Done():

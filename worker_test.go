@@ -211,6 +211,33 @@ func TestWorker_closeWhileTheFirstTaskWorks(t *testing.T) {
 	})
 }
 
+// Nor is it closed, or waited for, while nothing makes it return.
+func TestWorker_closeWhileTheFirstTaskReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		source := newSource(j)
+		source.endless = true
+		failing := errTest
+		source.teardown = func(context.Context) error { return failing }
+		goOn := make(chan struct{})
+		close(goOn)
+		first := &slowSource{SourceTask: funnel.NewSourceTask("source", source, log.Nop(), nil), journal: j, goOn: goOn}
+		w := newWorker(t, chain(node(first), to(newDestination(j, "out"))), nil)
+		wantNoError(t, w.Open(t.Context()))
+		done := make(chan error)
+		go func() { done <- w.Do(t.Context()) }()
+		<-source.reading
+
+		wantError(t, w.Close(t.Context()), errTest, `"source"`, "not torn down")
+		j.want(t, []string{"done", "close"})
+		failing = nil
+		wantNoError(t, w.Stop(t.Context()))
+		wantNoError(t, <-done)
+		wantNoError(t, w.Close(t.Context()))
+		j.want(t, []string{"done", "close"}, "done first", "close first")
+	})
+}
+
 type slowSource struct {
 	*funnel.SourceTask
 	*journal
