@@ -51,22 +51,22 @@ type Batch struct {
 	origin *origin // what the records come from
 
 	// recs holds the active records, and tracks a track for each copy, the
-	// filtered ones included, with the gap at the same place. As long as no task
-	// has marked, filtered or split a record there are no tracks, and record i is
-	// the copy of source record first+i.
+	// filtered ones included, with the gap at the same place.
 	recs   gap.Slice[opencdc.Record]
 	tracks gap.Slice[track]
-	first  int
 
-	// If a processor has filtered or split records of such a batch, and nothing
-	// else, there still are no tracks: source record first+i has become pieces[i]
-	// records, and was before[i] if these are several. Until there are tracks, all
-	// of them count as one copy in the ledger.
+	// There are no tracks before they are needed. As long as no task has marked,
+	// filtered or split a record, record i is the copy of source record first+i. If
+	// a processor has filtered or split some then, and nothing else, source record
+	// first+i has become pieces[i] records, and was before[i] if these are several.
+	// The pieces of a source record count as one copy in the ledger until there are
+	// tracks.
+	first  int
 	pieces []int32
 	before []opencdc.Record
 
 	counts [4]int // how many tracks have each flag; not kept for RecordFlagAck
-	marked int    // active records from this index on are neither nacked nor to be retried
+	marked int    // no active record from this index on is nacked or to be retried; there may be none before it either
 	split  bool   // some are pieces
 
 	// rest are records behind those above that are all to be retried. Marking
@@ -95,21 +95,44 @@ type note struct {
 	err      error           // why it was nacked, or nil
 }
 
-// notes are numbered from 1 on.
-type notes []note
+// notes are numbered from 1 on. On a branch those come first that there were
+// before it, which the branches share; it adds to them notes of its own.
+type notes struct {
+	before *notes // nil if they are on no branch
+	first  int    // how many there were before
+	own    []note
+}
 
 // add adds a note and returns its number.
 func (n *notes) add(note note) int32 {
-	*n = append(*n, note)
-	return int32(len(*n))
+	n.own = append(n.own, note)
+	return int32(n.len())
+}
+
+func (n *notes) len() int {
+	return n.first + len(n.own)
 }
 
 // of returns the note of a track.
-func (n notes) of(t *track) note {
+func (n *notes) of(t *track) note {
 	if t.note == 0 {
 		return note{}
 	}
-	return n[t.note-1]
+	i := int(t.note) - 1
+	for i < n.first {
+		n = n.before
+	}
+	return n.own[i-n.first]
+}
+
+// reset makes the notes of a branch ready for a batch, which has those before it.
+func (n *notes) reset(before *notes) {
+	clear(n.own)
+	n.own = n.own[:0]
+	n.before, n.first = before, 0
+	if before != nil {
+		n.first = before.len()
+	}
 }
 
 // origin is what a batch shares with the batches that it is split into: the
@@ -119,6 +142,7 @@ type origin struct {
 	positions []opencdc.Position // of the source records, as the source gave them
 	readAt    []time.Time        // when they were read, if a timer wants to know
 	notes     notes              // of batches that are on no branch
+	isChecked bool               // each record has a position
 
 	// isRepeatable is set if acks that fail may be tried again, so that the source
 	// gets copies of the positions. Who holds Worker.releasing may use it.
@@ -130,20 +154,23 @@ func (o *origin) reset() {
 	o.ledger.Reset(0)
 	o.positions = nil // they belong to the source
 	o.readAt = o.readAt[:0]
-	clear(o.notes)
-	o.notes = o.notes[:0]
+	o.notes.reset(nil)
+	o.isChecked = false
 	o.isRepeatable = false
 }
 
-// checkPositions returns an error if a source record that is not done has no
-// position: acking it would wipe the place at which the source goes on. The
-// positions of those that are done belong to the source.
+// checkPositions returns an error if a source record has no position: acking it
+// would wipe the place at which the source goes on.
 func (o *origin) checkPositions() error {
-	for i := len(o.positions) - o.ledger.Pending(); i < len(o.positions); i++ {
+	if o.isChecked {
+		return nil // and those of records that are done belong to the source
+	}
+	for i := range o.positions {
 		if len(o.positions[i]) == 0 {
 			return FatalError(fmt.Errorf("record %d of a batch of %d has an empty position", i, len(o.positions)))
 		}
 	}
+	o.isChecked = true
 	return nil
 }
 

@@ -78,8 +78,47 @@ func BenchmarkWorker_shortResults(b *testing.B) {
 	})
 }
 
+// A processor nacks every other record and splits those between, so that each
+// piece goes down branches in a batch of its own, on which it is copied.
+func BenchmarkWorker_branchesOfPieces(b *testing.B) {
+	benchmarkBatch(b, func() *funnel.TaskNode {
+		k := 0
+		p := through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+			if k++; k%2 == 0 {
+				return sdk.ErrorRecord{Error: errTest}
+			}
+			return sdk.MultiRecord{rec, rec}
+		}))
+		for i := range 2 {
+			p.Next = append(p.Next, chain(through(fmt.Sprint("q", i), each(single)),
+				node(funnel.NewDestinationTask(fmt.Sprint("d", i), &refusingDestination{start: -1}, log.Nop(), nil))))
+		}
+		return p
+	})
+}
+
+// A task settles each batch itself, of which there are many.
+func BenchmarkWorker_settlingTask(b *testing.B) {
+	var w *funnel.Worker
+	benchmarkWorker(b, &w, func() *funnel.TaskNode {
+		k := 0
+		return chain(through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+			if k++; k%2 == 0 {
+				return sdk.ErrorRecord{Error: errTest}
+			}
+			return sdk.SingleRecord(rec)
+		})), custom("settles", func(ctx context.Context, batch *funnel.Batch) error { return w.Ack(ctx, batch) }))
+	})
+}
+
 // benchmarkBatch benchmarks a worker with batches of several sizes.
 func benchmarkBatch(b *testing.B, task func() *funnel.TaskNode) {
+	var w *funnel.Worker
+	benchmarkWorker(b, &w, task)
+}
+
+// benchmarkWorker does so, and sets w.
+func benchmarkWorker(b *testing.B, w **funnel.Worker, task func() *funnel.TaskNode) {
 	for _, size := range []int{1_000, 10_000, 100_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			recs := make([]opencdc.Record, size)
@@ -94,12 +133,12 @@ func benchmarkBatch(b *testing.B, task func() *funnel.TaskNode) {
 				return recs, nil
 			}}
 			dlq := funnel.NewDLQ("dlq", &refusingDestination{start: -1}, log.Nop(), nil, 0, 0)
-			w, err := funnel.NewWorker(chain(from(source), task()), dlq, log.Nop(), nil)
-			if err != nil {
+			var err error
+			if *w, err = funnel.NewWorker(chain(from(source), task()), dlq, log.Nop(), nil); err != nil {
 				b.Fatal(err)
 			}
 			b.ResetTimer()
-			if err := w.Do(b.Context()); !errors.Is(err, errTest) {
+			if err := (*w).Do(b.Context()); !errors.Is(err, errTest) {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/record")

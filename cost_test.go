@@ -77,6 +77,39 @@ func TestWorker_allocations(t *testing.T) {
 	}
 }
 
+// Memory that is used for a batch grows with it, and not faster, also if it goes
+// down branches in many parts.
+func TestWorker_memoryOfParts(t *testing.T) {
+	bytesOf := func(size int) float64 {
+		recs := make([]opencdc.Record, size)
+		for i := range recs {
+			recs[i].Position = opencdc.Position("p")
+		}
+		k := 0
+		p := through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+			if k++; k%2 == 0 {
+				return sdk.ErrorRecord{Error: errTest}
+			}
+			return sdk.MultiRecord{rec, rec}
+		}))
+		for i := range 2 {
+			p.Next = append(p.Next, chain(through(fmt.Sprint("q", i), each(single)),
+				node(funnel.NewDestinationTask(fmt.Sprint("d", i), &forgetfulDestination{}, log.Nop(), nil))))
+		}
+		source := newSource(&journal{}, fakeRead{recs: recs})
+		dlq := funnel.NewDLQ("dlq", &forgetfulDestination{}, log.Nop(), nil, 0, 0)
+		w := newWorker(t, chain(from(source), p), dlq)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		wantNoError(t, w.Do(t.Context()))
+		runtime.ReadMemStats(&after)
+		return float64(after.TotalAlloc-before.TotalAlloc) / float64(size)
+	}
+	if small, large := bytesOf(1000), bytesOf(8000); large > 1.5*small {
+		t.Errorf("%.0f bytes per record of a batch of 1,000, and %.0f of one of 8,000", small, large)
+	}
+}
+
 // What a destination keeps stays as it was, while the worker uses its buffers
 // again.
 func TestWorker_recordsStay(t *testing.T) {

@@ -30,8 +30,9 @@ func (e *fatalError) Error() string { return e.err.Error() }
 func (e *fatalError) Unwrap() error { return e.err }
 
 // PanicError is what [Worker.Do] panics with after a connector, processor or
-// task has panicked on another goroutine: on a branch, while the source was read
-// ahead, or in a part of a batch that is processed in parallel.
+// task has panicked on another goroutine than that of Do: in a pipeline with
+// branches, while the source was read ahead, or in a part of a batch that is
+// processed in parallel.
 type PanicError struct {
 	// Value is what the code panicked with.
 	Value any
@@ -63,19 +64,28 @@ func newPanicError(value any) *PanicError {
 // errGoexit is the error of a goroutine that has not come to its end.
 var errGoexit = errors.New("the goroutine was ended by runtime.Goexit")
 
+// branchesError is what a fan-out panics with in place of returning the error, when
+// its goroutine is being ended.
+type branchesError struct{ err error }
+
 // guard calls f and then ended with how f has ended: by returning an error or nil,
-// by ending the goroutine, which is errGoexit and cannot be stopped, or by a
-// panic, which ends here.
+// by ending the goroutine, which cannot be stopped, or by a panic, which ends
+// here. The error of a goroutine that is ended is that of the branches on it, or
+// errGoexit.
 func guard(f func() error, ended func(err error, panicked *PanicError)) {
 	var err error
 	hasReturned := false
 	defer func() {
-		if hasReturned {
+		switch value := recover().(type) {
+		case nil:
+			if !hasReturned {
+				err = errGoexit
+			}
 			ended(err, nil)
-		} else if value := recover(); value != nil {
+		case branchesError:
+			ended(value.err, nil)
+		default:
 			ended(nil, newPanicError(value))
-		} else {
-			ended(errGoexit, nil)
 		}
 	}()
 	err = f()

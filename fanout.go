@@ -33,7 +33,7 @@ type branch struct {
 	node  *TaskNode
 	batch Batch
 	notes notes
-	start chan struct{} // gets a value when the batch is to start
+	start chan struct{} // gets a value when the batch is to start, nil for the last branch
 	run   func()        // takes the batch to the end of the branch and notes how that has ended
 }
 
@@ -42,7 +42,10 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	f := &fanOut{worker: w, branches: make([]branch, len(node.Next))}
 	for i, next := range node.Next {
 		b := &f.branches[i]
-		b.node, b.start = next, make(chan struct{}, 1)
+		b.node = next
+		if i < len(node.Next)-1 {
+			b.start = make(chan struct{}, 1)
+		}
 		walk := func() error { return f.walk(b) }
 		ended := func(err error, panicked *PanicError) { f.ended(b, err, panicked) }
 		b.run = func() { guard(walk, ended) }
@@ -54,11 +57,13 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 // them. The last one takes place on this goroutine, which saves waking another
 // one; the others keep theirs, with the stacks that these have grown to.
 //
+// Then it releases what is done, unless it is on a branch itself.
+//
 // If one of them fails the context of the others ends, and the error is that of
 // the one that has failed first, with what else went wrong on others. A panic on
 // a branch comes back as a panic here. A fan-out that has failed is not used
 // again.
-func (f *fanOut) do(ctx context.Context, b *Batch) error {
+func (f *fanOut) do(ctx context.Context, b *Batch, isBranch bool) (err error) {
 	b.origin.ledger.Share()
 	if err := b.retain(len(f.branches) - 1); err != nil {
 		return err
@@ -72,16 +77,26 @@ func (f *fanOut) do(ctx context.Context, b *Batch) error {
 	}
 	f.divide(b)
 	f.running.Add(len(f.branches))
-	defer f.running.Wait() // also if this goroutine is ended on the last branch
 	for i := range last {
 		f.branches[i].start <- struct{}{}
 	}
+	isOver := false
+	defer func() { // also if the last branch ends this goroutine
+		f.running.Wait()
+		if f.panicked != nil {
+			panic(f.panicked)
+		}
+		err = joinErrors(f.errs...)
+		if !isBranch {
+			err = joinErrors(err, f.worker.release(ctx, b.origin)) // also if a branch has failed
+		}
+		if !isOver {
+			panic(branchesError{err})
+		}
+	}()
 	f.branches[last].run()
-	f.running.Wait()
-	if f.panicked != nil {
-		panic(f.panicked)
-	}
-	return joinErrors(f.errs...)
+	isOver = true
+	return nil
 }
 
 // end ends the goroutines and the context of the branches.
@@ -89,7 +104,7 @@ func (f *fanOut) end() {
 	if f.ctx == nil {
 		return
 	}
-	for i := range f.branches {
+	for i := range len(f.branches) - 1 {
 		close(f.branches[i].start)
 	}
 	f.goroutines.Wait()
@@ -106,7 +121,8 @@ func (b *branch) serve() {
 // walk takes the batch of a branch to its end.
 func (f *fanOut) walk(b *branch) error {
 	err := f.worker.walk(f.ctx, step{node: b.node, batch: &b.batch, toDo: true}, true)
-	b.batch, b.notes = Batch{}, nil
+	b.batch = Batch{}
+	b.notes.reset(nil)
 	return err
 }
 
@@ -120,9 +136,10 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	defer f.mu.Unlock()
 	f.cancel()
 	switch {
-	case panicked != nil && f.panicked == nil:
-		f.panicked = panicked
 	case panicked != nil:
+		if f.panicked == nil { // only one of them can come back
+			f.panicked = panicked
+		}
 	case err == errGoexit:
 		f.errs = append(f.errs, taskError(b.node.id(), err))
 	case len(f.errs) == 0 || !errors.Is(err, context.Canceled):
@@ -147,7 +164,7 @@ func (f *fanOut) divide(b *Batch) {
 	for i := range f.branches {
 		to := &f.branches[i]
 		to.batch = *b
-		to.notes = (*b.notes)[:len(*b.notes):len(*b.notes)]
+		to.notes.reset(b.notes)
 		to.batch.notes, to.batch.shelf = &to.notes, nil
 		to.batch.recs = gap.Of(recs)
 		to.batch.tracks = gap.Of(slices.Clone(tracks))

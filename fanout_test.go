@@ -3,6 +3,7 @@ package funnel_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/big"
 	"reflect"
 	"runtime"
@@ -495,6 +496,123 @@ func TestFanOut_goexitAnywhere(t *testing.T) {
 			wantError(t, runWorker(t, w), nil, "Goexit")
 			j.want(t, []string{"ack"})
 		})
+	}
+}
+
+// However two branches end, wherever they are: what is told is the panic, or the
+// error that came first.
+func TestFanOut_twoEnds(t *testing.T) {
+	const places = "abcd" // the first two behind one branch, the others behind another one
+	for first := range places {
+		for second := range places {
+			for _, how := range []string{"error error", "error panic", "error goexit", "panic error", "panic panic",
+				"panic goexit", "goexit error", "goexit panic", "goexit goexit"} {
+				if first != second {
+					synctest.Test(t, func(t *testing.T) {
+						checkTwoEnds(t, places[first:first+1], places[second:second+1], strings.Fields(how))
+					})
+				}
+			}
+		}
+	}
+}
+
+func checkTwoEnds(t *testing.T, first, second string, how []string) {
+	end := func(id, how string) error {
+		switch how {
+		case "panic":
+			panic(errFor(id))
+		case "goexit":
+			runtime.Goexit()
+		}
+		return errFor(id)
+	}
+	started, failed := make(chan struct{}), make(chan struct{})
+	batches := 0
+	leaf := func(id string) *funnel.TaskNode {
+		return custom(id, func(context.Context, *funnel.Batch) error {
+			switch {
+			case batches == 1:
+				return nil
+			case id == first:
+				<-started
+				defer close(failed)
+				return end(id, how[0])
+			case id == second:
+				close(started)
+				<-failed
+				synctest.Wait() // until everybody else knows
+				return end(id, how[1])
+			default:
+				return nil
+			}
+		})
+	}
+	fork := func(id string, next ...*funnel.TaskNode) *funnel.TaskNode {
+		n := custom(id, func(context.Context, *funnel.Batch) error { return nil })
+		n.Next = next
+		return n
+	}
+	w := newWorker(t, chain(
+		from(batchesOf(&journal{}, "1", "2")),
+		custom("count", func(context.Context, *funnel.Batch) error { batches++; return nil }),
+		fork("fork", fork("left", leaf("a"), leaf("b")), fork("right", leaf("c"), leaf("d"))),
+	), nil)
+	err, panicked := error(nil), any(nil)
+	func() {
+		defer func() { panicked = recover() }()
+		err = w.Do(t.Context())
+	}()
+	wantNoError(t, w.Close(t.Context()))
+	switch name := fmt.Sprint(first, " ", how[0], ", then ", second, " ", how[1]); {
+	case slices.Contains(how, "panic"):
+		culprit := first
+		if how[0] != "panic" {
+			culprit = second
+		}
+		p, ok := panicked.(*funnel.PanicError)
+		if !ok || p.Value.(error).Error() != errFor(culprit).Error() {
+			t.Errorf("%s: the panic is %v, the error %v", name, panicked, err)
+		}
+	case panicked != nil || err == nil:
+		t.Errorf("%s: the panic is %v, the error %v", name, panicked, err)
+	case how[0] == "goexit":
+		wantError(t, err, nil, "Goexit")
+	case !strings.HasPrefix(err.Error(), fmt.Sprintf("task %q: %v", first, errFor(first))):
+		t.Errorf("%s: the error is %v", name, err)
+	}
+}
+
+// What is done on all branches is released, whatever happens on one of them, and
+// on whichever.
+func TestFanOut_releasesAfterFailure(t *testing.T) {
+	for _, isLast := range []bool{false, true} {
+		for _, end := range []func() error{func() error { return errTest }, func() error { runtime.Goexit(); return nil }} {
+			synctest.Test(t, func(t *testing.T) {
+				j := &journal{}
+				d := newDestination(j, "d")
+				p := through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+					if string(rec.Position) == "2" {
+						return sdk.ErrorRecord{Error: errTest}
+					}
+					return sdk.SingleRecord(rec)
+				}))
+				p.Next = []*funnel.TaskNode{custom("q", func(_ context.Context, b *funnel.Batch) error {
+					if string(b.ActiveRecords()[0].Position) == "3" {
+						synctest.Wait() // for the other branch
+						return end()
+					}
+					return nil
+				})}
+				first := from(batchesOf(j, "1 2 3"))
+				first.Next = []*funnel.TaskNode{p, to(d)}
+				if isLast {
+					slices.Reverse(first.Next)
+				}
+				wantError(t, newWorker(t, first, queue(newDestination(j, "dlq"))).Do(t.Context()), nil)
+				j.want(t, []string{"ack", "dlq"}, "ack 1", "dlq 2", "ack 2")
+			})
+		}
 	}
 }
 

@@ -269,7 +269,10 @@ func (r *reader) take(ctx context.Context, b *Batch) (taken *Batch, isLast bool,
 		r.taken = next.records
 	}
 	b.hold(next.records, next.positions)
-	b.origin.readAt = next.readAt
+	b.origin.isChecked = true // by check
+	if len(next.readAt) == len(next.records) {
+		b.origin.readAt = next.readAt // otherwise the timer was off for a while
+	}
 	return b, false, nil
 }
 

@@ -2,7 +2,9 @@ package funnel_test
 
 import (
 	"context"
+	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -243,5 +245,44 @@ func TestWithReadAhead_timerOfASet(t *testing.T) {
 		if want := []time.Duration{7 * ms / 2, 7 * ms / 2, 7 * ms / 2, 13 * ms / 2}; !slices.Equal(timer.observed, want) {
 			t.Errorf("observed %v, want %v", timer.observed, want)
 		}
+	})
+}
+
+// flickering is a timer that somebody listens to only the third time that it is
+// asked.
+type flickering struct {
+	fakeTimer
+	asked int
+}
+
+func (t *flickering) Enabled() bool { t.asked++; return t.asked == 3 }
+
+// A timer may be of interest to somebody for a while only.
+func TestWithReadAhead_flickeringTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		s := newSource(j)
+		reads, busy := 0, make(chan struct{})
+		s.read = func(context.Context) ([]opencdc.Record, error) {
+			if reads++; reads == 2 {
+				<-busy // with the first one, so that the others wait together
+			}
+			if reads == 5 {
+				return nil, io.EOF
+			}
+			return records(strconv.Itoa(reads)), nil
+		}
+		slow := custom("slow", func(_ context.Context, b *funnel.Batch) error {
+			if string(b.ActiveRecords()[0].Position) == "1" {
+				close(busy)
+				time.Sleep(time.Second)
+			}
+			return nil
+		})
+		nodes := chain(from(s), slow, to(newDestination(j, "out")))
+		w, err := funnel.NewWorker(nodes, nil, log.Nop(), &flickering{}, funnel.WithReadAhead(100))
+		wantNoError(t, err)
+		wantNoError(t, runWorker(t, w))
+		j.want(t, []string{"ack"}, "ack 1", "ack 2 3 4")
 	})
 }

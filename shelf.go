@@ -8,8 +8,8 @@ import (
 
 // shelf keeps the buffers that a worker's batches are edited in, for the next
 // batch. They are as large as the largest batch has needed them. Only a batch as
-// it was read takes buffers from it: at most a few for each task, on the
-// goroutine of the worker. For others, on a nil shelf, buffers are made.
+// it was read takes buffers from it, on the goroutine of the worker: a few for
+// each processor that it passes. For others, on a nil shelf, buffers are made.
 type shelf struct {
 	// Buffers that are put back are not cleared, which would cost as much as
 	// filling them. From a pool they go, with what they hold, to the next garbage

@@ -16,9 +16,9 @@ import (
 //
 // A Task is used by one goroutine at a time. It must not keep the batch after Do
 // has returned, nor its records: a later task may change what they hold, and the
-// worker uses the slices again for later batches. That
-// goes for a task around a [DestinationTask], too, if other tasks come after it
-// and its destination keeps records: it gives the destination copies.
+// worker uses the slices again for later batches. That goes for a task around a
+// [DestinationTask], too, if other tasks come after it and its destination keeps
+// records: it gives the destination copies.
 type Task interface {
 	// ID returns the identifier of this Task. Each Task in a pipeline must be
 	// uniquely identified by the ID. It may be called beside the other methods.
@@ -31,7 +31,8 @@ type Task interface {
 	Close(context.Context) error
 	// Do processes the given batch of records. It is called for each batch of
 	// records that the worker processes, unless none of its records is active.
-	// An error stops the worker, and nothing of the batch is acked.
+	// An error stops the worker, and nothing of this batch is acked. (If it is a
+	// part of what was read, what came before it may be.)
 	Do(context.Context, *Batch) error
 }
 

@@ -262,7 +262,7 @@ func (b *Batch) merge(results []sdk.ProcessedRecord, sum resultSummary) {
 	if sum.multi {
 		outTracks = b.shelf.takeTracks(len(tracks) + sum.added)
 	}
-	*b.notes = slices.Grow(*b.notes, sum.errors+sum.splits)
+	b.notes.own = slices.Grow(b.notes.own, sum.errors+sum.splits)
 	var run splitRun
 	for i, result := range results {
 		for tracks[0].flag == RecordFlagFilter {

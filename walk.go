@@ -75,10 +75,7 @@ func (w *Worker) walk(ctx context.Context, s step, isBranch bool) error {
 		case len(s.node.Next) == 1:
 			s = step{node: s.node.Next[0], batch: s.batch, toDo: true}
 		default:
-			err = w.fanOuts[s.node].do(ctx, s.batch)
-			if !isBranch {
-				err = joinErrors(err, w.release(ctx, s.batch.origin)) // whatever is done, also if a branch has failed
-			}
+			err = w.fanOuts[s.node].do(ctx, s.batch, isBranch)
 			isOver = true
 		}
 		if err != nil {

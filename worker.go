@@ -251,10 +251,10 @@ func (w *Worker) Close(ctx context.Context) error {
 // [WithReadAhead]. A worker runs once: another call returns an error.
 //
 // If a connector, processor or task panics, so does Do, with the same value or
-// with a [*PanicError] that holds it. If one on a branch ends its goroutine by
-// [runtime.Goexit], as a test does that fails there, Do returns an error. Without
-// branches, everything is called on the goroutine of Do, unless the worker reads
-// ahead or a processor runs in parallel.
+// with a [*PanicError] that holds it. Without branches, everything is called on
+// the goroutine of Do, unless the worker reads ahead or a processor runs in
+// parallel. With branches nothing is; so if something ends its goroutine there by
+// [runtime.Goexit], as a test does that fails in a connector, Do returns an error.
 func (w *Worker) Do(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return errors.New("a worker runs once: Do was called before")
@@ -291,11 +291,7 @@ func (w *Worker) runApart(run func() error) (err error) {
 		panic(panicked)
 	}
 	if err == errGoexit {
-		for node := range w.FirstTask.TaskNodes() {
-			if f := w.fanOuts[node]; f != nil && len(f.errs) > 0 {
-				return joinErrors(f.errs...) // which say where
-			}
-		}
+		return fmt.Errorf("before the branches, a connector or task has not returned: %w", err)
 	}
 	return err
 }

@@ -58,7 +58,7 @@ func (l *Ledger[C]) Reset(size int) {
 // until Reset. It is called before the first other goroutine gets the ledger, so
 // that one that stays with one goroutine needs no lock.
 func (l *Ledger[C]) Share() {
-	if !l.isShared {
+	if !l.isShared { // several may call Share once it is, and none of them may write
 		l.isShared = true
 	}
 }
