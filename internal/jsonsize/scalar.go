@@ -48,10 +48,7 @@ func scalar(v any) int {
 	case float32:
 		return float(float64(v), 32)
 	case float64:
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return 0 // no JSON; the encoder prints a float32 of this kind, though
-		}
-		return float(v, 64)
+		return number(v)
 	case []byte:
 		return base64Text(v)
 	case opencdc.RawData:
@@ -72,7 +69,7 @@ func scalar(v any) int {
 // replaced by an escaped U+FFFD.
 func text(s string) int {
 	n := len(`""`)
-	if len(s) >= wordSize && isPlain(s) {
+	if isPlain(s) {
 		return n + len(s)
 	}
 	for i := range len(s) {
@@ -85,25 +82,27 @@ func text(s string) int {
 	return n
 }
 
-// wordSize is the number of bytes in a word.
-const wordSize = 8
-
-// isPlain returns true if every character of s, which has the length of a word at
-// least, stands for itself in JSON.
+// isPlain returns true if every character of s stands for itself in JSON. It looks
+// at words of eight bytes, the last of which may hold some bytes of the one before
+// it, or at one of two halves that overlap; of fewer than four bytes it does not
+// know.
 func isPlain(s string) bool {
-	for i := 0; i+wordSize < len(s); i += wordSize {
-		if !isPlainWord(word(s[i:])) {
+	n := len(s)
+	if n < 8 {
+		return n >= 4 && isPlainWord(half(s)|half(s[n-4:])<<32)
+	}
+	for i := 0; i+8 < n; i += 8 {
+		if !isPlainWord(half(s[i:]) | half(s[i+4:])<<32) {
 			return false
 		}
 	}
-	return isPlainWord(word(s[len(s)-wordSize:])) // some of it once more, maybe
+	return isPlainWord(half(s[n-8:]) | half(s[n-4:])<<32)
 }
 
-// word returns the first bytes of s.
-func word(s string) uint64 {
-	_ = s[wordSize-1]
-	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+// half returns the first half of a word.
+func half(s string) uint64 {
+	_ = s[3]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24
 }
 
 // isPlainWord returns true if each byte of a word is an ASCII character that
@@ -170,28 +169,57 @@ func integer(i int64) int {
 }
 
 func unsigned(u uint64) int {
+	const most = 20
 	n := 1
-	for ; u >= 10_000; u /= 10_000 {
-		n += 4
-	}
-	for ; u >= 10; u /= 10 {
+	for limit := uint64(10); n < most && u >= limit; limit *= 10 {
 		n++
 	}
 	return n
+}
+
+// number returns the size of a float64, 0 if there is no JSON for it. (For a float32
+// of that kind the encoder prints something, though.)
+func number(f float64) int {
+	if n := decimal(math.Abs(f)); n > 0 {
+		if math.Signbit(f) {
+			n += len("-")
+		}
+		return n
+	}
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0
+	}
+	return float(f, 64)
+}
+
+// decimal returns the size of a number that is not negative, if it is of ordinary
+// size and can be written with a few decimals, else 0. A number that some digits
+// stand for is the one nearest to them, which is what a division of two exact
+// numbers returns.
+func decimal(f float64) int {
+	const most = 1 << 43 // times 1e4 it is less than 2^63, and numbers of up to 2^53 are exact
+	if !(f < most) {
+		return 0
+	}
+	for decimals, scale := 0, 1.0; decimals <= 4; decimals, scale = decimals+1, scale*10 {
+		scaled := f * scale
+		digits := float64(int64(scaled + 0.5))
+		if math.Abs(scaled-digits) > scaled*0x1p-51 || digits > 1<<53 || digits/scale != f {
+			continue // the first comparison saves the division if there is more to it than two roundings
+		}
+		n := unsigned(uint64(f))
+		if decimals > 0 {
+			n += len(".") + decimals
+		}
+		return n
+	}
+	return 0
 }
 
 // float returns the size of a number, which has an exponent if it is very
 // small or very large.
 func float(f float64, bits int) int {
 	abs := math.Abs(f)
-	if bits == 64 {
-		if n := decimal(abs); n > 0 {
-			if math.Signbit(f) {
-				n += len("-")
-			}
-			return n
-		}
-	}
 	format := byte('f')
 	if bits == 32 {
 		// The limits are those of the narrow type.
@@ -203,27 +231,6 @@ func float(f float64, bits int) int {
 	}
 	var buf [32]byte
 	return len(strconv.AppendFloat(buf[:0], f, format, -1, bits))
-}
-
-// decimal returns the size of a number that is not negative, if it can be written
-// with a few decimals, else 0. A number that some digits stand for is the one
-// nearest to them, which is what a division of two exact numbers returns.
-func decimal(f float64) int {
-	const maxExact = 1 << 53
-	decimals := 0
-	for scale := 1.0; scale <= 1e4; scale *= 10 {
-		if digits := math.Round(f * scale); digits >= maxExact {
-			return 0
-		} else if digits/scale == f {
-			n := unsigned(uint64(f))
-			if decimals > 0 {
-				n += len(".") + decimals
-			}
-			return n
-		}
-		decimals++
-	}
-	return 0
 }
 
 func base64Text(b []byte) int {

@@ -31,6 +31,8 @@ func (w *walk) value(v any) (n int, ok bool) {
 	switch typed := v.(type) {
 	case string:
 		return text(typed), true
+	case float64:
+		return number(typed), true
 	case map[string]any, opencdc.StructuredData, []any:
 		return w.container(v)
 	default:
