@@ -21,7 +21,7 @@ demo: ## Run a pipeline over real data (examples/quickstart)
 	@cd examples && go run ./quickstart $(ARGS)
 
 .PHONY: test
-test: ## Run the tests of every module
+test: ## Run the tests of every module but that of the peers
 	@if [ -z "$(RACE)" ]; then echo "there is no C compiler: the tests run without the race detector"; fi
 	@for m in $(MODULES); do echo "go test $(RACE) ./... in $$m"; (cd $$m && go test $(RACE) ./...) || exit 1; done
 

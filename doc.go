@@ -52,6 +52,12 @@
 // neither the slice nor what the records hold, and may keep the records but not
 // the slice. Nobody writes to the bytes of a position. The interfaces say more.
 //
+// # Going faster
+//
+// [WithReadAhead] reads the source while a batch is on its way, for sources that
+// take time or return few records at a time. [NewParallelProcessor] runs a
+// processor over parts of a batch at the same time, for processors that wait.
+//
 // # Packages
 //
 // The packages connector, log and metrics hold the words in the signatures of

@@ -150,15 +150,13 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 // divide gives each branch a batch of the same copies, of which none sees what
 // another one does.
 func (f *fanOut) divide(b *Batch) {
-	owner := -1 // the branch that gets the records as they are, if nobody else holds them
-	if !b.held {
-		for i := range f.branches {
-			if f.branches[i].node.onlyReads() {
-				owner = -1
-				break
-			}
-			owner = i
+	owner := -1 // the branch that gets the records as they are, if all of them may write
+	for i := range f.branches {
+		if f.branches[i].node.onlyReads() {
+			owner = -1
+			break
 		}
+		owner = i
 	}
 	recs, tracks := b.recs.All(), b.tracks.All()
 	for i := range f.branches {

@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"reflect"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -660,6 +661,23 @@ func TestFanOut_contextLasts(t *testing.T) {
 			t.Errorf("the context of %d batches goes on without the worker", len(contexts))
 		}
 	})
+}
+
+// When Do returns, the goroutines of the branches are gone already.
+func TestFanOut_goroutinesEnd(t *testing.T) {
+	for range 50 {
+		j := &journal{}
+		first := from(batchesOf(j, "1", "2"))
+		for i := range 8 {
+			first.Next = append(first.Next, to(newDestination(j, fmt.Sprint(i))))
+		}
+		wantNoError(t, newWorker(t, first, nil).Do(t.Context()))
+		var goroutines strings.Builder
+		wantNoError(t, pprof.Lookup("goroutine").WriteTo(&goroutines, 1))
+		if strings.Contains(goroutines.String(), "funnel.(*branch)") {
+			t.Fatal("goroutines of branches are left")
+		}
+	}
 }
 
 type ctxKey struct{}

@@ -11,9 +11,8 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 )
 
-// ConcurrentProcessor is a [Processor] that says whether its Process may be
-// called by several goroutines at a time, as a processor made by
-// [NewParallelProcessor] does.
+// ConcurrentProcessor is a [Processor] that says whether several goroutines may
+// call its Process at a time. [NewParallelProcessor] needs one.
 //
 // One that says so keeps the contract of [Processor] in each of these calls, and
 // more:
@@ -38,8 +37,9 @@ type ConcurrentProcessor interface {
 // on up to workers goroutines at a time. It is for processors that wait, for a
 // service or a disk, or that compute a lot for each record.
 //
-// p is a [ConcurrentProcessor] whose IsConcurrent, which is asked once, returns
-// true, and workers is at least 1. Anything else is an error.
+// p, which hosts mostly know as a Processor only, is a [ConcurrentProcessor] whose
+// IsConcurrent, which is asked once, returns true, and workers is at least 1.
+// Anything else is an error.
 //
 // The records that Process is given are divided into contiguous parts, one for
 // each worker, or for each record if these are fewer. Their numbers of records

@@ -15,8 +15,9 @@ import (
 // way. All that has arrived by the time the batch is done becomes the next one:
 // a source that returns single records gets large batches as long as the
 // pipeline is slower than the source, and no record waits for others otherwise.
-// No read begins while as many records, or more, wait to be processed, so with
-// what the last read returns there may be more of them. It is at least 1.
+// A read begins only while fewer than so many records wait, so up to one less and
+// what a read returns may wait, besides the batch on its way. With less than 1
+// [NewWorker] returns an error.
 //
 // The source must allow [Source.Ack] beside [Source.Read]. The first task, with
 // its metrics, is used on another goroutine than the others, with a context

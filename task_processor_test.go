@@ -95,6 +95,16 @@ func TestProcessorTask_piecesOfTheInput(t *testing.T) {
 	}
 }
 
+// Nor are single pieces, which take the place of records.
+func TestProcessorTask_recordsExchanged(t *testing.T) {
+	j := &journal{}
+	p := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return []sdk.ProcessedRecord{sdk.MultiRecord(recs[1:2]), sdk.MultiRecord(recs[0:1])}
+	})
+	wantNoError(t, run(t, nil, from(batchesOf(j, "1 2")), through("p", p), to(newDestination(j, "out"))))
+	j.want(t, []string{"out", "ack"}, "out 2 1", "ack 1 2")
+}
+
 // The results are not written to.
 func TestProcessorTask_resultsBelongToTheProcessor(t *testing.T) {
 	j := &journal{}

@@ -11,7 +11,7 @@ import (
 
 // Default is the set of the constructors that do not name one. It has no
 // registry until the host registers one, so what is made from it measures
-// nothing at first. It is the only package-level value of the module.
+// nothing at first. Nothing else in the module is shared by all of a program.
 var Default = NewSet()
 
 // Set makes metrics that report to any number of registries, also to those
