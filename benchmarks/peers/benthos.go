@@ -46,7 +46,7 @@ func startBenthos(w *work) (peer, error) {
 	}
 
 	b := &benthos{ended: make(chan error, 1)}
-	if b.produce, err = builder.AddBatchProducerFunc(); err != nil {
+	if b.produce, err = benthosProducer(builder, w.batch); err != nil {
 		return nil, err
 	}
 	if err := builder.AddBatchConsumerFunc(benthosOutput{w.destinations[0]}.WriteBatch); err != nil {
@@ -78,6 +78,16 @@ func startBenthos(w *work) (peer, error) {
 	}
 	go func() { b.ended <- b.stream.Run(context.Background()) }()
 	return b, nil
+}
+
+// benthosProducer returns the function that the source calls. There is another one
+// for single messages, which is the faster one for batches of one.
+func benthosProducer(builder *service.StreamBuilder, batch int) (service.MessageBatchHandlerFunc, error) {
+	if batch > 1 {
+		return builder.AddBatchProducerFunc()
+	}
+	produce, err := builder.AddProducerFunc()
+	return func(ctx context.Context, batch service.MessageBatch) error { return produce(ctx, batch[0]) }, err
 }
 
 func (b *benthos) run(batches int) error {

@@ -62,7 +62,7 @@ func printTable(w io.Writer, points []*point) error {
 		p := points[i]
 		fmt.Fprintf(&buf, "| %s | %d |", p.name, p.x)
 		for _, p := range points[i : i+2] {
-			c := p.median()
+			c := p.best()
 			fmt.Fprintf(&buf, " %.1f ns, %.2f allocs |", c.ns, c.allocs)
 		}
 		fmt.Fprintln(&buf)
@@ -80,7 +80,7 @@ func results(points []*point) []byte {
 		if i > 0 {
 			buf.WriteByte(',')
 		}
-		c := p.median()
+		c := p.best()
 		fmt.Fprintf(&buf, "\n\t\t{\"case\": %q, \"series\": %q, \"x\": %d, \"ns\": %s, \"allocs\": %s}",
 			p.name, p.series, p.x, digits(c.ns), digits(c.allocs))
 	}

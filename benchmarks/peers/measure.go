@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -29,17 +30,23 @@ type point struct {
 	x                   int // the parameter
 	batch, destinations int
 	start               func(*work) (peer, error)
-	costs               []cost // one per round
+	passes              []cost // the median of each pass
 }
 
 // cost is what a record has cost.
 type cost struct{ ns, allocs float64 }
 
-// median returns the medians of the rounds.
-func (p *point) median() cost {
+// best returns the cost of the fastest pass, the one that the machine has disturbed
+// least.
+func (p *point) best() cost {
+	return slices.MinFunc(p.passes, func(a, b cost) int { return cmp.Compare(a.ns, b.ns) })
+}
+
+// median returns the medians of rounds.
+func median(rounds []cost) cost {
 	middle := func(value func(cost) float64) float64 {
-		values := make([]float64, len(p.costs))
-		for i, c := range p.costs {
+		values := make([]float64, len(rounds))
+		for i, c := range rounds {
 			values[i] = value(c)
 		}
 		slices.Sort(values)
@@ -62,11 +69,11 @@ func measure(points []*point, plan plan) error {
 	defer runtime.KeepAlive(rest)
 	for range plan.passes {
 		for _, p := range points {
-			costs, err := p.measure(plan)
+			rounds, err := p.measure(plan)
 			if err != nil {
 				return fmt.Errorf("%s, case %q at %d: %w", p.series, p.name, p.x, err)
 			}
-			p.costs = append(p.costs, costs...)
+			p.passes = append(p.passes, median(rounds))
 		}
 	}
 	return nil

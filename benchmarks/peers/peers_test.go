@@ -155,12 +155,18 @@ func TestRunWritesTheFile(t *testing.T) {
 }
 
 func TestMedian(t *testing.T) {
-	p := point{costs: []cost{{9, 1}, {1, 4}, {3, 3}}}
-	if got, want := p.median(), (cost{3, 3}); got != want {
+	rounds := []cost{{9, 1}, {1, 4}, {3, 3}}
+	if got, want := median(rounds), (cost{3, 3}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	p.costs = append(p.costs, cost{5, 2})
-	if got, want := p.median(), (cost{4, 2.5}); got != want {
+	if got, want := median(append(rounds, cost{5, 2})), (cost{4, 2.5}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestPoint_best(t *testing.T) {
+	p := point{passes: []cost{{3, 1}, {2, 5}, {4, 1}}}
+	if got, want := p.best(), (cost{2, 5}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
