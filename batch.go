@@ -145,8 +145,9 @@ type origin struct {
 	isChecked bool               // each record has a position
 
 	// isRepeatable is set if acks that fail may be tried again, so that the source
-	// gets copies of the positions. Who holds Worker.releasing may use it.
-	isRepeatable bool
+	// gets copies of the positions, and hasFailed if releasing records has failed.
+	// Who holds Worker.releasing may use them.
+	isRepeatable, hasFailed bool
 }
 
 // reset makes the origin one of no records.
@@ -156,7 +157,7 @@ func (o *origin) reset() {
 	o.readAt = o.readAt[:0]
 	o.notes.reset(nil)
 	o.isChecked = false
-	o.isRepeatable = false
+	o.isRepeatable, o.hasFailed = false, false
 }
 
 // checkPositions returns an error if a source record has no position: acking it

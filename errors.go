@@ -113,6 +113,20 @@ func joinErrors(errs ...error) error {
 	return errors.Join(errs...)
 }
 
+// isOnly returns true if err is target, or wraps it, or joins only errors of which
+// that is true.
+func isOnly(err, target error) bool {
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !isOnly(err, target) })
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			return isOnly(inner, target)
+		}
+	}
+	return errors.Is(err, target)
+}
+
 // taskError says which task an error comes from, once.
 func taskError(id string, err error) error {
 	if named, ok := err.(*namedError); ok && named.taskID == id {

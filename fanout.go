@@ -2,7 +2,6 @@ package funnel
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 
@@ -18,10 +17,11 @@ type fanOut struct {
 	goroutines sync.WaitGroup // of the branches but the last one, from the first batch on
 	running    sync.WaitGroup // branches that a batch is on
 
-	// The context of the branches ends when one of them fails, or when the worker
-	// does.
+	// The context of the branches ends when one of them fails, or with the worker,
+	// or with that of before the branches.
 	ctx    context.Context
 	cancel context.CancelFunc
+	before context.Context
 
 	mu       sync.Mutex
 	errs     []error // the first one, and others that do not follow from it
@@ -57,7 +57,8 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 // them. The last one takes place on this goroutine, which saves waking another
 // one; the others keep theirs, with the stacks that these have grown to.
 //
-// Then it releases what is done, unless it is on a branch itself.
+// Then it releases what is done, unless it is on a branch itself, a branch has
+// panicked, or a task on a branch has tried to release it and failed.
 //
 // If one of them fails the context of the others ends, and the error is that of
 // the one that has failed first, with what else went wrong on others. A panic on
@@ -70,6 +71,7 @@ func (f *fanOut) do(ctx context.Context, b *Batch, isBranch bool) (err error) {
 	}
 	last := len(f.branches) - 1
 	if f.ctx == nil {
+		f.before = ctx
 		f.ctx, f.cancel = context.WithCancel(ctx)
 		for i := range last {
 			f.goroutines.Go(f.branches[i].serve)
@@ -87,7 +89,7 @@ func (f *fanOut) do(ctx context.Context, b *Batch, isBranch bool) (err error) {
 			panic(f.panicked)
 		}
 		err = joinErrors(f.errs...)
-		if !isBranch {
+		if !isBranch && !b.origin.hasFailed {
 			err = joinErrors(err, f.worker.release(ctx, b.origin)) // also if a branch has failed
 		}
 		if !isOver {
@@ -142,7 +144,12 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 		}
 	case err == errGoexit:
 		f.errs = append(f.errs, taskError(b.node.id(), err))
-	case len(f.errs) == 0 || !errors.Is(err, context.Canceled):
+	case len(f.errs) == 0:
+		f.errs = append(f.errs, err)
+	case isOnly(err, context.Canceled):
+	case f.before.Err() != nil && isOnly(f.errs[0], context.Canceled):
+		f.errs[0] = err // the other one only passed on what came from further up
+	default:
 		f.errs = append(f.errs, err)
 	}
 }

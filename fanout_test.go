@@ -617,6 +617,80 @@ func TestFanOut_releasesAfterFailure(t *testing.T) {
 	}
 }
 
+// What a task nacks because its context has ended, since another branch has failed,
+// is not taken for a failed record.
+func TestFanOut_nacksOfAnEndedContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		a, b := newDestination(j, "a"), newDestination(j, "b")
+		waits := fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			<-ctx.Done()
+			return each(func(opencdc.Record) sdk.ProcessedRecord { return sdk.ErrorRecord{Error: ctx.Err()} })(ctx, recs)
+		})
+		later := through("later", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0])} // one at a time
+		}))
+		later.Next = []*funnel.TaskNode{to(a)}
+		a.write = func(_ context.Context, recs []opencdc.Record) error {
+			if string(recs[0].Position) == "2" {
+				return errTest
+			}
+			return nil
+		}
+		first := from(batchesOf(j, "1 2"))
+		first.Next = []*funnel.TaskNode{later, chain(through("waits", waits), to(b))}
+		wantError(t, runWorker(t, newWorker(t, first, queue(newDestination(j, "dlq")))), errTest)
+		j.want(t, []string{"a", "b", "ack", "dlq"}, "a 1", "a 2")
+	})
+}
+
+// An error is not lost among those that tell of the context only.
+func TestFanOut_errorBesideCancellations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other := errors.New("other error")
+		a := custom("a", func(context.Context, *funnel.Batch) error { synctest.Wait(); return errTest })
+		c := custom("c", func(ctx context.Context, _ *funnel.Batch) error { <-ctx.Done(); return ctx.Err() })
+		d := custom("d", func(ctx context.Context, _ *funnel.Batch) error {
+			<-ctx.Done()
+			synctest.Wait()
+			return funnel.FatalError(other)
+		})
+		inner := custom("inner", func(context.Context, *funnel.Batch) error { return nil })
+		inner.Next = []*funnel.TaskNode{c, d}
+		first := from(batchesOf(&journal{}, "1"))
+		first.Next = []*funnel.TaskNode{a, inner}
+		err := runWorker(t, newWorker(t, first, nil))
+		wantError(t, err, errTest)
+		wantError(t, err, other)
+		if !funnel.IsFatalError(err) {
+			t.Errorf("the error is not fatal: %v", err)
+		}
+	})
+}
+
+// What a task has tried to ack itself, and failed, is not tried again when the
+// branches join.
+func TestFanOut_failedAckOfATask(t *testing.T) {
+	for _, end := range []func() error{func() error { return errTest }, func() error { runtime.Goexit(); return nil }} {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			source := batchesOf(j, "1 2")
+			source.ack = func(context.Context, []opencdc.Position) error { return end() }
+			var w *funnel.Worker
+			fans := custom("acks", func(ctx context.Context, b *funnel.Batch) error { return w.Ack(ctx, b) })
+			first := from(source)
+			first.Next = []*funnel.TaskNode{to(newDestination(j, "a")), custom("last", func(context.Context, *funnel.Batch) error {
+				synctest.Wait()
+				return nil
+			})}
+			first.Next[1].Next = []*funnel.TaskNode{fans}
+			w = newWorker(t, first, nil)
+			wantError(t, runWorker(t, w), nil)
+			j.want(t, []string{"ack"}, "ack 1 2")
+		})
+	}
+}
+
 // A panic is one even if there is nothing in it.
 func TestFanOut_emptyPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"weak"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 	sdk "github.com/conduitio/conduit-processor-sdk"
@@ -82,26 +83,29 @@ func NewParallelProcessor(p Processor, workers int) (Processor, error) {
 type parallelProcessor struct {
 	Processor
 	workers int
-	results []sdk.ProcessedRecord // of the last call, nil from there to the capacity
+
+	// The buffer of the last call, for the next one, unless garbage was collected in
+	// between.
+	last weak.Pointer[buffer]
 }
 
+type buffer struct{ results []sdk.ProcessedRecord }
+
 func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-	clear(p.results)
-	p.results = p.results[:0]
 	n := min(p.workers, len(recs))
-	if n == 1 {
+	switch n {
+	case 0:
+		return nil
+	case 1:
 		return p.Processor.Process(ctx, recs)
 	}
-	if cap(p.results) < len(recs) {
-		p.results = make([]sdk.ProcessedRecord, len(recs))
-	}
-	p.results = p.results[:len(recs)]
+	results := p.takeResults(len(recs))
 	var parts sync.WaitGroup
 	var panicked atomic.Pointer[PanicError]
 	for i := range n {
 		from, to := i*len(recs)/n, (i+1)*len(recs)/n
 		parts.Go(func() {
-			if err := p.processPart(ctx, recs[from:to:to], p.results[from:to]); err != nil {
+			if err := p.processPart(ctx, recs[from:to:to], results[from:to]); err != nil {
 				panicked.CompareAndSwap(nil, err)
 			}
 		})
@@ -110,7 +114,19 @@ func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) 
 	if err := panicked.Load(); err != nil {
 		panic(err)
 	}
-	return p.results
+	return results
+}
+
+// takeResults returns n results that are nil. They are in use until the next call.
+func (p *parallelProcessor) takeResults(n int) []sdk.ProcessedRecord {
+	buf := p.last.Value()
+	if buf == nil || cap(buf.results) < n {
+		buf = &buffer{results: make([]sdk.ProcessedRecord, n)}
+		p.last = weak.Make(buf)
+	}
+	clear(buf.results)
+	buf.results = buf.results[:n]
+	return buf.results
 }
 
 // processPart runs the processor over a part and puts the results in their
@@ -145,11 +161,6 @@ func (p *parallelProcessor) processPart(
 		copy(results, returned)
 	}
 	return nil
-}
-
-func (p *parallelProcessor) Teardown(ctx context.Context) error {
-	p.results = nil
-	return p.Processor.Teardown(ctx)
 }
 
 // failedPart is the result for the first record of a part for which there are

@@ -109,6 +109,10 @@ func (w *Worker) do(ctx context.Context, s step, later []step) (step, []step, er
 	if err := task.Do(ctx, b); err != nil {
 		return s, nil, taskError(task.ID(), err)
 	}
+	if b.counts[RecordFlagNack] > 0 && ctx.Err() != nil && w.ctx.Err() == nil {
+		// Another branch has failed, and these records may have only because of that.
+		return s, nil, taskError(task.ID(), ctx.Err())
+	}
 	if _, ok := task.(*DestinationTask); ok {
 		b.held = true // by the destination
 	}
@@ -155,6 +159,14 @@ func handled(s step, later []step, filtered int) (step, []step, error) {
 func (w *Worker) release(ctx context.Context, o *origin) error {
 	w.releasing.Lock()
 	defer w.releasing.Unlock()
+	o.hasFailed = true // unless it gets to the end
+	err := w.releaseRuns(ctx, o)
+	o.hasFailed = err != nil
+	return err
+}
+
+// releaseRuns releases the records that are done. The caller has the lock.
+func (w *Worker) releaseRuns(ctx context.Context, o *origin) error {
 	for {
 		from, to, isNacked := o.ledger.Front()
 		if from == to {

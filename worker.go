@@ -61,9 +61,10 @@ type Worker struct {
 	// source is torn down.
 	gate *gate.Gate
 
-	started atomic.Bool   // Do was called
-	running atomic.Bool   // Do has not returned yet
-	done    chan struct{} // closed when Do returns
+	ctx     context.Context // that of Do
+	started atomic.Bool     // Do was called
+	running atomic.Bool     // Do has not returned yet
+	done    chan struct{}   // closed when Do returns
 
 	// What has to be closed, in the order of opening, and whether the source has
 	// to be torn down. Who holds the turn may use them.
@@ -324,7 +325,7 @@ func (w *Worker) start(ctx context.Context) error {
 	if !w.isStopping() {
 		w.sourceOpen = true
 	}
-	w.fanOuts = make(map[*TaskNode]*fanOut)
+	w.ctx, w.fanOuts = ctx, make(map[*TaskNode]*fanOut)
 	for node := range w.FirstTask.TaskNodes() {
 		if len(node.Next) > 1 {
 			w.fanOuts[node] = w.newFanOut(node)
@@ -505,7 +506,7 @@ func (w *Worker) closeTask(ctx context.Context, t openTask) error {
 }
 
 // withContextError returns the error of the context, if it has ended, together
-// with err, unless that is what err says.
+// with err, unless err says so itself.
 func withContextError(ctx context.Context, err error) error {
 	switch ended := ctx.Err(); {
 	case ended == nil:

@@ -37,9 +37,11 @@ func (g *Gate) Enter() bool {
 // Leave ends what Enter has begun. If someone waits to close the gate, it is
 // closed from then on.
 func (g *Gate) Leave() {
-	if !g.state.CompareAndSwap(entered, open) {
-		g.state.Store(closed)
-		g.left <- struct{}{}
+	for !g.state.CompareAndSwap(entered, open) {
+		if g.state.CompareAndSwap(awaited, closed) { // else who waits has given up
+			g.left <- struct{}{}
+			return
+		}
 	}
 }
 

@@ -94,6 +94,30 @@ func TestGate_closeGivesUp(t *testing.T) {
 	})
 }
 
+// A Close that has given up has not closed the gate, however late.
+func TestGate_gaveUp(t *testing.T) {
+	for i := range 30_000 {
+		g := gate.New()
+		mustEnter(t, g)
+		ctx, cancel := context.WithCancel(t.Context())
+		var err error
+		var parties sync.WaitGroup
+		parties.Go(func() { err = g.Close(ctx) })
+		for range i % 300 { // a while
+			g.IsClosed()
+		}
+		parties.Go(cancel)
+		for range i / 300 % 300 {
+			g.IsClosed()
+		}
+		g.Leave()
+		parties.Wait()
+		if isClosed := !g.Enter(); isClosed != (err == nil) || isClosed != g.IsClosed() {
+			t.Fatalf("round %d: Close has returned %v, and the gate is closed: %t", i, err, isClosed)
+		}
+	}
+}
+
 // However passing, giving up and closing meet, nobody is inside once Close has
 // returned nil, and nobody waits forever.
 func TestGate_races(t *testing.T) {
