@@ -10,9 +10,9 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// The walk takes a batch through the tasks. It is a loop over what is still to
-// be done, the next thing last, so that its depth does not grow with the number
-// of sub-batches or retries. Only branches nest.
+// The walk takes a batch through the tasks. It is a loop, in which what comes
+// later waits in a slice, so that its depth does not grow with the number of
+// sub-batches or retries. Only branches nest.
 
 const (
 	// maxIdleRounds is how often in a row one may be asked and give no answer.
