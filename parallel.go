@@ -135,32 +135,24 @@ func (p *parallelProcessor) processPart(
 	ctx context.Context, recs []opencdc.Record, results []sdk.ProcessedRecord,
 ) (panicked *PanicError) {
 	first := recs[0].Position // which the processor may change
-	fail := func(how string) {
-		results[0] = failedPart{error: fmt.Errorf(
-			"the processor was given a part of the batch, %d records from %q on, and %s", len(recs), first, how)}
-	}
-	isOver := false
-	defer func() {
-		if isOver {
-			return
+	guard(func() error {
+		returned := p.Processor.Process(ctx, recs)
+		switch {
+		case len(returned) == 0:
+			return errors.New("returned no result")
+		case len(returned) > len(recs):
+			return fmt.Errorf("returned more results, %d", len(returned))
 		}
-		if value := recover(); value != nil {
-			panicked = newPanicError(value)
-		} else {
-			fail("its goroutine was ended by runtime.Goexit")
-		}
-	}()
-	returned := p.Processor.Process(ctx, recs)
-	isOver = true
-	switch {
-	case len(returned) == 0:
-		fail("returned no result")
-	case len(returned) > len(recs):
-		fail(fmt.Sprintf("returned more results, %d", len(returned)))
-	default:
 		copy(results, returned)
-	}
-	return nil
+		return nil
+	}, func(err error, p *PanicError) {
+		panicked = p
+		if err != nil {
+			results[0] = failedPart{error: fmt.Errorf(
+				"the processor was given a part of the batch, %d records from %q on, and %w", len(recs), first, err)}
+		}
+	})
+	return panicked
 }
 
 // failedPart is the result for the first record of a part for which there are
