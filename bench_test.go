@@ -18,7 +18,7 @@ import (
 // batch of each size, and reports the time per record.
 
 // refusingDestination refuses every other record, starting with the first one or
-// the second one.
+// the second one, or none if it starts with -1. It keeps nothing but positions.
 type refusingDestination struct {
 	funnel.Destination
 	start int
@@ -78,23 +78,26 @@ func BenchmarkWorker_shortResults(b *testing.B) {
 	})
 }
 
-// A processor nacks every other record and splits those between, so that each
-// piece goes down branches in a batch of its own, on which it is copied.
-func BenchmarkWorker_branchesOfPieces(b *testing.B) {
-	benchmarkBatch(b, func() *funnel.TaskNode {
-		k := 0
-		p := through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
-			if k++; k%2 == 0 {
-				return sdk.ErrorRecord{Error: errTest}
-			}
-			return sdk.MultiRecord{rec, rec}
-		}))
-		for i := range 2 {
-			p.Next = append(p.Next, chain(through(fmt.Sprint("q", i), each(single)),
-				node(funnel.NewDestinationTask(fmt.Sprint("d", i), &refusingDestination{start: -1}, log.Nop(), nil))))
+// piecesOnBranches returns a processor that nacks every other record and splits
+// those between, so that each piece goes down branches in a batch of its own, on
+// which it is copied.
+func piecesOnBranches() *funnel.TaskNode {
+	k := 0
+	p := through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		if k++; k%2 == 0 {
+			return sdk.ErrorRecord{Error: errTest}
 		}
-		return p
-	})
+		return sdk.MultiRecord{rec, rec}
+	}))
+	for i := range 2 {
+		p.Next = append(p.Next, chain(through(fmt.Sprint("q", i), each(single)),
+			node(funnel.NewDestinationTask(fmt.Sprint("d", i), &refusingDestination{start: -1}, log.Nop(), nil))))
+	}
+	return p
+}
+
+func BenchmarkWorker_piecesOnBranches(b *testing.B) {
+	benchmarkBatch(b, piecesOnBranches)
 }
 
 // A task settles each batch itself, of which there are many.

@@ -85,20 +85,9 @@ func TestWorker_memoryOfParts(t *testing.T) {
 		for i := range recs {
 			recs[i].Position = opencdc.Position("p")
 		}
-		k := 0
-		p := through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
-			if k++; k%2 == 0 {
-				return sdk.ErrorRecord{Error: errTest}
-			}
-			return sdk.MultiRecord{rec, rec}
-		}))
-		for i := range 2 {
-			p.Next = append(p.Next, chain(through(fmt.Sprint("q", i), each(single)),
-				node(funnel.NewDestinationTask(fmt.Sprint("d", i), &forgetfulDestination{}, log.Nop(), nil))))
-		}
 		source := newSource(&journal{}, fakeRead{recs: recs})
-		dlq := funnel.NewDLQ("dlq", &forgetfulDestination{}, log.Nop(), nil, 0, 0)
-		w := newWorker(t, chain(from(source), p), dlq)
+		dlq := funnel.NewDLQ("dlq", &refusingDestination{start: -1}, log.Nop(), nil, 0, 0)
+		w := newWorker(t, chain(from(source), piecesOnBranches()), dlq)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		wantNoError(t, w.Do(t.Context()))
@@ -185,7 +174,7 @@ func TestWorker_forgets(t *testing.T) {
 				}
 				task := through("task", p)
 				for i := range branches {
-					task.Next = append(task.Next, node(funnel.NewDestinationTask(fmt.Sprint(i), &forgetfulDestination{}, log.Nop(), nil)))
+					task.Next = append(task.Next, node(funnel.NewDestinationTask(fmt.Sprint(i), &refusingDestination{start: -1}, log.Nop(), nil)))
 				}
 				w := newWorker(t, chain(from(s), task), nil)
 				done := make(chan error, 1)
@@ -205,22 +194,4 @@ func TestWorker_forgets(t *testing.T) {
 			})
 		}
 	}
-}
-
-// forgetfulDestination acks what it is given and keeps nothing of it.
-type forgetfulDestination struct {
-	funnel.Destination
-	acks []connector.DestinationAck
-}
-
-func (d *forgetfulDestination) Write(_ context.Context, recs []opencdc.Record) error {
-	d.acks = nil
-	for i := range recs {
-		d.acks = append(d.acks, connector.DestinationAck{Position: recs[i].Position})
-	}
-	return nil
-}
-
-func (d *forgetfulDestination) Ack(context.Context) ([]connector.DestinationAck, error) {
-	return d.acks, nil
 }

@@ -126,13 +126,7 @@ func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 	for i := range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPipeline(t)
-			p.pending = func(ctx context.Context) ([]opencdc.Record, error) {
-				select {
-				case <-ctx.Done():
-				case <-p.source.torn:
-				}
-				return nil, errors.New("some error")
-			}
+			p.pending = p.untilEnded
 			p.result = func() error { return errTest }
 			var failing error
 			if i%2 == 0 {

@@ -74,6 +74,15 @@ type pipeline struct {
 	worker    *funnel.Worker
 }
 
+// untilEnded is a read that ends with its context or the teardown.
+func (p *pipeline) untilEnded(ctx context.Context) ([]opencdc.Record, error) {
+	select {
+	case <-ctx.Done():
+	case <-p.source.torn:
+	}
+	return nil, errors.New("some error")
+}
+
 func newPipeline(t *testing.T) *pipeline {
 	p := &pipeline{journal: &journal{}, goOn: make(chan struct{})}
 	p.source = &strictSource{t: t, fakeSource: newSource(p.journal)}
@@ -329,13 +338,7 @@ func TestWithReadAhead_closeWithACustomFirstTask(t *testing.T) {
 		}
 		synctest.Test(t, func(t *testing.T) {
 			p := newPipeline(t)
-			p.pending = func(ctx context.Context) ([]opencdc.Record, error) {
-				select {
-				case <-ctx.Done():
-				case <-p.source.torn:
-				}
-				return nil, errors.New("some error")
-			}
+			p.pending = p.untilEnded
 			p.result = func() error { return result }
 			p.source.teardown = func(context.Context) error { time.Sleep(time.Second); return failing }
 			goOn := make(chan struct{})
