@@ -146,7 +146,7 @@ type origin struct {
 
 	// isRepeatable is set if acks that fail may be tried again, so that the source
 	// gets copies of the positions, and hasFailed if releasing records has failed.
-	// Who holds Worker.releasing may use them.
+	// Who holds Worker.releasing, or has joined the branches, may use them.
 	isRepeatable, hasFailed bool
 }
 

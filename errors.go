@@ -64,6 +64,9 @@ func newPanicError(value any) *PanicError {
 // errGoexit is the error of a goroutine that has not come to its end.
 var errGoexit = errors.New("the goroutine was ended by runtime.Goexit")
 
+// errOtherBranch is why the context of branches has ended, if one has failed.
+var errOtherBranch = errors.New("another branch has failed")
+
 // branchesError is what a fan-out panics with in place of returning the error, when
 // its goroutine is being ended.
 type branchesError struct{ err error }
@@ -118,7 +121,8 @@ func joinErrors(errs ...error) error {
 func isOnly(err, target error) bool {
 	switch e := err.(type) {
 	case interface{ Unwrap() []error }:
-		return !slices.ContainsFunc(e.Unwrap(), func(err error) bool { return !isOnly(err, target) })
+		joined := e.Unwrap()
+		return len(joined) > 0 && !slices.ContainsFunc(joined, func(err error) bool { return !isOnly(err, target) })
 	case interface{ Unwrap() error }:
 		if inner := e.Unwrap(); inner != nil {
 			return isOnly(inner, target)

@@ -20,7 +20,7 @@ type fanOut struct {
 	// The context of the branches ends when one of them fails, or with the worker,
 	// or with that of before the branches.
 	ctx    context.Context
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	before context.Context
 
 	mu       sync.Mutex
@@ -58,7 +58,7 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 // one; the others keep theirs, with the stacks that these have grown to.
 //
 // Then it releases what is done, unless it is on a branch itself, a branch has
-// panicked, or a task on a branch has tried to release it and failed.
+// panicked, or has failed in releasing it itself.
 //
 // If one of them fails the context of the others ends, and the error is that of
 // the one that has failed first, with what else went wrong on others. A panic on
@@ -72,7 +72,7 @@ func (f *fanOut) do(ctx context.Context, b *Batch, isBranch bool) (err error) {
 	last := len(f.branches) - 1
 	if f.ctx == nil {
 		f.before = ctx
-		f.ctx, f.cancel = context.WithCancel(ctx)
+		f.ctx, f.cancel = context.WithCancelCause(ctx)
 		for i := range last {
 			f.goroutines.Go(f.branches[i].serve)
 		}
@@ -89,7 +89,7 @@ func (f *fanOut) do(ctx context.Context, b *Batch, isBranch bool) (err error) {
 			panic(f.panicked)
 		}
 		err = joinErrors(f.errs...)
-		if !isBranch && !b.origin.hasFailed {
+		if !isBranch && (err == nil || !b.origin.hasFailed) {
 			err = joinErrors(err, f.worker.release(ctx, b.origin)) // also if a branch has failed
 		}
 		if !isOver {
@@ -110,7 +110,7 @@ func (f *fanOut) end() {
 		close(f.branches[i].start)
 	}
 	f.goroutines.Wait()
-	f.cancel()
+	f.cancel(nil)
 }
 
 // serve runs the branch whenever a batch is to start.
@@ -136,7 +136,7 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cancel()
+	f.cancel(errOtherBranch)
 	switch {
 	case panicked != nil:
 		if f.panicked == nil { // only one of them can come back

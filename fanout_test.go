@@ -618,30 +618,37 @@ func TestFanOut_releasesAfterFailure(t *testing.T) {
 }
 
 // What a task nacks because its context has ended, since another branch has failed,
-// is not taken for a failed record.
+// is not taken for a failed record, also if the context of Do ends then.
 func TestFanOut_nacksOfAnEndedContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		a, b := newDestination(j, "a"), newDestination(j, "b")
-		waits := fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-			<-ctx.Done()
-			return each(func(opencdc.Record) sdk.ProcessedRecord { return sdk.ErrorRecord{Error: ctx.Err()} })(ctx, recs)
-		})
-		later := through("later", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-			return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0])} // one at a time
-		}))
-		later.Next = []*funnel.TaskNode{to(a)}
-		a.write = func(_ context.Context, recs []opencdc.Record) error {
-			if string(recs[0].Position) == "2" {
-				return errTest
+	for _, isCanceled := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			ofDo, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			a, b := newDestination(j, "a"), newDestination(j, "b")
+			waits := fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+				<-ctx.Done()
+				if isCanceled {
+					cancel()
+				}
+				return each(func(opencdc.Record) sdk.ProcessedRecord { return sdk.ErrorRecord{Error: ctx.Err()} })(ctx, recs)
+			})
+			later := through("later", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+				return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0])} // one at a time
+			}))
+			later.Next = []*funnel.TaskNode{to(a)}
+			a.write = func(_ context.Context, recs []opencdc.Record) error {
+				if string(recs[0].Position) == "2" {
+					return errTest
+				}
+				return nil
 			}
-			return nil
-		}
-		first := from(batchesOf(j, "1 2"))
-		first.Next = []*funnel.TaskNode{later, chain(through("waits", waits), to(b))}
-		wantError(t, runWorker(t, newWorker(t, first, queue(newDestination(j, "dlq")))), errTest)
-		j.want(t, []string{"a", "b", "ack", "dlq"}, "a 1", "a 2")
-	})
+			first := from(batchesOf(j, "1 2"))
+			first.Next = []*funnel.TaskNode{later, chain(through("waits", waits), to(b))}
+			wantError(t, newWorker(t, first, queue(newDestination(j, "dlq"))).Do(ofDo), errTest)
+			j.want(t, []string{"a", "b", "ack", "dlq"}, "a 1", "a 2")
+		})
+	}
 }
 
 // An error is not lost among those that tell of the context only.
@@ -666,6 +673,70 @@ func TestFanOut_errorBesideCancellations(t *testing.T) {
 			t.Errorf("the error is not fatal: %v", err)
 		}
 	})
+}
+
+// invalid is an error that could wrap others, but has none.
+type invalid struct{}
+
+func (invalid) Error() string   { return "invalid" }
+func (invalid) Unwrap() []error { return nil }
+
+// Nor is an error that wraps nothing taken for one that tells of the context.
+func TestFanOut_errorOfNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := from(batchesOf(&journal{}, "1"))
+		first.Next = []*funnel.TaskNode{
+			custom("a", func(context.Context, *funnel.Batch) error { synctest.Wait(); return errTest }),
+			custom("b", func(ctx context.Context, _ *funnel.Batch) error { <-ctx.Done(); return invalid{} }),
+		}
+		err := runWorker(t, newWorker(t, first, nil))
+		wantError(t, err, errTest)
+		wantError(t, err, invalid{})
+	})
+}
+
+// If a task does not care that it could not ack records, that is tried again when
+// the branches join.
+func TestFanOut_ignoredAckOfATask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		source := batchesOf(j, "1 2")
+		calls := 0
+		source.ack = func(context.Context, []opencdc.Position) error {
+			if calls++; calls == 1 {
+				return errTest
+			}
+			return nil
+		}
+		var w *funnel.Worker
+		first := from(source)
+		first.Next = []*funnel.TaskNode{to(newDestination(j, "a")), custom("acks", func(ctx context.Context, b *funnel.Batch) error {
+			synctest.Wait() // for the other branch
+			_ = w.Ack(ctx, b)
+			return nil
+		})}
+		w = newWorker(t, first, nil)
+		wantNoError(t, runWorker(t, w))
+		j.want(t, []string{"ack"}, "ack 1 2", "ack 1 2")
+	})
+}
+
+// A task that replaces its batch by nothing is named.
+func TestWorker_batchReplaced(t *testing.T) {
+	for branches := 1; branches <= 2; branches++ {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			first := from(batchesOf(j, "1"))
+			for i := range branches {
+				first.Next = append(first.Next, custom(fmt.Sprint("task", i), func(_ context.Context, b *funnel.Batch) error {
+					*b = funnel.Batch{}
+					return nil
+				}))
+			}
+			wantError(t, runWorker(t, newWorker(t, first, nil)), nil, `task "task`, "put another batch")
+			j.want(t, []string{"ack"})
+		})
+	}
 }
 
 // What a task has tried to ack itself, and failed, is not tried again when the

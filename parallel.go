@@ -105,9 +105,7 @@ func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) 
 	for i := range n {
 		from, to := i*len(recs)/n, (i+1)*len(recs)/n
 		parts.Go(func() {
-			if err := p.processPart(ctx, recs[from:to:to], results[from:to]); err != nil {
-				panicked.CompareAndSwap(nil, err)
-			}
+			p.processPart(ctx, recs[from:to:to], results[from:to], &panicked)
 		})
 	}
 	parts.Wait()
@@ -130,10 +128,10 @@ func (p *parallelProcessor) takeResults(n int) []sdk.ProcessedRecord {
 }
 
 // processPart runs the processor over a part and puts the results in their
-// place. It returns the panic with which that has ended, if it has.
+// place, or the panic with which that has ended in its own, if it is the first.
 func (p *parallelProcessor) processPart(
-	ctx context.Context, recs []opencdc.Record, results []sdk.ProcessedRecord,
-) (panicked *PanicError) {
+	ctx context.Context, recs []opencdc.Record, results []sdk.ProcessedRecord, panicked *atomic.Pointer[PanicError],
+) {
 	first := recs[0].Position // which the processor may change
 	guard(func() error {
 		returned := p.Processor.Process(ctx, recs)
@@ -146,13 +144,14 @@ func (p *parallelProcessor) processPart(
 		copy(results, returned)
 		return nil
 	}, func(err error, p *PanicError) {
-		panicked = p
+		if p != nil {
+			panicked.CompareAndSwap(nil, p)
+		}
 		if err != nil {
 			results[0] = failedPart{error: fmt.Errorf(
 				"the processor was given a part of the batch, %d records from %q on, and %w", len(recs), first, err)}
 		}
 	})
-	return panicked
 }
 
 // failedPart is the result for the first record of a part for which there are

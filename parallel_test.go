@@ -570,6 +570,24 @@ func TestParallelProcessor_speed(t *testing.T) {
 	}
 }
 
+// A panic is one also if the goroutine of the part is being ended.
+func TestParallelProcessor_panicAfterGoexit(t *testing.T) {
+	p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		if string(recs[0].Position) == "1" {
+			defer panic(errTest)
+			runtime.Goexit()
+		}
+		return []sdk.ProcessedRecord{sdk.FilterRecord{}}
+	}, 2)
+	defer func() {
+		if got, ok := recover().(*funnel.PanicError); !ok || got.Value != error(errTest) {
+			t.Errorf("the panic is %v", got)
+		}
+	}()
+	p.Process(t.Context(), numbered(2))
+	t.Error("there is no panic")
+}
+
 // The processor does not hold on to the records of a batch for long, whether it is
 // given another one or not.
 func TestParallelProcessor_forgets(t *testing.T) {

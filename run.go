@@ -94,7 +94,7 @@ func (w *Worker) start(ctx context.Context) error {
 	if !w.isStopping() {
 		w.sourceOpen = true
 	}
-	w.ctx, w.fanOuts = ctx, make(map[*TaskNode]*fanOut)
+	w.fanOuts = make(map[*TaskNode]*fanOut)
 	for node := range w.FirstTask.TaskNodes() {
 		if len(node.Next) > 1 {
 			w.fanOuts[node] = w.newFanOut(node)

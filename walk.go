@@ -2,6 +2,7 @@ package funnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -109,8 +110,11 @@ func (w *Worker) do(ctx context.Context, s step, later []step) (step, []step, er
 	if err := task.Do(ctx, b); err != nil {
 		return s, nil, taskError(task.ID(), err)
 	}
-	if b.counts[RecordFlagNack] > 0 && ctx.Err() != nil && w.ctx.Err() == nil {
-		// Another branch has failed, and these records may have only because of that.
+	if b.origin == nil {
+		return s, nil, taskError(task.ID(), errors.New("the task has put another batch in the place of the one that it was given"))
+	}
+	if b.counts[RecordFlagNack] > 0 && context.Cause(ctx) == errOtherBranch {
+		// The records may have failed only because of that.
 		return s, nil, taskError(task.ID(), ctx.Err())
 	}
 	if _, ok := task.(*DestinationTask); ok {

@@ -59,10 +59,9 @@ type Worker struct {
 	// source is torn down.
 	gate *gate.Gate
 
-	ctx     context.Context // that of Do
-	started atomic.Bool     // Do was called
-	running atomic.Bool     // Do has not returned yet
-	done    chan struct{}   // closed when Do returns
+	started atomic.Bool   // Do was called
+	running atomic.Bool   // Do has not returned yet
+	done    chan struct{} // closed when Do returns
 
 	// What has to be closed, in the order of opening, and whether the source has
 	// to be torn down. Who holds the turn may use them.
