@@ -1,173 +1,217 @@
 // Package gap holds a slice that can be edited in linear time from one end to
 // the other, like the text in an editor: what one has gone through is before the
-// gap, what is still to come behind it.
+// gap, what is still to come is behind it.
+//
+// The slice has two kinds of users. One edits it. The other reads what All has
+// returned, in either direction, while the first one edits where the reader has
+// been. So an array that was handed out is not written to outside of the range
+// that was edited since: what no longer fits there waits in arrays of its own,
+// and goes back only when All is called again.
 package gap
 
 import "slices"
 
-// Slice is a slice with a gap. Taking an element out makes the gap larger,
-// putting one in uses it up, and going on moves one element across. While the
-// gap is empty its place is just a cursor, and going on moves nothing. The zero
-// value is an empty slice.
+// Slice is a slice with a gap. Taking an element out widens the gap, putting one
+// in uses it up, and a step moves one element across. While nothing was edited
+// the gap is only a cursor, and a step moves nothing. The zero value is an empty
+// slice.
 //
-// If the gap is used up, what is before it moves to an array of its own. What is
-// behind it stays where it is, so that editing the first elements costs nothing
-// for the others.
+// An edit or a step costs the same however many elements there are. All costs
+// nothing if nothing was edited since its last call; otherwise it moves the
+// elements on one side of the gap.
 type Slice[T any] struct {
-	before []T // the elements before the gap
-	behind []T // behind[start:] are the elements behind the gap
-	start  int
+	// The elements are home[:lo], left, right from its end to its start, and
+	// home[hi:]. The gap is between left and right. If these two are empty, the
+	// elements of home move across the gap in place.
+	home        []T
+	lo, hi      int
+	left, right []T
 
-	// While isWhole, before lies in the free part of behind, and its capacity
-	// ends where behind starts.
-	isWhole bool
-	isOwn   bool // behind is an array that All has not handed out
-
-	edits     int  // how often room was made since All was called
-	isWatched bool // All was called after an edit
+	isPinned bool // home stays as it is when All is called
 }
 
 // Of returns a Slice of the items, with an empty gap at the start. The items
 // are not copied, and nothing beyond their length is ever written to.
 func Of[T any](items []T) Slice[T] {
-	return Slice[T]{before: items[:0:0], behind: items[:len(items):len(items)], isWhole: true}
+	return Slice[T]{home: items[:len(items):len(items)]}
 }
 
 // Len returns the number of elements.
-func (s *Slice[T]) Len() int { return len(s.before) + len(s.behind) - s.start }
+func (s *Slice[T]) Len() int { return s.Before() + len(s.right) + len(s.home) - s.hi }
 
 // Before returns the number of elements before the gap.
-func (s *Slice[T]) Before() int { return len(s.before) }
+func (s *Slice[T]) Before() int { return s.lo + len(s.left) }
 
 // Next returns the first element behind the gap. There must be one.
-func (s *Slice[T]) Next() *T { return &s.behind[s.start] }
+func (s *Slice[T]) Next() *T {
+	if n := len(s.right); n > 0 {
+		return &s.right[n-1]
+	}
+	return &s.home[s.hi]
+}
 
 // Last returns the last element before the gap. There must be one.
-func (s *Slice[T]) Last() *T { return &s.before[len(s.before)-1] }
+func (s *Slice[T]) Last() *T {
+	if n := len(s.left); n > 0 {
+		return &s.left[n-1]
+	}
+	return &s.home[s.lo-1]
+}
 
 // At returns element i, wherever the gap is.
 func (s *Slice[T]) At(i int) *T {
-	if i < len(s.before) {
-		return &s.before[i]
+	if i < s.lo {
+		return &s.home[i]
 	}
-	return &s.behind[s.start+i-len(s.before)]
+	if i -= s.lo; i < len(s.left) {
+		return &s.left[i]
+	}
+	if i -= len(s.left); i < len(s.right) {
+		return &s.right[len(s.right)-1-i]
+	}
+	return &s.home[s.hi+i-len(s.right)]
 }
+
+// isInPlace returns true if all elements are in home.
+func (s *Slice[T]) isInPlace() bool { return len(s.left) == 0 && len(s.right) == 0 }
 
 // Step moves the first element behind the gap before it. There must be one.
 func (s *Slice[T]) Step() {
-	if s.isWhole && len(s.before) == s.start {
-		s.start++
-		s.before = s.behind[:s.start:s.start]
+	if s.isInPlace() {
+		if s.lo != s.hi {
+			s.home[s.lo] = s.home[s.hi]
+		}
+		s.lo++
+		s.hi++
 		return
 	}
-	v := s.behind[s.start]
+	s.left = append(s.left, *s.Next())
 	s.Drop()
-	s.before = append(s.before, v)
 }
 
 // StepBack moves the last element before the gap behind it. There must be one.
-//
-// Someone who goes back through the elements that All has returned, and changes
-// them on the way, finds those that come next as they were.
 func (s *Slice[T]) StepBack() {
-	n := len(s.before) - 1
-	if !s.isWhole && (s.start == 0 || s.start <= n && !s.isOwn) {
-		free := s.Len()
-		s.behind = slices.Concat(make([]T, free), s.behind[s.start:])
-		s.start, s.isOwn = free, true
+	if s.isInPlace() {
+		if s.lo != s.hi {
+			s.home[s.hi-1] = s.home[s.lo-1]
+		}
+		s.lo--
+		s.hi--
+		return
 	}
-	s.start--
-	if !s.isWhole || n != s.start {
-		s.behind[s.start] = s.before[n]
-	}
-	s.before = s.before[:n]
-	if s.isWhole {
-		s.before = s.before[:n:s.start]
+	s.right = append(s.right, *s.Last())
+	if n := len(s.left); n > 0 {
+		s.left = s.left[:n-1]
+	} else {
+		s.lo--
 	}
 }
 
 // Drop takes out the first element behind the gap. There must be one.
 func (s *Slice[T]) Drop() {
-	s.start++
-	if s.isWhole {
-		s.before = s.behind[:len(s.before):s.start]
-	}
-}
-
-// Put puts elements before the gap.
-func (s *Slice[T]) Put(items ...T) {
-	if s.isWhole && len(items) > s.start-len(s.before) {
-		s.makeRoom(len(items))
-	}
-	s.before = append(s.before, items...)
-}
-
-// makeRoom makes room for n elements in the gap of a whole slice, which has too
-// little, or makes it one that is not whole.
-func (s *Slice[T]) makeRoom(n int) {
-	if s.isWatched && s.edits == 0 {
-		// Somebody looks at all elements after each edit. Then they have to be in
-		// one piece each time, and moving those behind the gap is the least.
-		n -= s.start - len(s.before)
-		end := len(s.behind)
-		s.behind = append(s.behind, make([]T, n)...)
-		copy(s.behind[s.start+n:], s.behind[s.start:end])
-		s.start += n
-		s.before = s.behind[:len(s.before):s.start]
+	if n := len(s.right); n > 0 {
+		s.right = s.right[:n-1]
 	} else {
-		s.isWhole = false // what does not fit makes before move
+		s.hi++
 	}
-	s.edits++
+}
+
+// Put puts elements before the gap. The items are copied.
+func (s *Slice[T]) Put(items ...T) {
+	if s.isInPlace() && len(items) <= s.hi-s.lo {
+		s.lo += copy(s.home[s.lo:], items)
+		return
+	}
+	s.left = append(s.left, items...)
 }
 
 // Set replaces the elements from i on by the items, which may be elements of the
 // slice. There must be as many.
 func (s *Slice[T]) Set(i int, items []T) {
-	n := len(s.before)
-	switch {
-	case s.isWhole && n == s.start:
-		copy(s.behind[i:], items)
-	case i >= n:
-		copy(s.behind[s.start+i-n:], items)
-	case i+len(items) <= n:
-		copy(s.before[i:], items)
+	end := i + len(items)
+	switch behind := s.Before() + len(s.right); {
+	case s.isInPlace() && s.lo == s.hi:
+		copy(s.home[i:], items)
+	case end <= s.lo:
+		copy(s.home[i:end], items)
+	case i >= behind:
+		copy(s.home[s.hi+i-behind:], items)
 	default:
-		items = slices.Clone(items) // the first copy may change what the second one reads
-		copy(s.before[i:], items[:n-i])
-		copy(s.behind[s.start:], items[n-i:])
+		items = slices.Clone(items) // the first copies may change what later ones read
+		for k := range items {
+			*s.At(i + k) = items[k]
+		}
 	}
 }
 
 // Cut takes out all elements behind the gap and returns them. They stay where
-// they are.
+// they are, unless elements were put in there.
 func (s *Slice[T]) Cut() []T {
-	cut := s.behind[s.start:]
-	n := len(s.before)
-	s.behind = s.before[:n:n]
-	s.before, s.start, s.isWhole, s.isOwn = s.behind, n, true, false
+	if len(s.right) > 0 {
+		s.join()
+	}
+	cut := s.home[s.hi:]
+	s.home, s.hi = s.home[:s.lo:s.lo], s.lo
+	if len(s.left) > 0 {
+		s.join()
+	}
 	return cut[:len(cut):len(cut)]
 }
 
-// All makes the gap empty, at the place where it is, and returns the elements.
-// They may be changed in place.
+// All closes the gap, at the place where it is, and returns the elements. They
+// may be changed in place.
+//
+// The slice stays readable while others edit: from its first element to its
+// last, or back, one reads what it held, as long as only elements that were read
+// already are taken out, set or added beside. That ends when All is called again
+// after an edit, unless the slice was pinned.
 func (s *Slice[T]) All() []T {
-	s.isWatched = s.isWatched || s.edits > 0
-	s.edits, s.isOwn = 0, false
-	if n := len(s.before); !s.isWhole || n != s.start {
-		rest := len(s.behind) - s.start
-		switch {
-		case !s.isWhole && rest == 0:
-			s.behind = s.before
-		case !s.isWhole && n > s.start:
-			s.behind = append(s.before, s.behind[s.start:]...)
-		case !s.isWhole || n <= rest:
-			copy(s.behind[s.start-n:], s.before)
-			s.behind = s.behind[s.start-n:]
-		default:
-			s.behind = s.behind[:n+copy(s.behind[n:], s.behind[s.start:])]
-		}
-		s.start, s.isWhole = n, true
-		s.before = s.behind[:n:n]
+	if !s.isInPlace() || s.lo != s.hi {
+		s.join()
 	}
-	return s.behind[:len(s.behind):len(s.behind)]
+	return s.home[:len(s.home):len(s.home)]
+}
+
+// Pin makes what All has returned last stay readable when All is called again,
+// which moves the elements elsewhere, once.
+func (s *Slice[T]) Pin() { s.isPinned = true }
+
+// Unpin ends what Pin has begun.
+func (s *Slice[T]) Unpin() { s.isPinned = false }
+
+// join brings all elements into one array, home.
+func (s *Slice[T]) join() {
+	before, edited, behind := s.Before(), len(s.left)+len(s.right), len(s.home)-s.hi
+	n := s.lo + edited + behind
+	switch {
+	case s.isPinned || n > cap(s.home):
+		s.moveTo(make([]T, n, n+n/4), before)
+	case edited == 0 && s.lo <= behind:
+		copy(s.home[s.hi-s.lo:], s.home[:s.lo])
+		s.home = s.home[s.hi-s.lo:]
+	default:
+		old := s.home
+		s.home = s.home[:n]
+		copy(s.home[n-behind:], old[s.hi:])
+		clear(old[min(n, len(old)):]) // refers to nothing any more
+		s.fill(before)
+	}
+	s.left, s.right = s.left[:0], s.right[:0]
+	s.lo, s.hi = before, before
+}
+
+// moveTo makes another array, which is large enough, the home of the elements.
+func (s *Slice[T]) moveTo(home []T, before int) {
+	copy(home, s.home[:s.lo])
+	copy(home[before+len(s.right):], s.home[s.hi:])
+	s.home, s.isPinned = home, false
+	s.fill(before)
+}
+
+// fill puts the elements of left and right to their place in home.
+func (s *Slice[T]) fill(before int) {
+	copy(s.home[s.lo:], s.left)
+	for i, v := range s.right {
+		s.home[before+len(s.right)-1-i] = v
+	}
 }
