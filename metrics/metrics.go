@@ -22,9 +22,10 @@ type Gauge interface {
 
 // Timer observes durations.
 type Timer interface {
-	// Update observes a duration.
+	// Update observes a duration, which is not negative.
 	Update(d time.Duration)
-	// UpdateSince observes the time that has passed since start.
+	// UpdateSince observes the time that has passed since start: 0 if start is in
+	// the future.
 	UpdateSince(start time.Time)
 }
 
@@ -99,7 +100,9 @@ func Enabled(metric any) bool {
 // Resolve returns the metric that gets the observations of m at this time, if it
 // is one: that of the only registry of the [Set] that m is from. Otherwise it
 // returns m. Someone who observes many values at once resolves the metric before,
-// each time, which saves a detour for each of the values.
+// each time, which saves a detour for each of the values. A resolved
+// timer gets durations as they are: whoever resolves it sees to it that none is
+// negative.
 func Resolve[M any](m M) M {
 	for {
 		s, ok := any(m).(interface{ target() (M, bool) })

@@ -37,9 +37,10 @@ type binder interface {
 	name() string
 	// String returns the kind and the labels.
 	String() string
-	// bind makes the family report to r as well. It is called under the lock
-	// of the set.
-	bind(r Registry)
+	// ask asks r for its own family and for each of its metrics. Nothing reports
+	// to r before bind is called, which does not fail. Both are called under the
+	// lock of the set.
+	ask(r Registry) (bind func())
 }
 
 // NewSet returns a set without a registry.
@@ -51,9 +52,13 @@ func NewSet() *Set {
 // as well. The set asks r once for each family that it has, and gives it copies
 // of the descriptions. Registering the same registry again changes nothing.
 //
-// It panics if r is nil or the set itself. The set holds its lock while it asks
-// r, so r must not call the set in turn; sets that are registered with each
-// other in a circle are not supported either.
+// It panics if r is nil or the set itself. If r panics, Register panics with the
+// same value, nothing of the set reports to r, and r can be registered again: it
+// is asked for everything once more.
+//
+// The set holds its lock while it asks a registry, so r must not call the set in
+// turn; sets that are registered with each other in a circle are not supported
+// either.
 func (s *Set) Register(r Registry) {
 	if r == nil {
 		panic("metrics: Register of a nil registry")
@@ -66,8 +71,12 @@ func (s *Set) Register(r Registry) {
 	if reflect.ValueOf(r).Comparable() && slices.Contains(s.registries, r) {
 		return
 	}
+	binds := make([]func(), 0, len(s.families))
 	for _, f := range s.families {
-		f.bind(r)
+		binds = append(binds, f.ask(r))
+	}
+	for _, bind := range binds {
+		bind()
 	}
 	s.registries = append(s.registries, r)
 }
@@ -76,7 +85,9 @@ func (s *Set) Register(r Registry) {
 //
 // Asked again for the same name, it returns the same family, whose help stays
 // that of the first time. It panics if the family of that name is not one of
-// counters or has other labels. The same holds for the other kinds.
+// counters or has other labels. If a registry panics when it is asked for its own
+// family, so does NewCounter, and the set does not have the family. The same holds
+// for the other kinds.
 func (s *Set) NewCounter(d Desc) LabeledCounter {
 	return familyOf(s, d, Registry.NewCounter, func(i *instrument[Counter]) Counter { return counter{i} })
 }
@@ -87,7 +98,9 @@ func (s *Set) NewGauge(d Desc) LabeledGauge {
 }
 
 // NewTimer returns the family of timers that d describes, see [Set.NewCounter].
-// The clock is read only if a registry listens, and once for all of them.
+// The clock is read only if a registry listens, and once for all of them. A
+// negative duration, as after a clock was set back, counts as 0: it is one
+// observation more, and the sum does not fall.
 func (s *Set) NewTimer(d Desc) LabeledTimer {
 	return familyOf(s, d, Registry.NewTimer, func(i *instrument[Timer]) Timer { return timer{i} })
 }
@@ -106,9 +119,9 @@ type labeled[M any] interface {
 // family is a family of metrics of the kind M, which is Counter, Gauge, Timer
 // or Histogram.
 type family[M any] struct {
-	desc Desc
-	ask  func(r Registry, d Desc) labeled[M]
-	wrap func(*instrument[M]) M
+	desc   Desc
+	makeIn func(r Registry, d Desc) labeled[M]
+	wrap   func(*instrument[M]) M
 
 	mu          *sync.Mutex // the lock of the set
 	bound       []labeled[M]
@@ -116,13 +129,13 @@ type family[M any] struct {
 }
 
 // familyOf returns the family that d describes, a new one if s has none of that
-// name. Asked by ask, a registry makes its own family of the kind.
+// name. A registry makes its own family of the kind with makeIn.
 func familyOf[M any, L labeled[M]](
-	s *Set, d Desc, ask func(Registry, Desc) L, wrap func(*instrument[M]) M,
+	s *Set, d Desc, makeIn func(Registry, Desc) L, wrap func(*instrument[M]) M,
 ) *family[M] {
 	f := &family[M]{
 		desc:        d.clone(),
-		ask:         func(r Registry, d Desc) labeled[M] { return ask(r, d) },
+		makeIn:      func(r Registry, d Desc) labeled[M] { return makeIn(r, d) },
 		wrap:        wrap,
 		mu:          &s.mu,
 		instruments: make(map[string]*instrument[M]),
@@ -140,7 +153,8 @@ func familyOf[M any, L labeled[M]](
 		return same
 	}
 	for _, r := range s.registries {
-		f.bind(r)
+		bind := f.ask(r)
+		bind() // the set does not have the family yet
 	}
 	s.families = append(s.families, f)
 	return f
@@ -154,16 +168,23 @@ func (f *family[M]) String() string {
 	return fmt.Sprintf("%s with labels %q", reflect.TypeFor[M]().Name(), f.desc.Labels)
 }
 
-func (f *family[M]) bind(r Registry) {
-	family := f.ask(r, f.desc.clone())
+func (f *family[M]) ask(r Registry) (bind func()) {
+	family := f.makeIn(r, f.desc.clone())
+	targets := make(map[*instrument[M]]M, len(f.instruments))
 	for _, i := range f.instruments {
-		i.add(family)
+		targets[i] = i.ask(family)
 	}
-	f.bound = append(f.bound, family)
+	return func() {
+		f.bound = append(f.bound, family)
+		for i, target := range targets {
+			i.add(target)
+		}
+	}
 }
 
 // WithValues returns the metric of these label values. It panics if there are
-// not as many values as labels.
+// not as many values as labels. If a registry panics when it is asked for its own
+// metric, so does WithValues, and the family does not have the metric.
 func (f *family[M]) WithValues(values ...string) M {
 	if len(values) != len(f.desc.Labels) {
 		panic(fmt.Sprintf("metrics: %s has the labels %q, got the values %q", f.desc.Name, f.desc.Labels, values))
@@ -176,7 +197,7 @@ func (f *family[M]) WithValues(values ...string) M {
 	if !ok {
 		i = &instrument[M]{values: slices.Clone(values)}
 		for _, family := range f.bound {
-			i.add(family)
+			i.add(i.ask(family))
 		}
 		f.instruments[key] = i
 	}
@@ -198,10 +219,15 @@ type instrument[M any] struct {
 	targets atomic.Pointer[[]M]
 }
 
-// add makes the instrument report to its counterpart in a registry's family as
-// well. It is called under the lock of the set.
-func (i *instrument[M]) add(family labeled[M]) {
-	targets := append(slices.Clone(i.all()), family.WithValues(slices.Clone(i.values)...))
+// ask returns the counterpart of the instrument in a registry's family.
+func (i *instrument[M]) ask(family labeled[M]) M {
+	return family.WithValues(slices.Clone(i.values)...)
+}
+
+// add makes the instrument report to a counterpart as well. It is called under
+// the lock of the set.
+func (i *instrument[M]) add(target M) {
+	targets := append(slices.Clone(i.all()), target)
 	i.targets.Store(&targets)
 }
 
@@ -255,6 +281,7 @@ func (g gauge) Add(delta float64) {
 type timer struct{ *instrument[Timer] }
 
 func (t timer) Update(d time.Duration) {
+	d = max(d, 0)
 	for _, target := range t.all() {
 		target.Update(d)
 	}

@@ -34,7 +34,7 @@ func BenchmarkRecord(b *testing.B) {
 		b.Run(bench.name+"/deepcopy", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				deepcopy.Record(r)
+				_, _ = deepcopy.Record(r)
 			}
 		})
 		b.Run(bench.name+"/Record.Clone", func(b *testing.B) {
@@ -43,5 +43,49 @@ func BenchmarkRecord(b *testing.B) {
 				r.Clone()
 			}
 		})
+	}
+}
+
+// BenchmarkRecord_depth shows that a level costs the same at any depth.
+func BenchmarkRecord_depth(b *testing.B) {
+	for _, name := range []string{"maps", "slices", "slices of maps", "pointers", "structs"} {
+		for _, levels := range []int{100, 1000, 10_000} {
+			w := wraps[name]
+			r := opencdc.Record{Key: nest(levels, w.levels, w.wrap)}
+			perLevel := func(b *testing.B) {
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(levels), "ns/level")
+			}
+			b.Run(fmt.Sprintf("%s/%d/Record", name, levels), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					_, _ = deepcopy.Record(r)
+				}
+				perLevel(b)
+			})
+			b.Run(fmt.Sprintf("%s/%d/CheckDepth", name, levels), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					_ = deepcopy.CheckDepth(&r)
+				}
+				perLevel(b)
+			})
+		}
+	}
+}
+
+// BenchmarkRecord_large copies a thousand rows, for which a memory pays nothing.
+func BenchmarkRecord_large(b *testing.B) {
+	rows := make([]any, 1000)
+	for i := range rows {
+		row := map[string]any{}
+		for j := range 10 {
+			row[fmt.Sprintf("column_%d", j)] = j
+		}
+		rows[i] = row
+	}
+	r := opencdc.Record{Key: opencdc.StructuredData{"rows": rows}}
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = deepcopy.Record(r)
 	}
 }

@@ -4,53 +4,38 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
-	"reflect"
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// trackBeyond is the depth from which on a copier remembers what it has
-// copied. Data of ordinary depth never pays for that; data that holds itself is
-// unrolled down to this depth and closes its circle there.
-const trackBeyond = 64
+// budget is how many elements and containers are walked without remembering
+// them. It bounds what is done in vain for larger data.
+const budget = 128
 
-// copier makes one copy. The zero value is ready for use.
+// cost returns what a container takes off the budget, besides its elements, for
+// the bytes that it has. An element is about as much work as a kilobyte.
+func cost(bytes int) int { return bytes >> 10 }
+
+// copier makes a copy by recursion, or with a memory if it has one.
 type copier struct {
-	// depth is the number of maps, slices and pointers around the value that
-	// is being copied.
-	depth int
-	// seen holds the copies of what was met since the depth first passed
-	// trackBeyond. It is nil before that, and kept from then on: were it
-	// dropped on the way back up, a map that holds itself twice would be
-	// copied 2^trackBeyond times.
-	seen map[reference]reflect.Value
+	// left is what remains of the budget. Once it is negative the copy is void,
+	// and no further container is walked.
+	left int
+	// memory takes over what is not a plain value, unless it is nil.
+	memory *memory
 }
 
-// reference identifies a map, a slice or what a pointer points to. The type is
-// part of it since a struct has the address of its first field.
-type reference struct {
-	addr uintptr
-	len  int
-	typ  reflect.Type
-}
-
-// enter is called before the elements of a map, slice or pointer are copied,
-// leave thereafter.
-func (c *copier) enter() {
-	c.depth++
-	if c.depth > trackBeyond && c.seen == nil {
-		c.seen = make(map[reference]reflect.Value)
-	}
-}
-
-func (c *copier) leave() {
-	c.depth--
+// spend is called before the elements of a container are copied. It reports
+// whether the budget suffices for them.
+func (c *copier) spend(n int) bool {
+	c.left -= n + 1
+	return c.left >= 0
 }
 
 // value copies a value of any type. It knows the types that decoded JSON and
-// the like consist of; the rest is left to reflection, as is every container
-// once the copier has to remember it.
+// the like consist of; the rest is left to reflection. It returns nil once the
+// budget is exceeded.
 func (c *copier) value(v any) any {
 	switch v := v.(type) {
 	case nil, bool, string,
@@ -58,20 +43,9 @@ func (c *copier) value(v any) any {
 		uint, uint8, uint16, uint32, uint64,
 		float32, float64, json.Number, time.Time:
 		return v
-	case []byte:
-		return bytes.Clone(v)
-	case opencdc.RawData:
-		return opencdc.RawData(bytes.Clone(v))
-	case []string:
-		if v == nil {
-			return v
-		}
-		return append([]string{}, v...)
-	case map[string]string:
-		return maps.Clone(v)
 	}
-	if c.seen != nil {
-		return c.reflected(v)
+	if c.memory != nil {
+		return c.memory.value(v)
 	}
 	switch v := v.(type) {
 	case map[string]any:
@@ -82,17 +56,38 @@ func (c *copier) value(v any) any {
 		return c.array(v)
 	case []map[string]any:
 		return c.objects(v)
+	case []byte:
+		if !c.spend(cost(len(v))) {
+			return nil
+		}
+		return bytes.Clone(v)
+	case opencdc.RawData:
+		if !c.spend(cost(len(v))) {
+			return nil
+		}
+		return opencdc.RawData(bytes.Clone(v))
+	case []string:
+		if v == nil {
+			return v
+		}
+		if !c.spend(len(v)) {
+			return nil
+		}
+		return append([]string{}, v...)
+	case map[string]string:
+		if !c.spend(len(v)) {
+			return nil
+		}
+		return maps.Clone(v)
 	default:
 		return c.reflected(v)
 	}
 }
 
 func (c *copier) object(m map[string]any) map[string]any {
-	if m == nil {
+	if m == nil || !c.spend(len(m)) {
 		return nil
 	}
-	c.enter()
-	defer c.leave()
 	copied := make(map[string]any, len(m))
 	for k, v := range m {
 		copied[k] = c.value(v)
@@ -101,11 +96,9 @@ func (c *copier) object(m map[string]any) map[string]any {
 }
 
 func (c *copier) array(s []any) []any {
-	if s == nil {
+	if s == nil || !c.spend(len(s)) {
 		return nil
 	}
-	c.enter()
-	defer c.leave()
 	copied := make([]any, len(s))
 	for i, v := range s {
 		copied[i] = c.value(v)
@@ -114,11 +107,9 @@ func (c *copier) array(s []any) []any {
 }
 
 func (c *copier) objects(s []map[string]any) []map[string]any {
-	if s == nil {
+	if s == nil || !c.spend(len(s)) {
 		return nil
 	}
-	c.enter()
-	defer c.leave()
 	copied := make([]map[string]any, len(s))
 	for i, m := range s {
 		copied[i] = c.object(m)

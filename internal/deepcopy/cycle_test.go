@@ -105,26 +105,3 @@ func TestRecord_SameAddress(t *testing.T) {
 	}
 	mustShareNothing(t, copied, v)
 }
-
-func TestRecord_Deep(t *testing.T) {
-	for name, wrap := range map[string]func(any) any{
-		"maps":     func(v any) any { return map[string]any{"a": v} },
-		"slices":   func(v any) any { return []any{v} },
-		"pointers": func(v any) any { return &v },
-		"mixed":    func(v any) any { return opencdc.StructuredData{"a": []map[string]any{{"b": [1]any{v}}}} },
-	} {
-		t.Run(name, func(t *testing.T) {
-			for _, depth := range []int{1, 63, 64, 65, 66, 10_000} {
-				var v any = []byte("bottom")
-				for range depth {
-					v = wrap(v)
-				}
-				copied := copyOf(v)
-				if !reflect.DeepEqual(copied, v) {
-					t.Errorf("depth %d: copy differs", depth)
-				}
-				mustShareNothing(t, copied, v)
-			}
-		})
-	}
-}

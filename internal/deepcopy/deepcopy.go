@@ -1,13 +1,30 @@
 // Package deepcopy copies records so that the copy and the original can be
-// changed independently.
+// changed independently, and tells which ones are nested too deep for that.
+//
+// Almost all data is small, and what it holds is held once. So it is walked
+// straight away, by recursion, with a budget that is a little more than such
+// data needs. Data that exceeds the budget is started anew with a memory of
+// what was met: its depth, its circles and the number of ways to one and the
+// same map then cost nothing, and nothing recurses.
 package deepcopy
 
 import (
 	"bytes"
+	"errors"
 	"maps"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+	"github.com/conduitio/funnel/internal/nesting"
 )
+
+// MaxDepth is the number of levels that a key or payload may have: the outermost
+// map is level 1, each map, slice and pointer inside adds one, and so does each
+// struct or array that an interface holds. [nesting.MaxDepth] has the details.
+const MaxDepth = nesting.MaxDepth
+
+// ErrTooDeep is returned for a record with a key or payload of more than
+// [MaxDepth] levels.
+var ErrTooDeep = errors.New("nested deeper than 10,000 levels")
 
 // Record returns a copy of r that shares nothing with it that can be changed
 // in place, however deep it lies in the metadata, the key or the payload. Every
@@ -17,10 +34,12 @@ import (
 // Copied are maps, slices, arrays, pointers with what they point to, the
 // exported fields of structs (those promoted from an embedded struct
 // included), and the numbers of math/big. Data that holds itself is copied as
-// well; where r has one value in two places, the copy may have two.
+// well. What a key or payload holds in several places is held once by the copy
+// too, unless it is small; slices that merely overlap are copied one by one.
 //
 // Shared, or copied without what they refer to, are
-//   - the bytes of r.Position, which nobody writes into;
+//   - the bytes of r.Position, which nobody writes into; appending to the
+//     position of the copy does not write beside them either;
 //   - the serializer;
 //   - channels, functions and unsafe pointers;
 //   - the keys of maps: a pointer used as a key stays the same pointer;
@@ -29,26 +48,56 @@ import (
 //     a full copy;
 //   - every *time.Location, which is immutable and known by its address.
 //
+// The time is linear in what r holds, however deep it is nested and however
+// often it is shared. The only error is [ErrTooDeep].
+//
 // Record only reads r: it may be called by several goroutines at a time, as
 // long as none of them changes r.
-func Record(r opencdc.Record) opencdc.Record {
+func Record(r opencdc.Record) (opencdc.Record, error) {
+	var err error
+	if r.Key, err = Data(r.Key); err != nil {
+		return opencdc.Record{}, err
+	}
+	if r.Payload.Before, err = Data(r.Payload.Before); err != nil {
+		return opencdc.Record{}, err
+	}
+	if r.Payload.After, err = Data(r.Payload.After); err != nil {
+		return opencdc.Record{}, err
+	}
 	r.Metadata = maps.Clone(r.Metadata)
-	r.Key = Data(r.Key)
-	r.Payload.Before = Data(r.Payload.Before)
-	r.Payload.After = Data(r.Payload.After)
-	return r
+	r.Position = r.Position[:len(r.Position):len(r.Position)]
+	return r, nil
 }
 
 // Data returns a copy of d, which may be nil, with the same guarantees as
 // [Record].
-func Data(d opencdc.Data) opencdc.Data {
+func Data(d opencdc.Data) (opencdc.Data, error) {
 	switch d := d.(type) {
 	case nil:
-		return nil
+		return nil, nil
 	case opencdc.RawData:
-		return opencdc.RawData(bytes.Clone(d))
-	default:
-		var c copier
-		return c.value(d).(opencdc.Data) // the copy has the type of d
+		return opencdc.RawData(bytes.Clone(d)), nil
 	}
+	c := copier{left: budget}
+	if copied := c.value(d); c.left >= 0 {
+		return copied.(opencdc.Data), nil // the copy has the type of d
+	}
+	return copyOnce(d, MaxDepth)
+}
+
+// CheckDepth returns [ErrTooDeep] if [Record] would, without copying anything.
+// It looks at the key and the payload, allocates nothing for small data of
+// ordinary types, and takes no time for raw data.
+func CheckDepth(r *opencdc.Record) error {
+	for _, d := range [...]opencdc.Data{r.Key, r.Payload.Before, r.Payload.After} {
+		switch d.(type) {
+		case nil, opencdc.RawData, *opencdc.RawData:
+			continue
+		}
+		w := walker{left: budget}
+		if w.value(d); w.left < 0 && tooDeep(d, MaxDepth) {
+			return ErrTooDeep
+		}
+	}
+	return nil
 }

@@ -9,7 +9,7 @@ import (
 // reflected copies a value of a type that only reflection can handle.
 func (c *copier) reflected(v any) any {
 	original := reflect.ValueOf(v)
-	if isPlain(original.Kind()) {
+	if isPlain(original.Type()) || !c.spend(cost(int(original.Type().Size()))) {
 		return v
 	}
 	copied := reflect.New(original.Type()).Elem()
@@ -18,15 +18,20 @@ func (c *copier) reflected(v any) any {
 	return copied.Interface()
 }
 
-// isPlain reports whether assigning a value of the kind copies all there is to
+// isPlain reports whether assigning a value of the type copies all there is to
 // copy.
-func isPlain(k reflect.Kind) bool {
-	switch k {
+func isPlain(t reflect.Type) bool {
+	switch t.Kind() {
 	case reflect.Array, reflect.Interface, reflect.Map, reflect.Pointer, reflect.Slice, reflect.Struct:
-		return false
+		return t.Size() == 0
 	default:
 		return true
 	}
+}
+
+// isBytes reports whether t is a slice of bytes.
+func isBytes(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
 }
 
 // isolate turns v from a shallow copy into a deep one: each reference in it is
@@ -34,11 +39,18 @@ func isPlain(k reflect.Kind) bool {
 func (c *copier) isolate(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Interface:
-		if !v.IsNil() {
-			v.Set(reflect.ValueOf(c.value(v.Elem().Interface())))
+		if v.IsNil() {
+			return
+		}
+		if copied := c.value(v.Elem().Interface()); c.left >= 0 {
+			v.Set(reflect.ValueOf(copied))
 		}
 	case reflect.Pointer, reflect.Map, reflect.Slice:
-		if !v.IsNil() {
+		switch {
+		case v.IsNil():
+		case c.memory != nil:
+			v.Set(reflect.ValueOf(c.memory.value(v.Interface())))
+		default:
 			c.replace(v)
 		}
 	case reflect.Array:
@@ -46,69 +58,86 @@ func (c *copier) isolate(v reflect.Value) {
 	case reflect.Struct:
 		switch p := v.Addr().Interface().(type) {
 		case *big.Int:
-			*p = *new(big.Int).Set(p)
+			if c.spend(cost(p.BitLen() / 8)) {
+				*p = *new(big.Int).Set(p)
+			}
 		case *big.Rat:
-			*p = *new(big.Rat).Set(p)
+			if c.spend(cost((p.Num().BitLen() + p.Denom().BitLen()) / 8)) {
+				*p = *new(big.Rat).Set(p)
+			}
 		case *big.Float:
-			*p = *new(big.Float).Copy(p)
+			if c.spend(cost(int(p.Prec() / 8))) {
+				*p = *new(big.Float).Copy(p)
+			}
 		default:
 			c.fields(v)
 		}
 	}
 }
 
-// replace puts a copy in the place of what v, which is not nil, refers to. A
-// copy is remembered before its elements are copied, as they may refer to it.
+// replace puts a copy in the place of what v, which is not nil, refers to.
 func (c *copier) replace(v reflect.Value) {
-	t := v.Type()
-	ref := reference{addr: v.Pointer(), typ: t}
-	if v.Kind() == reflect.Slice {
-		ref.len = v.Len()
-	}
-	if copied, ok := c.seen[ref]; ok {
-		v.Set(copied)
+	if isImmutable(v) {
 		return
 	}
-	c.enter()
-	defer c.leave()
+	t := v.Type()
+	bytes := int(t.Elem().Size())
+	n := 0
+	if v.Kind() != reflect.Pointer {
+		n = v.Len()
+		bytes *= n
+	}
+	if isBytes(t) {
+		n = 0
+	}
+	if !c.spend(n + cost(bytes)) {
+		return
+	}
+	copied := emptyCopy(v)
+	c.fill(copied, v)
+	v.Set(copied)
+}
 
-	var copied reflect.Value
-	switch v.Kind() {
-	case reflect.Pointer:
-		if _, ok := v.Interface().(*time.Location); ok {
-			return
-		}
-		copied = reflect.New(t.Elem())
-		copied.Elem().Set(v.Elem())
-		c.remember(ref, copied)
-		c.isolate(copied.Elem())
+// isImmutable reports whether v is a pointer that the copy shares.
+func isImmutable(v reflect.Value) bool {
+	return v.Type() == reflect.TypeFor[*time.Location]()
+}
+
+// emptyCopy returns what will be the copy of v, a map, slice or pointer that is
+// not nil, once it is filled.
+func emptyCopy(v reflect.Value) reflect.Value {
+	switch t := v.Type(); v.Kind() {
+	case reflect.Map:
+		return reflect.MakeMapWithSize(t, v.Len())
 	case reflect.Slice:
-		copied = reflect.MakeSlice(t, v.Len(), v.Len())
-		reflect.Copy(copied, v)
-		c.remember(ref, copied)
-		c.elements(copied)
+		return reflect.MakeSlice(t, v.Len(), v.Len())
 	default:
-		copied = reflect.MakeMapWithSize(t, v.Len())
-		c.remember(ref, copied)
-		elem := reflect.New(t.Elem()).Elem()
+		return reflect.New(t.Elem()).Convert(t) // t may be a named type
+	}
+}
+
+// fill copies into copied, which emptyCopy returned for v, what v holds.
+func (c *copier) fill(copied, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Map:
+		elem := reflect.New(v.Type().Elem()).Elem()
 		for iter := v.MapRange(); iter.Next(); {
 			elem.SetIterValue(iter)
 			c.isolate(elem)
 			copied.SetMapIndex(iter.Key(), elem)
 		}
-	}
-	v.Set(copied)
-}
-
-func (c *copier) remember(ref reference, copied reflect.Value) {
-	if c.seen != nil {
-		c.seen[ref] = copied
+	case reflect.Slice:
+		reflect.Copy(copied, v)
+		c.elements(copied)
+	default:
+		copied.Elem().Set(v.Elem())
+		c.isolate(copied.Elem())
 	}
 }
 
 // elements isolates the elements of an array or a slice.
 func (c *copier) elements(v reflect.Value) {
-	if isPlain(v.Type().Elem().Kind()) {
+	if isPlain(v.Type().Elem()) {
 		return
 	}
 	for i := range v.Len() {

@@ -1,0 +1,148 @@
+// Package lock holds a mutual exclusion lock whose waiting ends with a context.
+package lock
+
+import (
+	"context"
+	"runtime"
+	"sync/atomic"
+)
+
+// One number is the whole state: 0 if the lock is free, 1 if it is held, 1+n if
+// it is held and n goroutines stand in line. Each goroutine in line waits for a
+// token. Unlock sets the lock free only if the line is empty. Otherwise it takes
+// one goroutine off the line and sends the token, which is the lock: the number
+// stays above 0, and whoever receives the token holds the lock.
+//
+// Why nobody waits in vain, whenever waiters give up: call a goroutine a waiter
+// from when it joins the line until it has received a token or left the line.
+//
+//   - At most one token exists. Only the holder sends one, and it is the holder no
+//     more once it has taken a goroutine off the line. So the channel, with room
+//     for one token, never blocks the sender.
+//   - The number of waiters is the length of the line plus the number of tokens,
+//     sent or just about to be. To join adds one to both sides. Unlock moves one
+//     from the line to the tokens. To receive the token, or to leave the line,
+//     takes one from both sides. All changes of the line are changes of the one
+//     number, so they happen one after the other.
+//   - A waiter that gives up leaves the line if it is not empty, even if a token
+//     exists. There is one waiter more than the line is long then, so another one
+//     is left to receive the token. A token belongs to no waiter in particular.
+//   - If it finds the line empty, there is one token and one waiter, itself.
+//     Nobody else receives this token, so it does: the lock has come at the same
+//     time as the end of the context. It waits for the sender at most, which
+//     waits for nobody.
+//
+// The lock is handed over, not set free for everyone, because a goroutine that
+// locks again soon after it has unlocked is faster than one that has to wake up.
+// A waiter beside a loop that sleeps while it holds the lock might never get it.
+// The price is that nobody works under the lock while the next holder wakes up,
+// which can put goroutines in line that would not have met otherwise. So a
+// goroutine yields a few times before it joins, while short work under the lock
+// comes to its end.
+
+// The states of a mutex.
+const (
+	free int32 = 0
+	held int32 = 1 // held+n: held, with n goroutines in line
+)
+
+// yields is how often a goroutine lets others run before it joins the line.
+const yields = 4
+
+// Mutex is a mutual exclusion lock. Locking and unlocking it costs two atomic
+// operations, as with a [sync.Mutex], and allocates nothing. It is made by New
+// and not tied to a goroutine: one may lock it and another one unlock it.
+//
+// Goroutines that wait get the lock in the order in which they began to block.
+// Nobody overtakes them, so a Mutex that is contended all the time is slower than
+// a sync.Mutex: each change of hands wakes a goroutine up.
+type Mutex struct {
+	state atomic.Int32
+	token chan struct{}
+}
+
+// New returns a mutex that is not locked.
+func New() *Mutex {
+	return &Mutex{token: make(chan struct{}, 1)}
+}
+
+// Lock locks m, and waits while it is locked. If the context ends before, Lock
+// returns the context's error and m is as if Lock had not been called. A mutex
+// that is free is locked even if the context has ended.
+func (m *Mutex) Lock(ctx context.Context) error {
+	if m.TryLock() {
+		return nil
+	}
+	return m.wait(ctx)
+}
+
+// TryLock locks m if it is free, and returns true if it was.
+func (m *Mutex) TryLock() bool {
+	return m.state.CompareAndSwap(free, held)
+}
+
+// Unlock unlocks m, and panics if it is not locked. If goroutines wait, one of
+// them holds the lock when Unlock returns.
+func (m *Mutex) Unlock() {
+	if !m.state.CompareAndSwap(held, free) {
+		m.handOver()
+	}
+}
+
+// wait locks m like Lock.
+func (m *Mutex) wait(ctx context.Context) error {
+	for range yields {
+		runtime.Gosched()
+		if m.TryLock() {
+			return nil
+		}
+	}
+	if !m.join() {
+		return nil
+	}
+	select {
+	case <-m.token:
+		return nil
+	case <-ctx.Done():
+	}
+	if m.leave() {
+		return ctx.Err()
+	}
+	<-m.token
+	return nil
+}
+
+// join joins the line. It returns false if the lock was free: then it is locked.
+func (m *Mutex) join() bool {
+	return m.state.Add(1) > held
+}
+
+// leave leaves the line. It returns false if the line is empty.
+func (m *Mutex) leave() bool {
+	for {
+		s := m.state.Load()
+		if s <= held {
+			return false
+		}
+		if m.state.CompareAndSwap(s, s-1) {
+			return true
+		}
+	}
+}
+
+// handOver gives the lock to the first in line, or sets it free if the line is
+// empty.
+func (m *Mutex) handOver() {
+	for {
+		s := m.state.Load()
+		if s == free {
+			panic("lock: Unlock of a Mutex that is not locked")
+		}
+		if m.state.CompareAndSwap(s, s-1) {
+			if s > held {
+				m.token <- struct{}{}
+			}
+			return
+		}
+	}
+}

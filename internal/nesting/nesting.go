@@ -1,0 +1,47 @@
+// Package nesting holds what copying and measuring a record have in common: how
+// deep they go, and how they recognize what they have met before.
+package nesting
+
+import (
+	"reflect"
+	"unsafe"
+)
+
+// MaxDepth is the number of levels that data may have. The outermost map of a
+// key or payload is level 1. Each map, slice and pointer inside adds a level,
+// and so does each struct or array that an interface holds. Nil adds none, and
+// neither does what is a value like a number: a slice of bytes, a time, a
+// number of math/big.
+//
+// What is reached in several ways counts where it lies least deep.
+const MaxDepth = 10_000
+
+// Ref identifies a map, a slice, a string, what a pointer points to, or a value
+// of another kind that an interface holds. Slices that overlap without being the
+// same have different refs.
+type Ref struct {
+	addr unsafe.Pointer
+	len  int
+	// typ tells a struct from its first field, which has the same address.
+	typ reflect.Type
+}
+
+// RefOf returns the ref of v. It keeps v alive, so that no other value takes its
+// place. Two refs of a struct or an array are equal only if the interfaces were
+// assigned from one another.
+func RefOf(v any) Ref {
+	rv := reflect.ValueOf(v)
+	ref := Ref{typ: rv.Type()}
+	switch rv.Kind() {
+	case reflect.Map, reflect.Pointer:
+		ref.addr = rv.UnsafePointer()
+	case reflect.Slice:
+		ref.addr, ref.len = rv.UnsafePointer(), rv.Len()
+	case reflect.String:
+		s := rv.String()
+		ref.addr, ref.len = unsafe.Pointer(unsafe.StringData(s)), len(s)
+	default:
+		ref.addr = (*[2]unsafe.Pointer)(unsafe.Pointer(&v))[1] // an interface is a type and the address of a value
+	}
+	return ref
+}
