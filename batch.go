@@ -9,6 +9,7 @@ import (
 
 	"github.com/conduitio/funnel/internal/gap"
 	"github.com/conduitio/funnel/internal/ledger"
+	"github.com/conduitio/funnel/internal/reuse"
 )
 
 //go:generate go run golang.org/x/tools/cmd/stringer@v0.38.0 -type RecordFlag -linecomment
@@ -73,6 +74,9 @@ type Batch struct {
 	// them this way costs nothing per record.
 	rest *Batch
 
+	fresh       []opencdc.Record // a buffer for pieces
+	isHandedOut bool             // the task that has the batch has called ActiveRecords
+
 	held    bool // others hold the records: who writes to them copies them first
 	settled bool // every copy was settled, nothing is left to be done
 
@@ -101,12 +105,35 @@ type notes struct {
 	before *notes // nil if they are on no branch
 	first  int    // how many there were before
 	own    []note
+
+	originals []opencdc.Record // has room for what own refers to
+
+	memory reuse.Buffer[note]
+}
+
+// keep returns a copy of a record that notes may refer to. Copies are made in
+// arrays, each twice as large as the one before.
+func (n *notes) keep(rec opencdc.Record) *opencdc.Record {
+	if len(n.originals) == cap(n.originals) {
+		n.originals = make([]opencdc.Record, 0, max(2*cap(n.originals), 1))
+	}
+	n.originals = append(n.originals, rec)
+	return &n.originals[len(n.originals)-1]
 }
 
 // add adds a note and returns its number.
 func (n *notes) add(note note) int32 {
+	n.grow(1)
 	n.own = append(n.own, note)
 	return int32(n.len())
+}
+
+// grow makes room for k more notes.
+func (n *notes) grow(k int) {
+	if n.own == nil {
+		n.own = n.memory.Take(k)
+	}
+	n.own = slices.Grow(n.own, k)
 }
 
 func (n *notes) len() int {
@@ -125,14 +152,17 @@ func (n *notes) of(t *track) note {
 	return n.own[i-n.first]
 }
 
-// reset makes the notes of a branch ready for a batch, which has those before it.
-func (n *notes) reset(before *notes) {
-	clear(n.own)
-	n.own = n.own[:0]
-	n.before, n.first = before, 0
-	if before != nil {
-		n.first = before.len()
-	}
+// begin makes the notes of a branch, which are empty, those of a batch, which has
+// others before it.
+func (n *notes) begin(before *notes) {
+	n.before, n.first = before, before.len()
+}
+
+// clear empties the notes.
+func (n *notes) clear() {
+	n.memory.Put(n.own)
+	n.own, n.originals = nil, nil
+	n.before, n.first = nil, 0
 }
 
 // origin is what a batch shares with the batches that it is split into: the
@@ -141,23 +171,30 @@ type origin struct {
 	ledger    ledger.Ledger[failure]
 	positions []opencdc.Position // of the source records, as the source gave them
 	readAt    []time.Time        // when they were read, if a timer wants to know
-	notes     notes              // of batches that are on no branch
-	isChecked bool               // each record has a position
+	times     reuse.Buffer[time.Time]
+	notes     notes // of batches that are on no branch
+	isChecked bool  // each record has a position
 
 	// isRepeatable is set if acks that fail may be tried again, so that the source
 	// gets copies of the positions, and hasFailed if releasing records has failed.
 	// Who holds Worker.releasing, or has joined the branches, may use them.
 	isRepeatable, hasFailed bool
+	// The window of the dead-letter queue has admitted the nacked ones among the
+	// slots below admitted. It has refused the one at admitted if there is a refusal.
+	admitted int
+	refusal  error
 }
 
 // reset makes the origin one of no records.
 func (o *origin) reset() {
 	o.ledger.Reset(0)
 	o.positions = nil // they belong to the source
-	o.readAt = o.readAt[:0]
-	o.notes.reset(nil)
+	o.times.Put(o.readAt)
+	o.readAt = nil
+	o.notes.clear()
 	o.isChecked = false
 	o.isRepeatable, o.hasFailed = false, false
+	o.admitted, o.refusal = 0, nil
 }
 
 // checkPositions returns an error if a source record has no position: acking it
@@ -168,7 +205,7 @@ func (o *origin) checkPositions() error {
 	}
 	for i := range o.positions {
 		if len(o.positions[i]) == 0 {
-			return FatalError(fmt.Errorf("record %d of a batch of %d has an empty position", i, len(o.positions)))
+			return FatalError(fmt.Errorf("%w: record %d of a batch of %d has none", ErrEmptyPosition, i, len(o.positions)))
 		}
 	}
 	o.isChecked = true
@@ -177,9 +214,10 @@ func (o *origin) checkPositions() error {
 
 // failure is why a source record was nacked.
 type failure struct {
-	record opencdc.Record // what goes to the dead-letter queue
-	err    error
-	taskID string
+	record   opencdc.Record   // what goes to the dead-letter queue
+	position opencdc.Position // of the record or, if that is empty, of the source record
+	err      error
+	taskID   string
 }
 
 // NewBatch returns a batch of records whose status is ack. The slice belongs to
@@ -196,11 +234,20 @@ func (b *Batch) fill(records []opencdc.Record) {
 	if b.origin == nil {
 		b.comeFrom(&origin{})
 	}
+	clip(records)
 	positions := make([]opencdc.Position, len(records))
 	for i := range records {
 		positions[i] = records[i].Position
 	}
 	b.hold(records, positions)
+}
+
+// clip takes the room behind the positions away: appending to one must not write
+// into another one, which may lie behind it or be the same.
+func clip(records []opencdc.Record) {
+	for i := range records {
+		records[i].Position = slices.Clip(records[i].Position)
+	}
 }
 
 // comeFrom makes an empty batch one of an origin.
@@ -229,13 +276,46 @@ func (b *Batch) hasCopies() bool {
 
 // ActiveRecords returns the records that are not filtered.
 //
-// The slice belongs to the batch and is valid until its next change by Filter,
-// SetRecords or SplitRecord. A task that goes through it from one end to the
-// other may change the batch where it has been, and read on. It may change what
-// the records hold, and puts changed records into the batch with SetRecords.
+// The slice belongs to the batch, and shows it as it was when ActiveRecords was
+// called. A task that goes through it from one end to the other, in either
+// direction, may change the batch where it has been, and reads on what was there.
+// That ends with the task's next call of ActiveRecords after a change, except for
+// the slice of its first call. A task may change what the records hold, and puts
+// changed records into the batch with SetRecords.
+//
+// The call costs nothing if the batch was not changed since the last one, else it
+// moves the records on one side of the change.
 func (b *Batch) ActiveRecords() []opencdc.Record {
 	b.join()
-	return b.recs.All()
+	recs := b.recs.All()
+	if !b.isHandedOut {
+		b.isHandedOut = true
+		b.recs.Pin()
+	}
+	return recs
+}
+
+// beginTask is called before a task gets the batch, endTask thereafter.
+func (b *Batch) beginTask() { b.isHandedOut = false }
+
+func (b *Batch) endTask() { b.recs.Unpin() }
+
+// Status returns the status of active record i. Its error is what the record was
+// nacked with, which may be nil.
+func (b *Batch) Status(i int) RecordStatus {
+	b.checkRange("Status", i, i+1)
+	switch {
+	case i >= b.recs.Len():
+		return RecordStatus{Flag: RecordFlagRetry} // in the rest
+	case b.tracks.Len() == 0:
+		return RecordStatus{}
+	}
+	t := b.at(i)
+	status := RecordStatus{Flag: t.flag}
+	if t.flag == RecordFlagNack {
+		status.Error = b.notes.of(t).err
+	}
+	return status
 }
 
 // HasActiveRecords returns true if the batch has any records that are not
@@ -325,6 +405,10 @@ func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 	b.checkRange("SetRecords", i, end)
 	b.reach(end)
 	b.recs.Set(i, recs)
+	for k := i; k < end; k++ {
+		rec := b.recs.At(k)
+		rec.Position = slices.Clip(rec.Position)
+	}
 }
 
 // SplitRecord replaces the record at index i with the provided records, its
@@ -348,9 +432,10 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	default:
 		b.reach(i + 1)
 		b.touch()
-		recs = slices.Clone(recs) // they may be records of this batch, which moves them
+		b.fresh = append(b.fresh[:0], recs...) // recs may be records of this batch, which moves them
+		clip(b.fresh)
 		b.seek(i)
-		b.divide(recs)
+		b.divide(b.fresh)
 	}
 }
 

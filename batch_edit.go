@@ -100,8 +100,7 @@ func (b *Batch) drop() {
 func (b *Batch) divide(pieces []opencdc.Record) {
 	t := *b.tracks.Next()
 	if n := b.notes.of(&t); n.original == nil {
-		original := *b.recs.Next()
-		t.note = b.notes.add(note{original: &original, err: n.err})
+		t.note = b.notes.add(note{original: b.notes.keep(*b.recs.Next()), err: n.err})
 	}
 	b.countPieces(&t, len(pieces))
 	b.retainRun(&splitRun{from: int(t.slot), to: int(t.slot) + 1, pieces: len(pieces)})

@@ -1,6 +1,8 @@
 package funnel
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 func (b *Batch) setReadTimes(now time.Time) {
 	readAt := b.origin.readAt
 	if n := len(b.origin.positions); len(readAt) != n {
-		readAt = slices.Grow(readAt[:0], n)[:n]
+		readAt = b.origin.times.Take(n)[:n]
 		for i := range readAt {
 			readAt[i] = now
 		}
@@ -183,8 +185,9 @@ func (b *Batch) appendParts(parts []part, unmarked RecordFlag) []part {
 	return parts
 }
 
-// detach replaces the records by copies that nobody else holds.
-func (b *Batch) detach() {
+// detach replaces the records by copies that nobody else holds. It fails if a
+// record is nested too deep to be copied.
+func (b *Batch) detach() error {
 	b.held = false
 	if b.pieces != nil {
 		b.touch() // to find what was split
@@ -192,13 +195,16 @@ func (b *Batch) detach() {
 	recs := b.recs.All()
 	copies := make([]opencdc.Record, len(recs))
 	for i := range recs {
-		copies[i] = deepcopy.Record(recs[i])
+		var err error
+		if copies[i], err = deepcopy.Record(recs[i]); err != nil {
+			return cannotCopy(recs[i].Position, err)
+		}
 	}
 	b.recs = gap.Of(copies)
 	tracks := gap.Of(b.tracks.All())
 	b.tracks = tracks
 	if !b.split {
-		return
+		return nil
 	}
 	var from, to int32 // pieces of a record stand side by side
 	for i := range tracks.All() {
@@ -208,11 +214,30 @@ func (b *Batch) detach() {
 			continue
 		}
 		if t.note != from {
-			clone := deepcopy.Record(*n.original)
-			from, to = t.note, b.notes.add(note{original: &clone, err: n.err})
+			original, err := deepcopy.Record(*n.original)
+			if err != nil {
+				return cannotCopy(n.original.Position, err)
+			}
+			from, to = t.note, b.notes.add(note{original: b.notes.keep(original), err: n.err})
 		}
 		t.note = to
 	}
+	return nil
+}
+
+func cannotCopy(p opencdc.Position, err error) error {
+	return FatalError(fmt.Errorf("record %s cannot be copied for a branch: %w", show(p), err))
+}
+
+// isNackedBy returns true if a record is nacked because the context, which has
+// ended, or another one has ended.
+func (b *Batch) isNackedBy(ctx context.Context) bool {
+	for i := range b.tracks.Len() {
+		if t := b.tracks.At(i); t.flag == RecordFlagNack && isOfEndedContext(ctx, b.notes.of(t).err) {
+			return true
+		}
+	}
+	return false
 }
 
 // whole returns the source records [from, to) of a batch that has one copy of
@@ -262,9 +287,9 @@ func (b *Batch) eachRun(f func(from, to, k int) error) error {
 
 // retain adds k copies of each record.
 func (b *Batch) retain(k int) error {
-	return b.eachRun(func(from, to, copies int) error {
+	return lost(b.eachRun(func(from, to, copies int) error {
 		return b.origin.ledger.Retain(from, to, copies*k)
-	})
+	}))
 }
 
 // settle settles every copy in the batch, once.
@@ -274,9 +299,9 @@ func (b *Batch) settle() error {
 	}
 	b.settled = true
 	if from, to, ok := b.whole(); ok {
-		return b.origin.ledger.Settle(from, to, 1)
+		return lost(b.origin.ledger.Settle(from, to, 1))
 	}
-	return b.eachRun(b.origin.ledger.Settle)
+	return lost(b.eachRun(b.origin.ledger.Settle))
 }
 
 // settleNacked settles every copy in the batch, once: as nacked by the task, but
@@ -288,12 +313,12 @@ func (b *Batch) settleNacked(taskID string) error {
 	b.settled = true
 	b.join()
 	b.nackSiblings()
-	return b.eachCopy(func(t *track, rec *opencdc.Record) error {
+	return lost(b.eachCopy(func(t *track, rec *opencdc.Record) error {
 		if rec == nil {
 			return b.origin.ledger.Settle(int(t.slot), int(t.slot)+1, 1)
 		}
 		return b.origin.ledger.Nack(int(t.slot), b.failure(t, rec, taskID))
-	})
+	}))
 }
 
 // failures returns a failure for each source record of the batch that is not
@@ -346,8 +371,11 @@ func (b *Batch) failure(t *track, rec *opencdc.Record, taskID string) failure {
 	if n.original != nil {
 		f.record = *n.original
 	}
-	if f.err == nil {
+	if isNil(f.err) {
 		f.err = errNoCause
+	}
+	if f.position = f.record.Position; len(f.position) == 0 {
+		f.position = b.origin.positions[t.slot]
 	}
 	return f
 }

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+	"github.com/rs/zerolog"
 
+	"github.com/conduitio/funnel/internal/deepcopy"
 	"github.com/conduitio/funnel/internal/nackwindow"
 	"github.com/conduitio/funnel/log"
 )
@@ -25,6 +30,8 @@ import (
 // A DLQ belongs to one worker, which uses it from one goroutine at a time.
 type DLQ struct {
 	task      *DestinationTask
+	logger    log.CtxLogger
+	lines     queueLines
 	window    *nackwindow.Window
 	size      int
 	threshold int
@@ -45,6 +52,7 @@ func NewDLQ(
 ) *DLQ {
 	return &DLQ{
 		task:      NewDestinationTask(id, destination, logger, metrics),
+		logger:    logger.WithComponent("dlq").WithField(log.ConnectorIDField, id),
 		window:    nackwindow.New(windowSize, windowNackThreshold),
 		size:      windowSize,
 		threshold: windowNackThreshold,
@@ -56,9 +64,13 @@ func (d *DLQ) ID() string {
 	return d.task.ID()
 }
 
-// Open opens the destination.
+// Open opens the destination. The window is empty from then on.
 func (d *DLQ) Open(ctx context.Context) error {
-	return d.task.Open(ctx)
+	if err := d.task.Open(ctx); err != nil {
+		return err
+	}
+	d.window.Reset()
+	return nil
 }
 
 // Close tears the destination down.
@@ -77,54 +89,96 @@ func (d *DLQ) Ack(_ context.Context, batch *Batch) {
 }
 
 // Nack writes the records of the batch to the queue, with the errors that they
-// were nacked with. Of a record that was split goes there what it was before,
-// once; filtered records do not go there. It returns how many of the source
-// records of the batch, counted from the first one, were accepted. If these are
-// not all, it returns an error that says why.
+// were nacked with. Of a record that was split, the queue gets what it was
+// before, once; filtered records do not go there. Nack returns how many of the
+// source records of the batch, counted from the first one, were accepted. If
+// these are not all, it returns an error that says why.
 //
 // If the window refuses a nack and its threshold is 0, the error is that of the
-// record; else it is fatal (see [FatalError]) and wraps that of the record. An
-// error of the destination is fatal, too.
+// record; else it is fatal (see [FatalError]) and wraps [ErrNackThreshold] and
+// that of the record. From then on every nack is refused, until the queue is
+// opened again. An error of the destination is fatal, too, unless the context has
+// ended. It wraps the error of the first record that could not be written.
 func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error) {
 	failures, sources := batch.failures(taskID)
-	written, err := d.nack(ctx, failures, "")
-	return sources[written], err
-}
-
-// nack writes the failures to the queue, until one is refused. It returns how
-// many of them are there.
-func (d *DLQ) nack(ctx context.Context, failures []failure, sourceID string) (int, error) {
 	tolerated := d.window.Tolerates(len(failures))
-	written, err := d.write(ctx, failures[:tolerated], sourceID)
-	d.window.Nack(written)
-	if err != nil {
-		return written, FatalError(fmt.Errorf("failed to write to the dead-letter queue %q: %w", d.ID(), err))
+	isStored := make([]bool, tolerated+1)
+	err := d.store(ctx, failures[:tolerated], "", func(i int) { isStored[i] = true })
+	stored := slices.Index(isStored, false)
+	d.window.Nack(stored)
+	if tolerated < len(failures) {
+		err = joinErrors(err, d.refuse(&failures[tolerated]))
 	}
-	if tolerated == len(failures) {
-		return written, nil
-	}
-	err = failures[tolerated].asError()
-	if d.threshold > 0 {
-		err = FatalError(fmt.Errorf("more than %d nacks among the last %d records: %w", d.threshold, d.size, err))
-	}
-	return written, err
+	return sources[stored], err
 }
 
-// write writes the failures to the destination. It returns how many of them,
-// counted from the first one, are confirmed.
-func (d *DLQ) write(ctx context.Context, failures []failure, sourceID string) (int, error) {
-	now := time.Now()
-	records := make([]opencdc.Record, len(failures))
-	for i := range failures {
-		records[i] = failures[i].deadLetter(now, sourceID)
+// refuse returns the error of a record whose nack is one too many. No nack is
+// tolerated any more.
+func (d *DLQ) refuse(f *failure) error {
+	d.window.Freeze()
+	if d.threshold <= 0 {
+		return f.asError()
 	}
-	refused, refusal := len(records), error(nil)
+	return FatalError(fmt.Errorf("%w: more than %d among the last %d records: %w", ErrNackThreshold, d.threshold, d.size, f.asError()))
+}
+
+// store writes the failures to the destination. It calls confirm for each that
+// the destination has confirmed, in order.
+func (d *DLQ) store(ctx context.Context, failures []failure, sourceID string, confirm func(i int)) error {
+	if len(failures) == 0 {
+		return nil
+	}
+	defer func() {
+		if value := recover(); value != nil { // it must not hide why the records are here
+			panic(newPanicError(value).with(failures[0].asError()))
+		}
+	}()
+	now := time.Now()
+	records, tooDeep := deadLetters(now, failures, sourceID)
+	var refused []int
+	var refusal error
 	acks, err := d.task.write(ctx, records, func(i int, err error) {
-		if refusal == nil {
-			refused, refusal = i, fmt.Errorf("record %q: %w", records[i].Position, err)
+		if refused = append(refused, i); refusal == nil {
+			refusal = fmt.Errorf("record %s: %w", show(failures[i].position), err)
 		}
 	})
-	return min(acks, refused), errors.Join(refusal, err)
+	missing := acks // the first one that is not confirmed
+	if len(refused) > 0 {
+		missing = min(missing, refused[0])
+	}
+	for i := range acks {
+		if len(refused) > 0 && refused[0] == i {
+			refused = refused[1:]
+			continue
+		}
+		confirm(i)
+		d.lines.add(&failures[i])
+	}
+	d.lines.write(ctx, d.logger, now)
+	if missing == len(failures) {
+		return nil
+	}
+	err = joinErrors(refusal, err, tooDeep)
+	isEnd := ctx.Err() != nil && isOnly(err, ctx.Err(), context.Cause(ctx))
+	err = fmt.Errorf("failed to write to the dead-letter queue %q: %w (not written: %w)", d.ID(), err, failures[missing].asError())
+	if isEnd {
+		return err // the queue can take it another time
+	}
+	return FatalError(err)
+}
+
+// deadLetters returns the records that go to the queue, up to the first one that
+// is nested too deep to be made one, with an error for that.
+func deadLetters(now time.Time, failures []failure, sourceID string) ([]opencdc.Record, error) {
+	records := make([]opencdc.Record, len(failures))
+	for i := range failures {
+		f := &failures[i]
+		if err := deepcopy.CheckDepth(&f.record); err != nil {
+			return records[:i], fmt.Errorf("record %s cannot be made a dead letter: %w", show(f.position), err)
+		}
+		records[i] = f.deadLetter(now, sourceID)
+	}
+	return records, nil
 }
 
 func (d *DLQ) validate() error {
@@ -140,10 +194,11 @@ func (d *DLQ) validate() error {
 // asError returns the error with which a worker stops that cannot nack the
 // record.
 func (f *failure) asError() error {
-	return taskError(f.taskID, fmt.Errorf("record %q was nacked: %w", f.record.Position, f.err))
+	return taskError(f.taskID, fmt.Errorf("record %s was nacked: %w", show(f.position), f.err))
 }
 
-// deadLetter returns the record that goes to the queue.
+// deadLetter returns the record that goes to the queue. What it adds to the failed
+// record can be stored wherever that can.
 func (f *failure) deadLetter(now time.Time, sourceID string) opencdc.Record {
 	if id := f.record.Metadata[opencdc.MetadataConduitSourceConnectorID]; id != "" {
 		sourceID = id
@@ -151,14 +206,84 @@ func (f *failure) deadLetter(now time.Time, sourceID string) opencdc.Record {
 	metadata := opencdc.Metadata{}
 	metadata.SetCreatedAt(now)
 	if sourceID != "" {
-		metadata.SetConduitSourceConnectorID(sourceID)
+		metadata.SetConduitSourceConnectorID(validText(sourceID))
 	}
-	metadata.SetConduitDLQNackError(f.err.Error())
-	metadata.SetConduitDLQNackNodeID(f.taskID)
+	metadata.SetConduitDLQNackError(validText(errorText(f.err)))
+	metadata.SetConduitDLQNackNodeID(validText(f.taskID))
 	return opencdc.Record{
-		Position:  f.record.Position,
+		Position:  f.position,
 		Operation: opencdc.OperationCreate,
 		Metadata:  metadata,
-		Payload:   opencdc.Change{After: opencdc.StructuredData(f.record.Map())},
+		Payload:   opencdc.Change{After: opencdc.StructuredData(plain(f.record).Map())},
 	}
+}
+
+// validText replaces what is no UTF-8.
+func validText(s string) string {
+	return strings.ToValidUTF8(s, string(utf8.RuneError))
+}
+
+// plain returns the record in the form that its method Map knows: with data in
+// place of pointers to data, and an operation.
+func plain(r opencdc.Record) opencdc.Record {
+	if r.Operation == 0 {
+		r.Operation = opencdc.OperationCreate
+	}
+	r.Key = plainData(r.Key)
+	r.Payload.Before = plainData(r.Payload.Before)
+	r.Payload.After = plainData(r.Payload.After)
+	return r
+}
+
+func plainData(d opencdc.Data) opencdc.Data {
+	switch d := d.(type) {
+	case nil, opencdc.RawData, opencdc.StructuredData:
+		return d
+	case *opencdc.RawData:
+		if d != nil {
+			return *d
+		}
+	case *opencdc.StructuredData:
+		if d != nil {
+			return *d
+		}
+	}
+	return nil
+}
+
+// queueLines are the log lines of what was written to a queue: one line in a
+// while, however much is written.
+type queueLines struct {
+	last    time.Time // when the last line was written
+	records int       // how many records were written since
+
+	// These are of the first one.
+	position opencdc.Position
+	taskID   string
+	err      error
+}
+
+// lineInterval is the time between two lines.
+const lineInterval = time.Second
+
+// add counts a record that was written.
+func (l *queueLines) add(f *failure) {
+	if l.records++; l.records == 1 {
+		l.position, l.taskID, l.err = f.position, f.taskID, f.err
+	}
+}
+
+// write writes a line if it is time.
+func (l *queueLines) write(ctx context.Context, logger log.CtxLogger, now time.Time) {
+	if l.records == 0 || !l.last.IsZero() && now.Sub(l.last) < lineInterval {
+		return
+	}
+	if e := logger.Warn(ctx); e != nil {
+		e.Int("records", l.records).
+			Str(log.RecordPositionField, shorten(l.position)).
+			Str(log.TaskIDField, l.taskID).
+			Str(zerolog.ErrorFieldName, errorText(l.err)).
+			Msg("records were written to the dead-letter queue")
+	}
+	*l = queueLines{last: now}
 }

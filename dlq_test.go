@@ -277,13 +277,20 @@ func TestDLQ_direct(t *testing.T) {
 	j.want(t, []string{"dlq"}, "dlq 1 3")
 
 	dlq.Ack(ctx, b) // five more outcomes
+	n, err = dlq.Nack(ctx, funnel.NewBatch(records("6")), "task")
+	if n != 0 {
+		t.Errorf("%d records were accepted after one was refused", n)
+	}
+	wantError(t, err, funnel.ErrNackThreshold, `"6"`)
+	wantNoError(t, dlq.Close(ctx))
+	wantNoError(t, dlq.Open(ctx))
 	n, err = dlq.Nack(ctx, funnel.NewBatch(records("6", "7", "8")), "task")
 	if n != 2 {
 		t.Errorf("%d records were accepted, want 2", n)
 	}
 	wantError(t, err, nil, `"8"`)
 	wantNoError(t, dlq.Close(ctx))
-	j.want(t, nil, "open dlq", "dlq 1 3", "dlq 6 7", "teardown dlq")
+	j.want(t, nil, "open dlq", "dlq 1 3", "teardown dlq", "open dlq", "dlq 6 7", "teardown dlq")
 
 	if n, err := dlq.Nack(ctx, funnel.NewBatch(nil), "task"); n != 0 || err != nil {
 		t.Errorf("nothing was nacked: %d, %v", n, err)

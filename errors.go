@@ -1,10 +1,56 @@
 package funnel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strconv"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/deepcopy"
+)
+
+// The ways in which the engine itself ends a worker, or refuses to run one. Each
+// error of [Worker.Do] that comes from one of them wraps it, with what has
+// happened and where. Errors of connectors and tasks are wrapped as they are.
+var (
+	// ErrEmptyPosition means that the source has returned a record without a
+	// position: acking it would wipe the place at which the source goes on. It is
+	// fatal.
+	ErrEmptyPosition = errors.New("empty position")
+	// ErrNoProgress means that a task has given no answer for its records in too
+	// many calls in a row. It is fatal.
+	ErrNoProgress = errors.New("no progress")
+	// ErrAckMismatch means that a destination has acked another position than the
+	// next one, or more records than were written.
+	ErrAckMismatch = errors.New("the acks do not match the records")
+	// ErrAcksStopped means that a destination has returned no acks in five calls
+	// in a row.
+	ErrAcksStopped = errors.New("the destination has stopped acking")
+	// ErrNackThreshold means that the dead-letter queue has refused a record,
+	// because there were too many nacks in its window. It is fatal. With a
+	// threshold of 0 the worker stops with the record's own error instead.
+	ErrNackThreshold = errors.New("too many nacks")
+	// ErrProcessorResults means that a processor has returned nothing, more
+	// results than it was given records, or a result of an unknown kind.
+	ErrProcessorResults = errors.New("invalid results")
+	// ErrTooDeep means that a record is nested deeper than 10,000 levels, and
+	// cannot be copied for a branch or made a dead letter. It is fatal.
+	ErrTooDeep = deepcopy.ErrTooDeep
+	// ErrLostRecords means that records were neither done nor failed at the end of
+	// the pipeline, or done more than once: a task has changed the batch in a way
+	// that it must not.
+	ErrLostRecords = errors.New("records were lost by a task")
+	// ErrGoexit means that a connector or task has ended a goroutine of the engine
+	// by [runtime.Goexit], as a test does that fails in a mock.
+	ErrGoexit = errors.New("the goroutine was ended by runtime.Goexit")
+	// ErrAlreadyRan means that Do was called before. A worker runs once.
+	ErrAlreadyRan = errors.New("a worker runs once: Do was called before")
+	// ErrNotOpen means that the last call of Open has failed.
+	ErrNotOpen = errors.New("the worker is not open: Open has failed")
 )
 
 // FatalError marks err as one after which a restart would only fail again: a
@@ -26,34 +72,76 @@ func IsFatalError(err error) bool {
 
 type fatalError struct{ err error }
 
-func (e *fatalError) Error() string { return e.err.Error() }
+func (e *fatalError) Error() string { return fmt.Sprint(e.err) }
 func (e *fatalError) Unwrap() error { return e.err }
 
+// TaskError says which task an error comes from. Each error of [Worker.Do],
+// [Worker.Open] and [Worker.Close] that comes from a task wraps one, which
+// [errors.As] finds. The dead-letter queue is no task: if a record cannot be
+// written to it, TaskID is that of the task that has nacked the record.
+type TaskError struct {
+	// TaskID is the ID of the task, as it was when the worker was made.
+	TaskID string
+	// Err is what has gone wrong.
+	Err error
+}
+
+// Error returns the ID of the task and the text of Err.
+func (e *TaskError) Error() string { return fmt.Sprintf("task %q: %v", e.TaskID, e.Err) }
+
+// Unwrap returns Err.
+func (e *TaskError) Unwrap() error { return e.Err }
+
+// taskError says which task an error comes from. A task around another one, which
+// has said so before, takes its place.
+func taskError(id string, err error) error {
+	if named, ok := err.(*TaskError); ok && named != nil {
+		err = named.Err
+	}
+	return &TaskError{TaskID: id, Err: err}
+}
+
 // PanicError is what [Worker.Do] panics with after a connector, processor or
-// task has panicked on another goroutine than that of Do: in a pipeline with
-// branches, while the source was read ahead, or in a part of a batch that is
-// processed in parallel.
+// task has panicked on another goroutine than that of Do, or when something else
+// had gone wrong before. [Worker.Open] and [Worker.Close] panic with one after
+// everything that is to be closed was tried.
 type PanicError struct {
 	// Value is what the code panicked with.
 	Value any
 	// Stack is the stack of its goroutine at that time, as [runtime/debug.Stack]
 	// formats it.
 	Stack []byte
+	// Err is what else is known to have gone wrong, or nil.
+	Err error
 }
 
-// Error returns the value and the stack.
+// Error returns the value, Err and the stack.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("panic on another goroutine: %v\n\n%s", e.Value, e.Stack)
+	if e.Err == nil {
+		return fmt.Sprintf("panic: %v\n\n%s", e.Value, e.Stack)
+	}
+	return fmt.Sprintf("panic: %v\nother errors: %v\n\n%s", e.Value, e.Err, e.Stack)
 }
 
-// Unwrap returns the value, if it is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
+// Unwrap returns the value, if it is an error, and Err, if there is one.
+func (e *PanicError) Unwrap() []error {
+	var errs []error
+	if err, ok := e.Value.(error); ok {
+		errs = append(errs, err)
+	}
+	if e.Err != nil {
+		errs = append(errs, e.Err)
+	}
+	return errs
 }
 
-// newPanicError returns what a panic on another goroutine comes back as, with the
-// stack of this goroutine, which has recovered the value.
+// with adds an error that is known to have happened.
+func (e *PanicError) with(err error) *PanicError {
+	return &PanicError{Value: e.Value, Stack: e.Stack, Err: joinErrors(err, e.Err)}
+}
+
+// newPanicError returns what a recovered panic comes back as, with the stack of
+// this goroutine, which has recovered it.
 func newPanicError(value any) *PanicError {
 	if err, ok := value.(*PanicError); ok && err != nil {
 		return err
@@ -61,42 +149,97 @@ func newPanicError(value any) *PanicError {
 	return &PanicError{Value: value, Stack: debug.Stack()}
 }
 
-// errGoexit is the error of a goroutine that has not come to its end.
-var errGoexit = errors.New("the goroutine was ended by runtime.Goexit")
-
 // errOtherBranch is why the context of branches has ended, if one has failed.
 var errOtherBranch = errors.New("another branch has failed")
 
-// branchesError is what a fan-out panics with in place of returning the error, when
-// its goroutine is being ended.
-type branchesError struct{ err error }
+// errNoCause is the error of a record that was nacked without one.
+var errNoCause = errors.New("the record was nacked without an error")
 
 // guard calls f and then ended with how f has ended: by returning an error or nil,
-// by ending the goroutine, which cannot be stopped, or by a panic, which ends
-// here. The error of a goroutine that is ended is that of the branches on it, or
-// errGoexit.
+// by ending the goroutine, which cannot be stopped and is ErrGoexit, or by a
+// panic, which ends here.
 func guard(f func() error, ended func(err error, panicked *PanicError)) {
-	var err error
-	hasReturned := false
+	err := ErrGoexit
 	defer func() {
-		switch value := recover().(type) {
-		case nil:
-			if !hasReturned {
-				err = errGoexit
-			}
-			ended(err, nil)
-		case branchesError:
-			ended(value.err, nil)
-		default:
+		if value := recover(); value != nil {
 			ended(nil, newPanicError(value))
+		} else {
+			ended(err, nil)
 		}
 	}()
 	err = f()
-	hasReturned = true
 }
 
-// errNoCause is the error of a record that was nacked without one.
-var errNoCause = errors.New("the record was nacked without an error")
+// outcome collects what has gone wrong in several places, so that nothing hides
+// anything else. The zero value is that of nothing.
+type outcome struct {
+	errs     []error
+	panicked *PanicError // the first one, the others are among the errors
+}
+
+// add adds an error and a panic, which may both be nil.
+func (o *outcome) add(err error, panicked *PanicError) {
+	if err != nil {
+		o.errs = append(o.errs, err)
+	}
+	switch {
+	case panicked == nil:
+	case o.panicked == nil:
+		o.panicked = panicked
+	default:
+		o.errs = append(o.errs, panicked)
+	}
+}
+
+// isAny returns true if anything has gone wrong.
+func (o *outcome) isAny() bool { return len(o.errs) > 0 || o.panicked != nil }
+
+// all returns everything as errors.
+func (o *outcome) all() []error {
+	if o.panicked == nil {
+		return o.errs
+	}
+	return append([]error{o.panicked}, o.errs...)
+}
+
+// try calls f and adds how it has ended, if it comes to an end.
+func (o *outcome) try(f func() error) {
+	defer func() {
+		if value := recover(); value != nil {
+			o.add(nil, newPanicError(value))
+		}
+	}()
+	o.add(f(), nil)
+}
+
+// result returns the errors as one, and panics if there was a panic.
+func (o *outcome) result() error {
+	err := joinErrors(o.errs...)
+	if o.panicked == nil {
+		return err
+	}
+	if err != nil {
+		panic(o.panicked.with(err))
+	}
+	panic(o.panicked)
+}
+
+// holding calls f. If f panics, the panic holds err, which is known already.
+func holding(err error, f func() error) error {
+	if err != nil {
+		defer func() {
+			if value := recover(); value != nil {
+				panic(newPanicError(value).with(err))
+			}
+		}()
+	}
+	return f()
+}
+
+// also calls f after err, which may be nil, and returns both errors.
+func also(err error, f func() error) error {
+	return joinErrors(err, holding(err, f))
+}
 
 // sourceAckError is an error of Source.Ack. The worker tells it from others,
 // since io.EOF means that the source knows more.
@@ -109,40 +252,97 @@ func (e *sourceAckError) Unwrap() error { return e.err }
 
 // joinErrors returns the errors that are not nil as one.
 func joinErrors(errs ...error) error {
-	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+	errs = slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
 	if len(errs) == 1 {
 		return errs[0]
 	}
 	return errors.Join(errs...)
 }
 
-// isOnly returns true if err is target, or wraps it, or joins only errors of which
-// that is true.
-func isOnly(err, target error) bool {
+// contextError returns the error of a context that has ended, which wraps its
+// cause, too, or nil.
+func contextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// withContextError returns the error of the context, if it has ended, together
+// with err, unless err is nothing else.
+func withContextError(ctx context.Context, err error) error {
+	ended := contextError(ctx)
+	if ended == nil {
+		return err
+	}
+	if isOnly(err, ctx.Err(), context.Cause(ctx)) {
+		return ended
+	}
+	return errors.Join(ended, err)
+}
+
+// isOnly returns true if err is one of the targets, or wraps it, or joins only
+// errors of which that is true. It does not trust the methods of err: if one of
+// them panics, that is something else.
+func isOnly(err error, targets ...error) (is bool) {
+	defer func() { _ = recover() }()
 	switch e := err.(type) {
 	case interface{ Unwrap() []error }:
 		joined := e.Unwrap()
-		return len(joined) > 0 && !slices.ContainsFunc(joined, func(err error) bool { return !isOnly(err, target) })
+		return len(joined) > 0 && !slices.ContainsFunc(joined, func(err error) bool { return !isOnly(err, targets...) })
 	case interface{ Unwrap() error }:
 		if inner := e.Unwrap(); inner != nil {
-			return isOnly(inner, target)
+			return isOnly(inner, targets...)
 		}
 	}
-	return errors.Is(err, target)
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
-// taskError says which task an error comes from, once.
-func taskError(id string, err error) error {
-	if named, ok := err.(*namedError); ok && named.taskID == id {
-		return err
+// isOfEndedContext returns true if err says no more than that ctx, which has
+// ended, or another context has ended. It does not trust the methods of err.
+func isOfEndedContext(ctx context.Context, err error) (is bool) {
+	if isNil(err) {
+		return false
 	}
-	return &namedError{taskID: id, err: err}
+	defer func() { _ = recover() }()
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Cause(ctx))
 }
 
-type namedError struct {
-	taskID string
-	err    error
+// errorText returns the text of an error, also if its method panics.
+func errorText(err error) (text string) {
+	defer func() {
+		if value := recover(); value != nil {
+			text = fmt.Sprintf("an error of type %T, whose method Error panics: %v", err, value)
+		}
+	}()
+	return err.Error()
 }
 
-func (e *namedError) Error() string { return fmt.Sprintf("task %q: %v", e.taskID, e.err) }
-func (e *namedError) Unwrap() error { return e.err }
+// shownBytes is how much of a position is shown in an error or a log line.
+const shownBytes = 64
+
+// show returns a position as it is shown in errors: quoted, and only its
+// beginning and its length if it is long.
+func show(p opencdc.Position) string {
+	if len(p) <= shownBytes {
+		return strconv.Quote(string(p))
+	}
+	return fmt.Sprintf("%q... (%d bytes)", p[:shownBytes], len(p))
+}
+
+// shorten is show for log lines, which quote what they hold.
+func shorten(p opencdc.Position) string {
+	if len(p) <= shownBytes {
+		return string(p)
+	}
+	return fmt.Sprintf("%s... (%d bytes)", p[:shownBytes], len(p))
+}
+
+// lost says that the ledger does not agree with what a task has done.
+func lost(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrLostRecords, err)
+}

@@ -476,7 +476,8 @@ func TestFanOut_goexit(t *testing.T) {
 	}
 }
 
-// Nor has one if that happens further down, or before the branches begin.
+// Nor has one if that happens further down. What ends the goroutine of Do before
+// the branches begin ends its caller.
 func TestFanOut_goexitAnywhere(t *testing.T) {
 	for _, where := range []string{"before", "a", "b", "c", "d"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -494,7 +495,14 @@ func TestFanOut_goexitAnywhere(t *testing.T) {
 			inner := task("inner", task("c"), task("d"))
 			first := chain(from(batchesOf(j, "1", "2")), task("before", task("a"), inner, task("b")))
 			w := newWorker(t, first, nil)
-			wantError(t, runWorker(t, w), nil, "Goexit")
+			if where == "before" {
+				if end := <-start(t.Context(), w); !end.exited {
+					t.Errorf("Do has ended with %+v", end)
+				}
+				wantNoError(t, w.Close(t.Context()))
+			} else {
+				wantError(t, runWorker(t, w), funnel.ErrGoexit, `task "`+where+`": `)
+			}
 			j.want(t, []string{"ack"})
 		})
 	}

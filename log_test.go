@@ -43,7 +43,8 @@ DBG opening destination component=task:destination connector_id=d
 DBG destination open component=task:destination connector_id=d
 DBG opening destination component=task:destination connector_id=q
 DBG destination open component=task:destination connector_id=q
-WRN the task gave no answer, trying again component=worker record_position=1 records=1 rounds=1 task_id=stuck`)
+WRN the task gave no answer, trying again component=worker record_position=1 records=1 rounds=1 task_id=stuck
+WRN records were written to the dead-letter queue error="test error of 2" component=dlq connector_id=q record_position=2 records=1 task_id=p`)
 		if got := strings.TrimSpace(out.String()); got != want {
 			t.Errorf("log:\n%s\nwant:\n%s", got, want)
 		}

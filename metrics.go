@@ -202,7 +202,7 @@ func observeDuration(timer metrics.Timer, n int, start time.Time) {
 	if n <= 0 || !metrics.Enabled(timer) {
 		return
 	}
-	share := time.Since(start) / time.Duration(n)
+	share := max(time.Since(start), 0) / time.Duration(n) // a start in the future counts as now
 	timer = metrics.Resolve(timer)
 	for range n {
 		timer.Update(share)

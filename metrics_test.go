@@ -13,6 +13,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics"
 	"github.com/conduitio/funnel/metrics/noop"
 )
@@ -381,4 +382,26 @@ func BenchmarkConnectorMetrics(b *testing.B) {
 			}
 		})
 	}
+}
+
+// No duration is negative, whatever the clocks of others say.
+func TestMetrics_noNegativeDurations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newMetricsRegistry()
+		set := metrics.NewSet()
+		set.Register(r)
+		timer := set.NewTimer(metrics.Desc{Name: "timer"}).WithValues()
+		j := &journal{}
+		recs := records("1", "2")
+		recs[0].Metadata.SetReadAt(time.Now().Add(time.Hour))
+		recs[1].Metadata.SetReadAt(time.Now().Add(-time.Hour))
+		w, err := funnel.NewWorker(chain(from(newSource(j, fakeRead{recs: recs})), to(newDestination(j, "out"))), nil, log.Nop(), timer)
+		wantNoError(t, err)
+		wantNoError(t, w.Do(t.Context()))
+		r.mustHave(t, map[string][]float64{"timer{}": {0, 3600}})
+
+		m := funnel.NewMetrics(set)
+		m.Processor("p", "x").Observe(2, time.Now().Add(time.Hour))
+		r.mustHave(t, map[string][]float64{"conduit_processor_execution_duration_seconds{pipeline_name=p,processor=x}": {0, 0}})
+	})
 }

@@ -376,7 +376,7 @@ var modelBites = []modelBite{
 // isDefinite reports whether a run of the tree that differs from one that is as
 // it must be cannot be as it must be, too.
 func (t *modelTree) isDefinite() bool {
-	if t.queue.none || slices.ContainsFunc(t.nodes(), func(n *modelNode) bool { return n.hush > 0 && n.hushes > 4 }) {
+	if t.queue.none || slices.ContainsFunc(t.nodes(), func(n *modelNode) bool { return n.hush > 0 && n.hushes > 15 }) {
 		return false
 	}
 	return t.fault.kind == faultNone ||
@@ -459,7 +459,7 @@ func TestModelDrawsAll(t *testing.T) {
 				look(next, fans)
 				count("a task behind a destination", n.kind == modelDestination)
 			}
-			count("a branch that ends in a processor", len(n.next) == 0 && n.kind == modelProcessor)
+			count("a branch that ends in a custom task", len(n.next) == 0 && n.kind == modelTask)
 		}
 		look(tree.first, 0)
 		for fans := range 4 {

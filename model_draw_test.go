@@ -89,7 +89,8 @@ func (d *modelDrawing) link(depth int) *modelNode {
 	d.budget--
 	if d.budget > 0 && d.chance(60) {
 		n := d.processor()
-		if d.chance(97) { // else the branch ends without a destination
+		// A branch may end in a custom task.
+		if n.kind == modelProcessor || d.chance(90) {
 			n.next = d.chain(depth)
 		}
 		return n
@@ -129,12 +130,12 @@ func (d *modelDrawing) processor() *modelNode {
 		n = d.node(modelProcessor, "proc")
 	}
 	n.filter, n.split = d.some(25), d.some(30)
-	n.hushes = 4 // in a row do no harm
+	n.hushes = 15 // in a row do no harm
 	if d.chance(25) {
 		n.hush = d.some(30)
 	}
 	if d.chance(3) {
-		n.hush, n.hushes = 60+d.IntN(40), 12
+		n.hush, n.hushes = 60+d.IntN(40), 40
 	}
 	if d.chance(20) {
 		n.atMost = 1 + d.IntN(4)
@@ -156,7 +157,7 @@ func (d *modelDrawing) destination() *modelNode {
 // trouble draws something that ends most runs with an error.
 func (d *modelDrawing) trouble(t *modelTree) {
 	for _, n := range t.nodes() {
-		n.hushes = min(n.hushes, 4) // one trouble is enough
+		n.hushes = min(n.hushes, 15) // one trouble is enough
 	}
 	switch {
 	case d.chance(25):

@@ -170,7 +170,7 @@ func (s *modelSim) walk(n *modelNode, in []modelCopy, idle int) {
 	case called:
 		idle++
 	}
-	if idle >= 5 {
+	if idle >= 16 {
 		s.fail(modelEnding{fatal: true, says: []string{n.id}})
 	}
 	for len(out) > 0 {

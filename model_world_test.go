@@ -136,10 +136,10 @@ func (w *modelWorld) end(c *modelCall) {
 }
 
 // spaced checks the delay before the n-th attempt in a row that followed on one
-// without success: about a millisecond at first, and twice as long each time. It
-// may be longer if something else was done in between.
+// without success: about a millisecond at first, and twice as long each time, up
+// to a second. It may be longer if something else was done in between.
 func (w *modelWorld) spaced(who, what string, since time.Time, n int, longer bool) {
-	want := time.Millisecond << (n - 1)
+	want := min(time.Millisecond<<(n-1), time.Second)
 	if got := time.Since(since); got < want/2 || got > 3*want && !longer {
 		w.complain("%s: %s, %s later and not about %s", who, what, got, want)
 	}

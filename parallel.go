@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"weak"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -51,7 +50,7 @@ type ConcurrentProcessor interface {
 // call of p on the same goroutine. Otherwise each part has a goroutine of its
 // own, and what goes wrong on it is known once all of them have ended:
 //   - A panic comes back as a panic of Process with a [*PanicError], the first
-//     one that there was.
+//     one that there was, which holds what has gone wrong in other parts.
 //   - No result at all, more results than records, and the end of the goroutine
 //     by [runtime.Goexit], as a test that fails in p brings about, stop the
 //     worker with an error. Whoever calls Process without a [ProcessorTask]
@@ -89,7 +88,10 @@ type parallelProcessor struct {
 	last weak.Pointer[buffer]
 }
 
-type buffer struct{ results []sdk.ProcessedRecord }
+type buffer struct {
+	results []sdk.ProcessedRecord
+	small   int // how often in a row it was much too large
+}
 
 func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 	n := min(p.workers, len(recs))
@@ -101,16 +103,16 @@ func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) 
 	}
 	results := p.takeResults(len(recs))
 	var parts sync.WaitGroup
-	var panicked atomic.Pointer[PanicError]
+	var failed partsOutcome
 	for i := range n {
 		from, to := i*len(recs)/n, (i+1)*len(recs)/n
 		parts.Go(func() {
-			p.processPart(ctx, recs[from:to:to], results[from:to], &panicked)
+			p.processPart(ctx, recs[from:to:to], results[from:to], &failed)
 		})
 	}
 	parts.Wait()
-	if err := panicked.Load(); err != nil {
-		panic(err)
+	if failed.panicked != nil {
+		_ = failed.result()
 	}
 	return results
 }
@@ -118,7 +120,14 @@ func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) 
 // takeResults returns n results that are nil. They are in use until the next call.
 func (p *parallelProcessor) takeResults(n int) []sdk.ProcessedRecord {
 	buf := p.last.Value()
-	if buf == nil || cap(buf.results) < n {
+	if buf != nil {
+		if size := cap(buf.results); size <= minBuffer || n >= size/4 {
+			buf.small = 0
+		} else {
+			buf.small++
+		}
+	}
+	if buf == nil || cap(buf.results) < n || buf.small == maxSmallUses {
 		buf = &buffer{results: make([]sdk.ProcessedRecord, n)}
 		p.last = weak.Make(buf)
 	}
@@ -127,29 +136,37 @@ func (p *parallelProcessor) takeResults(n int) []sdk.ProcessedRecord {
 	return buf.results
 }
 
+// partsOutcome is what has gone wrong in the parts of a batch.
+type partsOutcome struct {
+	mu sync.Mutex
+	outcome
+}
+
 // processPart runs the processor over a part and puts the results in their
-// place, or the panic with which that has ended in its own, if it is the first.
+// place. What has gone wrong is the first result of the part, and in the outcome.
 func (p *parallelProcessor) processPart(
-	ctx context.Context, recs []opencdc.Record, results []sdk.ProcessedRecord, panicked *atomic.Pointer[PanicError],
+	ctx context.Context, recs []opencdc.Record, results []sdk.ProcessedRecord, failed *partsOutcome,
 ) {
 	first := recs[0].Position // which the processor may change
 	guard(func() error {
 		returned := p.Processor.Process(ctx, recs)
 		switch {
 		case len(returned) == 0:
-			return errors.New("returned no result")
+			return fmt.Errorf("%w: it returned no result", ErrProcessorResults)
 		case len(returned) > len(recs):
-			return fmt.Errorf("returned more results, %d", len(returned))
+			return fmt.Errorf("%w: it returned more results, %d", ErrProcessorResults, len(returned))
 		}
 		copy(results, returned)
 		return nil
-	}, func(err error, p *PanicError) {
-		if p != nil {
-			panicked.CompareAndSwap(nil, p)
-		}
+	}, func(err error, panicked *PanicError) {
 		if err != nil {
-			results[0] = failedPart{error: fmt.Errorf(
-				"the processor was given a part of the batch, %d records from %q on, and %w", len(recs), first, err)}
+			err = fmt.Errorf("the processor was given a part of the batch, %d records from %s on: %w", len(recs), show(first), err)
+			results[0] = failedPart{error: err}
+		}
+		if err != nil || panicked != nil {
+			failed.mu.Lock()
+			defer failed.mu.Unlock()
+			failed.add(err, panicked)
 		}
 	})
 }

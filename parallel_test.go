@@ -311,7 +311,7 @@ func TestParallelProcessor_noAnswers(t *testing.T) {
 		}, 2)
 		err := run(t, nil, from(batchesOf(j, "1 2 3")), through("p", p), to(newDestination(j, "out")))
 		wantError(t, err, nil, `task "p"`, "no answer for 3 records")
-		if calls.Load() != 5*2 || !funnel.IsFatalError(err) {
+		if calls.Load() != 16*2 || !funnel.IsFatalError(err) {
 			t.Errorf("%d calls, error %v", calls.Load(), err)
 		}
 		j.want(t, []string{"out", "ack"})
@@ -483,7 +483,12 @@ func TestParallelProcessor_panicIsWrappedOnce(t *testing.T) {
 	var none *funnel.PanicError
 	wrapped := &funnel.PanicError{Value: errTest}
 	for _, value := range []any{wrapped, errTest, none} {
-		p := parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return explode(value) }, 3)
+		p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			if string(recs[0].Position) != "0" {
+				return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0])}
+			}
+			return explode(value)
+		}, 3)
 		if got := panicOf(func() { p.Process(t.Context(), numbered(1)) }); got != value {
 			t.Errorf("with one part, Process panicked with %v, want %v", got, value)
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/reuse"
 )
 
 // WithReadAhead lets the worker read the source further while a batch is on its
@@ -62,13 +64,13 @@ type reader struct {
 	arrivals []arrival        // what waits to be processed
 	waiting  int              // the number of records in them
 	taken    []opencdc.Record // the buffer that the batch on its way is in
-	used     []opencdc.Record // one that is free
-	reads    int              // how many reads have returned
-	reading  bool             // one is pending
-	quit     bool             // none begins any more
-	ended    bool             // there are no more, because the source has no more records, or:
-	err      error            // the last one has failed
-	panicked *PanicError      // the last one has panicked
+	memory   reuse.Buffer[opencdc.Record]
+	reads    int         // how many reads have returned
+	reading  bool        // one is pending
+	quit     bool        // none begins any more
+	ended    bool        // there are no more, because the source has no more records, or:
+	err      error       // the last one has failed
+	panicked *PanicError // the last one has panicked
 }
 
 // arrival is what is to become a batch: the records of one or more reads.
@@ -96,15 +98,22 @@ func (w *Worker) runAhead(ctx context.Context) (err error) {
 	readCtx, w.reader.cancel = context.WithCancel(ctx)
 	go w.reader.run(readCtx)
 	isOver := false
-	defer func() {
+	defer func() { // also if something has panicked, or ends the goroutine
 		isStopped := isOver && err == nil
-		err = joinErrors(err, w.reader.stop(ctx, isStopped))
-		if isOver && w.reader.panicked != nil {
-			panic(w.reader.panicked)
+		var failed outcome
+		failed.add(err, nil)
+		failed.try(func() error { return w.reader.stop(ctx, isStopped) })
+		failed.add(nil, w.reader.panicked)
+		if isStopped && errors.Is(w.reader.err, ErrGoexit) {
+			failed.add(w.reader.err, nil) // which a Stop must not hide
 		}
-		if err == nil && errors.Is(w.reader.err, errGoexit) {
-			err = w.reader.err // also if the worker was stopped
+		if !isOver && !failed.isAny() {
+			return // the panic, or the end of the goroutine, goes on
 		}
+		if value := recover(); value != nil {
+			failed = outcome{errs: failed.all(), panicked: newPanicError(value)}
+		}
+		err = failed.result()
 	}()
 	err = w.run(ctx)
 	isOver = true
@@ -118,7 +127,7 @@ func (r *reader) run(ctx context.Context) {
 		return nil
 	}, func(err error, panicked *PanicError) {
 		if err != nil {
-			err = taskError(r.worker.FirstTask.id(), err)
+			err = r.worker.taskError(r.worker.FirstTask, err)
 		}
 		if err != nil || panicked != nil {
 			r.end(err, panicked)
@@ -158,7 +167,7 @@ func (r *reader) check(b *Batch) error {
 		err = FatalError(errors.New("the first task wants records again, which is not possible if they are read ahead"))
 	}
 	if err != nil {
-		return taskError(r.worker.FirstTask.id(), err)
+		return r.worker.taskError(r.worker.FirstTask, err)
 	}
 	return nil
 }
@@ -168,7 +177,7 @@ func (r *reader) check(b *Batch) error {
 func (r *reader) begin(ctx context.Context) bool {
 	for {
 		r.mu.Lock()
-		if r.worker.isStopping() {
+		if r.worker.Stopping() {
 			r.ended = true
 		}
 		isOver := r.quit || r.ended || ctx.Err() != nil
@@ -218,8 +227,8 @@ func (r *reader) add(b *Batch) (isKept bool) {
 // merge makes what has arrived last a part of what has arrived before.
 func (r *reader) merge(last *arrival, next arrival) {
 	if !last.isMerged {
-		last.records = append(r.used, last.records...)
-		last.isMerged, r.used = true, nil
+		last.records = append(r.memory.Take(0), last.records...)
+		last.isMerged = true
 	}
 	last.records = append(last.records, next.records...)
 	last.positions = append(last.positions, next.positions...)
@@ -241,10 +250,8 @@ func (r *reader) end(err error, panicked *PanicError) {
 func (r *reader) take(ctx context.Context, b *Batch) (taken *Batch, isLast bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.taken != nil {
-		clear(r.taken)
-		r.used, r.taken = r.taken[:0], nil
-	}
+	r.memory.Put(r.taken)
+	r.taken = nil
 	for len(r.arrivals) == 0 && !r.ended {
 		if err := r.wait(ctx); err != nil {
 			return nil, false, err
@@ -338,10 +345,10 @@ func (r *reader) endRead(ctx context.Context) error {
 		return nil
 	}
 	defer w.endTurn()
-	if w.isStopping() {
+	if w.Stopping() {
 		return nil
 	}
-	return w.tearDown(ctx)
+	return w.source.shut(ctx)
 }
 
 // signal puts a value into a channel that has room for one, unless there is one.

@@ -74,9 +74,9 @@ func TestWithReadAhead_errorEndsTheRead(t *testing.T) {
 
 // answersWith puts a processor behind the destination.
 func (p *pipeline) answersWith(results []sdk.ProcessedRecord) {
-	p.first.Next[0].Next = []*funnel.TaskNode{through("p", fakeProcessor(
+	p.first.Next[0].Next = []*funnel.TaskNode{chain(through("p", fakeProcessor(
 		func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return results },
-	))}
+	)), custom("end", func(context.Context, *funnel.Batch) error { return nil }))}
 }
 
 // Nobody tears the source down if no read is pending, but Stop or Close.
@@ -408,8 +408,9 @@ func TestWithReadAhead_panicInReadAtTheEnd(t *testing.T) {
 	}
 }
 
-// A panic while a batch is on its way is the panic of Do, as it is, after the read
-// has ended. So is one while Do tears the source down.
+// A panic while a batch is on its way is the panic of Do, after the read has ended:
+// as it is, or with what else has gone wrong. So is one while Do tears the source
+// down.
 func TestWithReadAhead_panicElsewhere(t *testing.T) {
 	for _, where := range []string{"write", "write, and the read panics, too", "ack", "teardown"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -435,8 +436,14 @@ func TestWithReadAhead_panicElsewhere(t *testing.T) {
 			}
 			done := p.start(t, t.Context())
 			close(p.goOn)
-			if end := <-done; end.panicked != io.ErrNoProgress {
-				t.Errorf("%s: Do has ended with %+v", where, end)
+			end := <-done
+			if where == "write" || where == "ack" {
+				if end.panicked != io.ErrNoProgress {
+					t.Errorf("%s: Do has ended with %+v", where, end)
+				}
+			} else {
+				wantPanic(t, end, io.ErrNoProgress)
+				wantError(t, end.panicked.(error), errTest)
 			}
 			p.wantOver(t, 1)
 			wantNoError(t, p.worker.Ack(t.Context(), funnel.NewBatch(nil)))

@@ -118,7 +118,7 @@ func slowDestination(j *journal, name string, each time.Duration) *fakeDestinati
 
 func TestWithReadAhead_invalid(t *testing.T) {
 	for _, n := range []int{0, -7} {
-		w, err := funnel.NewWorker(from(batchesOf(&journal{})), nil, log.Nop(), nil, funnel.WithReadAhead(n))
+		w, err := funnel.NewWorker(chain(from(batchesOf(&journal{})), to(newDestination(&journal{}, "out"))), nil, log.Nop(), nil, funnel.WithReadAhead(n))
 		wantError(t, err, nil, strconv.Itoa(n), "at least 1")
 		if w != nil {
 			t.Errorf("%d: there is a worker", n)
@@ -145,7 +145,7 @@ func TestWithReadAhead_isOffByDefault(t *testing.T) {
 			}
 			return nil, io.EOF
 		}
-		wantNoError(t, newAhead(t, n, from(s), nil, nil).Do(ctx))
+		wantNoError(t, newAhead(t, n, chain(from(s), to(newDestination(&journal{}, "out"))), nil, nil).Do(ctx))
 		if (got.Err() == nil) != (n == 0) {
 			t.Errorf("%d: after Do, the context's error is %v", n, got.Err())
 		}
@@ -337,7 +337,7 @@ func TestWithReadAhead_ends(t *testing.T) {
 		{name: "nothing"},
 		{name: "no more records", reads: []fakeRead{one, two, {err: io.EOF}}, want: "1 2 3"},
 		{name: "the last records", reads: []fakeRead{one, {recs: records("2", "3"), err: io.EOF}}, want: "1 2 3"},
-		{name: "a wrapped io.EOF", reads: []fakeRead{one, {recs: records("2"), err: errors.Join(io.EOF)}}, want: "1 2"},
+		{name: "a wrapped io.EOF", reads: []fakeRead{one, {recs: records("2"), err: errors.Join(io.EOF)}}, err: io.EOF, want: "1"},
 		{name: "empty reads", reads: []fakeRead{empty, one, empty, empty, two, empty}, want: "1 2 3"},
 		{name: "a failed read", reads: []fakeRead{one, two, {err: errTest}}, err: errTest, want: "1 2 3"},
 		{name: "a failed read drops its records", reads: []fakeRead{one, two, {recs: records("4"), err: errTest}}, err: errTest, want: "1 2 3"},

@@ -13,64 +13,44 @@ import (
 
 // Do processes records from the source until the worker is stopped. It returns
 // no error if the worker is stopped gracefully, or if the source has no more
-// records, which it says with [io.EOF]. It returns the context's error if the
-// context has ended, else the error that has stopped the worker.
+// records, which it says with [io.EOF]. If the context has ended, it returns an
+// error that wraps the context's error and its cause, else the error that has
+// stopped the worker.
 //
 // Whatever was not acked by then is read again by the next worker. Do does not
 // tear the source down, that is left to Close, unless the worker reads ahead, see
-// [WithReadAhead]. A worker runs once: another call returns an error.
+// [WithReadAhead]. A worker runs once: another call returns [ErrAlreadyRan]. After
+// an Open that has failed it returns [ErrNotOpen]; without Open it uses the
+// connectors as they are.
 //
 // If a connector, processor or task panics, so does Do, with the same value or
-// with a [*PanicError] that holds it. Without branches, everything is called on
-// the goroutine of Do, unless the worker reads ahead or a processor runs in
-// parallel. With branches nothing is; so if something ends its goroutine there by
-// [runtime.Goexit], as a test does that fails in a connector, Do returns an error.
+// with a [*PanicError] that holds it. Everything is called on the goroutine of Do,
+// except for what is on a branch, the first task of a worker that reads ahead, and
+// the parts of a processor that runs in parallel. If something ends its goroutine
+// by [runtime.Goexit], as a test does that fails in a connector, that is
+// [ErrGoexit] on these, and the end of the caller on that of Do.
 func (w *Worker) Do(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
-		return errors.New("a worker runs once: Do was called before")
+		return ErrAlreadyRan
 	}
 	w.running.Store(true)
 	defer close(w.done)
 	defer w.running.Store(false)
-	if err := w.start(ctx); err != nil {
+	if toRun, err := w.start(ctx); !toRun {
 		return err
 	}
 	defer w.endFanOuts()
-	run := w.run
 	if w.readAhead > 0 {
-		run = w.runAhead
+		return w.runAhead(ctx)
 	}
-	if len(w.fanOuts) == 0 {
-		return run(ctx)
-	}
-	return w.runApart(func() error { return run(ctx) })
-}
-
-// runApart runs a worker with branches, of which some take place on the goroutine
-// of the worker. That is not the one of Do, which has to say so if one of them has
-// ended the goroutine.
-func (w *Worker) runApart(run func() error) (err error) {
-	var panicked *PanicError
-	done := make(chan struct{})
-	go guard(run, func(e error, p *PanicError) {
-		err, panicked = e, p
-		close(done)
-	})
-	<-done
-	if panicked != nil {
-		panic(panicked)
-	}
-	if err == errGoexit {
-		return fmt.Errorf("before the branches, a connector or task has not returned: %w", err)
-	}
-	return err
+	return w.run(ctx)
 }
 
 // run reads batches and processes them until there are no more.
 func (w *Worker) run(ctx context.Context) error {
-	for !w.isStopping() {
-		if err := ctx.Err(); err != nil {
-			return err
+	for !w.Stopping() {
+		if ctx.Err() != nil {
+			return contextError(ctx)
 		}
 		if isLast, err := w.next(ctx); err != nil {
 			return withContextError(ctx, err)
@@ -81,26 +61,31 @@ func (w *Worker) run(ctx context.Context) error {
 	return nil
 }
 
-// start prepares the run. It makes sure that the source is torn down from now on,
-// also if it was not the worker that has opened it.
-func (w *Worker) start(ctx context.Context) error {
-	if err := w.takeTurn(ctx); err != nil {
-		return err
+// start prepares the run, and returns false if there is nothing to run. It makes
+// sure that the source is torn down from now on, also if it was not the worker
+// that has opened it.
+func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
+	if hasTurn, err := w.takeTurnToRun(ctx); !hasTurn {
+		return false, err
 	}
 	defer w.endTurn()
-	if w.openFailed {
-		return errors.New("the worker is not open: Open has failed")
+	if w.phase == phaseFailed {
+		return false, ErrNotOpen
 	}
-	if !w.isStopping() {
-		w.sourceOpen = true
+	if w.Stopping() {
+		return false, nil
 	}
+	if w.source.state == stateNew {
+		w.source.state = stateOpen
+	}
+	w.empty.base = time.Now()
 	w.fanOuts = make(map[*TaskNode]*fanOut)
 	for node := range w.FirstTask.TaskNodes() {
 		if len(node.Next) > 1 {
 			w.fanOuts[node] = w.newFanOut(node)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 func (w *Worker) endFanOuts() {
@@ -113,7 +98,7 @@ func (w *Worker) endFanOuts() {
 func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 	b, isLast, err := w.read(ctx)
 	if err != nil {
-		if w.isStopping() {
+		if w.Stopping() {
 			return true, nil // the source was torn down, which ends a read
 		}
 		return false, err
@@ -132,22 +117,23 @@ func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 // which was learned from an ack, the next read says why.
 func (w *Worker) reason(ctx context.Context, err error) error {
 	var ackErr *sourceAckError
-	if !errors.As(err, &ackErr) || !errors.Is(ackErr.err, io.EOF) || w.isStopping() {
+	if !errors.As(err, &ackErr) || !errors.Is(ackErr.err, io.EOF) || w.Stopping() {
 		return err
 	}
-	var reason error
-	if w.reader != nil {
-		reason = w.reader.next(ctx)
-	} else {
-		_, _, reason = w.read(ctx)
-	}
+	reason := holding(err, func() error {
+		if w.reader != nil {
+			return w.reader.next(ctx)
+		}
+		_, _, reason := w.read(ctx)
+		return reason
+	})
 	switch {
-	case reason == nil || w.isStopping():
+	case reason == nil || w.Stopping():
 		return err
-	case err == error(ackErr):
+	case errors.Unwrap(err) == error(ackErr): // the error of the task, and nothing else
 		return reason
 	default:
-		return errors.Join(err, reason) // something else went wrong, too
+		return joinErrors(err, reason)
 	}
 }
 
@@ -164,17 +150,21 @@ func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 	return &w.batch, isLast, err
 }
 
-// readInto lets the first task read a batch. It returns true if it was the last
-// one.
+// readInto lets the first task read a batch, after a pause if it has returned
+// nothing before. It returns true if there are no more.
 func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
+	if ok, err := w.empty.begin(ctx, w.gate.Closed()); !ok {
+		return false, err
+	}
 	origin := b.origin
 	err = w.FirstTask.Task.Do(ctx, b)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, taskError(w.FirstTask.id(), fmt.Errorf("failed to read from the source: %w", err))
+	if err != nil && err != io.EOF { // an error that wraps io.EOF is one like any other
+		return false, w.taskError(w.FirstTask, fmt.Errorf("failed to read from source: %w", err))
 	}
 	if b.origin == nil {
 		b.comeFrom(origin) // the task has put a zero Batch in its place
 	}
+	w.empty.end(len(b.origin.positions) == 0)
 	return err != nil, nil
 }
 
@@ -187,30 +177,17 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	defer w.gate.Leave()
 	origin := b.origin
 	if err := origin.checkPositions(); err != nil {
-		return false, taskError(w.FirstTask.id(), err)
+		return false, w.taskError(w.FirstTask, err)
 	}
 	if w.isTiming.now() {
 		b.setReadTimes(time.Now())
 	}
-	if err := w.walk(ctx, step{node: w.FirstTask, batch: b, done: true}, false); err != nil {
+	if err := w.walk(ctx, step{node: w.FirstTask, batch: b, done: true}, nil); err != nil {
 		return false, err
 	}
 	if n := origin.ledger.Pending(); n > 0 {
-		return false, fmt.Errorf("%d of %d records of a batch are not done at the end of the pipeline: a task has lost them",
-			n, len(origin.positions))
+		return false, fmt.Errorf("%w: %d of %d records of a batch are not done at the end of the pipeline",
+			ErrLostRecords, n, len(origin.positions))
 	}
 	return false, nil
-}
-
-// withContextError returns the error of the context, if it has ended, together
-// with err, unless err says so itself.
-func withContextError(ctx context.Context, err error) error {
-	switch ended := ctx.Err(); {
-	case ended == nil:
-		return err
-	case errors.Is(err, ended):
-		return ended
-	default:
-		return errors.Join(ended, err)
-	}
 }

@@ -4,21 +4,53 @@ import (
 	"sync"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/reuse"
 )
 
 // shelf keeps the buffers that a worker's batches are edited in, for the next
-// batch. They are as large as the largest batch has needed them. Only a batch as
-// it was read takes buffers from it, on the goroutine of the worker: a few for
-// each processor that it passes. For others, on a nil shelf, buffers are made.
+// batch. Memory follows the work: a buffer that many batches in a row would have
+// filled to less than a quarter is given up. Only a batch as it was read takes
+// buffers from it, on the goroutine of the worker: a few for each processor that
+// it passes. For others, on a nil shelf, buffers are made.
 type shelf struct {
-	// Buffers that are put back are not cleared, which would cost as much as
-	// filling them. From a pool they go, with what they hold, to the next garbage
-	// collections if the worker waits for records.
+	// Buffers of records that are put back are not cleared, which would cost as
+	// much as filling them. From a pool they go, with what they hold, to the next
+	// garbage collections if the worker waits for records.
 	records sync.Pool
-	taken   []*[]opencdc.Record
+	taken   []*recordBuffer
 
 	tracks buffers[track]
 	pieces buffers[int32]
+}
+
+// recordBuffer is a buffer of records.
+type recordBuffer struct {
+	records []opencdc.Record // those that the last batch has used, with room behind them
+	small   int              // how often in a row it was much too large
+}
+
+const (
+	// A buffer is given up when it was much too large so often in a row.
+	maxSmallUses = 32
+	// minBuffer is the size up to which it is not.
+	minBuffer = 64
+)
+
+// take returns room for n records, or nil if the buffer is to be given up.
+func (b *recordBuffer) take(n int) []opencdc.Record {
+	if size := cap(b.records); size < n {
+		return nil
+	} else if size <= minBuffer || n >= size/4 {
+		b.small = 0
+	} else if b.small++; b.small == maxSmallUses {
+		return nil
+	}
+	if n < len(b.records) {
+		clear(b.records[n:]) // nobody overwrites these
+	}
+	b.records = b.records[:n]
+	return b.records[:0:n]
 }
 
 // takeRecords returns an empty slice with room for n records.
@@ -26,15 +58,17 @@ func (s *shelf) takeRecords(n int) []opencdc.Record {
 	if s == nil {
 		return make([]opencdc.Record, 0, n)
 	}
-	buf, ok := s.records.Get().(*[]opencdc.Record)
+	buf, ok := s.records.Get().(*recordBuffer)
 	if !ok {
-		buf = new([]opencdc.Record)
+		buf = &recordBuffer{}
 	}
-	if cap(*buf) < n {
-		*buf = make([]opencdc.Record, n)
+	room := buf.take(n)
+	if room == nil {
+		*buf = recordBuffer{records: make([]opencdc.Record, n)}
+		room = buf.records[:0:n]
 	}
 	s.taken = append(s.taken, buf)
-	return (*buf)[:0:n]
+	return room
 }
 
 // takeTracks returns an empty slice with room for n tracks.
@@ -60,24 +94,34 @@ func (s *shelf) putBack() {
 		s.taken[i] = nil
 	}
 	s.taken = s.taken[:0]
-	s.tracks.given, s.pieces.given = 0, 0
+	s.tracks.putBack()
+	s.pieces.putBack()
 }
 
 // buffers are slices without pointers, which are given out one after the other.
 type buffers[T any] struct {
-	all   [][]T
-	given int
+	all   []reuse.Buffer[T]
+	taken [][]T // the first ones
 }
 
 // take returns an empty slice with room for n elements.
 func (b *buffers[T]) take(n int) []T {
-	if b.given == len(b.all) {
-		b.all = append(b.all, nil)
+	i := len(b.taken)
+	if i == len(b.all) {
+		b.all = append(b.all, reuse.Buffer[T]{})
 	}
-	buf := &b.all[b.given]
-	if cap(*buf) < n {
-		*buf = make([]T, n)
+	b.taken = append(b.taken, b.all[i].Take(n))
+	return b.taken[i][:0:n]
+}
+
+func (b *buffers[T]) putBack() {
+	for i := range b.all {
+		if i < len(b.taken) {
+			b.all[i].Put(b.taken[i])
+			b.taken[i] = nil
+		} else {
+			b.all[i].Put(nil)
+		}
 	}
-	b.given++
-	return (*buf)[:0:n]
+	b.taken = b.taken[:0]
 }

@@ -21,7 +21,7 @@ import (
 // records: it gives the destination copies.
 type Task interface {
 	// ID returns the identifier of this Task. Each Task in a pipeline must be
-	// uniquely identified by the ID. It may be called beside the other methods.
+	// uniquely identified by the ID. NewWorker calls it once.
 	ID() string
 	// Open opens the Task for processing. It is called once before the worker
 	// starts processing records. A Task that fails to open is not closed.
@@ -157,23 +157,30 @@ func (n *TaskNode) onlyReads() bool {
 	return ok && !n.HasNext()
 }
 
-// validate checks that the nodes form a tree whose tasks can be told apart.
-func (n *TaskNode) validate() error {
-	ids := make(map[string]bool)
-	seen := make(map[*TaskNode]bool)
+// validate checks that the nodes form a tree whose tasks can be told apart, and
+// that each way through it ends where records may stay. It returns the IDs of the
+// tasks, each of which is asked for its own once.
+func (n *TaskNode) validate() (map[*TaskNode]string, error) {
+	ids := make(map[*TaskNode]string)
+	taken := make(map[string]bool)
 	above := make(map[*TaskNode]bool)
 	var visit func(node *TaskNode) error
 	visit = func(node *TaskNode) error {
 		if isNil(node.Task) {
 			return errors.New("a task node has no task")
 		}
-		id := node.Task.ID()
+		id, seen := ids[node]
 		if above[node] {
 			return fmt.Errorf("task %q comes after itself: the tasks form a cycle", id)
 		}
-		if seen[node] || ids[id] {
+		if !seen {
+			id = node.Task.ID()
+		}
+		if seen || taken[id] {
 			return fmt.Errorf("task ID %q occurs more than once", id)
 		}
+		ids[node], taken[id], above[node] = id, true, true
+		defer delete(above, node)
 		if _, ok := node.Task.(sourced); ok && node != n {
 			return fmt.Errorf("task %q has a source, but is not the first task", id)
 		}
@@ -182,8 +189,9 @@ func (n *TaskNode) validate() error {
 				return taskError(id, err)
 			}
 		}
-		seen[node], ids[id], above[node] = true, true, true
-		defer delete(above, node)
+		if !node.HasNext() {
+			return checkEnd(node.Task, id)
+		}
 		for i, next := range node.Next {
 			if next == nil {
 				return fmt.Errorf("next task node %d of task %q is nil", i, id)
@@ -194,7 +202,23 @@ func (n *TaskNode) validate() error {
 		}
 		return nil
 	}
-	return visit(n)
+	if err := visit(n); err != nil {
+		return nil, err
+	}
+	return ids, nil
+}
+
+// checkEnd returns an error if records that reach the task have nowhere to go:
+// they would be acked and be lost.
+func checkEnd(task Task, id string) error {
+	switch task.(type) {
+	case *SourceTask:
+		return fmt.Errorf("nothing comes after the source task %q: its records would be acked and be nowhere", id)
+	case *ProcessorTask:
+		return fmt.Errorf("nothing comes after the processor task %q: its records would be acked and be nowhere", id)
+	default:
+		return nil
+	}
 }
 
 // isNil returns true for nil and for a nil pointer in an interface.

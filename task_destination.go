@@ -127,33 +127,36 @@ func (t *DestinationTask) write(
 		start = time.Now()
 	}
 	if err := t.destination.Write(ctx, records); err != nil {
-		return 0, fmt.Errorf("failed to write %d records, from %q on: %w", len(records), records[0].Position, err)
+		return 0, fmt.Errorf("failed to write %d records, from %s on: %w", len(records), show(records[0].Position), err)
 	}
 	for empty := 0; acks < len(records); {
 		got, err := t.destination.Ack(ctx)
 		if err != nil {
-			return acks, fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %q: %w",
-				len(records), acks, records[acks].Position, err)
+			return acks, fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %s: %w",
+				len(records), acks, show(records[acks].Position), err)
 		}
 		if len(got) == 0 {
-			if empty++; empty == maxIdleRounds {
-				return acks, fmt.Errorf("the destination has stopped acking: %d of %d records are acked, the next one is %q",
-					acks, len(records), records[acks].Position)
+			if empty++; empty == maxAckCalls {
+				return acks, fmt.Errorf("%w: %d of %d records are acked, the next one is %s",
+					ErrAcksStopped, acks, len(records), show(records[acks].Position))
 			}
-			if err := backOff(ctx, empty-1); err != nil {
-				return acks, err
+			if empty > 1 {
+				if _, err := sleep(ctx, pause(empty-1, minAckPause, maxAckPause), nil); err != nil {
+					return acks, err
+				}
 			}
 			continue
 		}
 		empty = 0
 		if len(got) > len(records)-acks {
-			return 0, fmt.Errorf("the destination was given %d records and has sent more acks, %d, the last one of %q",
-				len(records), acks+len(got), got[len(got)-1].Position)
+			return 0, fmt.Errorf("%w: the destination was given %d records and has sent more acks, %d, the last one of %s",
+				ErrAckMismatch, len(records), acks+len(got), show(got[len(got)-1].Position))
 		}
 		for i := range got {
 			ack := &got[i]
 			if want := records[acks].Position; !bytes.Equal(ack.Position, want) {
-				return 0, fmt.Errorf("the destination has acked position %q, expected %q", ack.Position, want)
+				return 0, fmt.Errorf("%w: the destination has acked position %s, expected %s",
+					ErrAckMismatch, show(ack.Position), show(want))
 			}
 			if ack.Error != nil {
 				refuse(acks, ack.Error)

@@ -26,10 +26,15 @@ type Processor interface {
 	//   - sdk.ErrorRecord nacks it.
 	//   - sdk.MultiRecord splits it into pieces, each with maps of its own. With
 	//     one record it replaces the record, with none it filters it.
-	//   - nil gives no answer, as a result for each of the first records only
-	//     does for the others: they are given to the processor again.
-	// At least one result is due, and a result of any other kind, a pointer to
-	// one of these included, is an error that stops the worker.
+	//   - nil means no answer yet: the record is passed again. A short result means
+	//     the same for the records beyond its end.
+	// Returning nothing, or a result of another kind, a pointer to one of these
+	// included, stops the worker with an error. So do 16 calls in a row without an
+	// answer, between which the worker pauses for some six seconds in all.
+	//
+	// An ErrorRecord with the error of a context, once the context of Process has
+	// ended, is no answer either: the batch stops there, and nothing of the call is
+	// settled.
 	//
 	// It is never called without records. It may change the records in place and
 	// may return them; to change a position it assigns a new one, whose bytes
@@ -154,12 +159,12 @@ type resultSummary struct {
 // summarize checks the results that a processor has returned for records.
 func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummary, error) {
 	if len(results) == 0 {
-		return resultSummary{}, fmt.Errorf("the processor was given %d records, from %q on, and returned no result",
-			len(in), in[0].Position)
+		return resultSummary{}, fmt.Errorf("%w: the processor was given %d records, from %s on, and returned no result",
+			ErrProcessorResults, len(in), show(in[0].Position))
 	}
 	if len(results) > len(in) {
-		return resultSummary{}, fmt.Errorf("the processor was given %d records, from %q on, and returned more results, %d",
-			len(in), in[0].Position, len(results))
+		return resultSummary{}, fmt.Errorf("%w: the processor was given %d records, from %s on, and returned more results, %d",
+			ErrProcessorResults, len(in), show(in[0].Position), len(results))
 	}
 	var sum resultSummary
 	nils := 0
@@ -188,7 +193,7 @@ func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummar
 		case failedPart:
 			return sum, r
 		default:
-			return sum, fmt.Errorf("record %q: the processor returned a result of the unknown kind %T", in[i].Position, result)
+			return sum, fmt.Errorf("%w: record %s: the processor returned a result of the unknown kind %T", ErrProcessorResults, show(in[i].Position), result)
 		}
 	}
 	sum.answers, sum.end = len(results)-nils, len(results)
@@ -210,6 +215,7 @@ func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
 		recs := b.recs.All()
 		for i, result := range results {
 			recs[i] = opencdc.Record(result.(sdk.SingleRecord))
+			recs[i].Position = slices.Clip(recs[i].Position)
 		}
 	case !hasMarks && b.tracks.Len() == 0 && b.pieces == nil && sum.end == b.recs.Len():
 		b.reshape(results, sum)
@@ -229,10 +235,13 @@ func (b *Batch) reshape(results []sdk.ProcessedRecord, sum resultSummary) {
 		switch r := result.(type) {
 		case sdk.SingleRecord:
 			out[n] = opencdc.Record(r)
+			out[n].Position = slices.Clip(out[n].Position)
 			n++
 			pieces[i] = 1
 		case sdk.MultiRecord:
-			n += copy(out[n:], r)
+			copy(out[n:], r)
+			clip(out[n : n+len(r)])
+			n += len(r)
 			pieces[i] = int32(len(r))
 		default: // filters
 			pieces[i] = 0
@@ -262,9 +271,10 @@ func (b *Batch) merge(results []sdk.ProcessedRecord, sum resultSummary) {
 	if sum.multi {
 		outTracks = b.shelf.takeTracks(len(tracks) + sum.added)
 	}
-	b.notes.own = slices.Grow(b.notes.own, sum.errors+sum.splits)
+	b.notes.grow(sum.errors + sum.splits)
 	var run splitRun
 	for i, result := range results {
+		done := len(out)
 		for tracks[0].flag == RecordFlagFilter {
 			outTracks = append(outTracks, tracks[0])
 			tracks = tracks[1:]
@@ -300,6 +310,7 @@ func (b *Batch) merge(results []sdk.ProcessedRecord, sum resultSummary) {
 			}
 		}
 		outTracks = append(outTracks, t)
+		clip(out[done:])
 	}
 	b.retainRun(&run)
 	b.recs = gap.Of(append(out, recs[len(results):]...))

@@ -253,7 +253,7 @@ func TestTasks_errorsNameTheTask(t *testing.T) {
 	for _, n := range []*funnel.TaskNode{through("nothing", nothing), to(out)} {
 		name := `task "` + n.Task.ID() + `": `
 		wantError(t, n.Task.Do(t.Context(), funnel.NewBatch(records("1"))), nil, name)
-		err := run(t, nil, from(batchesOf(j, "1")), n)
+		err := run(t, nil, from(batchesOf(j, "1")), n, custom("end", func(context.Context, *funnel.Batch) error { return nil }))
 		wantError(t, err, nil, name)
 		if strings.Count(err.Error(), name) != 1 {
 			t.Errorf("error: %v", err)

@@ -2,7 +2,6 @@ package funnel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,32 +14,9 @@ import (
 // later waits in a slice, so that its depth does not grow with the number of
 // sub-batches or retries. Only branches nest.
 
-const (
-	// maxIdleRounds is how often in a row one may be asked and give no answer.
-	maxIdleRounds = 5
-	minBackOff    = time.Millisecond
-	maxBackOff    = 100 * time.Millisecond
-
-	// stepRoom is how many steps a walk has room for before it allocates more. A
-	// batch that stays whole needs one.
-	stepRoom = 4
-)
-
-// backOff waits for the pause with that number: there is no pause number 0, number
-// 1 is the shortest one, and each is twice as long as the one before.
-func backOff(ctx context.Context, number int) error {
-	if number == 0 {
-		return nil
-	}
-	timer := time.NewTimer(min(minBackOff<<(number-1), maxBackOff))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+// stepRoom is how many steps a walk has room for before it allocates more. A batch
+// that stays whole needs one.
+const stepRoom = 4
 
 // step is something still to be done with a batch: give it to the task of the
 // node or, if it has been there, to what comes after it.
@@ -53,30 +29,36 @@ type step struct {
 }
 
 // walk does a step and all that follow from it, up to the end of the pipeline or
-// the branch. It releases what is done, unless it is on a branch: that leaves it
-// to others, and stops when its context ends, since another one has failed.
-func (w *Worker) walk(ctx context.Context, s step, isBranch bool) error {
+// the branch. It releases what is done, unless it is on a branch, which is not nil
+// then: that leaves it to others, and stops when its context ends, since another
+// one has failed.
+func (w *Worker) walk(ctx context.Context, s step, on *branch) error {
 	var room [stepRoom]step
 	later := room[:0] // what comes after s, the last one first
 	for {
 		var err error
 		isOver := false
 		switch {
-		case s.toDo && isBranch && ctx.Err() != nil:
+		case s.toDo && on != nil && ctx.Err() != nil:
 			return ctx.Err()
 		case s.toDo:
+			if on != nil {
+				on.running = s.node
+			}
 			s, later, err = w.do(ctx, s, later)
 		case s.done:
-			s, later, err = handled(s, later, 0)
+			if err = w.checkNacks(ctx, s); err == nil {
+				s, later, err = w.handled(s, later, 0)
+			}
 		case s.batch.settled || !s.batch.HasActiveRecords() || !s.node.HasNext():
-			if err = s.batch.settle(); err == nil && !isBranch {
+			if err = s.batch.settle(); err == nil && on == nil {
 				err = w.release(ctx, s.batch.origin)
 			}
 			isOver = true
 		case len(s.node.Next) == 1:
 			s = step{node: s.node.Next[0], batch: s.batch, toDo: true}
 		default:
-			err = w.fanOuts[s.node].do(ctx, s.batch, isBranch)
+			err = w.fanOuts[s.node].do(ctx, s.batch, on != nil)
 			isOver = true
 		}
 		if err != nil {
@@ -96,54 +78,69 @@ func (w *Worker) walk(ctx context.Context, s step, isBranch bool) error {
 func (w *Worker) do(ctx context.Context, s step, later []step) (step, []step, error) {
 	task, b := s.node.Task, s.batch
 	if s.idle > 0 {
-		w.logger.Warn(ctx).Str(log.TaskIDField, task.ID()).Int("rounds", s.idle).
-			Int("records", b.active()).Stringer(log.RecordPositionField, b.ActiveRecords()[0].Position).
+		w.logger.Warn(ctx).Str(log.TaskIDField, w.ids[s.node]).Int("rounds", s.idle).
+			Int("records", b.active()).Str(log.RecordPositionField, shorten(b.ActiveRecords()[0].Position)).
 			Msg("the task gave no answer, trying again")
-		if err := backOff(ctx, s.idle); err != nil {
-			return s, nil, taskError(task.ID(), err)
+		if _, err := sleep(ctx, pause(s.idle, minRetryPause, maxRetryPause), nil); err != nil {
+			return s, nil, w.taskError(s.node, err)
 		}
 	}
 	if b.held && !s.node.onlyReads() {
-		b.detach()
+		if err := b.detach(); err != nil {
+			return s, nil, w.taskError(s.node, err)
+		}
 	}
 	filtered := b.filteredCopies()
+	b.beginTask()
 	if err := task.Do(ctx, b); err != nil {
-		return s, nil, taskError(task.ID(), err)
+		return s, nil, w.taskError(s.node, err)
 	}
 	if b.origin == nil {
-		return s, nil, taskError(task.ID(), errors.New("the task has put another batch in the place of the one that it was given"))
+		return s, nil, w.taskError(s.node, fmt.Errorf("%w: it has put another batch in the place of the one that it was given", ErrLostRecords))
 	}
-	if b.counts[RecordFlagNack] > 0 && context.Cause(ctx) == errOtherBranch {
-		// The records may have failed only because of that.
-		return s, nil, taskError(task.ID(), ctx.Err())
+	b.endTask()
+	if err := w.checkNacks(ctx, s); err != nil {
+		return s, nil, err
 	}
 	if _, ok := task.(*DestinationTask); ok {
 		b.held = true // by the destination
 	}
-	return handled(s, later, filtered)
+	return w.handled(s, later, filtered)
+}
+
+// checkNacks returns an error if the nacks that a task has just given are no
+// answer: the context has ended, which is not the fault of any record.
+func (w *Worker) checkNacks(ctx context.Context, s step) error {
+	if s.batch.counts[RecordFlagNack] == 0 || ctx.Err() == nil {
+		return nil
+	}
+	if context.Cause(ctx) == errOtherBranch || s.batch.isNackedBy(ctx) {
+		return w.taskError(s.node, contextError(ctx))
+	}
+	return nil
 }
 
 // handled returns the step that follows once a task has handled a batch in which
 // so many copies were filtered before, and those that come later, the last one
 // first. What was nacked is settled.
-func handled(s step, later []step, filtered int) (step, []step, error) {
+func (w *Worker) handled(s step, later []step, filtered int) (step, []step, error) {
 	b := s.batch
 	if b.settled || b.isWhole() {
 		return step{node: s.node, batch: b}, later, nil
 	}
 	idle := 0
 	if b.isUnanswered(filtered) {
-		if idle = s.idle + 1; idle == maxIdleRounds {
-			return s, nil, taskError(s.node.id(), FatalError(fmt.Errorf(
-				"no answer for %d records in %d attempts in a row, the first one is %q",
-				b.active(), idle, b.ActiveRecords()[0].Position)))
+		if idle = s.idle + 1; idle == maxRetryCalls {
+			return s, nil, w.taskError(s.node, FatalError(fmt.Errorf(
+				"%w: no answer for %d records in %d calls in a row, the first one is %s",
+				ErrNoProgress, b.active(), idle, show(b.ActiveRecords()[0].Position))))
 		}
 	}
 	b.nackSiblings()
 	parts := b.parts()
 	for _, p := range parts {
 		if p.flag == RecordFlagNack {
-			if err := p.batch.settleNacked(s.node.id()); err != nil {
+			if err := p.batch.settleNacked(w.ids[s.node]); err != nil {
 				return s, nil, err
 			}
 		}
@@ -161,8 +158,15 @@ func handled(s step, later []step, filtered int) (step, []step, error) {
 // release hands the source records that are done, in order, to the source or to
 // the dead-letter queue and then to the source.
 func (w *Worker) release(ctx context.Context, o *origin) error {
-	w.releasing.Lock()
+	if err := w.releasing.Lock(ctx); err != nil {
+		return err
+	}
 	defer w.releasing.Unlock()
+	return w.releaseLocked(ctx, o)
+}
+
+// releaseLocked is release for someone who holds the lock.
+func (w *Worker) releaseLocked(ctx context.Context, o *origin) error {
 	o.hasFailed = true // unless it gets to the end
 	err := w.releaseRuns(ctx, o)
 	o.hasFailed = err != nil
@@ -198,25 +202,56 @@ func (w *Worker) releaseRuns(ctx context.Context, o *origin) error {
 	}
 }
 
-// releaseNacked releases the first of the nacked records in a run, those that
-// were nacked by the same task, and returns how many they are.
+// releaseNacked releases the first of the nacked records in a run, of those that
+// were nacked by the same task, and returns how many they are. If the window
+// refuses one, those before it are released all the same. What the queue has
+// confirmed already is not written again.
 func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) (int, error) {
-	failures := []failure{o.ledger.Cause(from)}
-	for i := from + 1; i < to; i++ {
-		f := o.ledger.Cause(i)
-		if f.taskID != failures[0].taskID {
-			break
-		}
-		failures = append(failures, f)
+	taskID, end := o.ledger.Cause(from).taskID, from+1
+	for end < to && o.ledger.Cause(end).taskID == taskID {
+		end++
 	}
 	if w.DLQ == nil {
-		return 0, failures[0].asError()
+		f := o.ledger.Cause(from)
+		return 0, f.asError()
 	}
-	n, err := w.DLQ.nack(ctx, failures, w.FirstTask.id())
-	if n > 0 {
-		err = joinErrors(err, w.ack(ctx, o, from, from+n))
+	o.admit(w.DLQ, from, end)
+	limit := min(o.admitted, end)
+	start := from
+	for start < limit && o.ledger.IsStored(start) {
+		start++
 	}
-	return n, err
+	var failures []failure
+	for i := start; i < limit && !o.ledger.IsStored(i); i++ {
+		failures = append(failures, o.ledger.Cause(i))
+	}
+	err := w.DLQ.store(ctx, failures, w.ids[w.FirstTask], func(i int) { o.ledger.Store(start + i) })
+	if limit < end && (start+len(failures) == limit || err != nil) {
+		err = joinErrors(err, o.refusal)
+	}
+	stored := from
+	for stored < limit && o.ledger.IsStored(stored) {
+		stored++
+	}
+	if stored > from {
+		err = also(err, func() error { return w.ack(ctx, o, from, stored) })
+	}
+	return stored - from, err
+}
+
+// admit asks the window of the queue about those of the nacked records [from, end)
+// that it was not asked about before.
+func (o *origin) admit(q *DLQ, from, end int) {
+	o.admitted = max(o.admitted, from)
+	if o.admitted >= end || o.refusal != nil {
+		return
+	}
+	n := q.window.Tolerates(end - o.admitted)
+	q.window.Nack(n)
+	if o.admitted += n; o.admitted < end {
+		f := o.ledger.Cause(o.admitted)
+		o.refusal = q.refuse(&f)
+	}
 }
 
 // ack acks records in the source. They are done.
@@ -226,13 +261,13 @@ func (w *Worker) ack(ctx context.Context, o *origin, from, to int) error {
 		positions = slices.Clone(positions)
 	}
 	if err := w.Source.Ack(ctx, positions); err != nil {
-		return &sourceAckError{err: err}
+		return w.taskError(w.FirstTask, &sourceAckError{err: err})
 	}
 	o.ledger.Release(to)
 	if len(o.readAt) > 0 {
 		now, timer := time.Now(), metrics.Resolve(w.timer)
 		for _, at := range o.readAt[from:to] {
-			timer.Update(now.Sub(at))
+			timer.Update(max(now.Sub(at), 0)) // a record may say that it was read later
 		}
 	}
 	return nil
@@ -248,6 +283,8 @@ func (w *Worker) ack(ctx context.Context, o *origin, from, to int) error {
 // nothing of it is settled. A task that settles its batch this way takes it out
 // of the pipeline. Ack may be called concurrently with the worker, for batches
 // that the worker does not have, if the source allows its Ack beside its Read.
+// While the worker releases records itself, Ack waits, until its context ends:
+// then it returns the context's error, and nothing is settled.
 func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 	if !batch.isWhole() {
 		batch.join()
@@ -261,7 +298,11 @@ func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 // error that it is marked with; filtered records stay filtered. A batch made by
 // [NewBatch] goes to the DLQ and is acked in the source at once. Records that the
 // DLQ does not take are not acked, and the error says why, see [DLQ.Nack].
-// Calling it again nacks nothing twice, it only tries once more what has failed.
+//
+// Calling it again nacks nothing twice, it only tries once more what has failed:
+// what the DLQ has confirmed is not written again, each record counts in its
+// window once, and if the window has refused one, so is each further call, with
+// the same error.
 //
 // A task that settles its batch this way takes it out of the pipeline. Nack may
 // be called concurrently with the worker like Ack.
@@ -277,11 +318,13 @@ func (w *Worker) settle(ctx context.Context, batch *Batch, settle func(*Batch) e
 	if err := batch.origin.checkPositions(); err != nil {
 		return err
 	}
+	if err := w.releasing.Lock(ctx); err != nil {
+		return err
+	}
+	defer w.releasing.Unlock()
 	if err := settle(batch); err != nil {
 		return err
 	}
-	w.releasing.Lock()
 	batch.origin.isRepeatable = true
-	w.releasing.Unlock()
-	return w.release(ctx, batch.origin)
+	return w.releaseLocked(ctx, batch.origin)
 }

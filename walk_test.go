@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -227,7 +228,7 @@ func stackDepth() int {
 	return runtime.Callers(0, make([]uintptr, 10_000))
 }
 
-// A task that never answers is asked five times, with growing pauses, and then
+// A task that never answers is asked sixteen times, with growing pauses, and then
 // stops the worker. What came before is done.
 func TestWalk_noAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -252,7 +253,11 @@ func TestWalk_noAnswer(t *testing.T) {
 		for i := 1; i < len(asked); i++ {
 			pauses = append(pauses, asked[i].Sub(asked[i-1]))
 		}
-		want := []time.Duration{time.Millisecond, 2 * time.Millisecond, 4 * time.Millisecond, 8 * time.Millisecond}
+		var want []time.Duration
+		for d := time.Millisecond; d < 600*time.Millisecond; d *= 2 {
+			want = append(want, d)
+		}
+		want = append(want, slices.Repeat([]time.Duration{time.Second}, 5)...)
 		if fmt.Sprint(pauses) != fmt.Sprint(want) {
 			t.Errorf("pauses %v, want %v", pauses, want)
 		}

@@ -567,7 +567,7 @@ func TestWorker_doEnds(t *testing.T) {
 	}{
 		{"no more records", []fakeRead{{recs: records("1")}, {err: io.EOF}}, nil, []string{"out 1", "ack 1"}},
 		{"the last records", []fakeRead{{recs: records("1"), err: io.EOF}}, nil, []string{"out 1", "ack 1"}},
-		{"a wrapped io.EOF", []fakeRead{{recs: records("1"), err: errors.Join(io.EOF)}}, nil, []string{"out 1", "ack 1"}},
+		{"a wrapped io.EOF", []fakeRead{{recs: records("1"), err: errors.Join(io.EOF)}}, io.EOF, nil},
 		{"a failed read drops its records", []fakeRead{{recs: records("1")}, {recs: records("2"), err: errTest}}, errTest, []string{"out 1", "ack 1"}},
 		{"a cancellation that nobody asked for", []fakeRead{{err: context.Canceled}, {recs: records("1")}}, context.Canceled, nil},
 		{"another end of file", []fakeRead{{err: io.ErrUnexpectedEOF}}, io.ErrUnexpectedEOF, nil},
@@ -622,6 +622,7 @@ func TestWorker_contextEnds(t *testing.T) {
 				return nil, errors.Join(errTest, ctx.Err())
 			}
 		},
+		also: errTest,
 	}, {
 		name: "in a destination that fails for another reason",
 		canceled: func(cancel func(), _ *fakeSource, d *fakeDestination) {

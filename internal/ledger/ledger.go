@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"math"
 	"sync"
+
+	"github.com/conduitio/funnel/internal/reuse"
 )
 
 // Ledger is the account of one batch. C is the cause of a nack. The zero value
@@ -35,23 +37,30 @@ type Ledger[C any] struct {
 	copies   int
 	slots    []slot
 	causes   []C
+
+	slotMemory  reuse.Buffer[slot]
+	causeMemory reuse.Buffer[C]
 }
 
 // slot is the account of one source record.
 type slot struct {
 	copies int32 // still out
-	cause  int32 // 1 + index of the first nack's cause, 0 if there was no nack
+	cause  int32 // 1 + index of the first nack's cause, negative once it is stored, 0 if there was no nack
 }
 
-// Reset empties the ledger and gives it size slots with one copy each. It keeps
-// the memory of what it held before. Nobody else may use the ledger at that time,
-// and it is not shared from then on.
+// Reset empties the ledger and gives it size slots with one copy each. Nobody else
+// may use the ledger at that time, and it is not shared from then on.
+//
+// Memory is kept for later. What a large batch has needed is given up once some
+// dozens of batches in a row have needed much less: a batch is over with Reset(0).
 func (l *Ledger[C]) Reset(size int) {
+	if size == 0 || len(l.slots) > 0 {
+		l.slotMemory.Put(l.slots)
+		l.causeMemory.Put(l.causes)
+		l.slots, l.causes = nil, nil
+	}
 	l.isShared = false
 	l.size, l.released, l.finished, l.copies = size, 0, 0, 1
-	l.slots = l.slots[:0]
-	clear(l.causes) // lets go of what they refer to
-	l.causes = l.causes[:0]
 }
 
 // Share makes the other methods safe for use by several goroutines at a time,
@@ -130,6 +139,9 @@ func (l *Ledger[C]) Nack(i int, cause C) error {
 	s := &l.slots[i]
 	s.copies--
 	if s.cause == 0 {
+		if l.causes == nil {
+			l.causes = l.causeMemory.Take(0)
+		}
 		l.causes = append(l.causes, cause)
 		s.cause = int32(len(l.causes))
 	}
@@ -165,7 +177,30 @@ func (l *Ledger[C]) Cause(i int) C {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}
-	return l.causes[l.slots[i].cause-1]
+	cause := l.slots[i].cause
+	return l.causes[max(cause, -cause)-1]
+}
+
+// Store notes that the cause of a slot is stored where it belongs. It is for slots
+// of a nacked run that Front has returned, in any order. They stay in the ledger
+// until they are released.
+func (l *Ledger[C]) Store(i int) {
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
+	if s := &l.slots[i]; s.cause > 0 {
+		s.cause = -s.cause
+	}
+}
+
+// IsStored reports whether the cause of a slot is stored.
+func (l *Ledger[C]) IsStored(i int) bool {
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
+	return l.slots[i].cause < 0
 }
 
 // Release takes the slots below to out of the ledger. It is for runs that Front
@@ -221,10 +256,7 @@ func (l *Ledger[C]) spell() {
 	if len(l.slots) != 0 || l.size == 0 {
 		return
 	}
-	if cap(l.slots) < l.size {
-		l.slots = make([]slot, l.size)
-	}
-	l.slots = l.slots[:l.size]
+	l.slots = l.slotMemory.Take(l.size)[:l.size]
 	for i := range l.slots {
 		l.slots[i] = slot{}
 		if i >= l.finished {

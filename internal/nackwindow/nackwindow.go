@@ -12,6 +12,8 @@ type Window struct {
 	outcomes int   // how many there were
 	nacks    []int // the last nacks, at most threshold: a ring once it is full
 	oldest   int   // index of the oldest nack in a full ring
+
+	isFrozen bool // no nack is tolerated
 }
 
 // New returns a window over the last size outcomes that tolerates threshold
@@ -19,6 +21,16 @@ type Window struct {
 // count as 0.
 func New(size, threshold int) *Window {
 	return &Window{size: max(size, 0), threshold: max(threshold, 0)}
+}
+
+// Freeze makes the window tolerate no nack any more, until Reset.
+func (w *Window) Freeze() {
+	w.isFrozen = true
+}
+
+// Reset empties the window.
+func (w *Window) Reset() {
+	*w = Window{size: w.size, threshold: w.threshold, nacks: w.nacks[:0]}
 }
 
 // Ack records n acks.
@@ -29,6 +41,9 @@ func (w *Window) Ack(n int) {
 // Tolerates returns how many of n nacks that come next, one behind the other,
 // are tolerated before the first one that is not. It records nothing.
 func (w *Window) Tolerates(n int) int {
+	if w.isFrozen {
+		return 0
+	}
 	if w.size == 0 || w.threshold >= w.size {
 		return n
 	}

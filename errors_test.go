@@ -1,0 +1,327 @@
+package funnel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/log"
+)
+
+// taskErrors returns the TaskErrors in the tree of an error.
+func taskErrors(err error) []*funnel.TaskError {
+	var found []*funnel.TaskError
+	if e, ok := err.(*funnel.TaskError); ok {
+		found = append(found, e)
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			found = append(found, taskErrors(err)...)
+		}
+	case interface{ Unwrap() error }:
+		found = append(found, taskErrors(e.Unwrap())...)
+	}
+	return found
+}
+
+// wantTask fails the test if the error does not name the task, once.
+func wantTask(t *testing.T, err error, id string) {
+	t.Helper()
+	found := taskErrors(err)
+	if len(found) != 1 || found[0].TaskID != id {
+		t.Errorf("the error is of the tasks %v, want %s once: %v", found, id, err)
+	}
+	var first *funnel.TaskError
+	if errors.As(err, &first) && first.Error() != fmt.Sprintf("task %q: %v", id, first.Err) {
+		t.Errorf("the text of the error is %q", first)
+	}
+}
+
+// around is a task of the host's own around one of the engine.
+type around struct {
+	funnel.Task
+	id string
+}
+
+func (a around) ID() string { return a.id }
+
+// Each way in which the engine ends a worker has its sentinel, and the error names
+// the task once.
+func TestWorker_sentinels(t *testing.T) {
+	results := func(results ...sdk.ProcessedRecord) *funnel.TaskNode {
+		return through("p", fakeProcessor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return results }))
+	}
+	acks := func(acks ...connector.DestinationAck) func(d *fakeDestination) {
+		return func(d *fakeDestination) {
+			d.acks = func(context.Context) ([]connector.DestinationAck, error) { return acks, nil }
+		}
+	}
+	ack := func(p string) connector.DestinationAck {
+		return connector.DestinationAck{Position: opencdc.Position(p)}
+	}
+	window := funnel.NewDLQ("dlq", newDestination(&journal{}, "dlq"), log.Nop(), nil, 2, 1)
+	for _, tt := range []struct {
+		name     string
+		read     string // "1 2" if it is empty
+		through  *funnel.TaskNode
+		out      func(*fakeDestination)
+		dlq      *funnel.DLQ
+		want     error
+		task     string
+		isFatal  bool
+		isBranch bool
+	}{
+		{name: "an empty position", read: "empty", want: funnel.ErrEmptyPosition, task: "source", isFatal: true},
+		{name: "no answer", through: results(nil), want: funnel.ErrNoProgress, task: "p", isFatal: true},
+		{name: "no result", through: results(), want: funnel.ErrProcessorResults, task: "p"},
+		{name: "more results", through: results(sdk.FilterRecord{}, sdk.FilterRecord{}, sdk.FilterRecord{}), want: funnel.ErrProcessorResults, task: "p"},
+		{name: "an unknown result", through: results(&sdk.FilterRecord{}), want: funnel.ErrProcessorResults, task: "p"},
+		{name: "a wrong ack", out: acks(ack("2")), want: funnel.ErrAckMismatch, task: "out"},
+		{name: "too many acks", out: acks(ack("1"), ack("2"), ack("3")), want: funnel.ErrAckMismatch, task: "out"},
+		{name: "no acks", out: acks(), want: funnel.ErrAcksStopped, task: "out"},
+		{name: "a full window", through: through("p", each(fail)), dlq: window, want: funnel.ErrNackThreshold, task: "p", isFatal: true},
+		{name: "another batch", through: custom("p", func(_ context.Context, b *funnel.Batch) error { *b = funnel.Batch{}; return nil }), want: funnel.ErrLostRecords, task: "p"},
+		{name: "the end of a goroutine", through: custom("p", func(context.Context, *funnel.Batch) error { runtime.Goexit(); return nil }), want: funnel.ErrGoexit, task: "p", isBranch: true},
+		{name: "a task around another", through: node(around{Task: results().Task, id: "around"}), want: funnel.ErrProcessorResults, task: "around"},
+	} {
+		for _, isBranch := range []bool{false, true} {
+			if tt.isBranch && !isBranch {
+				continue
+			}
+			synctest.Test(t, func(t *testing.T) {
+				j := &journal{}
+				source, out := batchesOf(j, "1 2"), newDestination(j, "out")
+				if tt.read == "empty" {
+					source = newSource(j, fakeRead{recs: records("1", "")})
+				}
+				if tt.out != nil {
+					tt.out(out)
+				}
+				var middle *funnel.TaskNode
+				if tt.through != nil {
+					middle = chain(node(tt.through.Task), to(out))
+				} else {
+					middle = to(out)
+				}
+				first := from(source)
+				if first.Next = []*funnel.TaskNode{middle}; isBranch {
+					first.Next = append(first.Next, custom("other", func(context.Context, *funnel.Batch) error { return nil }))
+				}
+				w, err := funnel.NewWorker(first, tt.dlq, log.Nop(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tt.dlq != nil {
+					wantNoError(t, tt.dlq.Open(t.Context()))
+				}
+				err = w.Do(t.Context())
+				wantError(t, err, tt.want)
+				wantTask(t, err, tt.task)
+				if funnel.IsFatalError(err) != tt.isFatal {
+					t.Errorf("%s: fatal or not: %v", tt.name, err)
+				}
+				wantNoError(t, w.Close(t.Context()))
+			})
+		}
+	}
+}
+
+// A task that settles a batch and then changes it has not lost records silently.
+func TestWorker_settledTwice(t *testing.T) {
+	j := &journal{}
+	var w *funnel.Worker
+	task := custom("task", func(ctx context.Context, b *funnel.Batch) error {
+		kept := *b
+		if err := w.Ack(ctx, b); err != nil {
+			return err
+		}
+		*b = kept
+		return nil
+	})
+	w = newWorker(t, chain(from(batchesOf(j, "1 2")), task, to(newDestination(j, "out"))), nil)
+	wantError(t, w.Do(t.Context()), funnel.ErrLostRecords)
+	j.want(t, []string{"ack"}, "ack 1 2")
+}
+
+// The errors of connectors name their task, whatever it was doing.
+func TestWorker_errorsNameTheTask(t *testing.T) {
+	for what, task := range map[string]string{
+		"open source": "source", "open out": "out", "read": "source", "write": "out", "acks": "out",
+		"ack": "source", "teardown source": "source", "teardown out": "out",
+	} {
+		j := &journal{}
+		source, out := batchesOf(j, "1"), newDestination(j, "out")
+		fails := func(context.Context) error { return errTest }
+		switch what {
+		case "open source":
+			source.open = fails
+		case "open out":
+			out.open = fails
+		case "read":
+			source.read = func(context.Context) ([]opencdc.Record, error) { return nil, errTest }
+		case "write":
+			out.write = func(context.Context, []opencdc.Record) error { return errTest }
+		case "acks":
+			out.acks = func(context.Context) ([]connector.DestinationAck, error) { return nil, errTest }
+		case "ack":
+			source.ack = func(context.Context, []opencdc.Position) error { return errTest }
+		case "teardown source":
+			source.teardown = fails
+		case "teardown out":
+			out.teardown = fails
+		}
+		w := newWorker(t, chain(from(source), to(out)), nil)
+		err := w.Open(t.Context())
+		if err == nil {
+			err = errors.Join(w.Do(t.Context()), w.Close(t.Context()))
+		}
+		wantError(t, err, errTest)
+		wantTask(t, err, task)
+		if what == "read" {
+			wantError(t, err, nil, "failed to read from source")
+		}
+	}
+}
+
+// Long positions are shown by their beginning and length, wherever they are.
+func TestWorker_longPositions(t *testing.T) {
+	long := strings.Repeat("\xff", 10<<20)
+	for name, first := range map[string]*funnel.TaskNode{
+		"write": chain(from(newSource(&journal{}, fakeRead{recs: records(long)})), to(&fakeDestination{journal: &journal{}, name: "out",
+			write: func(context.Context, []opencdc.Record) error { return errTest }})),
+		"wrong ack": chain(from(newSource(&journal{}, fakeRead{recs: records(long)})), to(&fakeDestination{journal: &journal{}, name: "out",
+			acks: func(context.Context) ([]connector.DestinationAck, error) {
+				return []connector.DestinationAck{{Position: opencdc.Position(long + "x")}}, nil
+			}})),
+		"nack": chain(from(newSource(&journal{}, fakeRead{recs: records(long)})), through("p", each(func(opencdc.Record) sdk.ProcessedRecord {
+			return sdk.ErrorRecord{Error: errTest}
+		})), to(newDestination(&journal{}, "out"))),
+		"results": chain(from(newSource(&journal{}, fakeRead{recs: records(long)})), through("p", fakeProcessor(
+			func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil },
+		)), to(newDestination(&journal{}, "out"))),
+	} {
+		err := newWorker(t, first, nil).Do(t.Context())
+		wantError(t, err, nil, `\xff\xff`, fmt.Sprint(10<<20))
+		if n := len(err.Error()); n > 2000 {
+			t.Errorf("%s: the text has %d bytes", name, n)
+		}
+	}
+	short := strings.Repeat("x", 64)
+	first := chain(from(newSource(&journal{}, fakeRead{recs: records(short)})), to(&fakeDestination{journal: &journal{}, name: "out",
+		write: func(context.Context, []opencdc.Record) error { return errTest }}))
+	wantError(t, newWorker(t, first, nil).Do(t.Context()), errTest, fmt.Sprintf("%q", short))
+}
+
+// What has gone wrong before a panic is in the panic.
+func TestWorker_panicHidesNothing(t *testing.T) {
+	known, boom := errors.New("known before"), errors.New("boom")
+	for _, where := range []string{"a branch", "a part", "release after a branch", "ack after the queue", "read after an ack"} {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			source, a, b := batchesOf(j, "1 2"), newDestination(j, "a"), newDestination(j, "b")
+			dead := newDestination(j, "dlq")
+			nodes := []*funnel.TaskNode{to(a), to(b)}
+			switch where {
+			case "a branch":
+				a.write = func(context.Context, []opencdc.Record) error { return known }
+				b.write = func(ctx context.Context, _ []opencdc.Record) error { <-ctx.Done(); panic(boom) }
+			case "a part":
+				failed := make(chan struct{})
+				nodes = []*funnel.TaskNode{chain(through("p", parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+					if string(recs[0].Position) == "1" {
+						defer close(failed)
+						return nil
+					}
+					<-failed
+					synctest.Wait()
+					panic(boom)
+				}, 2)), nodes[0])}
+				known = funnel.ErrProcessorResults
+			case "release after a branch":
+				a.write = func(_ context.Context, recs []opencdc.Record) error {
+					if string(recs[0].Position) == "2" {
+						return known
+					}
+					return nil
+				}
+				nodes[0] = chain(through("p", byPosition(does{"2": once(single)})), nodes[0])
+				source.ack = func(context.Context, []opencdc.Position) error { panic(boom) }
+			case "ack after the queue":
+				nodes = []*funnel.TaskNode{chain(through("p", each(fail)), nodes[0])}
+				dead.refuse["2"] = known
+				source.ack = func(context.Context, []opencdc.Position) error { panic(boom) }
+			case "read after an ack":
+				nodes = nodes[:1]
+				known = io.EOF
+				source.ack = func(context.Context, []opencdc.Position) error { return io.EOF }
+				read := source.reads[0]
+				reads := 0
+				source.read = func(context.Context) ([]opencdc.Record, error) {
+					if reads++; reads > 1 {
+						panic(boom)
+					}
+					return read.recs, nil
+				}
+			}
+			first := from(source)
+			first.Next = nodes
+			w := newWorker(t, first, queue(dead))
+			e := <-start(t.Context(), w)
+			wantPanic(t, e, boom)
+			if p, ok := e.panicked.(*funnel.PanicError); ok && (!errors.Is(p.Err, known) || !errors.Is(p, known)) {
+				t.Errorf("%s: the panic holds %v", where, p.Err)
+			}
+			wantNoError(t, w.Close(t.Context()))
+		})
+	}
+}
+
+// Panics on several branches all come back.
+func TestFanOut_panics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		other := errors.New("another panic")
+		a, b := newDestination(j, "a"), newDestination(j, "b")
+		a.write = func(context.Context, []opencdc.Record) error { panic(errTest) }
+		b.write = func(ctx context.Context, _ []opencdc.Record) error { <-ctx.Done(); panic(other) }
+		first := from(batchesOf(j, "1"))
+		first.Next = []*funnel.TaskNode{to(a), to(b)}
+		e := <-start(t.Context(), newWorker(t, first, nil))
+		wantPanic(t, e, errTest)
+		wantError(t, e.panicked.(error), other)
+	})
+}
+
+// The error of an ended context has its cause, too.
+func TestWorker_contextCause(t *testing.T) {
+	for _, ahead := range []int{0, 1} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		j := &journal{}
+		s := batchesOf(j, "1")
+		s.endless = true
+		w := newAhead(t, ahead, chain(from(s), to(newDestination(j, "out"))), nil, nil)
+		done := start(ctx, w)
+		<-s.reading
+		cancel(errTest)
+		e := <-done
+		e.want(t, context.Canceled)
+		e.want(t, errTest)
+		ctx, cancel = context.WithCancelCause(t.Context())
+		cancel(errTest)
+		w = newAhead(t, ahead, chain(from(batchesOf(j, "1")), to(newDestination(j, "out"))), nil, nil)
+		err := w.Do(ctx)
+		wantError(t, err, context.Canceled)
+		wantError(t, err, errTest)
+	}
+}

@@ -1,0 +1,284 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// The life of a worker: what it has opened, and closes again.
+//
+// Each of these things has one state. The source is one of them, beside the first
+// task: the task opens it, the worker tears it down. What fails to close stays
+// where it is, and the next call tries again only what is left.
+
+// phase is how far a worker has come.
+type phase int
+
+const (
+	phaseNew    phase = iota
+	phaseFailed       // the last Open has failed
+	phaseOpen
+	phaseClosed
+)
+
+// state is that of a resource.
+type state int
+
+const (
+	stateNew state = iota // it was not opened, or has failed to open
+	stateOpen
+	stateClosing // closing it has begun, and has not succeeded yet
+	stateClosed
+)
+
+// resource is something that has to be closed once it was opened. Close returns
+// an error that names it.
+type resource struct {
+	state state
+	open  func(context.Context) error
+	close func(context.Context) error
+}
+
+// isLeft returns true if the resource is to be closed.
+func (r *resource) isLeft() bool {
+	return r.state == stateOpen || r.state == stateClosing
+}
+
+// shut closes the resource, if that is left to do.
+func (r *resource) shut(ctx context.Context) error {
+	if !r.isLeft() {
+		return nil
+	}
+	r.state = stateClosing
+	if err := r.close(ctx); err != nil {
+		return err
+	}
+	r.state = stateClosed
+	return nil
+}
+
+// listResources says how everything is opened and closed.
+func (w *Worker) listResources() {
+	w.source.close = func(ctx context.Context) error {
+		if err := w.Source.Teardown(ctx); err != nil {
+			return w.taskError(w.FirstTask, fmt.Errorf("failed to tear down the source: %w", err))
+		}
+		return nil
+	}
+	for node := range w.FirstTask.TaskNodes() {
+		w.others = append(w.others, &resource{
+			open: func(ctx context.Context) error {
+				if err := node.Task.Open(ctx); err != nil {
+					return w.taskError(node, fmt.Errorf("failed to open: %w", err))
+				}
+				return nil
+			},
+			close: func(ctx context.Context) error {
+				if err := w.closeTask(ctx, node); err != nil {
+					return w.taskError(node, fmt.Errorf("failed to close: %w", err))
+				}
+				return nil
+			},
+		})
+	}
+	if w.DLQ == nil {
+		return
+	}
+	w.others = append(w.others, &resource{
+		open: func(ctx context.Context) error {
+			if err := w.DLQ.Open(ctx); err != nil {
+				return fmt.Errorf("failed to open the dead-letter queue %q: %w", w.DLQ.ID(), err)
+			}
+			return nil
+		},
+		close: func(ctx context.Context) error {
+			if err := w.DLQ.Close(ctx); err != nil {
+				return fmt.Errorf("failed to close the dead-letter queue %q: %w", w.DLQ.ID(), err)
+			}
+			return nil
+		},
+	})
+}
+
+// Open opens the tasks in order, then the DLQ. If one of them fails, all that
+// were opened are closed again in reverse, and the source is torn down. The error
+// is returned with theirs. Open may then be called again; it first closes what
+// could not be closed, and fails if that fails.
+//
+// If something panics, so does Open with a [*PanicError], after everything was
+// closed.
+func (w *Worker) Open(ctx context.Context) (err error) {
+	if err := w.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer w.endTurn()
+	if w.phase == phaseOpen || w.phase == phaseClosed || w.started.Load() {
+		return errors.New("the worker was opened already, or has run, or is closed")
+	}
+	if err := w.closeAll(ctx, w.reversed()); err != nil {
+		return fmt.Errorf("the worker cannot be opened again, it is still open in part: %w", err)
+	}
+	w.phase = phaseFailed // unless it gets to the end
+	var failed outcome
+	defer func() {
+		if w.phase == phaseOpen {
+			return
+		}
+		if value := recover(); value != nil {
+			failed.add(nil, newPanicError(value))
+		}
+		w.closeEach(ctx, w.reversed(), &failed)
+		err = failed.result()
+	}()
+	for i, r := range w.others {
+		if err := r.open(ctx); err != nil {
+			failed.add(err, nil)
+			return nil // what Open returns is worked out when all is closed
+		}
+		r.state = stateOpen
+		if i == 0 {
+			w.source.state = stateOpen // by the first task
+		}
+	}
+	w.phase = phaseOpen
+	return nil
+}
+
+// Stop waits for the batch that is on its way to be processed end to end, then
+// tears the source down, which makes Do return. If the context ends while it
+// waits, it returns the context's error, and the worker runs on as if Stop had
+// not been called.
+//
+// Stop can be called repeatedly and before Do, which then returns at once. The
+// source is torn down once it was opened, and again by the next Stop or Close if
+// that failed. Once tearing it down has begun the worker ends, also if that
+// fails or takes longer than the context: what is still being read is dropped
+// unacked, and a failed read is no error.
+//
+// With a context that has ended already Stop does nothing while Do runs. So a
+// program that stops on a signal gives it another one than that of
+// [os/signal.NotifyContext], see [context.WithoutCancel].
+func (w *Worker) Stop(ctx context.Context) error {
+	if w.running.Load() && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := w.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer w.endTurn()
+	if err := w.gate.Close(ctx); err != nil {
+		return err
+	}
+	return w.source.shut(ctx)
+}
+
+// Close tears the source down, if that was not done by Stop, and closes the DLQ
+// and the tasks, those that were opened. If Do is still running it first does
+// what Stop does, and closes nothing if the context ends while it waits. A first
+// task other than a [SourceTask], which may be at work on what it has read, is
+// closed when Do has returned, and not if tearing the source down has failed,
+// since Do may not return then.
+//
+// One thing that fails to close keeps no other from being closed. The errors are
+// joined. If something panics, so does Close with a [*PanicError], after
+// everything was tried. Called again, Close closes only what failed to close.
+func (w *Worker) Close(ctx context.Context) error {
+	if err := w.takeTurn(ctx); err != nil {
+		return err
+	}
+	defer w.endTurn()
+	if err := w.gate.Close(ctx); err != nil {
+		return err
+	}
+	w.phase = phaseClosed
+	reversed := w.reversed()
+	last := len(reversed) - 1
+	return w.closeAll(ctx, slices.Insert(reversed[:last], 0, reversed[last]))
+}
+
+// takeTurn waits until nobody else has the turn.
+func (w *Worker) takeTurn(ctx context.Context) error {
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// takeTurnToRun is takeTurn for Do. It returns false once the gate is closed, if
+// somebody else has the turn: it may be a Close that waits for Do.
+func (w *Worker) takeTurnToRun(ctx context.Context) (bool, error) {
+	select {
+	case w.turn <- struct{}{}:
+		return true, nil
+	default:
+	}
+	select {
+	case w.turn <- struct{}{}:
+		return true, nil
+	case <-w.gate.Closed():
+		return false, nil
+	case <-ctx.Done():
+		return false, contextError(ctx)
+	}
+}
+
+func (w *Worker) endTurn() {
+	<-w.turn
+}
+
+// reversed returns everything in the reverse order of opening, the source last.
+func (w *Worker) reversed() []*resource {
+	reversed := make([]*resource, 0, len(w.others)+1)
+	for _, r := range slices.Backward(w.others) {
+		reversed = append(reversed, r)
+	}
+	return append(reversed, &w.source)
+}
+
+// closeAll closes what is left to be closed. It panics if something has panicked.
+func (w *Worker) closeAll(ctx context.Context, all []*resource) error {
+	var failed outcome
+	w.closeEach(ctx, all, &failed)
+	return failed.result()
+}
+
+// closeEach closes what is left to be closed, one after the other, also those
+// behind one that ends the goroutine.
+func (w *Worker) closeEach(ctx context.Context, all []*resource, failed *outcome) {
+	if len(all) == 0 {
+		return
+	}
+	defer w.closeEach(ctx, all[1:], failed)
+	failed.try(func() error { return all[0].shut(ctx) })
+}
+
+// closeTask closes a task. A first task that may be at work on what it has read
+// is left alone until Do has returned.
+func (w *Worker) closeTask(ctx context.Context, node *TaskNode) error {
+	_, isSource := node.Task.(*SourceTask) // which has nothing to close
+	if node == w.FirstTask && !isSource && w.running.Load() {
+		if w.source.isLeft() {
+			return errors.New("it may be reading still: the source was not torn down")
+		}
+		select {
+		case <-w.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return node.Task.Close(ctx)
+}
+
+// taskError says that an error comes from the task of a node.
+func (w *Worker) taskError(node *TaskNode, err error) error {
+	return taskError(w.ids[node], err)
+}
