@@ -74,7 +74,7 @@ type Batch struct {
 	// them this way costs nothing per record.
 	rest *Batch
 
-	fresh       []opencdc.Record // a buffer for pieces
+	pieceBuffer []opencdc.Record // for the pieces that a task hands over
 	isHandedOut bool             // the task that has the batch has called ActiveRecords
 
 	held    bool // others hold the records: who writes to them copies them first
@@ -246,7 +246,9 @@ func (b *Batch) fill(records []opencdc.Record) {
 // into another one, which may lie behind it or be the same.
 func clip(records []opencdc.Record) {
 	for i := range records {
-		records[i].Position = slices.Clip(records[i].Position)
+		if p := records[i].Position; len(p) < cap(p) {
+			records[i].Position = slices.Clip(p)
+		}
 	}
 }
 
@@ -432,10 +434,10 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	default:
 		b.reach(i + 1)
 		b.touch()
-		b.fresh = append(b.fresh[:0], recs...) // recs may be records of this batch, which moves them
-		clip(b.fresh)
+		b.pieceBuffer = append(b.pieceBuffer[:0], recs...) // which may be records of this batch, and move
+		clip(b.pieceBuffer)
 		b.seek(i)
-		b.divide(b.fresh)
+		b.divide(b.pieceBuffer)
 	}
 }
 

@@ -159,7 +159,7 @@ func (f *fanOut) divide(b *Batch) error {
 		to := &f.branches[i]
 		to.batch = *b
 		to.notes.begin(b.notes)
-		to.batch.notes, to.batch.shelf = &to.notes, nil
+		to.batch.notes, to.batch.shelf, to.batch.pieceBuffer = &to.notes, nil, nil
 		to.batch.recs = gap.Of(recs)
 		to.batch.tracks = gap.Of(slices.Clone(tracks))
 		if i != owner && !to.node.onlyReads() {

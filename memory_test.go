@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -82,13 +83,14 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 		}
 		return results
 	}
-	before, left := 0, 0
+	before := 0
+	var left atomic.Int64
 	end := func(id string) *funnel.TaskNode {
 		return node(funnel.NewDestinationTask(id, &forgetful{}, log.Nop(), nil))
 	}
 	// Buffers that are in use are there at each collection.
 	collecting := func(id string) *funnel.TaskNode {
-		return node(funnel.NewDestinationTask(id, &forgetful{written: func() { left = heap() - before }}, log.Nop(), nil))
+		return node(funnel.NewDestinationTask(id, &forgetful{written: func() { left.Store(int64(heap() - before)) }}, log.Nop(), nil))
 	}
 	tree := func(first *funnel.TaskNode, next ...*funnel.TaskNode) *funnel.TaskNode {
 		first.Next = next
@@ -117,7 +119,8 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 		},
 	} {
 		for _, ahead := range []int{0, 10} {
-			before, left = heap(), 0
+			before = heap()
+			left.Store(0)
 			reads := 0
 			source := quietSource{read: func() ([]opencdc.Record, error) {
 				n := 1
@@ -125,7 +128,7 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 				case reads == 1:
 					n = large
 				case reads == small*(1+ahead): // several may become one batch
-					left = max(left, heap()-before)
+					left.Store(max(left.Load(), int64(heap()-before)))
 					return nil, io.EOF
 				}
 				recs := make([]opencdc.Record, n)
@@ -138,7 +141,7 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 			dlq := funnel.NewDLQ("dlq", &forgetful{}, log.Nop(), nil, 0, 0)
 			w := newAhead(t, ahead, chain(from(source), first()), dlq, listening{})
 			wantNoError(t, w.Do(t.Context()))
-			if left > mostLeft {
+			if left := left.Load(); left > mostLeft {
 				t.Errorf("%s, ahead %d: of a batch of %d bytes, %d are left after %d small ones", name, ahead, large*size, left, reads-2)
 			}
 			runtime.KeepAlive(w)

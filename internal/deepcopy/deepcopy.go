@@ -82,7 +82,7 @@ func Data(d opencdc.Data) (opencdc.Data, error) {
 	if copied := c.value(d); c.left >= 0 {
 		return copied.(opencdc.Data), nil // the copy has the type of d
 	}
-	return copyOnce(d, MaxDepth)
+	return copyOnce(d, limit(d))
 }
 
 // CheckDepth returns [ErrTooDeep] if [Record] would, without copying anything.
@@ -95,9 +95,18 @@ func CheckDepth(r *opencdc.Record) error {
 			continue
 		}
 		w := walker{left: budget}
-		if w.value(d); w.left < 0 && tooDeep(d, MaxDepth) {
+		if w.value(d); w.left < 0 && tooDeep(d, limit(d)) {
 			return ErrTooDeep
 		}
 	}
 	return nil
+}
+
+// limit returns how many levels d may have, from d on. If d is a pointer, its
+// map is the first one that counts.
+func limit(d opencdc.Data) int {
+	if _, ok := d.(*opencdc.StructuredData); ok {
+		return MaxDepth + 1
+	}
+	return MaxDepth
 }

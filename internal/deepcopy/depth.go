@@ -2,7 +2,6 @@ package deepcopy
 
 import (
 	"encoding/json"
-	"math/big"
 	"reflect"
 	"time"
 
@@ -53,7 +52,7 @@ func (w *walker) value(v any) {
 		w.walk(v)
 		return
 	}
-	if rv := reflect.ValueOf(v); !isContainer(rv) || isBytes(rv.Type()) {
+	if rv := reflect.ValueOf(v); !isContainer(rv) || nesting.IsBytes(rv.Type()) {
 		return
 	}
 	ref := nesting.RefOf(v)
@@ -155,17 +154,7 @@ func isContainer(v reflect.Value) bool {
 // than a number.
 func isBox(v reflect.Value) bool {
 	k := v.Kind()
-	return (k == reflect.Struct || k == reflect.Array) && !isPlain(v.Type()) && !isNumber(v)
-}
-
-// isNumber reports whether v is one of the numbers of math/big, or a time.
-func isNumber(v reflect.Value) bool {
-	switch v.Type() {
-	case reflect.TypeFor[big.Int](), reflect.TypeFor[big.Rat](), reflect.TypeFor[big.Float](), reflect.TypeFor[time.Time]():
-		return true
-	default:
-		return false
-	}
+	return (k == reflect.Struct || k == reflect.Array) && !isPlain(v.Type()) && !nesting.IsNumber(v.Type())
 }
 
 // held calls f with each map, slice and pointer that v consists of, and with

@@ -2,6 +2,7 @@ package deepcopy_test
 
 import (
 	"errors"
+	"maps"
 	"math/big"
 	"reflect"
 	"testing"
@@ -49,16 +50,16 @@ func nest(levels int, groupOf int, wrap func(any) any) opencdc.StructuredData {
 }
 
 func TestRecord_Deep(t *testing.T) {
+	t.Parallel()
 	for name, w := range wraps {
 		t.Run(name, func(t *testing.T) {
 			for _, levels := range []int{1, 2, 64, 127, 128, 129, 130, 1000, deepcopy.MaxDepth} {
 				d := nest(levels, w.levels, w.wrap)
-				copied := copyOf(d["v"])
-				if !reflect.DeepEqual(copied, d["v"]) {
+				copied := mustBeTooDeep(t, d, nil)
+				if !reflect.DeepEqual(copied, d) {
 					t.Errorf("%d levels: copy differs", levels)
 				}
-				mustShareNothing(t, copied, d["v"])
-				mustBeTooDeep(t, d, nil)
+				mustShareNothing(t, copied, d)
 			}
 			// The first number of levels that is too high.
 			levels := deepcopy.MaxDepth + 1
@@ -70,16 +71,19 @@ func TestRecord_Deep(t *testing.T) {
 	}
 }
 
-// mustBeTooDeep expects an error, or none, of all that looks at the depth.
-func mustBeTooDeep(t *testing.T, d opencdc.Data, want error) {
+// mustBeTooDeep expects an error, or none, of all that looks at the depth. It
+// returns the copy.
+func mustBeTooDeep(t *testing.T, d opencdc.Data, want error) any {
 	t.Helper()
 	r := opencdc.Record{Payload: opencdc.Change{After: d}}
 	if err := deepcopy.CheckDepth(&r); !errors.Is(err, want) {
 		t.Errorf("CheckDepth: %v, want %v", err, want)
 	}
-	if _, err := deepcopy.Record(r); !errors.Is(err, want) {
+	copied, err := deepcopy.Record(r)
+	if !errors.Is(err, want) {
 		t.Errorf("Record: %v, want %v", err, want)
 	}
+	return copied.Payload.After
 }
 
 func TestRecord_DeepAnywhere(t *testing.T) {
@@ -98,6 +102,9 @@ func TestRecord_DeepAnywhere(t *testing.T) {
 			t.Errorf("%s: Record: %v", name, err)
 		}
 	}
+	most := nest(deepcopy.MaxDepth, 1, wraps["maps"].wrap)
+	mustBeTooDeep(t, most, nil)
+	mustBeTooDeep(t, &most, nil)
 	if copied, err := deepcopy.Data(deep); !errors.Is(err, deepcopy.ErrTooDeep) || copied != nil {
 		t.Errorf("Data: %v", err)
 	}
@@ -119,46 +126,69 @@ func TestRecord_DeepPointers(t *testing.T) {
 // TestRecord_LastLevel looks for what is a level of its own, and what is a mere
 // value.
 func TestRecord_LastLevel(t *testing.T) {
+	t.Parallel()
+	last := map[string]any{}
+	var holder any = last
+	for range deepcopy.MaxDepth - 2 {
+		holder = []any{holder}
+	}
+	d := opencdc.StructuredData{"v": holder}
+	mere := map[string]any{}
 	for name, make := range values {
 		v := make()
-		want := deepcopy.ErrTooDeep
-		switch v.(type) {
-		case nil, []byte, opencdc.RawData, opencdc.Position, big.Int, big.Rat, big.Float, struct{}:
-			want = nil
-		default:
-			switch rv := reflect.ValueOf(v); rv.Kind() {
-			case reflect.Map, reflect.Slice, reflect.Pointer:
-				if rv.IsNil() {
-					want = nil
-				}
-			case reflect.Array:
-			case reflect.Struct:
-				if name == "time" {
-					want = nil
-				}
-			default:
-				want = nil
-			}
+		if isMere(name, v) {
+			mere[name] = v
+			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			mustBeTooDeep(t, nest(deepcopy.MaxDepth, 1, func(inner any) any {
-				if b, ok := inner.([]byte); ok && b != nil {
-					return map[string]any{"v": v}
-				}
-				return map[string]any{"v": inner}
-			}), want)
+			last["v"] = v
+			mustBeTooDeep(t, d, deepcopy.ErrTooDeep)
 		})
+	}
+	t.Run("mere values", func(t *testing.T) {
+		clear(last)
+		maps.Copy(last, mere)
+		mustBeTooDeep(t, d, nil)
+		if !t.Failed() {
+			return
+		}
+		for name, v := range mere {
+			clear(last)
+			last["v"] = v
+			t.Log(name)
+			mustBeTooDeep(t, d, nil)
+		}
+	})
+}
+
+// isMere reports whether the value of that name adds no level.
+func isMere(name string, v any) bool {
+	switch v.(type) {
+	case nil, []byte, opencdc.RawData, opencdc.Position, big.Int, big.Rat, big.Float, struct{}:
+		return true
+	}
+	switch rv := reflect.ValueOf(v); rv.Kind() {
+	case reflect.Map, reflect.Slice, reflect.Pointer:
+		return rv.IsNil()
+	case reflect.Array:
+		return false
+	case reflect.Struct:
+		return name == "time"
+	default:
+		return true
 	}
 }
 
 // TestRecord_Shortcut copies a long list whose parts are all held by one slice,
 // so that none of them is deep.
 func TestRecord_Shortcut(t *testing.T) {
+	t.Parallel()
 	for name, w := range wraps {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var parts []any
 			var v any = 1
-			for range 12_000 {
+			for range deepcopy.MaxDepth/w.levels + 100 {
 				v = w.wrap(v)
 				parts = append(parts, v)
 			}

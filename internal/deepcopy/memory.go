@@ -53,7 +53,7 @@ func (m *memory) value(v any) any {
 		return opencdc.StructuredData(m.value(map[string]any(d)).(map[string]any)) // the same map by another name
 	}
 	rv := reflect.ValueOf(v)
-	if !isContainer(rv) && !isNumber(rv) {
+	if !isContainer(rv) && !nesting.IsNumber(rv.Type()) {
 		return v
 	}
 	ref := nesting.RefOf(v)
@@ -62,11 +62,11 @@ func (m *memory) value(v any) any {
 	}
 	var copied any
 	switch {
-	case isBytes(rv.Type()):
+	case nesting.IsBytes(rv.Type()):
 		b := emptyCopy(rv)
 		reflect.Copy(b, rv)
 		copied = b.Interface()
-	case isNumber(rv):
+	case nesting.IsNumber(rv.Type()):
 		copied = m.copier.reflected(v)
 	case isBox(rv):
 		return m.box(v)

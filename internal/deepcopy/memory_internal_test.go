@@ -124,8 +124,9 @@ func randomNetwork(r *rand.Rand) network {
 // TestNetwork copies random graphs with a low limit, and expects of each copy
 // that it has the same shape: whatever is held twice is held twice.
 func TestNetwork(t *testing.T) {
+	t.Parallel()
 	deepest := 0
-	for seed := range uint64(5000) {
+	for seed := range uint64(2500) {
 		g := randomNetwork(rand.New(rand.NewPCG(seed, 1)))
 		deepest = max(deepest, g.depth)
 		for limit := 1; limit <= g.depth+1; limit++ {

@@ -4,6 +4,8 @@ import (
 	"math/big"
 	"reflect"
 	"time"
+
+	"github.com/conduitio/funnel/internal/nesting"
 )
 
 // reflected copies a value of a type that only reflection can handle.
@@ -27,11 +29,6 @@ func isPlain(t reflect.Type) bool {
 	default:
 		return true
 	}
-}
-
-// isBytes reports whether t is a slice of bytes.
-func isBytes(t reflect.Type) bool {
-	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
 }
 
 // isolate turns v from a shallow copy into a deep one: each reference in it is
@@ -87,7 +84,7 @@ func (c *copier) replace(v reflect.Value) {
 		n = v.Len()
 		bytes *= n
 	}
-	if isBytes(t) {
+	if nesting.IsBytes(t) {
 		n = 0
 	}
 	if !c.spend(n + cost(bytes)) {

@@ -54,7 +54,7 @@ func TestRecord_SharedTwice(t *testing.T) {
 
 // TestRecord_SharedOften copies something large that is held 40 times.
 func TestRecord_SharedOften(t *testing.T) {
-	const n = 1 << 20
+	const n = 1 << 18
 	array := new([n]int64)
 	for name, v := range map[string]any{
 		"[]any":             make([]any, n),

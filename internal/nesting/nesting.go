@@ -3,18 +3,41 @@
 package nesting
 
 import (
+	"math/big"
 	"reflect"
+	"time"
 	"unsafe"
 )
 
 // MaxDepth is the number of levels that data may have. The outermost map of a
 // key or payload is level 1. Each map, slice and pointer inside adds a level,
 // and so does each struct or array that an interface holds. Nil adds none, and
-// neither does what is a value like a number: a slice of bytes, a time, a
-// number of math/big.
+// neither does what [IsValue].
 //
 // What is reached in several ways counts where it lies least deep.
 const MaxDepth = 10_000
+
+// IsValue reports whether what has the type t is a value like a number or a
+// string, although it is a slice or a struct: bytes, a time, a number of
+// math/big.
+func IsValue(t reflect.Type) bool {
+	return IsBytes(t) || IsNumber(t)
+}
+
+// IsBytes reports whether t is a slice of bytes.
+func IsBytes(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8
+}
+
+// IsNumber reports whether t is a time or a number of math/big.
+func IsNumber(t reflect.Type) bool {
+	switch t {
+	case reflect.TypeFor[big.Int](), reflect.TypeFor[big.Rat](), reflect.TypeFor[big.Float](), reflect.TypeFor[time.Time]():
+		return true
+	default:
+		return false
+	}
+}
 
 // Ref identifies a map, a slice, a string, what a pointer points to, or a value
 // of another kind that an interface holds. Slices that overlap without being the
