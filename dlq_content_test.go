@@ -112,13 +112,20 @@ func TestDLQ_errorTexts(t *testing.T) {
 // An error whose methods need what its nil pointer points to harms nothing,
 // wherever it is returned.
 func TestWorker_nilPointerErrors(t *testing.T) {
-	for _, where := range []string{"write", "read", "ack", "task"} {
+	for _, where := range []string{"write", "write after another branch", "read", "ack", "task", "nack when the context has ended"} {
 		synctest.Test(t, func(t *testing.T) {
 			j := &journal{}
 			source, a := batchesOf(j, "1"), newDestination(j, "a")
 			task := custom("task", func(context.Context, *funnel.Batch) error { return nil })
 			var none *strictError
+			writing := make(chan struct{})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
 			switch where {
+			case "write after another branch":
+				a.write = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); return none }
+			case "nack when the context has ended":
+				task = through("task", each(func(opencdc.Record) sdk.ProcessedRecord { cancel(); return sdk.ErrorRecord{Error: none} }))
 			case "write":
 				a.write = func(context.Context, []opencdc.Record) error { return none }
 			case "read":
@@ -130,17 +137,21 @@ func TestWorker_nilPointerErrors(t *testing.T) {
 			}
 			b := newDestination(j, "b")
 			b.write = func(ctx context.Context, _ []opencdc.Record) error {
-				if where == "write" || where == "task" {
+				switch where {
+				case "write", "task":
 					<-ctx.Done()
 					return ctx.Err()
+				case "write after another branch":
+					<-writing
+					return errTest
 				}
 				return nil
 			}
 			first := from(source)
 			first.Next = []*funnel.TaskNode{chain(task, to(a)), to(b)}
 			w := newWorker(t, first, nil)
-			done := start(t.Context(), w)
-			if e := <-done; e.panicked == nil && e.err == nil {
+			done := start(ctx, w)
+			if e := <-done; e.err == nil {
 				t.Errorf("%s: Do has ended with %+v", where, e)
 			}
 			wantNoError(t, w.Close(t.Context()))

@@ -42,6 +42,16 @@
 //   - When the worker stops with an error, what was not acked is read again by the
 //     next one. The engine does not guess: a destination or processor that does
 //     not keep its contract is an error.
+//   - A worker that is stopped, or whose context ends, makes no record fail.
+//
+// # What ends a worker
+//
+// [Worker.Do] returns nil if the source has no more records or the worker was
+// stopped. Any other end is an error. [errors.Is] tells the ends apart: there is a
+// sentinel for each way in which the engine itself ends a worker, such as
+// [ErrNoProgress] and [ErrNackThreshold]. [errors.As] finds the [*TaskError] that
+// says which task it was, and [IsFatalError] says whether a restart would only fail
+// again. A panic comes back from Do, if need be in a [*PanicError].
 //
 // # Who owns what
 //

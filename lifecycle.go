@@ -17,11 +17,15 @@ import (
 type phase int
 
 const (
-	phaseNew    phase = iota
-	phaseFailed       // the last Open has failed
+	phaseNew phase = iota
 	phaseOpen
 	phaseClosed
+	phaseFailed  // the last Open has failed
+	phaseGivenUp // and Close was called
 )
+
+// isFailed returns true if the worker was to be opened, and is not.
+func (p phase) isFailed() bool { return p == phaseFailed || p == phaseGivenUp }
 
 // state is that of a resource.
 type state int
@@ -114,7 +118,7 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 		return err
 	}
 	defer w.endTurn()
-	if w.phase == phaseOpen || w.phase == phaseClosed || w.started.Load() {
+	if w.phase != phaseNew && w.phase != phaseFailed || w.started.Load() {
 		return errors.New("the worker was opened already, or has run, or is closed")
 	}
 	if err := w.closeAll(ctx, w.reversed()); err != nil {
@@ -192,7 +196,11 @@ func (w *Worker) Close(ctx context.Context) error {
 	if err := w.gate.Close(ctx); err != nil {
 		return err
 	}
-	w.phase = phaseClosed
+	if w.phase.isFailed() {
+		w.phase = phaseGivenUp
+	} else {
+		w.phase = phaseClosed
+	}
 	reversed := w.reversed()
 	last := len(reversed) - 1
 	return w.closeAll(ctx, slices.Insert(reversed[:last], 0, reversed[last]))

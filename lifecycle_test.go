@@ -271,10 +271,15 @@ func TestWorker_doBeforeAndAfter(t *testing.T) {
 	out := newDestination(j, "out")
 	out.open = func(context.Context) error { return errTest }
 	w := newWorker(t, chain(from(batchesOf(j, "1")), to(out)), nil)
-	err := w.Open(t.Context())
-	wantError(t, err, errTest)
+	wantError(t, w.Open(t.Context()), errTest)
 	wantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
 	wantError(t, w.Do(t.Context()), funnel.ErrAlreadyRan)
+
+	w = newWorker(t, chain(from(batchesOf(j, "1")), to(out)), nil)
+	wantError(t, w.Open(t.Context()), errTest)
+	wantNoError(t, w.Close(t.Context()))
+	wantError(t, w.Open(t.Context()), nil, "closed")
+	wantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
 }
 
 // Stopping says that tearing the source down may have begun, and not before.

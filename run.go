@@ -69,7 +69,7 @@ func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
 		return false, err
 	}
 	defer w.endTurn()
-	if w.phase == phaseFailed {
+	if w.phase.isFailed() {
 		return false, ErrNotOpen
 	}
 	if w.Stopping() {

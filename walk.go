@@ -111,7 +111,7 @@ func (w *Worker) do(ctx context.Context, s step, later []step) (step, []step, er
 // checkNacks returns an error if the nacks that a task has just given are no
 // answer: the context has ended, which is not the fault of any record.
 func (w *Worker) checkNacks(ctx context.Context, s step) error {
-	if s.batch.counts[RecordFlagNack] == 0 || ctx.Err() == nil {
+	if s.batch.counts[RecordFlagNack] == 0 || ctx.Err() == nil || s.batch.settled {
 		return nil
 	}
 	if context.Cause(ctx) == errOtherBranch || s.batch.isNackedBy(ctx) {

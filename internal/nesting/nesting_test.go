@@ -1,7 +1,11 @@
 package nesting_test
 
 import (
+	"encoding/json"
+	"math/big"
+	"reflect"
 	"testing"
+	"time"
 
 	"github.com/conduitio/funnel/internal/nesting"
 )
@@ -32,5 +36,18 @@ func TestRefOf(t *testing.T) {
 	holder := map[string]any{"a": array, "p": pair}
 	if nesting.RefOf(holder["a"]) != nesting.RefOf(array) || nesting.RefOf(holder["p"]) != nesting.RefOf(pair) {
 		t.Error("what an interface holds changed its ref by an assignment")
+	}
+}
+
+func TestIsValue(t *testing.T) {
+	for _, v := range []any{[]byte{}, json.RawMessage{}, time.Time{}, big.Int{}, big.Rat{}, big.Float{}} {
+		if !nesting.IsValue(reflect.TypeOf(v)) {
+			t.Errorf("%T is no value", v)
+		}
+	}
+	for _, v := range []any{[]int8{}, [1]byte{}, &time.Time{}, new(big.Int), struct{}{}, map[string]any{}, []any{}} {
+		if nesting.IsValue(reflect.TypeOf(v)) {
+			t.Errorf("%T is a value", v)
+		}
 	}
 }
