@@ -233,7 +233,7 @@ func cannotCopy(p opencdc.Position, err error) error {
 // ended, or another one has ended.
 func (b *Batch) isNackedBy(ctx context.Context) bool {
 	for i := range b.tracks.Len() {
-		if t := b.tracks.At(i); t.flag == RecordFlagNack && isOfEndedContext(ctx, b.notes.of(t).err) {
+		if t := b.tracks.At(i); t.flag == RecordFlagNack && isAny(b.notes.of(t).err, context.Canceled, context.DeadlineExceeded, context.Cause(ctx)) {
 			return true
 		}
 	}

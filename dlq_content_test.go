@@ -286,6 +286,19 @@ func TestWorker_nackAgain(t *testing.T) {
 	j.want(t, []string{"dlq"}, "dlq 0 1 2", "dlq 1")
 }
 
+// A queue that fails and a window that refuses a later record are both known.
+func TestDLQ_failureAndRefusal(t *testing.T) {
+	j := &journal{}
+	dead := newDestination(j, "dlq")
+	broken := errors.New("broker unreachable")
+	dead.write = func(context.Context, []opencdc.Record) error { return broken }
+	dlq := funnel.NewDLQ("dlq", dead, log.Nop(), nil, 10, 1)
+	err := run(t, dlq, from(batchesOf(j, "1 2")), through("p", each(fail)), to(newDestination(j, "out")))
+	wantError(t, err, broken, `"1"`)
+	wantError(t, err, funnel.ErrNackThreshold, `"2"`)
+	j.want(t, []string{"dlq", "ack"}, "dlq 1")
+}
+
 // What goes to the queue is logged, however much it is: the first record at once,
 // then at most a line a second, which says how many there were since.
 func TestDLQ_log(t *testing.T) {

@@ -66,8 +66,16 @@ func FatalError(err error) error {
 // IsFatalError reports whether err, or an error that it wraps, was marked by
 // [FatalError].
 func IsFatalError(err error) bool {
-	var fatal *fatalError
-	return errors.As(err, &fatal)
+	_, ok := find[*fatalError](err)
+	return ok
+}
+
+// find is [errors.As], but does not trust the methods of err: if one of them
+// panics, it finds nothing.
+func find[E error](err error) (found E, ok bool) {
+	defer func() { _ = recover() }()
+	ok = errors.As(err, &found)
+	return found, ok
 }
 
 type fatalError struct{ err error }
@@ -296,17 +304,14 @@ func isOnly(err error, targets ...error) (is bool) {
 			return isOnly(inner, targets...)
 		}
 	}
-	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+	return isAny(err, targets...)
 }
 
-// isOfEndedContext returns true if err says no more than that ctx, which has
-// ended, or another context has ended. It does not trust the methods of err.
-func isOfEndedContext(ctx context.Context, err error) (is bool) {
-	if isNil(err) {
-		return false
-	}
+// isAny returns true if err is, or wraps, one of the targets. It does not trust the
+// methods of err: if one of them panics, it is none.
+func isAny(err error, targets ...error) (is bool) {
 	defer func() { _ = recover() }()
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Cause(ctx))
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 // errorText returns the text of an error, also if its method panics.

@@ -61,7 +61,7 @@ func heap() int {
 // What a large batch has needed is given back while small ones follow: its records,
 // and what the engine has kept books of, whatever was done to it.
 func TestWorker_memoryFollowsTheWork(t *testing.T) {
-	const large, size, small, mostLeft = 4_000, 5_000, 70, 400_000
+	const large, size, small, mostLeft = 10_000, 500, 70, 900_000
 	nack := func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		results := make([]sdk.ProcessedRecord, len(recs))
 		for i := range results {
@@ -109,9 +109,9 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 		"in parallel": func() *funnel.TaskNode { return chain(through("p", parallel(t, passes, 4)), end("out")) },
 		"by a task": func() *funnel.TaskNode {
 			return chain(custom("task", func(_ context.Context, b *funnel.Batch) error {
-				for i := len(b.ActiveRecords()) - 1; i >= 0; i-- {
-					rec := b.ActiveRecords()[i]
-					b.SplitRecord(i, []opencdc.Record{rec, rec})
+				recs := b.ActiveRecords()
+				for i := len(recs) - 1; i >= 0; i-- {
+					b.SplitRecord(i, []opencdc.Record{recs[i], recs[i]})
 					b.Nack(i, errTest)
 				}
 				return nil

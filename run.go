@@ -116,8 +116,8 @@ func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 // reason returns why a batch has failed. If the stream of the source has closed,
 // which was learned from an ack, the next read says why.
 func (w *Worker) reason(ctx context.Context, err error) error {
-	var ackErr *sourceAckError
-	if !errors.As(err, &ackErr) || !errors.Is(ackErr.err, io.EOF) || w.Stopping() {
+	ackErr, ok := find[*sourceAckError](err)
+	if !ok || !isAny(ackErr.err, io.EOF) || w.Stopping() {
 		return err
 	}
 	reason := holding(err, func() error {

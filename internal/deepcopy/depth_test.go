@@ -214,7 +214,7 @@ func TestRecord_Circles(t *testing.T) {
 	}
 	mustBeTooDeep(t, circle(deepcopy.MaxDepth), nil)
 	mustBeTooDeep(t, circle(deepcopy.MaxDepth+1), deepcopy.ErrTooDeep)
-	mustBeTooDeep(t, circle(100*deepcopy.MaxDepth), deepcopy.ErrTooDeep)
+	mustBeTooDeep(t, circle(10*deepcopy.MaxDepth), deepcopy.ErrTooDeep)
 }
 
 func TestCheckDepth_AllocatesNothing(t *testing.T) {
