@@ -77,6 +77,25 @@ func TestDLQ_recordIsComplete(t *testing.T) {
 	if err := letter.ToProto(&opencdcv1.Record{}); err != nil {
 		t.Errorf("the dead letter cannot be encoded: %v", err)
 	}
+	letter = deadLettersOf(t, errTest, opencdc.Record{Position: opencdc.Position("1"), Key: (*opencdc.RawData)(nil), Operation: opencdc.OperationDelete})[0]
+	if got := payloadOf(t, letter); got["key"] != nil || got["operation"] != opencdc.OperationDelete.String() {
+		t.Errorf("the payload is %v", got)
+	}
+}
+
+// The IDs in a dead letter are valid text, whatever the host has chosen.
+func TestDLQ_idsAreValid(t *testing.T) {
+	j := &journal{}
+	dead := newDestination(j, "dlq")
+	source := node(funnel.NewSourceTask("source\xff", batchesOf(j, "1"), log.Nop(), nil))
+	wantNoError(t, run(t, queue(dead), source, through("p\xfe", each(fail)), to(newDestination(j, "out"))))
+	got, err := dead.written[0].Metadata.GetConduitSourceConnectorID()
+	if err != nil || got != "source\uFFFD" {
+		t.Errorf("the ID of the source is %q, %v", got, err)
+	}
+	if got, err = dead.written[0].Metadata.GetConduitDLQNackNodeID(); err != nil || got != "p\uFFFD" {
+		t.Errorf("the ID of the task is %q, %v", got, err)
+	}
 }
 
 // Errors become text once, guarded, and the text is valid. A nil pointer is no
