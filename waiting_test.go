@@ -300,3 +300,39 @@ func TestWorker_positionsHaveNoRoom(t *testing.T) {
 		t.Errorf("the source's buffer is %q", buf)
 	}
 }
+
+// Neither have those that a processor gives to several records at a time.
+func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
+	for _, kind := range []string{"single", "filter", "nack", "multi"} {
+		j := &journal{}
+		p := append(make(opencdc.Position, 0, 64), 'p')
+		same := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			results := make([]sdk.ProcessedRecord, len(recs))
+			for i, rec := range recs {
+				rec.Position = p
+				results[i] = sdk.SingleRecord(rec)
+			}
+			switch kind {
+			case "filter":
+				results[2] = sdk.FilterRecord{}
+			case "nack":
+				results[2] = sdk.ErrorRecord{Error: errTest}
+			case "multi":
+				results[2] = sdk.MultiRecord{}
+			}
+			return results
+		})
+		n := 0
+		count := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+			n++
+			rec.Position = append(rec.Position, byte('0'+n))
+			return sdk.SingleRecord(rec)
+		})
+		wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3")), through("same", same), through("count", count), to(newDestination(j, "out"))))
+		want := "out p1 p2"
+		if kind == "single" {
+			want += " p3"
+		}
+		j.want(t, []string{"out"}, want)
+	}
+}
