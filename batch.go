@@ -106,12 +106,12 @@ type notes struct {
 	first  int    // how many there were before
 	own    []note
 
-	originals []opencdc.Record // has room for what own refers to
+	originals []opencdc.Record // the array that keep copies into
 
 	memory reuse.Buffer[note]
 }
 
-// keep returns a copy of a record that notes may refer to. Copies are made in
+// keep copies a record, so that notes may refer to the copy. The copies lie in
 // arrays, each twice as large as the one before.
 func (n *notes) keep(rec opencdc.Record) *opencdc.Record {
 	if len(n.originals) == cap(n.originals) {
@@ -152,8 +152,8 @@ func (n *notes) of(t *track) note {
 	return n.own[i-n.first]
 }
 
-// begin makes the notes of a branch, which are empty, those of a batch, which has
-// others before it.
+// begin prepares the notes of a branch, which are empty, for a batch whose notes
+// so far are those before.
 func (n *notes) begin(before *notes) {
 	n.before, n.first = before, before.len()
 }
@@ -179,8 +179,8 @@ type origin struct {
 	// gets copies of the positions, and hasFailed if releasing records has failed.
 	// Who holds Worker.releasing, or has joined the branches, may use them.
 	isRepeatable, hasFailed bool
-	// The window of the dead-letter queue has admitted the nacked ones among the
-	// slots below admitted. It has refused the one at admitted if there is a refusal.
+	// The window of the dead-letter queue has admitted all nacked slots below
+	// admitted. If there is a refusal, it has refused the slot at admitted.
 	admitted int
 	refusal  error
 }
@@ -242,8 +242,8 @@ func (b *Batch) fill(records []opencdc.Record) {
 	b.hold(records, positions)
 }
 
-// clip takes the room behind the positions away: appending to one must not write
-// into another one, which may lie behind it or be the same.
+// clip cuts the capacity of each position to its length: appending to one position
+// must not write into another that lies behind it or shares its memory.
 func clip(records []opencdc.Record) {
 	for i := range records {
 		if p := records[i].Position; len(p) < cap(p) {
@@ -280,13 +280,13 @@ func (b *Batch) hasCopies() bool {
 //
 // The slice belongs to the batch, and shows it as it was when ActiveRecords was
 // called. A task that goes through it from one end to the other, in either
-// direction, may change the batch where it has been, and reads on what was there.
-// That ends with the task's next call of ActiveRecords after a change, except for
-// the slice of its first call. A task may change what the records hold, and puts
-// changed records into the batch with SetRecords.
+// direction, may change the batch where it has been: the records ahead of it stay
+// as they were. That ends with the task's next call of ActiveRecords after a
+// change, except for the slice of its first call. A task may change what the
+// records hold, and puts changed records into the batch with SetRecords.
 //
-// The call costs nothing if the batch was not changed since the last one, else it
-// moves the records on one side of the change.
+// A call costs nothing if the batch has not changed since the last one; otherwise
+// it moves the records on one side of the change.
 func (b *Batch) ActiveRecords() []opencdc.Record {
 	b.join()
 	recs := b.recs.All()
@@ -297,7 +297,7 @@ func (b *Batch) ActiveRecords() []opencdc.Record {
 	return recs
 }
 
-// beginTask is called before a task gets the batch, endTask thereafter.
+// beginTask is called before a task gets the batch, endTask after it has returned.
 func (b *Batch) beginTask() { b.isHandedOut = false }
 
 func (b *Batch) endTask() { b.recs.Unpin() }
@@ -434,7 +434,7 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	default:
 		b.reach(i + 1)
 		b.touch()
-		b.pieceBuffer = append(b.pieceBuffer[:0], recs...) // which may be records of this batch, and move
+		b.pieceBuffer = append(b.pieceBuffer[:0], recs...) // recs may be records of this batch, which move
 		clip(b.pieceBuffer)
 		b.seek(i)
 		b.divide(b.pieceBuffer)

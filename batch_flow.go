@@ -186,7 +186,7 @@ func (b *Batch) appendParts(parts []part, unmarked RecordFlag) []part {
 }
 
 // detach replaces the records by copies that nobody else holds. It fails if a
-// record is nested too deep to be copied.
+// record is nested too deeply to be copied.
 func (b *Batch) detach() error {
 	b.held = false
 	if b.pieces != nil {
@@ -229,8 +229,8 @@ func cannotCopy(p opencdc.Position, err error) error {
 	return FatalError(fmt.Errorf("record %s cannot be copied for a branch: %w", show(p), err))
 }
 
-// isNackedBy returns true if a record is nacked because the context, which has
-// ended, or another one has ended.
+// isNackedBy returns true if a record was nacked with the error of any context, or
+// with the cause of ctx, which has ended.
 func (b *Batch) isNackedBy(ctx context.Context) bool {
 	for i := range b.tracks.Len() {
 		if t := b.tracks.At(i); t.flag == RecordFlagNack && isAny(b.notes.of(t).err, context.Canceled, context.DeadlineExceeded, context.Cause(ctx)) {

@@ -64,7 +64,7 @@ func (d *DLQ) ID() string {
 	return d.task.ID()
 }
 
-// Open opens the destination. The window is empty from then on.
+// Open opens the destination and empties the window.
 func (d *DLQ) Open(ctx context.Context) error {
 	if err := d.task.Open(ctx); err != nil {
 		return err
@@ -89,16 +89,16 @@ func (d *DLQ) Ack(_ context.Context, batch *Batch) {
 }
 
 // Nack writes the records of the batch to the queue, with the errors that they
-// were nacked with. Of a record that was split, the queue gets what it was
-// before, once; filtered records do not go there. Nack returns how many of the
-// source records of the batch, counted from the first one, were accepted. If
-// these are not all, it returns an error that says why.
+// were nacked with. A split record's original is written, once; filtered records
+// are not written. Nack returns how many of the source records of the batch,
+// counted from the first one, were accepted. If these are not all, it returns an
+// error that says why.
 //
-// If the window refuses a nack and its threshold is 0, the error is that of the
-// record; else it is fatal (see [FatalError]) and wraps [ErrNackThreshold] and
-// that of the record. From then on every nack is refused, until the queue is
-// opened again. An error of the destination is fatal, too, unless the context has
-// ended. It wraps the error of the first record that could not be written.
+// Once the window refuses a nack, it refuses all until the queue is opened
+// again. With a threshold of 0 the error is that of the record; otherwise it is
+// fatal (see [FatalError]) and wraps [ErrNackThreshold] and that of the record. An
+// error of the destination wraps that of the first record that could not be
+// written. It is fatal, too, unless it is only that of the ended context.
 func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error) {
 	failures, sources := batch.failures(taskID)
 	tolerated := d.window.Tolerates(len(failures))
@@ -112,8 +112,8 @@ func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error
 	return sources[stored], err
 }
 
-// refuse returns the error of a record whose nack is one too many. No nack is
-// tolerated any more.
+// refuse freezes the window, and returns the error of the record whose nack is one
+// too many.
 func (d *DLQ) refuse(f *failure) error {
 	d.window.Freeze()
 	if d.threshold <= 0 {
@@ -122,8 +122,8 @@ func (d *DLQ) refuse(f *failure) error {
 	return FatalError(fmt.Errorf("%w: more than %d among the last %d records: %w", ErrNackThreshold, d.threshold, d.size, f.asError()))
 }
 
-// store writes the failures to the destination. It calls confirm for each that
-// the destination has confirmed, in order.
+// store writes the failures to the destination. It calls confirm, in order, for
+// each failure that the destination has confirmed.
 func (d *DLQ) store(ctx context.Context, failures []failure, sourceID string, confirm func(i int)) error {
 	if len(failures) == 0 {
 		return nil
@@ -162,13 +162,13 @@ func (d *DLQ) store(ctx context.Context, failures []failure, sourceID string, co
 	isEnd := ctx.Err() != nil && isOnly(err, ctx.Err(), context.Cause(ctx))
 	err = fmt.Errorf("failed to write to the dead-letter queue %q: %w (not written: %w)", d.ID(), err, failures[missing].asError())
 	if isEnd {
-		return err // the queue can take it another time
+		return err // the queue may accept the record next time
 	}
 	return FatalError(err)
 }
 
-// deadLetters returns the records that go to the queue, up to the first one that
-// is nested too deep to be made one, with an error for that.
+// deadLetters returns the dead letters of the failures, up to the first record that
+// is nested too deeply, and an error for that record.
 func deadLetters(now time.Time, failures []failure, sourceID string) ([]opencdc.Record, error) {
 	records := make([]opencdc.Record, len(failures))
 	for i := range failures {
@@ -197,8 +197,8 @@ func (f *failure) asError() error {
 	return taskError(f.taskID, fmt.Errorf("record %s was nacked: %w", show(f.position), f.err))
 }
 
-// deadLetter returns the record that goes to the queue. What it adds to the failed
-// record can be stored wherever that can.
+// deadLetter returns the record that goes to the queue. A destination that can
+// store the failed record can also store what is added to it.
 func (f *failure) deadLetter(now time.Time, sourceID string) opencdc.Record {
 	if id := f.record.Metadata[opencdc.MetadataConduitSourceConnectorID]; id != "" {
 		sourceID = id
@@ -218,13 +218,13 @@ func (f *failure) deadLetter(now time.Time, sourceID string) opencdc.Record {
 	}
 }
 
-// validText replaces what is no UTF-8.
+// validText replaces what is not valid UTF-8.
 func validText(s string) string {
 	return strings.ToValidUTF8(s, string(utf8.RuneError))
 }
 
-// plain returns the record in the form that its method Map knows: with data in
-// place of pointers to data, and an operation.
+// plain returns the record in the form that its method Map handles: with data in
+// place of pointers to data, and with an operation.
 func plain(r opencdc.Record) opencdc.Record {
 	if r.Operation == 0 {
 		r.Operation = opencdc.OperationCreate
@@ -251,13 +251,13 @@ func plainData(d opencdc.Data) opencdc.Data {
 	return nil
 }
 
-// queueLines are the log lines of what was written to a queue: one line in a
-// while, however much is written.
+// queueLines logs what was written to a queue: at most one line in lineInterval,
+// however much is written.
 type queueLines struct {
 	last    time.Time // when the last line was written
 	records int       // how many records were written since
 
-	// These are of the first one.
+	// These are of the first of the records.
 	position opencdc.Position
 	taskID   string
 	err      error
@@ -273,7 +273,7 @@ func (l *queueLines) add(f *failure) {
 	}
 }
 
-// write writes a line if it is time.
+// write writes a line if one is due.
 func (l *queueLines) write(ctx context.Context, logger log.CtxLogger, now time.Time) {
 	if l.records == 0 || !l.last.IsZero() && now.Sub(l.last) < lineInterval {
 		return

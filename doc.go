@@ -42,7 +42,7 @@
 //   - When the worker stops with an error, what was not acked is read again by the
 //     next one. The engine does not guess: a destination or processor that does
 //     not keep its contract is an error.
-//   - A worker that is stopped, or whose context ends, makes no record fail.
+//   - Stopping a worker, or ending its context, makes no record fail.
 //
 // # What ends a worker
 //
@@ -51,7 +51,8 @@
 // sentinel for each way in which the engine itself ends a worker, such as
 // [ErrNoProgress] and [ErrNackThreshold]. [errors.As] finds the [*TaskError] that
 // says which task it was, and [IsFatalError] says whether a restart would only fail
-// again. A panic comes back from Do, if need be in a [*PanicError].
+// again. If a connector, processor or task panics, so does Do, with the same value
+// or with a [*PanicError] that holds it.
 //
 // # Who owns what
 //

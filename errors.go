@@ -13,18 +13,18 @@ import (
 	"github.com/conduitio/funnel/internal/deepcopy"
 )
 
-// The ways in which the engine itself ends a worker, or refuses to run one. Each
-// error of [Worker.Do] that comes from one of them wraps it, with what has
-// happened and where. Errors of connectors and tasks are wrapped as they are.
+// The ways in which the engine itself ends a worker, or refuses to run one. An
+// error that [Worker.Do] returns for one of them wraps it and says what happened
+// and where. Errors of connectors and tasks are wrapped as they are.
 var (
 	// ErrEmptyPosition means that the source has returned a record without a
-	// position: acking it would wipe the place at which the source goes on. It is
-	// fatal.
+	// position: acking it would wipe the position from which the source resumes.
+	// It is fatal.
 	ErrEmptyPosition = errors.New("empty position")
 	// ErrNoProgress means that a task has given no answer for its records in too
 	// many calls in a row. It is fatal.
 	ErrNoProgress = errors.New("no progress")
-	// ErrAckMismatch means that a destination has acked another position than the
+	// ErrAckMismatch means that a destination has acked a position other than the
 	// next one, or more records than were written.
 	ErrAckMismatch = errors.New("the acks do not match the records")
 	// ErrAcksStopped means that a destination has returned no acks in five calls
@@ -40,12 +40,12 @@ var (
 	// ErrTooDeep means that a record is nested deeper than 10,000 levels, and
 	// cannot be copied for a branch or made a dead letter. It is fatal.
 	ErrTooDeep = deepcopy.ErrTooDeep
-	// ErrLostRecords means that records were neither done nor failed at the end of
-	// the pipeline, or done more than once: a task has changed the batch in a way
-	// that it must not.
+	// ErrLostRecords means that records were not settled at the end of the pipeline,
+	// or were settled more than once: a task has changed the batch in a way that is
+	// not allowed.
 	ErrLostRecords = errors.New("records were lost by a task")
 	// ErrGoexit means that a connector or task has ended a goroutine of the engine
-	// by [runtime.Goexit], as a test does that fails in a mock.
+	// with [runtime.Goexit], as a test that fails in a mock does.
 	ErrGoexit = errors.New("the goroutine was ended by runtime.Goexit")
 	// ErrAlreadyRan means that Do was called before. A worker runs once.
 	ErrAlreadyRan = errors.New("a worker runs once: Do was called before")
@@ -100,8 +100,8 @@ func (e *TaskError) Error() string { return fmt.Sprintf("task %q: %v", e.TaskID,
 // Unwrap returns Err.
 func (e *TaskError) Unwrap() error { return e.Err }
 
-// taskError says which task an error comes from. A task around another one, which
-// has said so before, takes its place.
+// taskError wraps an error with the ID of the task that it comes from. If it is a
+// TaskError already, that of a task inside this one, the ID replaces the inner one.
 func taskError(id string, err error) error {
 	if named, ok := err.(*TaskError); ok && named != nil {
 		err = named.Err
@@ -109,10 +109,10 @@ func taskError(id string, err error) error {
 	return &TaskError{TaskID: id, Err: err}
 }
 
-// PanicError is what [Worker.Do] panics with after a connector, processor or
-// task has panicked on another goroutine than that of Do, or when something else
-// had gone wrong before. [Worker.Open] and [Worker.Close] panic with one after
-// everything that is to be closed was tried.
+// PanicError is what [Worker.Do] panics with if a connector, processor or task has
+// panicked on a goroutine other than that of Do, or if something else has gone
+// wrong, too. [Worker.Open] and [Worker.Close] panic with one after they have tried
+// to close everything.
 type PanicError struct {
 	// Value is what the code panicked with.
 	Value any
@@ -143,13 +143,13 @@ func (e *PanicError) Unwrap() []error {
 	return errs
 }
 
-// with adds an error that is known to have happened.
+// with returns a copy of e that holds err as well.
 func (e *PanicError) with(err error) *PanicError {
 	return &PanicError{Value: e.Value, Stack: e.Stack, Err: joinErrors(err, e.Err)}
 }
 
-// newPanicError returns what a recovered panic comes back as, with the stack of
-// this goroutine, which has recovered it.
+// newPanicError returns the PanicError for a recovered value, with the stack of
+// this goroutine. A value that is a PanicError is returned as it is.
 func newPanicError(value any) *PanicError {
 	if err, ok := value.(*PanicError); ok && err != nil {
 		return err
@@ -163,9 +163,9 @@ var errOtherBranch = errors.New("another branch has failed")
 // errNoCause is the error of a record that was nacked without one.
 var errNoCause = errors.New("the record was nacked without an error")
 
-// guard calls f and then ended with how f has ended: by returning an error or nil,
-// by ending the goroutine, which cannot be stopped and is ErrGoexit, or by a
-// panic, which ends here.
+// guard calls f and then tells ended how f has ended. A returned error, or nil, is
+// passed on. A panic stops here. If f ends the goroutine, which cannot be
+// prevented, the error is ErrGoexit.
 func guard(f func() error, ended func(err error, panicked *PanicError)) {
 	err := ErrGoexit
 	defer func() {
@@ -178,8 +178,8 @@ func guard(f func() error, ended func(err error, panicked *PanicError)) {
 	err = f()
 }
 
-// outcome collects what has gone wrong in several places, so that nothing hides
-// anything else. The zero value is that of nothing.
+// outcome collects what has gone wrong in several places, so that no failure hides
+// another. The zero value means that nothing has gone wrong.
 type outcome struct {
 	errs     []error
 	panicked *PanicError // the first one, the others are among the errors
@@ -210,7 +210,8 @@ func (o *outcome) all() []error {
 	return append([]error{o.panicked}, o.errs...)
 }
 
-// try calls f and adds how it has ended, if it comes to an end.
+// try calls f and adds its error or panic. If f ends the goroutine, it adds
+// nothing.
 func (o *outcome) try(f func() error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -232,7 +233,7 @@ func (o *outcome) result() error {
 	panic(o.panicked)
 }
 
-// holding calls f. If f panics, the panic holds err, which is known already.
+// holding calls f. If f panics, the panic also holds err, an earlier error or nil.
 func holding(err error, f func() error) error {
 	if err != nil {
 		defer func() {
@@ -244,7 +245,8 @@ func holding(err error, f func() error) error {
 	return f()
 }
 
-// also calls f after err, which may be nil, and returns both errors.
+// also calls f and returns its error joined to err, an earlier error or nil. If f
+// panics, the panic holds err.
 func also(err error, f func() error) error {
 	return joinErrors(err, holding(err, f))
 }
@@ -267,8 +269,8 @@ func joinErrors(errs ...error) error {
 	return errors.Join(errs...)
 }
 
-// contextError returns the error of a context that has ended, which wraps its
-// cause, too, or nil.
+// contextError returns an error that wraps both the error of a context that has
+// ended and its cause. It returns nil if the context has not ended.
 func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if err == nil || cause == nil || errors.Is(err, cause) {
@@ -277,8 +279,8 @@ func contextError(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
-// withContextError returns the error of the context, if it has ended, together
-// with err, unless err is nothing else.
+// withContextError returns err, joined to the error of the context if that has
+// ended. If err says nothing else, the error of the context is returned alone.
 func withContextError(ctx context.Context, err error) error {
 	ended := contextError(ctx)
 	if ended == nil {
@@ -290,9 +292,9 @@ func withContextError(ctx context.Context, err error) error {
 	return errors.Join(ended, err)
 }
 
-// isOnly returns true if err is one of the targets, or wraps it, or joins only
-// errors of which that is true. It does not trust the methods of err: if one of
-// them panics, that is something else.
+// isOnly returns true if err is, or wraps, one of the targets, or joins only such
+// errors. It does not trust the methods of err: if one of them panics, err counts
+// as something else.
 func isOnly(err error, targets ...error) (is bool) {
 	defer func() { _ = recover() }()
 	switch e := err.(type) {
@@ -308,13 +310,13 @@ func isOnly(err error, targets ...error) (is bool) {
 }
 
 // isAny returns true if err is, or wraps, one of the targets. It does not trust the
-// methods of err: if one of them panics, it is none.
+// methods of err: if one of them panics, err counts as none of the targets.
 func isAny(err error, targets ...error) (is bool) {
 	defer func() { _ = recover() }()
 	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
-// errorText returns the text of an error, also if its method panics.
+// errorText returns the text of an error, even if its method Error panics.
 func errorText(err error) (text string) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -327,8 +329,8 @@ func errorText(err error) (text string) {
 // shownBytes is how much of a position is shown in an error or a log line.
 const shownBytes = 64
 
-// show returns a position as it is shown in errors: quoted, and only its
-// beginning and its length if it is long.
+// show returns a position as errors show it: quoted and, if it is long, cut to its
+// beginning, with its length.
 func show(p opencdc.Position) string {
 	if len(p) <= shownBytes {
 		return strconv.Quote(string(p))
@@ -336,7 +338,7 @@ func show(p opencdc.Position) string {
 	return fmt.Sprintf("%q... (%d bytes)", p[:shownBytes], len(p))
 }
 
-// shorten is show for log lines, which quote what they hold.
+// shorten is show for log lines, in which the logger quotes the fields.
 func shorten(p opencdc.Position) string {
 	if len(p) <= shownBytes {
 		return string(p)
@@ -344,7 +346,8 @@ func shorten(p opencdc.Position) string {
 	return fmt.Sprintf("%s... (%d bytes)", p[:shownBytes], len(p))
 }
 
-// lost says that the ledger does not agree with what a task has done.
+// lost wraps an error of the ledger, which does not agree with what a task has
+// done, in ErrLostRecords. It returns nil for nil.
 func lost(err error) error {
 	if err == nil {
 		return nil

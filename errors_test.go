@@ -325,3 +325,91 @@ func TestWorker_contextCause(t *testing.T) {
 		wantError(t, err, errTest)
 	}
 }
+
+// The error of a branch whose goroutine is ended names the task that had the batch.
+func TestFanOut_goexitNamesTheTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		out := newDestination(j, "out")
+		out.write = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
+		first := from(batchesOf(j, "1"))
+		first.Next = []*funnel.TaskNode{chain(through("p", each(single)), to(out)), to(newDestination(j, "other"))}
+		err := runWorker(t, newWorker(t, first, nil))
+		wantError(t, err, funnel.ErrGoexit)
+		wantTask(t, err, "out")
+	})
+}
+
+// nested returns a record whose payload has that many levels.
+func nested(position string, levels int) opencdc.Record {
+	data := map[string]any{}
+	for range levels - 1 {
+		data = map[string]any{"x": data}
+	}
+	return opencdc.Record{Position: opencdc.Position(position), Payload: opencdc.Change{After: opencdc.StructuredData(data)}}
+}
+
+// A record that is nested too deep stops the worker where it must be copied or made
+// a dead letter, and only there. What comes before it is done.
+func TestWorker_tooDeep(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		levels  int
+		branch  bool // copied for a branch
+		split   bool // and only the record from before the split is that deep
+		nack    bool
+		tooDeep bool
+		task    string
+	}{
+		{name: "written", levels: 1_000_000},
+		{name: "copied", levels: 10_000, branch: true},
+		{name: "copied too deep", levels: 10_001, branch: true, tooDeep: true, task: "b"},
+		{name: "copied far too deep", levels: 1_000_000, branch: true, tooDeep: true, task: "b"},
+		{name: "copied with what it was", levels: 10_001, branch: true, split: true, tooDeep: true, task: "b"},
+		{name: "nacked", levels: 10_000, nack: true},
+		{name: "nacked too deep", levels: 10_001, nack: true, tooDeep: true, task: "a"},
+		{name: "nacked far too deep", levels: 1_000_000, nack: true, tooDeep: true, task: "a"},
+	} {
+		j := &journal{}
+		recs := append(records("1"), nested("2", tt.levels), nested("3", 1))
+		shallow := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			results := make([]sdk.ProcessedRecord, len(recs))
+			for i, rec := range recs {
+				if results[i] = sdk.SingleRecord(rec); tt.split {
+					results[i] = sdk.MultiRecord(records(string(rec.Position)+"a", string(rec.Position)+"b"))
+				}
+			}
+			return results
+		})
+		pass := through("a", each(single))
+		if tt.nack {
+			pass = through("a", each(fail))
+		}
+		next := []*funnel.TaskNode{chain(pass, to(newDestination(j, "out")))}
+		if tt.branch {
+			next = append(next, chain(through("b", each(single)), to(newDestination(j, "other"))), to(newDestination(j, "third")))
+		}
+		// Records are copied by those that need it, in the order of the branches.
+		if tt.branch {
+			next[0], next[1] = next[1], next[0]
+		}
+		first := from(newSource(j, fakeRead{recs: recs}))
+		first.Next = []*funnel.TaskNode{through("shallow", shallow)}
+		first.Next[0].Next = next
+		err := runWorker(t, newWorker(t, first, queue(newDestination(j, "dlq"))))
+		if !tt.tooDeep {
+			wantNoError(t, err)
+			continue
+		}
+		wantError(t, err, funnel.ErrTooDeep, `"2"`)
+		wantTask(t, err, tt.task)
+		if !funnel.IsFatalError(err) {
+			t.Errorf("%s: error is not fatal: %v", tt.name, err)
+		}
+		if tt.nack {
+			j.want(t, []string{"dlq", "ack"}, "dlq 1", "ack 1")
+		} else {
+			j.want(t, []string{"dlq", "ack"})
+		}
+	}
+}

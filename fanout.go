@@ -24,7 +24,7 @@ type fanOut struct {
 	before context.Context
 
 	mu     sync.Mutex
-	failed outcome // the first error comes first, and of the others those that do not follow from it
+	failed outcome // the first error, then the others that do not follow from it
 }
 
 // branch is one way out of a fan-out.
@@ -51,8 +51,8 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 }
 
 // do sends a batch down the branches, at the same time, and waits for all of
-// them. Each has a goroutine, which is kept for the next batch, with the stack
-// that it has grown to.
+// them. Each has a goroutine, which is kept for the next batch, with its grown
+// stack.
 //
 // Then it releases what is done, unless it is on a branch itself, a branch has
 // panicked, or has failed in releasing it itself.
@@ -135,7 +135,7 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 		f.failed.add(f.worker.taskError(b.running, err), nil)
 	case isFirst || err == nil:
 		f.failed.add(err, panicked)
-	case isOnly(err, context.Canceled, errOtherBranch): // it follows from what the other one has done
+	case isOnly(err, context.Canceled, errOtherBranch): // it follows from the failure of another branch
 	case f.before.Err() != nil && len(f.failed.errs) > 0 && isOnly(f.failed.errs[0], before...):
 		f.failed.errs[0] = err // the other one only passed on what came from further up
 	default:

@@ -7,11 +7,11 @@ import (
 	"slices"
 )
 
-// The life of a worker: what it has opened, and closes again.
+// The life of a worker: what it opens, and closes again.
 //
-// Each of these things has one state. The source is one of them, beside the first
-// task: the task opens it, the worker tears it down. What fails to close stays
-// where it is, and the next call tries again only what is left.
+// Each resource has one state. The source is a resource of its own, beside the
+// first task: the task opens it, the worker tears it down. A resource that fails to
+// close keeps its state, and the next call closes only what is left.
 
 // phase is how far a worker has come.
 type phase int
@@ -24,10 +24,10 @@ const (
 	phaseGivenUp // and Close was called
 )
 
-// isFailed returns true if the worker was to be opened, and is not.
+// isFailed returns true if Open was called, and the last call has failed.
 func (p phase) isFailed() bool { return p == phaseFailed || p == phaseGivenUp }
 
-// state is that of a resource.
+// state is the state of a resource.
 type state int
 
 const (
@@ -37,20 +37,20 @@ const (
 	stateClosed
 )
 
-// resource is something that has to be closed once it was opened. Close returns
-// an error that names it.
+// resource is something that has to be closed once it is open. The errors of open
+// and close name it.
 type resource struct {
 	state state
 	open  func(context.Context) error
 	close func(context.Context) error
 }
 
-// isLeft returns true if the resource is to be closed.
+// isLeft returns true if the resource still has to be closed.
 func (r *resource) isLeft() bool {
 	return r.state == stateOpen || r.state == stateClosing
 }
 
-// shut closes the resource, if that is left to do.
+// shut closes the resource, if it still has to be closed.
 func (r *resource) shut(ctx context.Context) error {
 	if !r.isLeft() {
 		return nil
@@ -63,7 +63,7 @@ func (r *resource) shut(ctx context.Context) error {
 	return nil
 }
 
-// listResources says how everything is opened and closed.
+// listResources lists the resources, and how each is opened and closed.
 func (w *Worker) listResources() {
 	w.source.close = func(ctx context.Context) error {
 		if err := w.Source.Teardown(ctx); err != nil {
@@ -106,13 +106,13 @@ func (w *Worker) listResources() {
 	})
 }
 
-// Open opens the tasks in order, then the DLQ. If one of them fails, all that
-// were opened are closed again in reverse, and the source is torn down. The error
-// is returned with theirs. Open may then be called again; it first closes what
-// could not be closed, and fails if that fails.
+// Open opens the tasks in order, then the DLQ. If one of them fails, Open closes
+// those that are open, in reverse, tears the source down, and returns all errors
+// joined. It may then be called again: it first closes what could not be closed,
+// and fails if that fails.
 //
-// If something panics, so does Open with a [*PanicError], after everything was
-// closed.
+// If something panics, so does Open, with a [*PanicError], after it has tried to
+// close everything.
 func (w *Worker) Open(ctx context.Context) (err error) {
 	if err := w.takeTurn(ctx); err != nil {
 		return err
@@ -139,7 +139,7 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 	for i, r := range w.others {
 		if err := r.open(ctx); err != nil {
 			failed.add(err, nil)
-			return nil // what Open returns is worked out when all is closed
+			return nil // the deferred call sets the error, once all is closed
 		}
 		r.state = stateOpen
 		if i == 0 {
@@ -178,16 +178,17 @@ func (w *Worker) Stop(ctx context.Context) error {
 	return w.source.shut(ctx)
 }
 
-// Close tears the source down, if that was not done by Stop, and closes the DLQ
-// and the tasks, those that were opened. If Do is still running it first does
-// what Stop does, and closes nothing if the context ends while it waits. A first
-// task other than a [SourceTask], which may be at work on what it has read, is
-// closed when Do has returned, and not if tearing the source down has failed,
-// since Do may not return then.
+// Close tears the source down, unless Stop has, and closes the DLQ and the tasks
+// if they were opened. If Do is still running it first does what Stop does, and
+// closes nothing if the context ends while it waits. A first task other than a
+// [SourceTask], which may be at work on what it has read, is closed when Do has
+// returned, and not if tearing the source down has failed, since Do may not return
+// then.
 //
-// One thing that fails to close keeps no other from being closed. The errors are
-// joined. If something panics, so does Close with a [*PanicError], after
-// everything was tried. Called again, Close closes only what failed to close.
+// If one of them fails to close, the others are closed all the same, and the errors
+// are joined. If something panics, so does Close, with a [*PanicError], after it
+// has tried to close everything. Called again, Close closes only what failed to
+// close.
 func (w *Worker) Close(ctx context.Context) error {
 	if err := w.takeTurn(ctx); err != nil {
 		return err
@@ -221,8 +222,8 @@ func (w *Worker) takeTurn(ctx context.Context) error {
 	}
 }
 
-// takeTurnToRun is takeTurn for Do. It returns false once the gate is closed, if
-// somebody else has the turn: it may be a Close that waits for Do.
+// takeTurnToRun is takeTurn for Do. It returns false if another call has the turn
+// and the gate is closed: that may be a Close that waits for Do.
 func (w *Worker) takeTurnToRun(ctx context.Context) (bool, error) {
 	select {
 	case w.turn <- struct{}{}:
@@ -252,15 +253,15 @@ func (w *Worker) reversed() []*resource {
 	return append(reversed, &w.source)
 }
 
-// closeAll closes what is left to be closed. It panics if something has panicked.
+// closeAll closes what still has to be closed. It panics if something has panicked.
 func (w *Worker) closeAll(ctx context.Context, all []*resource) error {
 	var failed outcome
 	w.closeEach(ctx, all, &failed)
 	return failed.result()
 }
 
-// closeEach closes what is left to be closed, one after the other, also those
-// behind one that ends the goroutine.
+// closeEach closes what still has to be closed, one after the other. If one ends
+// the goroutine, those behind it are closed all the same.
 func (w *Worker) closeEach(ctx context.Context, all []*resource, failed *outcome) {
 	if len(all) == 0 {
 		return
@@ -286,7 +287,7 @@ func (w *Worker) closeTask(ctx context.Context, node *TaskNode) error {
 	return node.Task.Close(ctx)
 }
 
-// taskError says that an error comes from the task of a node.
+// taskError wraps an error that comes from the task of a node.
 func (w *Worker) taskError(node *TaskNode, err error) error {
 	return taskError(w.ids[node], err)
 }

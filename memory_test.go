@@ -148,3 +148,33 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 		}
 	}
 }
+
+// A buffer that is used by smaller batches lets go of the records that they leave
+// in it.
+func TestWorker_buffersForgetLargeRecords(t *testing.T) {
+	const large, size, mostLeft = 3_000, 2_000, 2_000_000
+	before, left, reads := 0, 0, 0
+	source := quietSource{read: func() ([]opencdc.Record, error) {
+		n, bytes := large/2, 0
+		switch reads++; reads {
+		case 1:
+			n, bytes = large, size
+		case 5:
+			return nil, io.EOF
+		}
+		recs := make([]opencdc.Record, n)
+		for i := range recs {
+			recs[i].Position = opencdc.Position(fmt.Sprint(i))
+			recs[i].Payload.After = opencdc.RawData(make([]byte, bytes))
+		}
+		return recs, nil
+	}}
+	splits := each(func(rec opencdc.Record) sdk.ProcessedRecord { return sdk.MultiRecord{rec, rec} })
+	out := node(funnel.NewDestinationTask("out", &forgetful{written: func() { left = heap() - before }}, log.Nop(), nil))
+	w := newWorker(t, chain(from(source), through("p", splits), out), nil)
+	before = heap()
+	wantNoError(t, w.Do(t.Context()))
+	if left > mostLeft {
+		t.Errorf("of %d bytes, %d are left", large*size, left)
+	}
+}

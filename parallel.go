@@ -49,8 +49,8 @@ type ConcurrentProcessor interface {
 // which are given again. If there is only one part, Process is no more than a
 // call of p on the same goroutine. Otherwise each part has a goroutine of its
 // own, and what goes wrong on it is known once all of them have ended:
-//   - A panic comes back as a panic of Process with a [*PanicError], the first
-//     one that there was, which holds what has gone wrong in other parts.
+//   - If p panics, so does Process, with a [*PanicError] for the first panic that
+//     also holds what has gone wrong in the other parts.
 //   - No result at all, more results than records, and the end of the goroutine
 //     by [runtime.Goexit], as a test that fails in p brings about, stop the
 //     worker with an error. Whoever calls Process without a [ProcessorTask]
@@ -143,7 +143,8 @@ type partsOutcome struct {
 }
 
 // processPart runs the processor over a part and puts the results in their
-// place. What has gone wrong is the first result of the part, and in the outcome.
+// place. An error becomes the first result of the part; errors and panics are added
+// to failed.
 func (p *parallelProcessor) processPart(
 	ctx context.Context, recs []opencdc.Record, results []sdk.ProcessedRecord, failed *partsOutcome,
 ) {

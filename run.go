@@ -13,22 +13,22 @@ import (
 
 // Do processes records from the source until the worker is stopped. It returns
 // no error if the worker is stopped gracefully, or if the source has no more
-// records, which it says with [io.EOF]. If the context has ended, it returns an
-// error that wraps the context's error and its cause, else the error that has
-// stopped the worker.
+// records, which it says with [io.EOF]. If the context has ended, the error wraps
+// the context's error and its cause; otherwise it is the error that has stopped the
+// worker.
 //
 // Whatever was not acked by then is read again by the next worker. Do does not
 // tear the source down, that is left to Close, unless the worker reads ahead, see
 // [WithReadAhead]. A worker runs once: another call returns [ErrAlreadyRan]. After
-// an Open that has failed it returns [ErrNotOpen]; without Open it uses the
-// connectors as they are.
+// a failed Open, Do returns [ErrNotOpen]; without Open, it uses the connectors as
+// they are.
 //
 // If a connector, processor or task panics, so does Do, with the same value or
-// with a [*PanicError] that holds it. Everything is called on the goroutine of Do,
-// except for what is on a branch, the first task of a worker that reads ahead, and
-// the parts of a processor that runs in parallel. If something ends its goroutine
-// by [runtime.Goexit], as a test does that fails in a connector, that is
-// [ErrGoexit] on these, and the end of the caller on that of Do.
+// with a [*PanicError] that holds it. Everything runs on the goroutine of Do,
+// except for the tasks on branches, the first task of a worker that reads ahead,
+// and the parts of a batch that a processor works on in parallel. If one of these
+// calls [runtime.Goexit], as a test that fails in a connector does, Do returns an
+// error that wraps [ErrGoexit]. On the goroutine of Do, Goexit ends the caller.
 func (w *Worker) Do(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return ErrAlreadyRan
@@ -62,8 +62,7 @@ func (w *Worker) run(ctx context.Context) error {
 }
 
 // start prepares the run, and returns false if there is nothing to run. It makes
-// sure that the source is torn down from now on, also if it was not the worker
-// that has opened it.
+// sure that the source will be torn down, even if the worker did not open it.
 func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
 	if hasTurn, err := w.takeTurnToRun(ctx); !hasTurn {
 		return false, err
@@ -150,15 +149,15 @@ func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 	return &w.batch, isLast, err
 }
 
-// readInto lets the first task read a batch, after a pause if it has returned
-// nothing before. It returns true if there are no more.
+// readInto lets the first task read a batch, after a pause if the read before has
+// returned nothing. It returns true if there are no more batches.
 func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
 	if ok, err := w.empty.begin(ctx, w.gate.Closed()); !ok {
 		return false, err
 	}
 	origin := b.origin
 	err = w.FirstTask.Task.Do(ctx, b)
-	if err != nil && err != io.EOF { // an error that wraps io.EOF is one like any other
+	if err != nil && err != io.EOF { // an error that wraps io.EOF is an ordinary error
 		return false, w.taskError(w.FirstTask, fmt.Errorf("failed to read from source: %w", err))
 	}
 	if b.origin == nil {

@@ -15,8 +15,9 @@ import (
 // it passes. For others, on a nil shelf, buffers are made.
 type shelf struct {
 	// Buffers of records that are put back are not cleared, which would cost as
-	// much as filling them. From a pool they go, with what they hold, to the next
-	// garbage collections if the worker waits for records.
+	// much as filling them. They are in a pool, so that the next garbage
+	// collections free them, with what they hold, while the worker waits for
+	// records.
 	records sync.Pool
 	taken   []*recordBuffer
 
@@ -31,9 +32,9 @@ type recordBuffer struct {
 }
 
 const (
-	// A buffer is given up when it was much too large so often in a row.
+	// A buffer that was much too large maxSmallUses times in a row is given up.
 	maxSmallUses = 32
-	// minBuffer is the size up to which it is not.
+	// minBuffer is the size up to which a buffer is never too large.
 	minBuffer = 64
 )
 
@@ -101,7 +102,7 @@ func (s *shelf) putBack() {
 // buffers are slices without pointers, which are given out one after the other.
 type buffers[T any] struct {
 	all   []reuse.Buffer[T]
-	taken [][]T // the first ones
+	taken [][]T // taken[i] is from all[i]
 }
 
 // take returns an empty slice with room for n elements.

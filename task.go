@@ -158,8 +158,8 @@ func (n *TaskNode) onlyReads() bool {
 }
 
 // validate checks that the nodes form a tree whose tasks can be told apart, and
-// that each way through it ends where records may stay. It returns the IDs of the
-// tasks, each of which is asked for its own once.
+// that each path through it ends at a task that may be the last one. It returns the
+// IDs of the tasks, and asks each task for its ID once.
 func (n *TaskNode) validate() (map[*TaskNode]string, error) {
 	ids := make(map[*TaskNode]string)
 	taken := make(map[string]bool)
@@ -208,8 +208,8 @@ func (n *TaskNode) validate() (map[*TaskNode]string, error) {
 	return ids, nil
 }
 
-// checkEnd returns an error if records that reach the task have nowhere to go:
-// they would be acked and be lost.
+// checkEnd returns an error if the task must not be the last one on its path: its
+// records would be acked and lost.
 func checkEnd(task Task, id string) error {
 	switch task.(type) {
 	case *SourceTask:

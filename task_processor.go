@@ -28,13 +28,12 @@ type Processor interface {
 	//     one record it replaces the record, with none it filters it.
 	//   - nil means no answer yet: the record is passed again. A short result means
 	//     the same for the records beyond its end.
-	// Returning nothing, or a result of another kind, a pointer to one of these
-	// included, stops the worker with an error. So do 16 calls in a row without an
-	// answer, between which the worker pauses for some six seconds in all.
+	// Returning nothing, or a result of another kind (a pointer to one of these
+	// included), stops the worker with an error. So do 16 calls in a row without an
+	// answer; the pauses between them add up to about six seconds.
 	//
-	// An ErrorRecord with the error of a context, once the context of Process has
-	// ended, is no answer either: the batch stops there, and nothing of the call is
-	// settled.
+	// Once the context of Process has ended, an ErrorRecord with a context's error
+	// is no answer either: the batch stops there, and the call settles nothing.
 	//
 	// It is never called without records. It may change the records in place and
 	// may return them; to change a position it assigns a new one, whose bytes

@@ -22,13 +22,13 @@ type Source interface {
 	// down: it cleans up behind itself.
 	Open(context.Context) error
 	// Read returns the next records and blocks until there is at least one. It
-	// may return none, and is called again: if that happens several times in a
-	// row, with pauses between the begins of the calls, from 1 ms up to 100 ms.
-	// Each record needs a position that is not empty.
+	// may return none, and is called again. While it returns none, each call starts
+	// at least 1 ms after the one before, an interval that grows to 100 ms. Each
+	// record needs a position that is not empty.
 	//
 	// It returns [io.EOF] if there are no more records, alone or together with
-	// the last ones. Only io.EOF itself means that, an error that wraps it is one
-	// like any other. Records returned with any other error are dropped.
+	// the last ones. Only io.EOF itself means that; an error that wraps it is an
+	// ordinary error. Records returned with any other error are dropped.
 	//
 	// The slice and the records belong to the engine from then on. The bytes of
 	// the positions are shared: nobody writes to them.

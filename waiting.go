@@ -5,28 +5,29 @@ import (
 	"time"
 )
 
-// The pauses of a worker: between calls that have brought nothing.
+// The pauses of a worker, between calls that return nothing.
 
 const (
-	// maxRetryCalls is how often in a row a task is asked that gives no answer.
-	// With the pauses between them the worker survives an outage of some seconds.
+	// maxRetryCalls is the number of calls in a row without an answer after which
+	// the worker gives up on a task. The pauses between them let it survive an
+	// outage of some seconds.
 	maxRetryCalls = 16
 	minRetryPause = time.Millisecond
 	maxRetryPause = time.Second
 
-	// maxAckCalls is how often in a row a destination may return no acks. After the
-	// first time it is asked again at once.
+	// maxAckCalls is the number of calls in a row without acks after which the
+	// worker gives up on a destination. After the first one there is no pause.
 	maxAckCalls = 5
 	minAckPause = time.Millisecond
 	maxAckPause = 4 * time.Millisecond
 
-	// These are between the begins of reads in a row that return nothing.
+	// From the start of a read that returns nothing to the start of the next one.
 	minEmptyPause = time.Millisecond
 	maxEmptyPause = 100 * time.Millisecond
 )
 
-// pause returns the length of a pause in a series of which each is twice as long
-// as the one before, up to the longest. The shortest has the number 1.
+// pause returns the length of a pause in a series: the shortest has the number 1,
+// and each is twice as long as the one before, up to the longest.
 func pause(number int, shortest, longest time.Duration) time.Duration {
 	d := shortest
 	for i := 1; i < number && d < longest; i++ {
@@ -35,8 +36,8 @@ func pause(number int, shortest, longest time.Duration) time.Duration {
 	return min(d, longest)
 }
 
-// sleep waits. It returns false if the channel is closed or the context ends
-// before, with the context's error.
+// sleep waits for d and returns true. It returns false if quit is closed first, and
+// false with the context's error if the context ends first.
 func sleep(ctx context.Context, d time.Duration, quit <-chan struct{}) (bool, error) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -51,16 +52,16 @@ func sleep(ctx context.Context, d time.Duration, quit <-chan struct{}) (bool, er
 }
 
 // emptyReads spaces reads that return nothing: a source that does not wait for
-// records must not keep a processor busy. What counts are the begins, so a read
-// that has waited itself is followed at once.
+// records must not keep a CPU busy. The time counts from the start of a read, so
+// after a read that has itself waited, the next one begins at once.
 type emptyReads struct {
-	base   time.Time     // the clock is read as the time since then, which costs half
-	began  time.Duration // when the last read has begun
+	base   time.Time     // times count from here: time.Since costs half of time.Now
+	began  time.Duration // when the last read began
 	series int           // how many reads in a row have returned nothing
 }
 
-// begin waits until the next read may begin. It returns false if the channel is
-// closed or the context ends before, with the context's error.
+// begin waits until the next read may begin, and returns true. Otherwise it is like
+// sleep.
 func (e *emptyReads) begin(ctx context.Context, quit <-chan struct{}) (bool, error) {
 	now := time.Since(e.base)
 	if e.series > 0 {
@@ -75,7 +76,7 @@ func (e *emptyReads) begin(ctx context.Context, quit <-chan struct{}) (bool, err
 	return true, nil
 }
 
-// end notes how a read has ended.
+// end notes whether a read has returned nothing.
 func (e *emptyReads) end(isEmpty bool) {
 	if isEmpty {
 		e.series++

@@ -29,9 +29,9 @@ type step struct {
 }
 
 // walk does a step and all that follow from it, up to the end of the pipeline or
-// the branch. It releases what is done, unless it is on a branch, which is not nil
-// then: that leaves it to others, and stops when its context ends, since another
-// one has failed.
+// the branch. If on is nil, it releases what is done. Otherwise it is on that
+// branch: it leaves releasing to others, and stops when its context ends, since
+// another branch has failed.
 func (w *Worker) walk(ctx context.Context, s step, on *branch) error {
 	var room [stepRoom]step
 	later := room[:0] // what comes after s, the last one first
@@ -165,7 +165,7 @@ func (w *Worker) release(ctx context.Context, o *origin) error {
 	return w.releaseLocked(ctx, o)
 }
 
-// releaseLocked is release for someone who holds the lock.
+// releaseLocked is release for a caller that holds the lock.
 func (w *Worker) releaseLocked(ctx context.Context, o *origin) error {
 	o.hasFailed = true // unless it gets to the end
 	err := w.releaseRuns(ctx, o)
@@ -202,10 +202,10 @@ func (w *Worker) releaseRuns(ctx context.Context, o *origin) error {
 	}
 }
 
-// releaseNacked releases the first of the nacked records in a run, of those that
-// were nacked by the same task, and returns how many they are. If the window
-// refuses one, those before it are released all the same. What the queue has
-// confirmed already is not written again.
+// releaseNacked releases the first records of a nacked run, as far as the same task
+// has nacked them, and returns how many it has released. If the window refuses one,
+// those before it are released all the same. What the queue has confirmed already
+// is not written again.
 func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) (int, error) {
 	taskID, end := o.ledger.Cause(from).taskID, from+1
 	for end < to && o.ledger.Cause(end).taskID == taskID {
@@ -239,8 +239,8 @@ func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) (in
 	return stored - from, err
 }
 
-// admit asks the window of the queue about those of the nacked records [from, end)
-// that it was not asked about before.
+// admit asks the window of the queue about the nacked records [from, end), about
+// each of them only once.
 func (o *origin) admit(q *DLQ, from, end int) {
 	o.admitted = max(o.admitted, from)
 	if o.admitted >= end || o.refusal != nil {
@@ -267,7 +267,7 @@ func (w *Worker) ack(ctx context.Context, o *origin, from, to int) error {
 	if len(o.readAt) > 0 {
 		now, timer := time.Now(), metrics.Resolve(w.timer)
 		for _, at := range o.readAt[from:to] {
-			timer.Update(max(now.Sub(at), 0)) // a record may say that it was read later
+			timer.Update(max(now.Sub(at), 0)) // a record may claim a read time in the future
 		}
 	}
 	return nil
@@ -283,8 +283,8 @@ func (w *Worker) ack(ctx context.Context, o *origin, from, to int) error {
 // nothing of it is settled. A task that settles its batch this way takes it out
 // of the pipeline. Ack may be called concurrently with the worker, for batches
 // that the worker does not have, if the source allows its Ack beside its Read.
-// While the worker releases records itself, Ack waits, until its context ends:
-// then it returns the context's error, and nothing is settled.
+// While the worker itself releases records, Ack waits. If its context ends first,
+// it returns the context's error and settles nothing.
 func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 	if !batch.isWhole() {
 		batch.join()
@@ -299,10 +299,10 @@ func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 // [NewBatch] goes to the DLQ and is acked in the source at once. Records that the
 // DLQ does not take are not acked, and the error says why, see [DLQ.Nack].
 //
-// Calling it again nacks nothing twice, it only tries once more what has failed:
-// what the DLQ has confirmed is not written again, each record counts in its
-// window once, and if the window has refused one, so is each further call, with
-// the same error.
+// Calling it again nacks nothing twice, it only retries what has failed: what the
+// DLQ has confirmed is not written again, and each record counts once in its
+// window. If the window has refused a record, each further call fails with the
+// same error.
 //
 // A task that settles its batch this way takes it out of the pipeline. Nack may
 // be called concurrently with the worker like Ack.

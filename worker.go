@@ -46,7 +46,7 @@ type Worker struct {
 	FirstTask *TaskNode
 	DLQ       *DLQ
 
-	ids      map[*TaskNode]string // what the tasks have said when the worker was made
+	ids      map[*TaskNode]string // the IDs of the tasks when the worker was made
 	logger   log.CtxLogger
 	timer    metrics.Timer
 	isTiming listener
@@ -63,7 +63,7 @@ type Worker struct {
 	running atomic.Bool   // Do has not returned yet
 	done    chan struct{} // closed when Do returns
 
-	// What is opened and closed. Who holds the turn may use it.
+	// What is opened and closed. Only the holder of the turn may use it.
 	phase  phase
 	source resource
 	others []*resource // the tasks, in order, and the dead-letter queue
@@ -97,8 +97,8 @@ type WorkerOption interface {
 //
 // It returns an error that names the task if a node is nil or has no task, if
 // the tasks form a cycle, if a task ID occurs more than once, if a source,
-// processor or destination is missing, or if a way through the tasks ends in a
-// [SourceTask] or [ProcessorTask]: what reaches it would be acked and be nowhere.
+// processor or destination is missing, or if a path through the tasks ends at a
+// [SourceTask] or [ProcessorTask]: its records would be acked, but written nowhere.
 // Each task is asked for its ID once.
 func NewWorker(
 	first *TaskNode,

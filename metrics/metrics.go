@@ -100,9 +100,8 @@ func Enabled(metric any) bool {
 // Resolve returns the metric that gets the observations of m at this time, if it
 // is one: that of the only registry of the [Set] that m is from. Otherwise it
 // returns m. Someone who observes many values at once resolves the metric before,
-// each time, which saves a detour for each of the values. A resolved
-// timer gets durations as they are: whoever resolves it sees to it that none is
-// negative.
+// each time, which saves a detour for each of the values. A resolved timer gets
+// durations unchanged: the caller makes sure that none is negative.
 func Resolve[M any](m M) M {
 	for {
 		s, ok := any(m).(interface{ target() (M, bool) })

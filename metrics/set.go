@@ -37,9 +37,9 @@ type binder interface {
 	name() string
 	// String returns the kind and the labels.
 	String() string
-	// ask asks r for its own family and for each of its metrics. Nothing reports
-	// to r before bind is called, which does not fail. Both are called under the
-	// lock of the set.
+	// ask asks r for its counterparts of the family and of each metric in it.
+	// Nothing reports to r before bind is called, and bind does not fail. Both are
+	// called under the lock of the set.
 	ask(r Registry) (bind func())
 }
 
@@ -99,8 +99,8 @@ func (s *Set) NewGauge(d Desc) LabeledGauge {
 
 // NewTimer returns the family of timers that d describes, see [Set.NewCounter].
 // The clock is read only if a registry listens, and once for all of them. A
-// negative duration, as after a clock was set back, counts as 0: it is one
-// observation more, and the sum does not fall.
+// negative duration, as after a clock was set back, counts as 0: it adds one
+// observation, and the sum stays as it is.
 func (s *Set) NewTimer(d Desc) LabeledTimer {
 	return familyOf(s, d, Registry.NewTimer, func(i *instrument[Timer]) Timer { return timer{i} })
 }

@@ -4,9 +4,9 @@
 //
 // The slice has two kinds of users. One edits it. The other reads what All has
 // returned, in either direction, while the first one edits where the reader has
-// been. So an array that was handed out is not written to outside of the range
-// that was edited since: what no longer fits there waits in arrays of its own,
-// and goes back only when All is called again.
+// been. So an array that All has returned is written to only in the range that was
+// edited since then. What does not fit there waits in arrays of its own, and is put
+// back only when All is called again.
 package gap
 
 import "slices"
@@ -20,9 +20,9 @@ import "slices"
 // nothing if nothing was edited since its last call; otherwise it moves the
 // elements on one side of the gap.
 type Slice[T any] struct {
-	// The elements are home[:lo], left, right from its end to its start, and
-	// home[hi:]. The gap is between left and right. If these two are empty, the
-	// elements of home move across the gap in place.
+	// The elements are home[:lo], left, right in reverse order, and home[hi:]. The
+	// gap is between left and right. If these two are empty, the elements of home
+	// move across the gap in place.
 	home        []T
 	lo, hi      int
 	left, right []T
@@ -145,7 +145,7 @@ func (s *Slice[T]) Set(i int, items []T) {
 }
 
 // Cut takes out all elements behind the gap and returns them. They stay where
-// they are, unless elements were put in there.
+// they are, unless edits have put elements among them.
 func (s *Slice[T]) Cut() []T {
 	if len(s.right) > 0 {
 		s.join()
@@ -158,13 +158,13 @@ func (s *Slice[T]) Cut() []T {
 	return cut[:len(cut):len(cut)]
 }
 
-// All closes the gap, at the place where it is, and returns the elements. They
-// may be changed in place.
+// All closes the gap where it is and returns the elements. They may be changed in
+// place.
 //
-// The slice stays readable while others edit: from its first element to its
-// last, or back, one reads what it held, as long as only elements that were read
-// already are taken out, set or added beside. That ends when All is called again
-// after an edit, unless the slice was pinned.
+// The returned slice stays readable during edits: whoever goes through it, in
+// either direction, finds what it held, as long as elements are taken out, set or
+// added only where the reader has been. That ends when All is called again after an
+// edit, unless the slice was pinned.
 func (s *Slice[T]) All() []T {
 	if !s.isInPlace() || s.lo != s.hi {
 		s.join()
@@ -172,11 +172,11 @@ func (s *Slice[T]) All() []T {
 	return s.home[:len(s.home):len(s.home)]
 }
 
-// Pin makes what All has returned last stay readable when All is called again,
-// which moves the elements elsewhere, once.
+// Pin keeps the slice that All has returned last readable when All is called again
+// after an edit: that call moves the elements to another array, once.
 func (s *Slice[T]) Pin() { s.isPinned = true }
 
-// Unpin ends what Pin has begun.
+// Unpin undoes Pin.
 func (s *Slice[T]) Unpin() { s.isPinned = false }
 
 // join brings all elements into one array, home.
@@ -208,7 +208,7 @@ func (s *Slice[T]) moveTo(home []T, before int) {
 	s.fill(before)
 }
 
-// fill puts the elements of left and right to their place in home.
+// fill copies the elements of left and right to their places in home.
 func (s *Slice[T]) fill(before int) {
 	copy(s.home[s.lo:], s.left)
 	for i, v := range s.right {

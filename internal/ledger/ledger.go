@@ -51,8 +51,8 @@ type slot struct {
 // Reset empties the ledger and gives it size slots with one copy each. Nobody else
 // may use the ledger at that time, and it is not shared from then on.
 //
-// Memory is kept for later. What a large batch has needed is given up once some
-// dozens of batches in a row have needed much less: a batch is over with Reset(0).
+// Memory is kept for later batches. What a large batch has needed is given up once
+// a few dozen batches in a row have needed much less. Reset(0) ends a batch.
 func (l *Ledger[C]) Reset(size int) {
 	if size == 0 || len(l.slots) > 0 {
 		l.slotMemory.Put(l.slots)
@@ -181,9 +181,9 @@ func (l *Ledger[C]) Cause(i int) C {
 	return l.causes[max(cause, -cause)-1]
 }
 
-// Store notes that the cause of a slot is stored where it belongs. It is for slots
-// of a nacked run that Front has returned, in any order. They stay in the ledger
-// until they are released.
+// Store notes that the cause of a slot is stored outside of the ledger. It is for
+// slots of a nacked run that Front has returned, in any order. They stay in the
+// ledger until they are released.
 func (l *Ledger[C]) Store(i int) {
 	if l.isShared {
 		l.mu.Lock()

@@ -1,4 +1,5 @@
-// Package lock holds a mutual exclusion lock whose waiting ends with a context.
+// Package lock provides a mutual exclusion lock for which goroutines wait no longer
+// than a context lasts.
 package lock
 
 import (
@@ -13,32 +14,33 @@ import (
 // one goroutine off the line and sends the token, which is the lock: the number
 // stays above 0, and whoever receives the token holds the lock.
 //
-// Why nobody waits in vain, whenever waiters give up: call a goroutine a waiter
+// Why nobody waits in vain, whenever others give up: call a goroutine a waiter
 // from when it joins the line until it has received a token or left the line.
 //
-//   - At most one token exists. Only the holder sends one, and it is the holder no
-//     more once it has taken a goroutine off the line. So the channel, with room
-//     for one token, never blocks the sender.
+//   - At most one token exists. Only the holder sends one, and it stops being the
+//     holder when it takes a goroutine off the line. So the channel, with room for
+//     one token, never blocks the sender.
 //   - The number of waiters is the length of the line plus the number of tokens,
-//     sent or just about to be. To join adds one to both sides. Unlock moves one
-//     from the line to the tokens. To receive the token, or to leave the line,
-//     takes one from both sides. All changes of the line are changes of the one
-//     number, so they happen one after the other.
+//     sent or about to be. Joining adds one to both sides. Unlock moves one from
+//     the line to the tokens. Receiving the token, or leaving the line, takes one
+//     from both sides. All changes to the line are changes to the one number, so
+//     they happen one after the other.
 //   - A waiter that gives up leaves the line if it is not empty, even if a token
-//     exists. There is one waiter more than the line is long then, so another one
-//     is left to receive the token. A token belongs to no waiter in particular.
+//     exists. In that case there is one more waiter than the line is long, so
+//     another one is left to receive the token. A token belongs to no waiter in
+//     particular.
 //   - If it finds the line empty, there is one token and one waiter, itself.
-//     Nobody else receives this token, so it does: the lock has come at the same
-//     time as the end of the context. It waits for the sender at most, which
-//     waits for nobody.
+//     Nobody else receives this token, so this waiter does: it has got the lock
+//     just as its context ended. At most it waits for the sender, which waits for
+//     nobody.
 //
 // The lock is handed over, not set free for everyone, because a goroutine that
 // locks again soon after it has unlocked is faster than one that has to wake up.
-// A waiter beside a loop that sleeps while it holds the lock might never get it.
-// The price is that nobody works under the lock while the next holder wakes up,
-// which can put goroutines in line that would not have met otherwise. So a
-// goroutine yields a few times before it joins, while short work under the lock
-// comes to its end.
+// Otherwise a waiter might never get the lock from a loop that sleeps while it
+// holds it. The price is that nobody works under the lock while the next holder
+// wakes up, so that goroutines line up that would not have had to wait otherwise.
+// So a goroutine yields a few times before it joins, which gives short work under
+// the lock time to finish.
 
 // The states of a mutex.
 const (
@@ -66,7 +68,7 @@ func New() *Mutex {
 	return &Mutex{token: make(chan struct{}, 1)}
 }
 
-// Lock locks m, and waits while it is locked. If the context ends before, Lock
+// Lock locks m, and waits while it is locked. If the context ends first, Lock
 // returns the context's error and m is as if Lock had not been called. A mutex
 // that is free is locked even if the context has ended.
 func (m *Mutex) Lock(ctx context.Context) error {

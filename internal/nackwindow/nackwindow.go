@@ -23,7 +23,7 @@ func New(size, threshold int) *Window {
 	return &Window{size: max(size, 0), threshold: max(threshold, 0)}
 }
 
-// Freeze makes the window tolerate no nack any more, until Reset.
+// Freeze makes the window tolerate no nack until Reset.
 func (w *Window) Freeze() {
 	w.isFrozen = true
 }

@@ -12,14 +12,13 @@ import (
 // MaxDepth is the number of levels that data may have. The outermost map of a
 // key or payload is level 1. Each map, slice and pointer inside adds a level,
 // and so does each struct or array that an interface holds. Nil adds none, and
-// neither does what [IsValue].
+// neither does a type for which [IsValue] returns true.
 //
-// What is reached in several ways counts where it lies least deep.
+// What is reached by several paths counts at its smallest depth.
 const MaxDepth = 10_000
 
-// IsValue reports whether what has the type t is a value like a number or a
-// string, although it is a slice or a struct: bytes, a time, a number of
-// math/big.
+// IsValue reports whether t is a slice or struct that counts as one value, like a
+// number or a string: bytes, a time, or a number of math/big.
 func IsValue(t reflect.Type) bool {
 	return IsBytes(t) || IsNumber(t)
 }
@@ -49,9 +48,9 @@ type Ref struct {
 	typ reflect.Type
 }
 
-// RefOf returns the ref of v. It keeps v alive, so that no other value takes its
-// place. Two refs of a struct or an array are equal only if the interfaces were
-// assigned from one another.
+// RefOf returns the ref of v. The ref keeps v alive, so that no other value gets
+// its address. Two refs of a struct or an array are equal only if the interfaces
+// were assigned from one another.
 func RefOf(v any) Ref {
 	rv := reflect.ValueOf(v)
 	ref := Ref{typ: rv.Type()}

@@ -14,12 +14,12 @@ const (
 
 // Buffer keeps the memory of a slice from one round of some work to the next.
 // Memory follows the work: what a large round needed is given back after 32
-// rounds in a row that needed less than a quarter of it. Less than 64 elements
-// are never given back.
+// rounds in a row that needed less than a quarter of it. Memory for fewer than 64
+// elements is never given back.
 //
 // A round takes a slice, once, and puts it back at its end. In between, the
 // memory is the caller's alone: a slice that is not put back is lost to the
-// Buffer, and does no harm. A round that takes nothing puts nil.
+// Buffer, which does no harm. A round that takes nothing puts nil.
 //
 // The zero value is ready for use. A Buffer is for one goroutine at a time.
 type Buffer[T any] struct {
@@ -29,7 +29,7 @@ type Buffer[T any] struct {
 	plain plainness
 }
 
-// plainness says whether elements hold no pointers.
+// plainness says whether elements hold pointers.
 type plainness int8
 
 const (
@@ -41,8 +41,8 @@ const (
 // Take returns an empty slice with room for at least n elements, which the caller
 // may append to beyond that. If n is 0, it returns what is kept, which may be nil.
 //
-// It allocates only if less than n elements are kept, and then so much that
-// slowly growing rounds allocate rarely.
+// It allocates only if there is room for fewer than n elements, and then enough
+// that rounds that grow slowly allocate rarely.
 func (b *Buffer[T]) Take(n int) []T {
 	taken := b.kept
 	if cap(taken) < n {
@@ -53,12 +53,12 @@ func (b *Buffer[T]) Take(n int) []T {
 }
 
 // Put ends a round. It keeps the memory of used, or what is kept already if that
-// is larger; nil is for a round that has taken nothing. The round has needed the
-// length of used, or what Take was asked for if that is more.
+// is larger; nil is for a round that has taken nothing. What the round needed is
+// the length of used, or what Take was asked for if that is more.
 //
-// Elements that may hold pointers are cleared over the length of used. So the
-// memory refers to nothing if used is as long as it ever was in the round. The
-// caller must not use it any more.
+// Elements that may hold pointers are cleared up to the length of used. So the
+// memory refers to nothing, unless the slice was longer at some time in the round.
+// The caller must not use it any more.
 //
 // Putting nil costs about a nanosecond if nothing is kept that could be given up.
 func (b *Buffer[T]) Put(used []T) {
