@@ -282,11 +282,13 @@ func (b *Batch) hasCopies() bool {
 // called. A task that goes through it from one end to the other, in either
 // direction, may change the batch where it has been: the records ahead of it stay
 // as they were. That ends with the task's next call of ActiveRecords after a
-// change, except for the slice of its first call. A task may change what the
-// records hold, and puts changed records into the batch with SetRecords.
+// change; only the slice of its first call stays readable until the task returns.
+// A task may change what the records hold, and puts changed records into the batch
+// with SetRecords.
 //
-// A call costs nothing if the batch has not changed since the last one; otherwise
-// it moves the records on one side of the change.
+// A call costs nothing if the batch has not changed since the last one. Otherwise
+// it moves the records on one side of the change, and all of them where the array
+// has to grow.
 func (b *Batch) ActiveRecords() []opencdc.Record {
 	b.join()
 	recs := b.recs.All()

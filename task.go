@@ -213,9 +213,9 @@ func (n *TaskNode) validate() (map[*TaskNode]string, error) {
 func checkEnd(task Task, id string) error {
 	switch task.(type) {
 	case *SourceTask:
-		return fmt.Errorf("nothing comes after the source task %q: its records would be acked and be nowhere", id)
+		return fmt.Errorf("nothing comes after the source task %q: its records would be acked and lost", id)
 	case *ProcessorTask:
-		return fmt.Errorf("nothing comes after the processor task %q: its records would be acked and be nowhere", id)
+		return fmt.Errorf("nothing comes after the processor task %q: its records would be acked and lost", id)
 	default:
 		return nil
 	}

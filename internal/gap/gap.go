@@ -17,8 +17,9 @@ import "slices"
 // slice.
 //
 // An edit or a step costs the same however many elements there are. All costs
-// nothing if nothing was edited since its last call; otherwise it moves the
-// elements on one side of the gap.
+// nothing if nothing was edited since its last call. Otherwise it moves the
+// elements on one side of the gap, and all of them where home has to grow or is
+// pinned.
 type Slice[T any] struct {
 	// The elements are home[:lo], left, right in reverse order, and home[hi:]. The
 	// gap is between left and right. If these two are empty, the elements of home
