@@ -1,6 +1,7 @@
 package jsonsize_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -40,6 +41,7 @@ func BenchmarkRecord(b *testing.B) {
 		name string
 		data opencdc.StructuredData
 	}{
+		{"five", opencdc.StructuredData{"id": 123456, "name": "a name", "price": 12.75, "ok": true, "at": "2024-01-01T00:00:00Z"}},
 		{"flat", row},
 		{"mixed", opencdc.StructuredData{
 			"id": 123456, "price": 12.75, "at": time.Unix(1700000000, 0), "ok": true,
@@ -60,6 +62,36 @@ func BenchmarkRecord(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				_ = len(r.Payload.After.Bytes())
+			}
+		})
+	}
+}
+
+// BenchmarkRecord_large measures a thousand rows.
+func BenchmarkRecord_large(b *testing.B) {
+	rows := make([]any, 1000)
+	for i := range rows {
+		row := map[string]any{}
+		for j := range 10 {
+			row[fmt.Sprintf("column_%d", j)] = fmt.Sprintf("the value of column %d", j)
+		}
+		rows[i] = row
+	}
+	r := opencdc.Record{Key: opencdc.StructuredData{"rows": rows}}
+	b.ReportAllocs()
+	for b.Loop() {
+		jsonsize.Record(&r)
+	}
+}
+
+// BenchmarkRecord_other measures types of which some are marshalled.
+func BenchmarkRecord_other(b *testing.B) {
+	for _, v := range []any{[]int{1, 2, 3}, map[string]int{"a": 1}, custom{A: 1, B: "b"}, []map[string]any{{"a": 1}}, ptr(5), json.Number("12.5")} {
+		r := opencdc.Record{Payload: opencdc.Change{After: opencdc.StructuredData{"d": v}}}
+		b.Run(fmt.Sprintf("%T", v), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				jsonsize.Record(&r)
 			}
 		})
 	}

@@ -52,6 +52,10 @@ func checkRandom(t *testing.T, seed uint64) {
 func mustMatch(t *testing.T, d opencdc.StructuredData) {
 	t.Helper()
 	got := sizeOf(d)
+	large, more := padded(d)
+	if inGraph := sizeOf(large) - more; inGraph != got {
+		t.Errorf("%d bytes, but %d as a part of large data", got, inGraph)
+	}
 	defer func() {
 		if r := recover(); r != nil {
 			t.Logf("not marshallable: %v", r)

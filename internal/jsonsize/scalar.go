@@ -6,63 +6,7 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
-
-	"github.com/conduitio/conduit-commons/opencdc"
 )
-
-// scalar returns the size of the JSON of a value that is no map[string]any and
-// no []any.
-func scalar(v any) int {
-	switch v := v.(type) {
-	case nil:
-		return len("null")
-	case string:
-		return text(v)
-	case bool:
-		if v {
-			return len("true")
-		}
-		return len("false")
-	case int:
-		return integer(int64(v))
-	case int8:
-		return integer(int64(v))
-	case int16:
-		return integer(int64(v))
-	case int32:
-		return integer(int64(v))
-	case int64:
-		return integer(v)
-	case uint:
-		return unsigned(uint64(v))
-	case uint8:
-		return unsigned(uint64(v))
-	case uint16:
-		return unsigned(uint64(v))
-	case uint32:
-		return unsigned(uint64(v))
-	case uint64:
-		return unsigned(v)
-	case uintptr:
-		return unsigned(uint64(v))
-	case float32:
-		return float(float64(v), 32)
-	case float64:
-		return number(v)
-	case []byte:
-		return base64Text(v)
-	case opencdc.RawData:
-		return base64Text(v)
-	case time.Time:
-		return moment(v)
-	case []string:
-		return texts(v)
-	case map[string]string:
-		return textMap(v)
-	default:
-		return marshalled(v)
-	}
-}
 
 // text returns the size of a JSON string, in which control characters and what
 // has a meaning in HTML or JavaScript are escaped, and each invalid byte is
@@ -177,6 +121,22 @@ func unsigned(u uint64) int {
 	return n
 }
 
+// numeral returns the size of a number that is given as text, 0 if it cannot be
+// one.
+func numeral(s string) int {
+	if s == "" {
+		return len("0")
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9', c == '.', c == 'e', c == 'E', c == '+', c == '-':
+		default:
+			return 0
+		}
+	}
+	return len(s)
+}
+
 // number returns the size of a float64, 0 if there is no JSON for it. (For a float32
 // of that kind the encoder prints something, though.)
 func number(f float64) int {
@@ -248,26 +208,4 @@ func moment(t time.Time) int {
 		return 0
 	}
 	return len(`""`) + len(b)
-}
-
-func texts(s []string) int {
-	if s == nil {
-		return len("null")
-	}
-	n := enclosed(len(s))
-	for _, v := range s {
-		n += text(v)
-	}
-	return n
-}
-
-func textMap(m map[string]string) int {
-	if m == nil {
-		return len("null")
-	}
-	n := enclosed(len(m))
-	for k, v := range m {
-		n += text(k) + len(":") + text(v)
-	}
-	return n
 }
