@@ -302,7 +302,16 @@ func (b *Batch) ActiveRecords() []opencdc.Record {
 // beginTask is called before a task gets the batch, endTask after it has returned.
 func (b *Batch) beginTask() { b.isHandedOut = false }
 
-func (b *Batch) endTask() { b.recs.Unpin() }
+func (b *Batch) endTask(task Task) {
+	b.recs.Unpin()
+	switch task.(type) {
+	case *ProcessorTask, *DestinationTask: // which leave positions without room
+	default:
+		if b.isHandedOut {
+			clip(b.recs.All()) // it may have changed them in place
+		}
+	}
+}
 
 // Status returns the status of active record i. Its error is what the record was
 // nacked with, which may be nil.

@@ -60,6 +60,7 @@ func TestBatch_readWhileEdited(t *testing.T) {
 	}
 	for seed := range runs {
 		rnd := rand.New(rand.NewPCG(uint64(seed), 6))
+		backward, asks, looks := rnd.IntN(2) == 0, rnd.IntN(2) == 0, rnd.IntN(2) == 0
 		// edit does something to a record, and returns how many there are then.
 		edit := func(b *funnel.Batch, i int) int {
 			rec := b.ActiveRecords()[i]
@@ -74,6 +75,18 @@ func TestBatch_readWhileEdited(t *testing.T) {
 			case 2:
 				b.SetRecords(i, []opencdc.Record{rec})
 			}
+			if looks { // at another record, or marks it
+				switch k := rnd.IntN(len(b.ActiveRecords())); rnd.IntN(4) {
+				case 0:
+					b.Status(k)
+				case 1:
+					b.Nack(k, errTest)
+					b.Ack(k)
+				case 2:
+					b.Retry(k, len(b.ActiveRecords()))
+					b.Ack(0, len(b.ActiveRecords()))
+				}
+			}
 			return 1
 		}
 		history := func(_ context.Context, b *funnel.Batch) error {
@@ -84,7 +97,6 @@ func TestBatch_readWhileEdited(t *testing.T) {
 			}
 			return nil
 		}
-		backward, asks := rnd.IntN(2) == 0, rnd.IntN(2) == 0
 		var want, got []string
 		pass := func(_ context.Context, b *funnel.Batch) error {
 			recs := b.ActiveRecords()
@@ -120,6 +132,45 @@ func TestBatch_readWhileEdited(t *testing.T) {
 			t.Fatalf("seed %d, backward %t, asks %t: the pass has read %v, there were %v", seed, backward, asks, got, want)
 		}
 		j.want(t, []string{"ack"}, "ack 1 2 3 4 5")
+	}
+}
+
+// Looking at a record further on, or marking it, moves none that is still to be read.
+func TestBatch_lookAhead(t *testing.T) {
+	looks := map[string]func(b *funnel.Batch, i int){
+		"Status": func(b *funnel.Batch, i int) { b.Status(i) },
+		"Nack":   func(b *funnel.Batch, i int) { b.Nack(i, errTest); b.Ack(i) },
+		"Retry":  func(b *funnel.Batch, i int) { b.Retry(i); b.Ack(i) },
+		"rest":   func(b *funnel.Batch, i int) { b.Retry(3, 4); b.Ack(3) },
+	}
+	for name, look := range looks {
+		for _, backward := range []bool{false, true} {
+			var seen []string
+			task := custom("task", func(_ context.Context, b *funnel.Batch) error {
+				recs := b.ActiveRecords()
+				for k := range recs {
+					i, ahead := k, 2
+					if backward {
+						i, ahead = len(recs)-1-k, 0
+					}
+					seen = append(seen, string(recs[i].Position))
+					if k == 0 {
+						b.Filter(i)
+						look(b, ahead)
+					}
+				}
+				return nil
+			})
+			j := &journal{}
+			wantNoError(t, run(t, nil, from(batchesOf(j, "1 2 3 4 5")), task, to(newDestination(j, "out"))))
+			want := []string{"1", "2", "3", "4", "5"}
+			if backward {
+				slices.Reverse(want)
+			}
+			if !slices.Equal(seen, want) {
+				t.Errorf("%s, backward %t: the task has read %v", name, backward, seen)
+			}
+		}
 	}
 }
 

@@ -72,9 +72,9 @@ func BenchmarkWorker_rounds(b *testing.B) {
 // A processor that answers for one record per round.
 func BenchmarkWorker_shortResults(b *testing.B) {
 	benchmarkBatch(b, func() *funnel.TaskNode {
-		return through("p", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return chain(through("p", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			return []sdk.ProcessedRecord{sdk.MultiRecord{recs[0], recs[0]}}
-		}))
+		})), custom("end", func(context.Context, *funnel.Batch) error { return nil }))
 	})
 }
 

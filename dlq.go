@@ -123,48 +123,60 @@ func (d *DLQ) refuse(f *failure) error {
 }
 
 // store writes the failures to the destination. It calls confirm, in order, for
-// each failure that the destination has confirmed.
+// each failure that the destination has confirmed, even if the destination panics
+// or ends the goroutine afterwards.
 func (d *DLQ) store(ctx context.Context, failures []failure, sourceID string, confirm func(i int)) error {
 	if len(failures) == 0 {
 		return nil
 	}
-	defer func() {
-		if value := recover(); value != nil { // it must not hide why the records are here
-			panic(newPanicError(value).with(failures[0].asError()))
-		}
-	}()
 	now := time.Now()
 	records, tooDeep := deadLetters(now, failures, sourceID)
-	var refused []int
-	var refusal error
-	acks, err := d.task.write(ctx, records, func(i int, err error) {
-		if refused = append(refused, i); refusal == nil {
-			refusal = fmt.Errorf("record %s: %w", show(failures[i].position), err)
+	missing := 0 // the first one that is not confirmed
+	err := d.deliver(ctx, failures, records, func(i int) {
+		if missing == i {
+			missing++
 		}
-	})
-	missing := acks // the first one that is not confirmed
-	if len(refused) > 0 {
-		missing = min(missing, refused[0])
-	}
-	for i := range acks {
-		if len(refused) > 0 && refused[0] == i {
-			refused = refused[1:]
-			continue
-		}
-		confirm(i)
 		d.lines.add(&failures[i])
-	}
+		confirm(i)
+	})
 	d.lines.write(ctx, d.logger, now)
 	if missing == len(failures) {
 		return nil
 	}
-	err = joinErrors(refusal, err, tooDeep)
+	err = joinErrors(err, tooDeep)
 	isEnd := ctx.Err() != nil && isOnly(err, ctx.Err(), context.Cause(ctx))
 	err = fmt.Errorf("failed to write to the dead-letter queue %q: %w (not written: %w)", d.ID(), err, failures[missing].asError())
 	if isEnd {
 		return err // the queue may accept the record next time
 	}
 	return FatalError(err)
+}
+
+// deliver writes the records of the failures and calls confirm for those that are
+// confirmed, however the call of the destination ends. A panic holds why the
+// records are here.
+func (d *DLQ) deliver(ctx context.Context, failures []failure, records []opencdc.Record, confirm func(i int)) error {
+	acks := 0
+	var refused []int
+	var refusal error
+	defer func() {
+		for i, next := 0, refused; i < acks; i++ {
+			if len(next) > 0 && next[0] == i {
+				next = next[1:]
+			} else {
+				confirm(i)
+			}
+		}
+		if value := recover(); value != nil {
+			panic(newPanicError(value).with(failures[0].asError()))
+		}
+	}()
+	err := d.task.write(ctx, records, &acks, func(i int, err error) {
+		if refused = append(refused, i); refusal == nil {
+			refusal = fmt.Errorf("record %s: %w", show(failures[i].position), err)
+		}
+	})
+	return joinErrors(refusal, err)
 }
 
 // deadLetters returns the dead letters of the failures, up to the first record that

@@ -106,7 +106,22 @@ func taskError(id string, err error) error {
 	if named, ok := err.(*TaskError); ok && named != nil {
 		err = named.Err
 	}
+	if _, ok := find[*TaskError](err); ok {
+		err = &innerError{err: err}
+	}
 	return &TaskError{TaskID: id, Err: err}
+}
+
+// innerError is an error further down that names a task already, such as one that
+// the host's task has called itself. It is like that error, but no [TaskError] is
+// found in it: who asks which task has failed means one of the pipeline.
+type innerError struct{ err error }
+
+func (e *innerError) Error() string        { return fmt.Sprint(e.err) }
+func (e *innerError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e *innerError) As(target any) bool {
+	_, isTask := target.(**TaskError)
+	return !isTask && errors.As(e.err, target)
 }
 
 // PanicError is what [Worker.Do] panics with if a connector, processor or task has
@@ -298,6 +313,8 @@ func withContextError(ctx context.Context, err error) error {
 func isOnly(err error, targets ...error) (is bool) {
 	defer func() { _ = recover() }()
 	switch e := err.(type) {
+	case *innerError:
+		return isOnly(e.err, targets...)
 	case interface{ Unwrap() []error }:
 		joined := e.Unwrap()
 		return len(joined) > 0 && !slices.ContainsFunc(joined, func(err error) bool { return !isOnly(err, targets...) })

@@ -63,6 +63,22 @@ func (r *resource) shut(ctx context.Context) error {
 	return nil
 }
 
+// checkNodes returns an error if the pipeline is not the one that the worker was
+// made of.
+func (w *Worker) checkNodes() error {
+	n := 0
+	for node := range w.FirstTask.TaskNodes() {
+		n++
+		if _, ok := w.ids[node]; !ok {
+			return errors.New("the pipeline has changed since the worker was made: there is another task node")
+		}
+	}
+	if n != len(w.ids) {
+		return fmt.Errorf("the pipeline has changed since the worker was made: %d of %d task nodes are left", n, len(w.ids))
+	}
+	return nil
+}
+
 // listResources lists the resources, and how each is opened and closed.
 func (w *Worker) listResources() {
 	w.source.close = func(ctx context.Context) error {
@@ -120,6 +136,9 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 	defer w.endTurn()
 	if w.phase != phaseNew && w.phase != phaseFailed || w.started.Load() {
 		return errors.New("the worker was opened already, or has run, or is closed")
+	}
+	if err := w.checkNodes(); err != nil {
+		return err
 	}
 	if err := w.closeAll(ctx, w.reversed()); err != nil {
 		return fmt.Errorf("the worker cannot be opened again, it is still open in part: %w", err)

@@ -71,6 +71,7 @@ type reader struct {
 	ended    bool        // there are no more, because the source has no more records, or:
 	err      error       // the last one has failed
 	panicked *PanicError // the last one has panicked
+	isTorn   bool        // when that was, tearing the source down may have begun
 }
 
 // arrival is what is to become a batch: the records of one or more reads.
@@ -104,8 +105,8 @@ func (w *Worker) runAhead(ctx context.Context) (err error) {
 		failed.add(err, nil)
 		failed.try(func() error { return w.reader.stop(ctx, isStopped) })
 		failed.add(nil, w.reader.panicked)
-		if isStopped && errors.Is(w.reader.err, ErrGoexit) {
-			failed.add(w.reader.err, nil) // which a Stop must not hide
+		if e := w.reader.unsaid(ctx, isStopped); e != nil && (err == nil || !isAny(err, e)) {
+			failed.add(e, nil)
 		}
 		if !isOver && !failed.isAny() {
 			return // the panic, or the end of the goroutine, goes on
@@ -239,7 +240,7 @@ func (r *reader) merge(last *arrival, next arrival) {
 func (r *reader) end(err error, panicked *PanicError) {
 	r.mu.Lock()
 	r.reading, r.ended = false, true
-	r.err, r.panicked = err, panicked
+	r.err, r.panicked, r.isTorn = err, panicked, r.worker.Stopping()
 	r.mu.Unlock()
 	signal(r.ready)
 }
@@ -348,7 +349,21 @@ func (r *reader) endRead(ctx context.Context) error {
 	if w.Stopping() {
 		return nil
 	}
+	if err := w.gate.Close(ctx); err != nil { // which does not wait: nobody is inside any more
+		return err
+	}
 	return w.source.shut(ctx)
+}
+
+// unsaid returns the error of a read that nothing else may hide. That a read fails
+// is no error once the source is being torn down, or the context has ended; that
+// its goroutine has ended always is.
+func (r *reader) unsaid(ctx context.Context, isStopped bool) error {
+	isDue := !isStopped && !r.isTorn && (ctx.Err() == nil || !isOnly(r.err, ctx.Err(), context.Cause(ctx)))
+	if r.err != nil && (isDue || isAny(r.err, ErrGoexit)) {
+		return r.err
+	}
+	return nil
 }
 
 // signal puts a value into a channel that has room for one, unless there is one.

@@ -71,6 +71,9 @@ func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
 	if w.phase.isFailed() {
 		return false, ErrNotOpen
 	}
+	if err := w.checkNodes(); err != nil {
+		return false, err
+	}
 	if w.Stopping() {
 		return false, nil
 	}
@@ -129,6 +132,8 @@ func (w *Worker) reason(ctx context.Context, err error) error {
 	switch {
 	case reason == nil || w.Stopping():
 		return err
+	case ctx.Err() != nil: // and not because of what the stream has closed for
+		return joinErrors(err, reason)
 	case errors.Unwrap(err) == error(ackErr): // the error of the task, and nothing else
 		return reason
 	default:

@@ -44,7 +44,7 @@ type Task interface {
 // not seen on the others. The tasks on branches are given a context that ends
 // when another branch has failed, or when [Worker.Do] returns.
 //
-// Nodes must not be changed while a worker runs.
+// Nodes must not be changed once a worker was made of them.
 type TaskNode struct {
 	Task Task
 	Next []*TaskNode

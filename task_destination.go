@@ -96,7 +96,8 @@ func (t *DestinationTask) Close(ctx context.Context) error {
 // writing fails, or if the acks are not what they must be: one for each record,
 // in order.
 func (t *DestinationTask) Do(ctx context.Context, b *Batch) error {
-	_, err := t.write(ctx, b.ActiveRecords(), func(i int, err error) { b.Nack(i, err) })
+	acks := 0
+	err := t.write(ctx, b.ActiveRecords(), &acks, func(i int, err error) { b.Nack(i, err) })
 	if err != nil {
 		return taskError(t.id, err)
 	}
@@ -111,15 +112,16 @@ func (t *DestinationTask) validate() error {
 }
 
 // write writes the records and collects their acks. It calls refuse for each
-// record that the destination refuses, in order. If it fails, it returns how
-// many acks it can rely on.
+// record that the destination refuses, in order. It keeps the number of acks that
+// it can rely on, however it ends.
 func (t *DestinationTask) write(
 	ctx context.Context,
 	records []opencdc.Record,
+	acks *int,
 	refuse func(i int, err error),
-) (acks int, err error) {
+) error {
 	if len(records) == 0 {
-		return 0, nil
+		return nil
 	}
 	var start time.Time
 	isMeasured := t.isMeasured.now()
@@ -127,45 +129,47 @@ func (t *DestinationTask) write(
 		start = time.Now()
 	}
 	if err := t.destination.Write(ctx, records); err != nil {
-		return 0, fmt.Errorf("failed to write %d records, from %s on: %w", len(records), show(records[0].Position), err)
+		return fmt.Errorf("failed to write %d records, from %s on: %w", len(records), show(records[0].Position), err)
 	}
-	for empty := 0; acks < len(records); {
+	for empty := 0; *acks < len(records); {
 		got, err := t.destination.Ack(ctx)
 		if err != nil {
-			return acks, fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %s: %w",
-				len(records), acks, show(records[acks].Position), err)
+			return fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %s: %w",
+				len(records), *acks, show(records[*acks].Position), err)
 		}
 		if len(got) == 0 {
 			if empty++; empty == maxAckCalls {
-				return acks, fmt.Errorf("%w: %d of %d records are acked, the next one is %s",
-					ErrAcksStopped, acks, len(records), show(records[acks].Position))
+				return fmt.Errorf("%w: %d of %d records are acked, the next one is %s",
+					ErrAcksStopped, *acks, len(records), show(records[*acks].Position))
 			}
 			if empty > 1 {
 				if _, err := sleep(ctx, pause(empty-1, minAckPause, maxAckPause), nil); err != nil {
-					return acks, err
+					return err
 				}
 			}
 			continue
 		}
 		empty = 0
-		if len(got) > len(records)-acks {
-			return 0, fmt.Errorf("%w: the destination was given %d records and has sent more acks, %d, the last one of %s",
-				ErrAckMismatch, len(records), acks+len(got), show(got[len(got)-1].Position))
+		if given := *acks + len(got); given > len(records) {
+			*acks = 0
+			return fmt.Errorf("%w: the destination was given %d records and has sent more acks, %d, the last one of %s",
+				ErrAckMismatch, len(records), given, show(got[len(got)-1].Position))
 		}
 		for i := range got {
 			ack := &got[i]
-			if want := records[acks].Position; !bytes.Equal(ack.Position, want) {
-				return 0, fmt.Errorf("%w: the destination has acked position %s, expected %s",
+			if want := records[*acks].Position; !bytes.Equal(ack.Position, want) {
+				*acks = 0
+				return fmt.Errorf("%w: the destination has acked position %s, expected %s",
 					ErrAckMismatch, show(ack.Position), show(want))
 			}
 			if ack.Error != nil {
-				refuse(acks, ack.Error)
+				refuse(*acks, ack.Error)
 			}
-			acks++
+			*acks++
 		}
 	}
 	if isMeasured {
 		t.metrics.Observe(records, start)
 	}
-	return acks, nil
+	return nil
 }

@@ -167,6 +167,7 @@ func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummar
 	}
 	var sum resultSummary
 	nils := 0
+	var failed []error
 	for i, result := range results {
 		if _, ok := result.(sdk.SingleRecord); ok {
 			continue // the most frequent kind
@@ -190,10 +191,13 @@ func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummar
 				sum.added += len(r) - 1
 			}
 		case failedPart:
-			return sum, r
+			failed = append(failed, r.error)
 		default:
 			return sum, fmt.Errorf("%w: record %s: the processor returned a result of the unknown kind %T", ErrProcessorResults, show(in[i].Position), result)
 		}
+	}
+	if failed != nil {
+		return sum, joinErrors(failed...)
 	}
 	sum.answers, sum.end = len(results)-nils, len(results)
 	for sum.end > 0 && results[sum.end-1] == nil {

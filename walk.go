@@ -98,7 +98,7 @@ func (w *Worker) do(ctx context.Context, s step, later []step) (step, []step, er
 	if b.origin == nil {
 		return s, nil, w.taskError(s.node, fmt.Errorf("%w: it has put another batch in the place of the one that it was given", ErrLostRecords))
 	}
-	b.endTask()
+	b.endTask(task)
 	if err := w.checkNacks(ctx, s); err != nil {
 		return s, nil, err
 	}
@@ -180,12 +180,10 @@ func (w *Worker) releaseRuns(ctx context.Context, o *origin) error {
 		if from == to {
 			return nil
 		}
+		o.admit(w.DLQ)
 		if !isNacked {
 			if err := w.ack(ctx, o, from, to); err != nil {
 				return err
-			}
-			if w.DLQ != nil {
-				w.DLQ.window.Ack(to - from)
 			}
 			if to == len(o.positions) {
 				return nil
@@ -215,7 +213,6 @@ func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) (in
 		f := o.ledger.Cause(from)
 		return 0, f.asError()
 	}
-	o.admit(w.DLQ, from, end)
 	limit := min(o.admitted, end)
 	start := from
 	for start < limit && o.ledger.IsStored(start) {
@@ -225,9 +222,15 @@ func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) (in
 	for i := start; i < limit && !o.ledger.IsStored(i); i++ {
 		failures = append(failures, o.ledger.Cause(i))
 	}
-	err := w.DLQ.store(ctx, failures, w.ids[w.FirstTask], func(i int) { o.ledger.Store(start + i) })
-	if limit < end && (start+len(failures) == limit || err != nil) {
-		err = joinErrors(err, o.refusal)
+	refusal := o.refusal
+	if limit == end {
+		refusal = nil // it is that of a record further on
+	}
+	err := holding(refusal, func() error {
+		return w.DLQ.store(ctx, failures, w.ids[w.FirstTask], func(i int) { o.ledger.Store(start + i) })
+	})
+	if start+len(failures) == limit || err != nil {
+		err = joinErrors(err, refusal)
 	}
 	stored := from
 	for stored < limit && o.ledger.IsStored(stored) {
@@ -239,18 +242,25 @@ func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) (in
 	return stored - from, err
 }
 
-// admit asks the window of the queue about the nacked records [from, end), about
-// each of them only once.
-func (o *origin) admit(q *DLQ, from, end int) {
-	o.admitted = max(o.admitted, from)
-	if o.admitted >= end || o.refusal != nil {
-		return
-	}
-	n := q.window.Tolerates(end - o.admitted)
-	q.window.Nack(n)
-	if o.admitted += n; o.admitted < end {
-		f := o.ledger.Cause(o.admitted)
-		o.refusal = q.refuse(&f)
+// admit tells the window of the queue, if there is one, what has become of the
+// finished records at the front, once, and asks it whether it admits their nacks.
+func (o *origin) admit(q *DLQ) {
+	for q != nil && o.refusal == nil {
+		to, isNacked := o.ledger.Run(o.admitted)
+		n := to - o.admitted
+		switch {
+		case n == 0:
+			return
+		case !isNacked:
+			q.window.Ack(n)
+		default:
+			n = q.window.Tolerates(n)
+			q.window.Nack(n)
+		}
+		if o.admitted += n; o.admitted < to {
+			f := o.ledger.Cause(o.admitted)
+			o.refusal = q.refuse(&f)
+		}
 	}
 }
 

@@ -4,9 +4,9 @@
 //
 // The slice has two kinds of users. One edits it. The other reads what All has
 // returned, in either direction, while the first one edits where the reader has
-// been. So an array that All has returned is written to only in the range that was
-// edited since then. What does not fit there waits in arrays of its own, and is put
-// back only when All is called again.
+// been. So nothing in an array that All has returned is written to but what was
+// taken out since then. Whatever else is put in, or has to move, waits in arrays of
+// its own, and is put back only when All is called again.
 package gap
 
 import "slices"
@@ -22,8 +22,7 @@ import "slices"
 // pinned.
 type Slice[T any] struct {
 	// The elements are home[:lo], left, right in reverse order, and home[hi:]. The
-	// gap is between left and right. If these two are empty, the elements of home
-	// move across the gap in place.
+	// gap is between left and right.
 	home        []T
 	lo, hi      int
 	left, right []T
@@ -73,15 +72,15 @@ func (s *Slice[T]) At(i int) *T {
 	return &s.home[s.hi+i-len(s.right)]
 }
 
+// isUnedited returns true if the gap is only a cursor.
+func (s *Slice[T]) isUnedited() bool { return s.lo == s.hi && s.isInPlace() }
+
 // isInPlace returns true if all elements are in home.
 func (s *Slice[T]) isInPlace() bool { return len(s.left) == 0 && len(s.right) == 0 }
 
 // Step moves the first element behind the gap before it. There must be one.
 func (s *Slice[T]) Step() {
-	if s.isInPlace() {
-		if s.lo != s.hi {
-			s.home[s.lo] = s.home[s.hi]
-		}
+	if s.isUnedited() {
 		s.lo++
 		s.hi++
 		return
@@ -92,10 +91,7 @@ func (s *Slice[T]) Step() {
 
 // StepBack moves the last element before the gap behind it. There must be one.
 func (s *Slice[T]) StepBack() {
-	if s.isInPlace() {
-		if s.lo != s.hi {
-			s.home[s.hi-1] = s.home[s.lo-1]
-		}
+	if s.isUnedited() {
 		s.lo--
 		s.hi--
 		return
@@ -131,7 +127,7 @@ func (s *Slice[T]) Put(items ...T) {
 func (s *Slice[T]) Set(i int, items []T) {
 	end := i + len(items)
 	switch behind := s.Before() + len(s.right); {
-	case s.isInPlace() && s.lo == s.hi:
+	case s.isUnedited():
 		copy(s.home[i:], items)
 	case end <= s.lo:
 		copy(s.home[i:end], items)
@@ -167,7 +163,7 @@ func (s *Slice[T]) Cut() []T {
 // added only where the reader has been. That ends when All is called again after an
 // edit, unless the slice was pinned.
 func (s *Slice[T]) All() []T {
-	if !s.isInPlace() || s.lo != s.hi {
+	if !s.isUnedited() {
 		s.join()
 	}
 	return s.home[:len(s.home):len(s.home)]

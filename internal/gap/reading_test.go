@@ -111,6 +111,9 @@ func TestSlice_readWhileEdited(t *testing.T) {
 				if isPinned && rnd.IntN(2) == 0 {
 					s.All()
 				}
+				if rnd.IntN(2) == 0 { // a look at another element
+					seek(s, rnd.IntN(s.Len()+1))
+				}
 			}
 		}
 		if got, want := s.Len(), len(r.was)+r.added; got != want {

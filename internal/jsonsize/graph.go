@@ -13,8 +13,12 @@ import (
 const expansion = 1 << 20
 
 // small is the budget within which a thing is measured each time it is met,
-// which costs no more than to remember it.
-const small = 32
+// which costs no more than to remember it. The toll keeps such a measurement
+// from going deep in vain.
+const (
+	small = 40
+	toll  = 9
+)
 
 // long is the length from which on a text is remembered.
 const long = 256
@@ -129,7 +133,7 @@ func (g *graph) node(v any) int {
 // small, or else meets it.
 func (g *graph) container(v any) int {
 	if g.nodes[g.current].level <= g.maxDepth-g.small {
-		w := walk{left: g.small}
+		w := walk{left: g.small, toll: toll}
 		if n := w.parts(v); w.left >= 0 {
 			g.walk.left -= g.small - w.left
 			return n

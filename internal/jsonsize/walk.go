@@ -9,7 +9,7 @@ import (
 
 // budget is how many values, and pieces of longer texts, are measured without
 // remembering them. It bounds what is done in vain for larger data.
-const budget = 1024
+const budget = 512
 
 // piece is the length of text that counts like a value.
 const piece = 64
@@ -20,6 +20,8 @@ type walk struct {
 	// left is what remains of the budget. Once it is negative the sizes are
 	// void, and no further container is walked.
 	left int
+	// toll is what a container takes off the budget more than usual.
+	toll int
 	// graph measures the containers inside of another one, unless it is nil.
 	graph *graph
 }
@@ -27,7 +29,7 @@ type walk struct {
 // spend is called before the parts of a container are measured. It reports
 // whether the budget suffices for them.
 func (w *walk) spend(n int) bool {
-	w.left -= n + 1
+	w.left -= n + 1 + w.toll
 	return w.left >= 0
 }
 

@@ -156,18 +156,33 @@ func (l *Ledger[C]) Front() (from, to int, nacked bool) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}
-	if len(l.slots) == 0 {
-		return l.released, l.finished, false
+	to, nacked = l.run(l.released)
+	return l.released, to, nacked
+}
+
+// Run returns the end of the longest run of finished slots from a slot on that
+// were either all nacked or all not.
+func (l *Ledger[C]) Run(from int) (to int, nacked bool) {
+	if l.isShared {
+		l.mu.Lock()
+		defer l.mu.Unlock()
 	}
-	from, to = l.released, l.released
-	for ; to < l.size && l.slots[to].copies == 0; to++ {
+	return l.run(from)
+}
+
+// run is Run for a caller that holds the lock.
+func (l *Ledger[C]) run(from int) (to int, nacked bool) {
+	if len(l.slots) == 0 {
+		return max(from, l.finished), false
+	}
+	for to = from; to < l.size && l.slots[to].copies == 0; to++ {
 		if isNack := l.slots[to].cause != 0; to == from {
 			nacked = isNack
 		} else if isNack != nacked {
 			break
 		}
 	}
-	return from, to, nacked
+	return to, nacked
 }
 
 // Cause returns why the slot was nacked first. It is for slots of a nacked run
