@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -359,4 +360,71 @@ func TestDLQ_log(t *testing.T) {
 		nack("6")
 		lines(`"records":4, "record_position":"3", "task_id":"task 3", "error":"test error of 3"`)
 	})
+}
+
+// What the queue has confirmed before it panics, or its metrics do, is not written
+// again.
+func TestWorker_nackAgainAfterAPanic(t *testing.T) {
+	for _, where := range []string{"ack", "metrics"} {
+		j := &journal{}
+		dead := newDestination(j, "dlq")
+		panics := true
+		dead.acks = func(context.Context) ([]connector.DestinationAck, error) {
+			if len(dead.pending) == 0 || !panics || where == "metrics" {
+				acks := dead.pending
+				dead.pending = nil
+				return acks, nil
+			}
+			if len(dead.pending) < 3 {
+				panic(errTest)
+			}
+			acks := dead.pending[:1]
+			dead.pending = dead.pending[1:]
+			return acks, nil
+		}
+		metrics := observing(func() {
+			if panics && where == "metrics" {
+				panic(errTest)
+			}
+		})
+		w := newWorker(t, chain(from(batchesOf(j)), to(newDestination(j, "out"))), funnel.NewDLQ("dlq", dead, log.Nop(), metrics, 0, 0))
+		b := nacked("0", "1", "2")
+		p, ok := panicOf(func() { _ = w.Nack(t.Context(), b, "task") }).(*funnel.PanicError)
+		if !ok || p.Value != errTest || !strings.Contains(p.Err.Error(), `task "task"`) {
+			t.Errorf("%s: Nack panicked with %v", where, p)
+		}
+		panics = false
+		wantNoError(t, w.Nack(t.Context(), b, "task"))
+		if where == "ack" {
+			j.want(t, []string{"dlq", "ack"}, "dlq 0 1 2", "dlq 1 2", "ack 0 1 2")
+		} else {
+			j.want(t, []string{"dlq", "ack"}, "dlq 0 1 2", "ack 0 1 2")
+		}
+	}
+}
+
+// observing is metrics that call a function.
+type observing func()
+
+func (o observing) Observe([]opencdc.Record, time.Time) { o() }
+
+// The window counts each record at the first call, whatever fails then. A refusal
+// that is known is in the panic of a queue.
+func TestWorker_windowCountsAtTheFirstCall(t *testing.T) {
+	j := &journal{}
+	source, dead := batchesOf(j), newDestination(j, "dlq")
+	w := newWorker(t, chain(from(source), to(newDestination(j, "out"))), funnel.NewDLQ("dlq", dead, log.Nop(), nil, 2, 1))
+	ctx := t.Context()
+	wantNoError(t, w.Nack(ctx, nacked("1"), "task"))
+	source.ack = func(context.Context, []opencdc.Position) error { return errTest }
+	wantError(t, w.Ack(ctx, funnel.NewBatch(records("2"))), errTest)
+	source.ack = nil
+	wantNoError(t, w.Nack(ctx, nacked("3"), "task")) // the window holds 2 and 3
+
+	dead.write = func(context.Context, []opencdc.Record) error { panic(errTest) }
+	w = newWorker(t, chain(from(source), to(newDestination(j, "out"))), funnel.NewDLQ("dlq", dead, log.Nop(), nil, 9, 1))
+	p, ok := panicOf(func() { _ = w.Nack(ctx, nacked("4", "5"), "task") }).(*funnel.PanicError)
+	if !ok || !errors.Is(p.Err, funnel.ErrNackThreshold) {
+		t.Errorf("Nack panicked with %v", p)
+	}
 }

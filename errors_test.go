@@ -413,3 +413,105 @@ func TestWorker_tooDeep(t *testing.T) {
 		}
 	}
 }
+
+// What goes wrong in parts of a parallel processor has its sentinel, in each part.
+func TestParallelProcessor_sentinels(t *testing.T) {
+	for name, want := range map[string]error{"nothing": funnel.ErrProcessorResults, "more": funnel.ErrProcessorResults, "goexit": funnel.ErrGoexit} {
+		p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			switch name {
+			case "more":
+				return make([]sdk.ProcessedRecord, len(recs)+1)
+			case "goexit":
+				runtime.Goexit()
+			}
+			return nil
+		}, 2)
+		err := run(t, nil, from(batchesOf(&journal{}, "1 2")), through("p", p), to(newDestination(&journal{}, "out")))
+		wantError(t, err, want, `from "1" on`, `from "2" on`)
+		wantTask(t, err, "p")
+	}
+}
+
+// An error that names a task already, of the host's own, is found as that of the
+// task in the pipeline, and is found all the same.
+func TestWorker_taskErrorIsOnce(t *testing.T) {
+	inner := funnel.FatalError(&funnel.TaskError{TaskID: "inner", Err: errTest})
+	for name, process := range map[string]func(b *funnel.Batch) error{
+		"returned": func(*funnel.Batch) error { return inner },
+		"wrapped":  func(*funnel.Batch) error { return fmt.Errorf("outer: %w", inner) },
+		"nacked":   func(b *funnel.Batch) error { b.Nack(0, inner); return nil },
+	} {
+		task := custom("own", func(_ context.Context, b *funnel.Batch) error { return process(b) })
+		err := run(t, nil, from(batchesOf(&journal{}, "1")), task, to(newDestination(&journal{}, "out")))
+		wantError(t, err, errTest, `task "own"`, `task "inner"`)
+		wantTask(t, err, "own")
+		if !funnel.IsFatalError(err) {
+			t.Errorf("%s: error is not fatal: %v", name, err)
+		}
+	}
+}
+
+// With read-ahead, a goroutine that ends in a read is known whatever else goes
+// wrong, and so is an error of a read that was there before.
+func TestWithReadAhead_errorsAreJoined(t *testing.T) {
+	for _, isEarly := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			j := &journal{}
+			other := errors.New("another error")
+			s, out, failed := newSource(j), newDestination(j, "out"), make(chan struct{})
+			reads := 0
+			s.read = func(context.Context) ([]opencdc.Record, error) {
+				switch reads++; {
+				case reads == 1:
+					return records("1"), nil
+				case isEarly:
+					close(failed)
+					return nil, other
+				}
+				<-s.torn
+				runtime.Goexit()
+				return nil, nil
+			}
+			out.write = func(context.Context, []opencdc.Record) error {
+				if isEarly {
+					<-failed
+				}
+				synctest.Wait()
+				return errTest
+			}
+			w := newAhead(t, 10, chain(from(s), to(out)), nil, nil)
+			err := w.Do(t.Context())
+			wantError(t, err, errTest)
+			if isEarly {
+				wantError(t, err, other)
+			} else {
+				wantError(t, err, funnel.ErrGoexit)
+			}
+			wantNoError(t, w.Close(t.Context()))
+		})
+	}
+}
+
+// If acking reports io.EOF and the context ends before the next read says why, the
+// error of the ack is known.
+func TestWorker_ackReportsEOFAndTheContextEnds(t *testing.T) {
+	for _, ahead := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			j := &journal{}
+			s := batchesOf(j, "1")
+			s.endless = true
+			s.reading = make(chan struct{}, 10)
+			s.ack = func(context.Context, []opencdc.Position) error { return io.EOF }
+			w := newAhead(t, ahead, chain(from(s), to(newDestination(j, "out"))), nil, nil)
+			done := start(ctx, w)
+			synctest.Wait()
+			cancel()
+			e := <-done
+			e.want(t, context.Canceled)
+			e.want(t, io.EOF, "failed to ack")
+			wantNoError(t, w.Close(t.Context()))
+		})
+	}
+}

@@ -282,6 +282,41 @@ func TestWorker_doBeforeAndAfter(t *testing.T) {
 	wantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
 }
 
+// A pipeline that is no longer the one that the worker was made of is neither opened
+// nor run.
+func TestWorker_pipelineChanges(t *testing.T) {
+	j := &journal{}
+	first := chain(from(batchesOf(j, "1")), to(newDestination(j, "out")))
+	w := newWorker(t, first, nil)
+	next := first.Next
+	wantNoError(t, first.AppendToEnd(to(newDestination(j, "more"))))
+	wantError(t, w.Open(t.Context()), nil, "has changed")
+	first.Next = nil
+	wantError(t, w.Open(t.Context()), nil, "has changed")
+	wantError(t, w.Do(t.Context()), nil, "has changed")
+	first.Next = next
+	j.want(t, nil)
+}
+
+// When Do tears the source down itself, the worker is stopping.
+func TestWorker_StoppingWhenDoTearsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		s, out := batchesOf(j, "1"), newDestination(j, "out")
+		s.endless = true
+		out.write = func(context.Context, []opencdc.Record) error { <-s.reading; return errTest }
+		var w *funnel.Worker
+		isStopping := false
+		s.teardown = func(context.Context) error { isStopping = w.Stopping(); return nil }
+		w = newAhead(t, 10, chain(from(s), to(out)), nil, nil)
+		wantError(t, w.Do(t.Context()), errTest)
+		if !isStopping || !w.Stopping() {
+			t.Error("the worker is not stopping")
+		}
+		wantNoError(t, w.Close(t.Context()))
+	})
+}
+
 // Stopping says that tearing the source down may have begun, and not before.
 func TestWorker_Stopping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
