@@ -234,10 +234,14 @@ func (b *Batch) fill(records []opencdc.Record) {
 	if b.origin == nil {
 		b.comeFrom(&origin{})
 	}
-	clip(records)
 	positions := make([]opencdc.Position, len(records))
 	for i := range records {
-		positions[i] = records[i].Position
+		p := records[i].Position
+		if len(p) < cap(p) { // see clip
+			p = slices.Clip(p)
+			records[i].Position = p
+		}
+		positions[i] = p
 	}
 	b.hold(records, positions)
 }

@@ -277,9 +277,16 @@ func (e *sourceAckError) Unwrap() error { return e.err }
 
 // joinErrors returns the errors that are not nil as one.
 func joinErrors(errs ...error) error {
-	errs = slices.DeleteFunc(slices.Clone(errs), func(err error) bool { return err == nil })
-	if len(errs) == 1 {
-		return errs[0]
+	var last error
+	n := 0
+	for _, err := range errs {
+		if err != nil {
+			last = err
+			n++
+		}
+	}
+	if n <= 1 {
+		return last
 	}
 	return errors.Join(errs...)
 }
