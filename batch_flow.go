@@ -324,7 +324,7 @@ func (b *Batch) settleNacked(taskID string) error {
 // failures returns a failure for each source record of the batch that is not
 // filtered, as nacked by the task. The second result says for each number of
 // failures how many source records there are before the next one.
-func (b *Batch) failures(taskID string) (failures []failure, sources []int) {
+func (b *Batch) failures(taskID string) (failures []*failure, sources []int) {
 	slot, n := int32(-1), 0 // the last source record, and how many there were
 	failed := int32(-1)     // the last source record that has a failure
 	b.join()
@@ -338,7 +338,8 @@ func (b *Batch) failures(taskID string) (failures []failure, sources []int) {
 		case rec == nil:
 		case failed != slot:
 			failed = slot
-			failures = append(failures, b.failure(t, rec, taskID))
+			f := b.failure(t, rec, taskID)
+			failures = append(failures, &f)
 			sources = append(sources, n-1)
 		}
 		return nil

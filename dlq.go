@@ -107,7 +107,7 @@ func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error
 	stored := slices.Index(isStored, false)
 	d.window.Nack(stored)
 	if tolerated < len(failures) {
-		err = joinErrors(err, d.refuse(&failures[tolerated]))
+		err = joinErrors(err, d.refuse(failures[tolerated]))
 	}
 	return sources[stored], err
 }
@@ -125,7 +125,7 @@ func (d *DLQ) refuse(f *failure) error {
 // store writes the failures to the destination. It calls confirm, in order, for
 // each failure that the destination has confirmed, even if the destination panics
 // or ends the goroutine afterwards.
-func (d *DLQ) store(ctx context.Context, failures []failure, sourceID string, confirm func(i int)) error {
+func (d *DLQ) store(ctx context.Context, failures []*failure, sourceID string, confirm func(i int)) error {
 	if len(failures) == 0 {
 		return nil
 	}
@@ -136,7 +136,7 @@ func (d *DLQ) store(ctx context.Context, failures []failure, sourceID string, co
 		if missing == i {
 			missing++
 		}
-		d.lines.add(&failures[i])
+		d.lines.add(failures[i])
 		confirm(i)
 	})
 	d.lines.write(ctx, d.logger, now)
@@ -155,7 +155,7 @@ func (d *DLQ) store(ctx context.Context, failures []failure, sourceID string, co
 // deliver writes the records of the failures and calls confirm for those that are
 // confirmed, however the call of the destination ends. A panic holds why the
 // records are here.
-func (d *DLQ) deliver(ctx context.Context, failures []failure, records []opencdc.Record, confirm func(i int)) error {
+func (d *DLQ) deliver(ctx context.Context, failures []*failure, records []opencdc.Record, confirm func(i int)) error {
 	acks := 0
 	var refused []int
 	var refusal error
@@ -181,10 +181,9 @@ func (d *DLQ) deliver(ctx context.Context, failures []failure, records []opencdc
 
 // deadLetters returns the dead letters of the failures, up to the first record that
 // is nested too deeply, and an error for that record.
-func deadLetters(now time.Time, failures []failure, sourceID string) ([]opencdc.Record, error) {
+func deadLetters(now time.Time, failures []*failure, sourceID string) ([]opencdc.Record, error) {
 	records := make([]opencdc.Record, len(failures))
-	for i := range failures {
-		f := &failures[i]
+	for i, f := range failures {
 		if err := deepcopy.CheckDepth(&f.record); err != nil {
 			return records[:i], fmt.Errorf("record %s cannot be made a dead letter: %w", show(f.position), err)
 		}

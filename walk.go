@@ -210,15 +210,14 @@ func (w *Worker) releaseNacked(ctx context.Context, o *origin, from, to int) (in
 		end++
 	}
 	if w.DLQ == nil {
-		f := o.ledger.Cause(from)
-		return 0, f.asError()
+		return 0, o.ledger.Cause(from).asError()
 	}
 	limit := min(o.admitted, end)
 	start := from
 	for start < limit && o.ledger.IsStored(start) {
 		start++
 	}
-	var failures []failure
+	var failures []*failure
 	for i := start; i < limit && !o.ledger.IsStored(i); i++ {
 		failures = append(failures, o.ledger.Cause(i))
 	}
@@ -258,8 +257,7 @@ func (o *origin) admit(q *DLQ) {
 			q.window.Nack(n)
 		}
 		if o.admitted += n; o.admitted < to {
-			f := o.ledger.Cause(o.admitted)
-			o.refusal = q.refuse(&f)
+			o.refusal = q.refuse(o.ledger.Cause(o.admitted))
 		}
 	}
 }

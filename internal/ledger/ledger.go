@@ -185,15 +185,16 @@ func (l *Ledger[C]) run(from int) (to int, nacked bool) {
 	return to, nacked
 }
 
-// Cause returns why the slot was nacked first. It is for slots of a nacked run
+// Cause returns why the slot was nacked first. It belongs to the ledger, and is not
+// to be changed. It is for slots of a nacked run
 // that Front has returned.
-func (l *Ledger[C]) Cause(i int) C {
+func (l *Ledger[C]) Cause(i int) *C {
 	if l.isShared {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}
 	cause := l.slots[i].cause
-	return l.causes[max(cause, -cause)-1]
+	return &l.causes[max(cause, -cause)-1]
 }
 
 // Store notes that the cause of a slot is stored outside of the ledger. It is for

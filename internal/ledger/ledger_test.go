@@ -85,7 +85,7 @@ func TestLedger_lifeOfABatch(t *testing.T) {
 	mustFront(t, &l, run{1, 1, false})
 	must(t, l.Settle(1, 2, 1))
 	mustFront(t, &l, run{1, 2, true})
-	if got := l.Cause(1); got != "first" {
+	if got := *l.Cause(1); got != "first" {
 		t.Errorf("the cause is %q, want that of the first nack", got)
 	}
 	l.Release(2)
@@ -95,7 +95,7 @@ func TestLedger_lifeOfABatch(t *testing.T) {
 	}
 	l.Release(4)
 	mustFront(t, &l, run{4, 5, true})
-	if got := l.Cause(4); got != "other" {
+	if got := *l.Cause(4); got != "other" {
 		t.Errorf("the cause is %q", got)
 	}
 	l.Release(5)
@@ -181,7 +181,7 @@ func TestLedger_resetForgetsCauses(t *testing.T) {
 	}
 	runtime.GC()
 	for i := range causes {
-		if causes[i].Value() == nil || l.Cause(i) != causes[i].Value() {
+		if causes[i].Value() == nil || *l.Cause(i) != causes[i].Value() {
 			t.Fatalf("cause %d is lost before the reset", i)
 		}
 	}
@@ -219,7 +219,7 @@ func TestLedger_keepsMemory(t *testing.T) {
 			if from == to {
 				t.Fatal("the ledger is stuck")
 			}
-			if nacked && l.Cause(from) != cause {
+			if nacked && *l.Cause(from) != cause {
 				t.Fatal("the cause is wrong")
 			}
 			l.Release(to)
@@ -314,8 +314,8 @@ func TestLedger_concurrent(t *testing.T) {
 					return
 				}
 				for i := r.from; i < r.to; i++ {
-					if r.nacked && l.Cause(i)/branches != i {
-						t.Errorf("slot %d has the cause %d of another one", i, l.Cause(i))
+					if r.nacked && *l.Cause(i)/branches != i {
+						t.Errorf("slot %d has the cause %d of another one", i, *l.Cause(i))
 					}
 				}
 				l.Release(r.to)
@@ -386,7 +386,7 @@ func TestLedger_concurrentNacks(t *testing.T) {
 	branches.Wait()
 	mustFront(t, &l, run{0, size, true})
 	for i := range size {
-		if cause := l.Cause(i); cause != "first" {
+		if cause := *l.Cause(i); cause != "first" {
 			t.Errorf("slot %d has the cause of the %s nack", i, cause)
 		}
 	}
@@ -409,7 +409,7 @@ func TestLedger_concurrentCause(t *testing.T) {
 		}
 	})
 	for range size {
-		if cause := l.Cause(0); cause != "first" {
+		if cause := *l.Cause(0); cause != "first" {
 			t.Fatalf("the cause has changed to %q", cause)
 		}
 	}

@@ -165,7 +165,7 @@ func compare(l *ledger.Ledger[int], m *model) error {
 		return nil
 	}
 	for i := from; i < to; i++ {
-		if got, want := l.Cause(i), m.causes[i]; got != want {
+		if got, want := *l.Cause(i), m.causes[i]; got != want {
 			return fmt.Errorf("the cause of slot %d is %d, want %d", i, got, want)
 		}
 	}
