@@ -234,8 +234,9 @@ func TestWorker_panicHidesNothing(t *testing.T) {
 			nodes := []*funnel.TaskNode{to(a), to(b)}
 			switch where {
 			case "a branch":
-				a.write = func(context.Context, []opencdc.Record) error { return known }
-				b.write = func(ctx context.Context, _ []opencdc.Record) error { <-ctx.Done(); panic(boom) }
+				writing := make(chan struct{})
+				a.write = func(context.Context, []opencdc.Record) error { <-writing; return known }
+				b.write = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(boom) }
 			case "a part":
 				failed := make(chan struct{})
 				nodes = []*funnel.TaskNode{chain(through("p", parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -249,8 +250,14 @@ func TestWorker_panicHidesNothing(t *testing.T) {
 				}, 2)), nodes[0])}
 				known = funnel.ErrProcessorResults
 			case "release after a branch":
+				delivered := make(chan struct{})
+				b.acks = func(context.Context) ([]connector.DestinationAck, error) {
+					defer close(delivered)
+					return b.pending, nil
+				}
 				a.write = func(_ context.Context, recs []opencdc.Record) error {
 					if string(recs[0].Position) == "2" {
+						<-delivered
 						return known
 					}
 					return nil
@@ -293,8 +300,9 @@ func TestFanOut_panics(t *testing.T) {
 		j := &journal{}
 		other := errors.New("another panic")
 		a, b := newDestination(j, "a"), newDestination(j, "b")
-		a.write = func(context.Context, []opencdc.Record) error { panic(errTest) }
-		b.write = func(ctx context.Context, _ []opencdc.Record) error { <-ctx.Done(); panic(other) }
+		writing := make(chan struct{})
+		a.write = func(context.Context, []opencdc.Record) error { <-writing; panic(errTest) }
+		b.write = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(other) }
 		first := from(batchesOf(j, "1"))
 		first.Next = []*funnel.TaskNode{to(a), to(b)}
 		e := <-start(t.Context(), newWorker(t, first, nil))
