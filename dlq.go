@@ -119,7 +119,7 @@ func (d *DLQ) refuse(f *failure) error {
 	if d.threshold <= 0 {
 		return f.asError()
 	}
-	return FatalError(fmt.Errorf("%w: more than %d among the last %d records: %w", ErrNackThreshold, d.threshold, d.size, f.asError()))
+	return FatalError(fmt.Errorf("%w: more than %d nacks among the last %d records: %w", ErrNackThreshold, d.threshold, d.size, f.asError()))
 }
 
 // store writes the failures to the destination. It calls confirm, in order, for
