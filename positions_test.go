@@ -1,0 +1,114 @@
+package funnel_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel"
+)
+
+// Positions have no room behind them, wherever they come from: appending to one
+// writes into no other.
+func TestWorker_positionsHaveNoRoom(t *testing.T) {
+	j := &journal{}
+	buf := []byte("123")
+	var recs []opencdc.Record
+	for i := range buf {
+		recs = append(recs, opencdc.Record{Position: opencdc.Position(buf[i : i+1])})
+	}
+	appends := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		rec.Position = append(rec.Position, 'x')
+		return sdk.SingleRecord(rec)
+	})
+	roomy := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		p := append(make(opencdc.Position, 0, 64), rec.Position...)
+		switch string(p) {
+		case "1x":
+			rec.Position = p
+			return sdk.SingleRecord(rec)
+		case "2x":
+			a, b := rec.Clone(), rec.Clone()
+			a.Position, b.Position = p, p
+			return sdk.MultiRecord{a, b}
+		default:
+			rec.Position = p
+			return sdk.MultiRecord{rec}
+		}
+	})
+	set := custom("set", func(_ context.Context, b *funnel.Batch) error {
+		p := append(make(opencdc.Position, 0, 64), 's')
+		recs := b.ActiveRecords()
+		a, c := recs[0], recs[len(recs)-1]
+		a.Position, c.Position = p, p
+		middle := recs[1]
+		middle.Position = p
+		b.SetRecords(0, []opencdc.Record{a, middle})
+		b.SplitRecord(len(recs)-1, []opencdc.Record{c, c})
+		return nil
+	})
+	number := 0
+	count := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		number++
+		rec.Position = append(rec.Position, byte('0'+number))
+		return sdk.SingleRecord(rec)
+	})
+	a, b := newDestination(j, "a"), newDestination(j, "b")
+	last := through("count", count)
+	last.Next = []*funnel.TaskNode{chain(through("a+", appends), to(a)), chain(through("b+", appends), to(b))}
+	s := newSource(j, fakeRead{recs: recs})
+	s.ack = func(_ context.Context, positions []opencdc.Position) error {
+		for _, p := range positions {
+			if cap(p) != len(p) {
+				t.Errorf("position %q has room for %d bytes", p, cap(p))
+			}
+		}
+		return nil
+	}
+	wantNoError(t, run(t, nil, from(s), through("x", appends), through("roomy", roomy), set, last))
+	j.want(t, []string{"ack"}, "ack 1 2 3")
+	for _, name := range []string{"a", "b"} {
+		j.want(t, []string{name}, name+" s1x s2x 2x3x s4x s5x")
+	}
+	if string(buf) != "123" {
+		t.Errorf("the source's buffer is %q", buf)
+	}
+}
+
+// Neither have those that a processor gives to several records at a time.
+func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
+	for _, kind := range []string{"single", "filter", "nack", "multi"} {
+		j := &journal{}
+		p := append(make(opencdc.Position, 0, 64), 'p')
+		same := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			results := make([]sdk.ProcessedRecord, len(recs))
+			for i, rec := range recs {
+				rec.Position = p
+				results[i] = sdk.SingleRecord(rec)
+			}
+			switch kind {
+			case "filter":
+				results[2] = sdk.FilterRecord{}
+			case "nack":
+				results[2] = sdk.ErrorRecord{Error: errTest}
+			case "multi":
+				results[2] = sdk.MultiRecord{}
+			}
+			return results
+		})
+		n := 0
+		count := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+			n++
+			rec.Position = append(rec.Position, byte('0'+n))
+			return sdk.SingleRecord(rec)
+		})
+		wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3")), through("same", same), through("count", count), to(newDestination(j, "out"))))
+		want := "out p1 p2"
+		if kind == "single" {
+			want += " p3"
+		}
+		j.want(t, []string{"out"}, want)
+	}
+}
