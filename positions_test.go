@@ -79,7 +79,7 @@ func TestWorker_positionsHaveNoRoom(t *testing.T) {
 
 // Neither have those that a processor gives to several records at a time.
 func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
-	for _, kind := range []string{"single", "filter", "nack", "multi"} {
+	for _, kind := range []string{"single", "filter", "nack", "multi", "split"} {
 		j := &journal{}
 		p := append(make(opencdc.Position, 0, 64), 'p')
 		same := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -95,6 +95,10 @@ func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
 				results[2] = sdk.ErrorRecord{Error: errTest}
 			case "multi":
 				results[2] = sdk.MultiRecord{}
+			case "split":
+				piece := recs[0]
+				piece.Position = p
+				results[0], results[1], results[2] = sdk.MultiRecord{piece, piece}, sdk.FilterRecord{}, sdk.FilterRecord{}
 			}
 			return results
 		})
@@ -111,4 +115,22 @@ func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
 		}
 		j.want(t, []string{"out"}, want)
 	}
+}
+
+// Nor those that a task sets without a look at the records.
+func TestWorker_positionsThatATaskSetsHaveNoRoom(t *testing.T) {
+	j := &journal{}
+	p := append(make(opencdc.Position, 0, 64), 'p')
+	set := custom("set", func(_ context.Context, b *funnel.Batch) error {
+		b.SetRecords(0, []opencdc.Record{{Position: p}, {Position: p}})
+		return nil
+	})
+	n := 0
+	count := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		n++
+		rec.Position = append(rec.Position, byte('0'+n))
+		return sdk.SingleRecord(rec)
+	})
+	wantNoError(t, run(t, nil, from(batchesOf(j, "1 2")), set, through("count", count), to(newDestination(j, "out"))))
+	j.want(t, []string{"out"}, "out p1 p2")
 }

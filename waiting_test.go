@@ -235,3 +235,45 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 	wantNoError(t, w.Nack(ctx, b, "task"))
 	j.want(t, []string{"dlq", "ack"}, "dlq 1", "ack 1")
 }
+
+// So are the nacks of a first task of the host's own, and every nack on a branch
+// whose context has ended because another branch has failed.
+func TestWalk_nacksOfOthers(t *testing.T) {
+	for _, ahead := range []int{0, 1} {
+		j := &journal{}
+		ctx, cancel := context.WithCancel(t.Context())
+		first := fromThen(batchesOf(j, "1"), func(ctx context.Context, b *funnel.Batch) error {
+			cancel()
+			<-ctx.Done()
+			b.Nack(0, ctx.Err())
+			return nil
+		})
+		w := newAhead(t, ahead, chain(first, to(newDestination(j, "out"))), queue(newDestination(j, "dlq")), nil)
+		wantError(t, w.Do(ctx), context.Canceled)
+		j.want(t, []string{"out", "dlq", "ack"})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		j := &journal{}
+		nacking, failing := make(chan struct{}), make(chan struct{})
+		fails := custom("fails", func(_ context.Context, b *funnel.Batch) error {
+			if len(b.ActiveRecords()) == 2 {
+				b.Retry(1)
+				return nil
+			}
+			close(failing)
+			<-nacking
+			return errTest
+		})
+		nacks := custom("nacks", func(ctx context.Context, b *funnel.Batch) error {
+			<-failing
+			close(nacking)
+			<-ctx.Done()
+			b.Nack(0, errors.New("the connection was closed"))
+			return nil
+		})
+		first := from(batchesOf(j, "1 2"))
+		first.Next = []*funnel.TaskNode{fails, nacks}
+		wantError(t, runWorker(t, newWorker(t, first, queue(newDestination(j, "dlq")))), errTest)
+		j.want(t, []string{"dlq", "ack"})
+	})
+}
