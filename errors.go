@@ -214,8 +214,8 @@ func (o *outcome) add(err error, panicked *PanicError) {
 	}
 }
 
-// isAny returns true if anything has gone wrong.
-func (o *outcome) isAny() bool { return len(o.errs) > 0 || o.panicked != nil }
+// isFailure returns true if anything has gone wrong.
+func (o *outcome) isFailure() bool { return len(o.errs) > 0 || o.panicked != nil }
 
 // all returns everything as errors.
 func (o *outcome) all() []error {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/conduitio/conduit-commons/opencdc"
 	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel/internal/reuse"
 )
 
 // ConcurrentProcessor is a [Processor] that says whether several goroutines may
@@ -90,7 +92,7 @@ type parallelProcessor struct {
 
 type buffer struct {
 	results []sdk.ProcessedRecord
-	small   int // how often in a row it was much too large
+	age     reuse.Age
 }
 
 func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -120,14 +122,7 @@ func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) 
 // takeResults returns n results that are nil. They are in use until the next call.
 func (p *parallelProcessor) takeResults(n int) []sdk.ProcessedRecord {
 	buf := p.last.Value()
-	if buf != nil {
-		if size := cap(buf.results); size <= minBuffer || n >= size/4 {
-			buf.small = 0
-		} else {
-			buf.small++
-		}
-	}
-	if buf == nil || cap(buf.results) < n || buf.small == maxSmallUses {
+	if buf == nil || cap(buf.results) < n || buf.age.IsOver(n, cap(buf.results)) {
 		buf = &buffer{results: make([]sdk.ProcessedRecord, n)}
 		p.last = weak.Make(buf)
 	}

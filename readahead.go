@@ -108,7 +108,7 @@ func (w *Worker) runAhead(ctx context.Context) (err error) {
 		if e := w.reader.unsaid(ctx, isStopped); e != nil && (err == nil || !isAny(err, e)) {
 			failed.add(e, nil)
 		}
-		if !isOver && !failed.isAny() {
+		if !isOver && !failed.isFailure() {
 			return // the panic, or the end of the goroutine, goes on
 		}
 		if value := recover(); value != nil {

@@ -28,23 +28,12 @@ type shelf struct {
 // recordBuffer is a buffer of records.
 type recordBuffer struct {
 	records []opencdc.Record // those that the last batch has used, with room behind them
-	small   int              // how often in a row it was much too large
+	age     reuse.Age
 }
-
-const (
-	// A buffer that was much too large maxSmallUses times in a row is given up.
-	maxSmallUses = 32
-	// minBuffer is the size up to which a buffer is never too large.
-	minBuffer = 64
-)
 
 // take returns room for n records, or nil if the buffer is to be given up.
 func (b *recordBuffer) take(n int) []opencdc.Record {
-	if size := cap(b.records); size < n {
-		return nil
-	} else if size <= minBuffer || n >= size/4 {
-		b.small = 0
-	} else if b.small++; b.small == maxSmallUses {
+	if size := cap(b.records); size < n || b.age.IsOver(n, size) {
 		return nil
 	}
 	if n < len(b.records) {

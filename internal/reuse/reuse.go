@@ -25,7 +25,7 @@ const (
 type Buffer[T any] struct {
 	kept  []T
 	asked int // what Take was asked for in this round
-	small int // how many rounds in a row were small
+	age   Age
 	plain plainness
 }
 
@@ -63,7 +63,7 @@ func (b *Buffer[T]) Take(n int) []T {
 // Putting nil costs about a nanosecond if nothing is kept that could be given up.
 func (b *Buffer[T]) Put(used []T) {
 	if cap(used) == 0 && cap(b.kept) < smallCap {
-		b.asked, b.small = 0, 0
+		b.asked, b.age = 0, Age{}
 		return
 	}
 	b.put(used)
@@ -81,14 +81,29 @@ func (b *Buffer[T]) put(used []T) {
 	if cap(used) > cap(b.kept) {
 		b.kept = used[:0]
 	}
-	if cap(b.kept) < smallCap || needed >= cap(b.kept)/4 {
-		b.small = 0
-		return
+	if b.age.IsOver(needed, cap(b.kept)) {
+		b.kept = nil
 	}
-	b.small++
-	if b.small == smallRounds {
-		b.kept, b.small = nil, 0
+}
+
+// Age tells when memory is to be given up, by the rule of [Buffer], which is for
+// memory that is kept in another way, too. The zero value is ready for use.
+type Age struct {
+	small int // how many rounds in a row were small
+}
+
+// IsOver notes what a round has needed of memory with room for size elements. It
+// returns true if the memory is to be given up.
+func (a *Age) IsOver(needed, size int) bool {
+	if size < smallCap || needed >= size/4 {
+		a.small = 0
+		return false
 	}
+	if a.small++; a.small < smallRounds {
+		return false
+	}
+	a.small = 0
+	return true
 }
 
 // plainnessOf returns plain if values of the type hold no pointers.
