@@ -2,11 +2,10 @@ package funnel
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
-	"github.com/conduitio/funnel/internal/gap"
+	"github.com/conduitio/funnel/internal/batch"
 )
 
 //go:generate go run golang.org/x/tools/cmd/stringer@v0.38.0 -type RecordFlag -linecomment
@@ -46,47 +45,7 @@ type RecordStatus struct {
 // A Batch must not be used by several goroutines at a time. Like any batch that
 // a [Task] is given, it must not be kept after the call.
 type Batch struct {
-	origin *origin // what the records come from
-
-	// recs holds the active records, and tracks a track for each copy, the
-	// filtered ones included, with the gap at the same place.
-	recs   gap.Slice[opencdc.Record]
-	tracks gap.Slice[track]
-
-	// There are no tracks before they are needed. As long as no task has marked,
-	// filtered or split a record, record i is the copy of source record first+i. If
-	// a processor has filtered or split some then, and nothing else, source record
-	// first+i has become pieces[i] records, and was before[i] if these are several.
-	// The pieces of a source record count as one copy in the ledger until there are
-	// tracks.
-	first  int
-	pieces []int32
-	before []opencdc.Record
-
-	counts [4]int // how many tracks have each flag; not kept for RecordFlagAck
-	marked int    // no active record from this index on is nacked or to be retried; there may be none before it either
-	split  bool   // some are pieces
-
-	// rest are records behind those above that are all to be retried. Marking
-	// them this way costs nothing per record.
-	rest *Batch
-
-	pieceBuffer []opencdc.Record // for the pieces that a task hands over
-	isHandedOut bool             // the task that has the batch has called ActiveRecords
-
-	held    bool // others hold the records: who writes to them copies them first
-	settled bool // every copy was settled, nothing is left to be done
-
-	notes *notes // what the tracks refer to, those of all batches that this one is divided into
-	shelf *shelf // buffers to be used again, if this is a batch as it was read
-}
-
-// track says where a copy of a source record comes from and what has become of
-// it. There may be one for each record, so it holds no pointers.
-type track struct {
-	slot int32 // the slot of the source record
-	note int32 // the number of a note, 0 for none
-	flag RecordFlag
+	copies batch.Copies
 }
 
 // NewBatch returns a batch of records whose status is ack. The slice belongs to
@@ -94,59 +53,8 @@ type track struct {
 // [Worker.Ack] or [Worker.Nack], its records are settled at once.
 func NewBatch(records []opencdc.Record) *Batch {
 	b := &Batch{}
-	b.fill(records)
+	b.copies.Fill(records, batch.Positions(records))
 	return b
-}
-
-// fill puts the records that were read into an empty batch.
-func (b *Batch) fill(records []opencdc.Record) {
-	if b.origin == nil {
-		b.comeFrom(&origin{})
-	}
-	positions := make([]opencdc.Position, len(records))
-	for i := range records {
-		p := records[i].Position
-		if len(p) < cap(p) { // see clip
-			p = slices.Clip(p)
-			records[i].Position = p
-		}
-		positions[i] = p
-	}
-	b.hold(records, positions)
-}
-
-// clip cuts the capacity of each position to its length: appending to one position
-// must not write into another that lies behind it or shares its memory.
-func clip(records []opencdc.Record) {
-	for i := range records {
-		if p := records[i].Position; len(p) < cap(p) {
-			records[i].Position = slices.Clip(p)
-		}
-	}
-}
-
-// comeFrom makes an empty batch one of an origin.
-func (b *Batch) comeFrom(o *origin) {
-	b.origin, b.notes = o, &o.notes
-}
-
-// hold puts the records that were read into an empty batch. The positions are
-// theirs.
-func (b *Batch) hold(records []opencdc.Record, positions []opencdc.Position) {
-	b.recs = gap.Of(records)
-	b.origin.positions = positions
-	b.origin.ledger.Reset(len(records))
-}
-
-// isAsRead returns true if nobody has marked records of a batch that was read.
-func (b *Batch) isAsRead() bool {
-	return b.tracks.Len() == 0 && b.pieces == nil && b.rest == nil && !b.settled
-}
-
-// hasCopies returns true if there are records in the batch, active or filtered,
-// not counting its rest.
-func (b *Batch) hasCopies() bool {
-	return b.recs.Len() > 0 || b.tracks.Len() > 0 || len(b.pieces) > 0
 }
 
 // ActiveRecords returns the records that are not filtered.
@@ -163,51 +71,21 @@ func (b *Batch) hasCopies() bool {
 // it moves the records on one side of the change, and all of them where the array
 // has to grow.
 func (b *Batch) ActiveRecords() []opencdc.Record {
-	b.join()
-	recs := b.recs.All()
-	if !b.isHandedOut {
-		b.isHandedOut = true
-		b.recs.Pin()
-	}
-	return recs
-}
-
-// beginTask is called before a task gets the batch, endTask after it has returned.
-func (b *Batch) beginTask() { b.isHandedOut = false }
-
-func (b *Batch) endTask(task Task) {
-	b.recs.Unpin()
-	switch task.(type) {
-	case *ProcessorTask, *DestinationTask: // which leave positions without room
-	default:
-		if b.isHandedOut {
-			clip(b.recs.All()) // it may have changed them in place
-		}
-	}
+	return b.copies.Records()
 }
 
 // Status returns the status of active record i. Its error is what the record was
 // nacked with, which may be nil.
 func (b *Batch) Status(i int) RecordStatus {
 	b.checkRange("Status", i, i+1)
-	switch {
-	case i >= b.recs.Len():
-		return RecordStatus{Flag: RecordFlagRetry} // in the rest
-	case b.tracks.Len() == 0:
-		return RecordStatus{}
-	}
-	t := b.at(i)
-	status := RecordStatus{Flag: t.flag}
-	if t.flag == RecordFlagNack {
-		status.Error = b.notes.of(t).err
-	}
-	return status
+	flag, err := b.copies.Status(i)
+	return RecordStatus{Flag: RecordFlag(flag), Error: err}
 }
 
 // HasActiveRecords returns true if the batch has any records that are not
 // filtered out.
 func (b *Batch) HasActiveRecords() bool {
-	return b.active() > 0
+	return b.copies.Len() > 0
 }
 
 // Ack marks the record at index i as acked. If a second index is provided, all
@@ -220,7 +98,7 @@ func (b *Batch) HasActiveRecords() bool {
 // If the slice contains filtered records, the filtered records are skipped and
 // not marked as acked.
 func (b *Batch) Ack(i int, j ...int) {
-	b.markRange("Ack", i, j, RecordFlagAck)
+	b.copies.Mark(i, b.end("Ack", i, j), batch.FlagAck)
 }
 
 // Filter marks the record at index i as filtered out. If a second index is
@@ -234,13 +112,7 @@ func (b *Batch) Ack(i int, j ...int) {
 // If the slice contains filtered records, the filtered records are skipped and
 // not marked again.
 func (b *Batch) Filter(i int, j ...int) {
-	end := b.bounds("Filter", i, j)
-	b.reach(end)
-	b.touch()
-	for range end - i {
-		b.seek(i)
-		b.drop()
-	}
+	b.copies.Filter(i, b.end("Filter", i, j))
 }
 
 // Nack marks the record at index i as nacked. If multiple errors are provided,
@@ -252,18 +124,8 @@ func (b *Batch) Filter(i int, j ...int) {
 // slice contains filtered records, the filtered records are skipped and not
 // marked as nacked.
 func (b *Batch) Nack(i int, errs ...error) {
-	end := i + max(len(errs), 1)
-	b.checkRange("Nack", i, end)
-	b.reach(end)
-	b.touch()
-	b.marked = max(b.marked, end)
-	for k := i; k < end; k++ {
-		var err error
-		if len(errs) > 0 {
-			err = errs[k-i]
-		}
-		b.nack(b.at(k), err)
-	}
+	b.checkRange("Nack", i, i+max(len(errs), 1))
+	b.copies.Nack(i, errs...)
 }
 
 // Retry marks the record at index i to be retried. If a second index is
@@ -274,12 +136,11 @@ func (b *Batch) Nack(i int, errs ...error) {
 // If the slice contains filtered records, the filtered records are skipped and
 // not marked to be retried.
 func (b *Batch) Retry(i int, j ...int) {
-	end := b.bounds("Retry", i, j)
-	if len(j) == 1 && i < end && end == b.active() && b.rest == nil && i >= b.marked {
-		b.cut(i)
-		return
+	if end := b.end("Retry", i, j); len(j) == 1 && end == b.copies.Len() {
+		b.copies.RetryFrom(i)
+	} else {
+		b.copies.Mark(i, end, batch.FlagRetry)
 	}
-	b.markRange("Retry", i, j, RecordFlagRetry)
 }
 
 // SetRecords replaces the records in the batch starting at index i with the
@@ -287,14 +148,8 @@ func (b *Batch) Retry(i int, j ...int) {
 // replaced. Their status stays as it is. The records are copied into the batch,
 // the slice stays the caller's.
 func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
-	end := i + len(recs)
-	b.checkRange("SetRecords", i, end)
-	b.reach(end)
-	b.recs.Set(i, recs)
-	for k := i; k < end; k++ {
-		rec := b.recs.At(k)
-		rec.Position = slices.Clip(rec.Position)
-	}
+	b.checkRange("SetRecords", i, i+len(recs))
+	b.copies.Set(i, recs)
 }
 
 // SplitRecord replaces the record at index i with the provided records, its
@@ -312,30 +167,16 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	b.checkRange("SplitRecord", i, i+1)
 	switch len(recs) {
 	case 0:
-		b.Filter(i)
+		b.copies.Filter(i, i+1)
 	case 1:
-		b.SetRecords(i, recs)
+		b.copies.Set(i, recs)
 	default:
-		b.reach(i + 1)
-		b.touch()
-		b.pieceBuffer = append(b.pieceBuffer[:0], recs...) // recs may be records of this batch, which move
-		clip(b.pieceBuffer)
-		b.seek(i)
-		b.divide(b.pieceBuffer)
+		b.copies.Split(i, recs)
 	}
 }
 
-// active returns how many records are not filtered.
-func (b *Batch) active() int {
-	n := b.recs.Len()
-	if b.rest != nil {
-		n += b.rest.active()
-	}
-	return n
-}
-
-// bounds returns the end of the range that i and j describe.
-func (b *Batch) bounds(method string, i int, j []int) int {
+// end returns the end of the range that i and j describe.
+func (b *Batch) end(method string, i int, j []int) int {
 	switch len(j) {
 	case 0:
 		b.checkRange(method, i, i+1)
@@ -345,55 +186,15 @@ func (b *Batch) bounds(method string, i int, j []int) int {
 		return j[0]
 	default:
 		panic(fmt.Sprintf("funnel: Batch.%s: %d end indices given for index %d, at most one is allowed (length %d)",
-			method, len(j), i, b.active()))
+			method, len(j), i, b.copies.Len()))
 	}
 }
 
 func (b *Batch) checkRange(method string, i, end int) {
-	if n := b.active(); i < 0 || end < i || end > n {
+	if n := b.copies.Len(); i < 0 || end < i || end > n {
 		if end == i+1 {
 			panic(fmt.Sprintf("funnel: Batch.%s: index %d out of range with length %d", method, i, n))
 		}
 		panic(fmt.Sprintf("funnel: Batch.%s: range [%d:%d] out of range with length %d", method, i, end, n))
-	}
-}
-
-// markRange gives the records of a range a status.
-func (b *Batch) markRange(method string, i int, j []int, flag RecordFlag) {
-	end := b.bounds(method, i, j)
-	b.reach(end)
-	if flag == RecordFlagAck && b.tracks.Len() == 0 {
-		return // as they are
-	}
-	b.touch()
-	b.marked = max(b.marked, end)
-	for k := i; k < end; k++ {
-		b.mark(b.at(k), flag)
-	}
-}
-
-// mark changes the status of a copy that is not filtered, and keeps count.
-func (b *Batch) mark(t *track, flag RecordFlag) {
-	if t.flag == RecordFlagNack {
-		b.forget(t)
-	}
-	b.counts[t.flag]--
-	b.counts[flag]++
-	t.flag = flag
-}
-
-// forget makes the track one without the error that the copy was nacked with.
-func (b *Batch) forget(t *track) {
-	if n := b.notes.of(t); n.err != nil {
-		t.note = b.notes.add(note{original: n.original})
-	}
-}
-
-// nack marks a copy that is not filtered as nacked, with an error that may be
-// nil.
-func (b *Batch) nack(t *track, err error) {
-	b.mark(t, RecordFlagNack)
-	if err != nil {
-		t.note = b.notes.add(note{original: b.notes.of(t).original, err: err})
 	}
 }

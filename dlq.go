@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 	"github.com/rs/zerolog"
 
-	"github.com/conduitio/funnel/internal/deepcopy"
+	"github.com/conduitio/funnel/internal/batch"
 	"github.com/conduitio/funnel/internal/nackwindow"
 	"github.com/conduitio/funnel/log"
 )
@@ -80,12 +78,7 @@ func (d *DLQ) Close(ctx context.Context) error {
 
 // Ack records that the source records of the batch were acked.
 func (d *DLQ) Ack(_ context.Context, batch *Batch) {
-	n := 0
-	_ = batch.eachRun(func(from, to, _ int) error {
-		n += to - from
-		return nil
-	})
-	d.window.Ack(n)
+	d.window.Ack(batch.copies.SourceRecords())
 }
 
 // Nack writes the records of the batch to the queue, with the errors that they
@@ -100,62 +93,62 @@ func (d *DLQ) Ack(_ context.Context, batch *Batch) {
 // error of the destination wraps that of the first record that could not be
 // written. It is fatal, too, unless it is only that of the ended context.
 func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error) {
-	failures, sources := batch.failures(taskID)
-	tolerated := d.window.Tolerates(len(failures))
+	nacked, sources := batch.copies.NackedRecords(taskID)
+	tolerated := d.window.Tolerates(len(nacked))
 	isStored := make([]bool, tolerated+1)
-	err := d.store(ctx, failures[:tolerated], "", func(i int) { isStored[i] = true })
+	err := d.store(ctx, nacked[:tolerated], "", func(i int) { isStored[i] = true })
 	stored := slices.Index(isStored, false)
 	d.window.Nack(stored)
-	if tolerated < len(failures) {
-		err = joinErrors(err, d.refuse(failures[tolerated]))
+	if tolerated < len(nacked) {
+		err = joinErrors(err, d.refuse(nacked[tolerated]))
 	}
 	return sources[stored], err
 }
 
 // refuse freezes the window, and returns the error of the record whose nack is one
 // too many.
-func (d *DLQ) refuse(f *failure) error {
+func (d *DLQ) refuse(n *batch.NackedRecord) error {
 	d.window.Freeze()
 	if d.threshold <= 0 {
-		return f.asError()
+		return nackError(n)
 	}
-	return FatalError(fmt.Errorf("%w: more than %d nacks among the last %d records: %w", ErrNackThreshold, d.threshold, d.size, f.asError()))
+	return FatalError(fmt.Errorf("%w: more than %d nacks among the last %d records: %w", ErrNackThreshold, d.threshold, d.size, nackError(n)))
 }
 
-// store writes the failures to the destination. It calls confirm, in order, for
-// each failure that the destination has confirmed, even if the destination panics
-// or ends the goroutine afterwards.
-func (d *DLQ) store(ctx context.Context, failures []*failure, sourceID string, confirm func(i int)) error {
-	if len(failures) == 0 {
+// store writes dead letters of the nacked records. It calls confirm, in order, for each
+// one that the destination has confirmed, even if the destination panics or ends the
+// goroutine afterwards.
+func (d *DLQ) store(ctx context.Context, nacked []*batch.NackedRecord, sourceID string, confirm func(i int)) error {
+	if len(nacked) == 0 {
 		return nil
 	}
 	now := time.Now()
-	records, tooDeep := deadLetters(now, failures, sourceID)
+	records, tooDeep := deadLetters(now, nacked, sourceID)
 	missing := 0 // the first one that is not confirmed
-	err := d.deliver(ctx, failures, records, func(i int) {
+	err := d.deliver(ctx, nacked, records, func(i int) {
 		if missing == i {
 			missing++
 		}
-		d.lines.add(failures[i])
+		d.lines.add(nacked[i])
 		confirm(i)
 	})
 	d.lines.write(ctx, d.logger, now)
-	if missing == len(failures) {
+	if missing == len(nacked) {
 		return nil
 	}
 	err = joinErrors(err, tooDeep)
 	isEnd := ctx.Err() != nil && isOnly(err, ctx.Err(), context.Cause(ctx))
-	err = fmt.Errorf("failed to write to the dead-letter queue %q: %w (not written: %w)", d.ID(), err, failures[missing].asError())
+	err = fmt.Errorf("failed to write to the dead-letter queue %q: %w (not written: %w)", d.ID(), err, nackError(nacked[missing]))
 	if isEnd {
 		return err // the queue may accept the record next time
 	}
 	return FatalError(err)
 }
 
-// deliver writes the records of the failures and calls confirm for those that are
-// confirmed, however the call of the destination ends. A panic holds why the
-// records are here.
-func (d *DLQ) deliver(ctx context.Context, failures []*failure, records []opencdc.Record, confirm func(i int)) error {
+// deliver writes the dead letters of the nacked records and calls confirm for those that
+// are confirmed, however the call of the destination ends. A panic holds why the first
+// record was nacked.
+func (d *DLQ) deliver(ctx context.Context, nacked []*batch.NackedRecord, records []opencdc.Record, confirm func(i int)) error {
 	acks := 0
 	var refused []int
 	var refusal error
@@ -168,28 +161,15 @@ func (d *DLQ) deliver(ctx context.Context, failures []*failure, records []opencd
 			}
 		}
 		if value := recover(); value != nil {
-			panic(newPanicError(value).with(failures[0].asError()))
+			panic(newPanicError(value).with(nackError(nacked[0])))
 		}
 	}()
 	err := d.task.write(ctx, records, &acks, func(i int, err error) {
 		if refused = append(refused, i); refusal == nil {
-			refusal = fmt.Errorf("record %s: %w", show(failures[i].position), err)
+			refusal = fmt.Errorf("record %s: %w", show(nacked[i].Position), err)
 		}
 	})
 	return joinErrors(refusal, err)
-}
-
-// deadLetters returns the dead letters of the failures, up to the first record that
-// is nested too deeply, and an error for that record.
-func deadLetters(now time.Time, failures []*failure, sourceID string) ([]opencdc.Record, error) {
-	records := make([]opencdc.Record, len(failures))
-	for i, f := range failures {
-		if err := deepcopy.CheckDepth(&f.record); err != nil {
-			return records[:i], fmt.Errorf("record %s cannot be made a dead letter: %w", show(f.position), err)
-		}
-		records[i] = f.deadLetter(now, sourceID)
-	}
-	return records, nil
 }
 
 func (d *DLQ) validate() error {
@@ -202,85 +182,21 @@ func (d *DLQ) validate() error {
 	return nil
 }
 
-// asError returns the error with which a worker stops that cannot nack the
-// record.
-func (f *failure) asError() error {
-	return taskError(f.taskID, fmt.Errorf("record %s was nacked: %w", show(f.position), f.err))
-}
-
-// deadLetter returns the record that goes to the queue. A destination that can
-// store the failed record can also store what is added to it.
-func (f *failure) deadLetter(now time.Time, sourceID string) opencdc.Record {
-	if id := f.record.Metadata[opencdc.MetadataConduitSourceConnectorID]; id != "" {
-		sourceID = id
-	}
-	metadata := opencdc.Metadata{}
-	metadata.SetCreatedAt(now)
-	if sourceID != "" {
-		metadata.SetConduitSourceConnectorID(validText(sourceID))
-	}
-	metadata.SetConduitDLQNackError(validText(errorText(f.err)))
-	metadata.SetConduitDLQNackNodeID(validText(f.taskID))
-	return opencdc.Record{
-		Position:  f.position,
-		Operation: opencdc.OperationCreate,
-		Metadata:  metadata,
-		Payload:   opencdc.Change{After: opencdc.StructuredData(plain(f.record).Map())},
-	}
-}
-
-// validText replaces what is not valid UTF-8.
-func validText(s string) string {
-	return strings.ToValidUTF8(s, string(utf8.RuneError))
-}
-
-// plain returns the record in the form that its method Map handles: with data in
-// place of pointers to data, and with an operation.
-func plain(r opencdc.Record) opencdc.Record {
-	if r.Operation == 0 {
-		r.Operation = opencdc.OperationCreate
-	}
-	r.Key = plainData(r.Key)
-	r.Payload.Before = plainData(r.Payload.Before)
-	r.Payload.After = plainData(r.Payload.After)
-	return r
-}
-
-func plainData(d opencdc.Data) opencdc.Data {
-	switch d := d.(type) {
-	case nil, opencdc.RawData, opencdc.StructuredData:
-		return d
-	case *opencdc.RawData:
-		if d != nil {
-			return *d
-		}
-	case *opencdc.StructuredData:
-		if d != nil {
-			return *d
-		}
-	}
-	return nil
-}
-
 // queueLines logs what was written to a queue: at most one line in lineInterval,
 // however much is written.
 type queueLines struct {
-	last    time.Time // when the last line was written
-	records int       // how many records were written since
-
-	// These are of the first of the records.
-	position opencdc.Position
-	taskID   string
-	err      error
+	last    time.Time          // when the last line was written
+	records int                // how many records were written since
+	first   batch.NackedRecord // of these, without the record itself
 }
 
 // lineInterval is the time between two lines.
 const lineInterval = time.Second
 
 // add counts a record that was written.
-func (l *queueLines) add(f *failure) {
+func (l *queueLines) add(n *batch.NackedRecord) {
 	if l.records++; l.records == 1 {
-		l.position, l.taskID, l.err = f.position, f.taskID, f.err
+		l.first = batch.NackedRecord{Position: n.Position, TaskID: n.TaskID, Err: n.Err}
 	}
 }
 
@@ -291,9 +207,9 @@ func (l *queueLines) write(ctx context.Context, logger log.CtxLogger, now time.T
 	}
 	if e := logger.Warn(ctx); e != nil {
 		e.Int("records", l.records).
-			Str(log.RecordPositionField, shorten(l.position)).
-			Str(log.TaskIDField, l.taskID).
-			Str(zerolog.ErrorFieldName, errorText(l.err)).
+			Str(log.RecordPositionField, shorten(l.first.Position)).
+			Str(log.TaskIDField, l.first.TaskID).
+			Str(zerolog.ErrorFieldName, causeText(&l.first)).
 			Msg("records were written to the dead-letter queue")
 	}
 	*l = queueLines{last: now}

@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
-	"github.com/conduitio/funnel/internal/gap"
+	"github.com/conduitio/funnel/internal/batch"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -124,15 +123,14 @@ func (t *ProcessorTask) Do(ctx context.Context, b *Batch) error {
 	if isMeasured {
 		start = time.Now()
 	}
-	results := t.processor.Process(ctx, in)
-	sum, err := summarize(in, results)
-	if err != nil {
+	var results batch.Results
+	if err := checkResults(&results, in, t.processor.Process(ctx, in)); err != nil {
 		return taskError(t.id, err)
 	}
-	if isMeasured && sum.answers > 0 {
-		t.metrics.Observe(sum.answers, start)
+	if isMeasured && results.Answers > 0 {
+		t.metrics.Observe(results.Answers, start)
 	}
-	b.apply(results[:sum.end], sum)
+	b.copies.Apply(&results)
 	return nil
 }
 
@@ -143,180 +141,41 @@ func (t *ProcessorTask) validate() error {
 	return nil
 }
 
-// resultSummary is what is to be known of the results before the first one is
-// applied.
-type resultSummary struct {
-	answers int  // how many results are answers
-	end     int  // behind the last answer
-	errors  int  // how many results are errors
-	filters int  // how many results filter
-	splits  int  // how many results split
-	added   int  // how many records the splits add
-	multi   bool // a MultiRecord holds records, which may be those that the processor was given
-}
-
-// summarize checks the results that a processor has returned for records.
-func summarize(in []opencdc.Record, results []sdk.ProcessedRecord) (resultSummary, error) {
-	if len(results) == 0 {
-		return resultSummary{}, fmt.Errorf("%w: the processor was given %d records, from %s on, and returned no result",
-			ErrProcessorResults, len(in), show(in[0].Position))
-	}
-	if len(results) > len(in) {
-		return resultSummary{}, fmt.Errorf("%w: the processor was given %d records, from %s on, and returned more results, %d",
-			ErrProcessorResults, len(in), show(in[0].Position), len(results))
-	}
-	var sum resultSummary
-	nils := 0
-	var failed []error
-	for i, result := range results {
-		if _, ok := result.(sdk.SingleRecord); ok {
-			continue // the most frequent kind
-		}
-		switch r := result.(type) {
-		case nil:
-			nils++
-		case sdk.FilterRecord:
-			sum.filters++
-		case sdk.ErrorRecord:
-			sum.errors++
-		case sdk.MultiRecord:
-			switch len(r) {
-			case 0:
-				sum.filters++
-			case 1:
-				sum.multi = true
-			default:
-				sum.multi = true
-				sum.splits++
-				sum.added += len(r) - 1
-			}
-		case failedPart:
-			failed = append(failed, r.error)
-		default:
-			return sum, fmt.Errorf("%w: record %s: the processor returned a result of the unknown kind %T", ErrProcessorResults, show(in[i].Position), result)
-		}
-	}
-	if failed != nil {
-		return sum, joinErrors(failed...)
-	}
-	sum.answers, sum.end = len(results)-nils, len(results)
-	for sum.end > 0 && results[sum.end-1] == nil {
-		sum.end--
-	}
-	return sum, nil
-}
-
-// apply puts the results for the first active records into the batch. The others
-// are to be retried.
-func (b *Batch) apply(results []sdk.ProcessedRecord, sum resultSummary) {
-	if sum.end < b.recs.Len() {
-		b.Retry(sum.end, b.recs.Len())
-	}
-	hasMarks := sum.errors > 0 || sum.answers < sum.end
+// checkResults counts what a processor has returned for records. It returns an error if
+// the processor must not return that.
+func checkResults(results *batch.Results, in []opencdc.Record, returned []sdk.ProcessedRecord) error {
 	switch {
-	case !hasMarks && sum.filters == 0 && !sum.multi:
-		recs := b.recs.All()
-		for i, result := range results {
-			recs[i] = opencdc.Record(result.(sdk.SingleRecord))
-			recs[i].Position = slices.Clip(recs[i].Position)
-		}
-	case !hasMarks && b.tracks.Len() == 0 && b.pieces == nil && sum.end == b.recs.Len():
-		b.reshape(results, sum)
-	default:
-		b.touch()
-		b.merge(results, sum)
+	case len(returned) == 0:
+		return fmt.Errorf("%w: the processor was given %d records, from %s on, and returned no result",
+			ErrProcessorResults, len(in), show(in[0].Position))
+	case len(returned) > len(in):
+		return fmt.Errorf("%w: the processor was given %d records, from %s on, and returned more results, %d",
+			ErrProcessorResults, len(in), show(in[0].Position), len(returned))
 	}
+	results.Count(returned)
+	if results.Unknown < 0 {
+		return nil
+	}
+	return unknownResults(in, returned)
 }
 
-// reshape puts results that replace, filter or split the records into a batch
-// that is as it was read.
-func (b *Batch) reshape(results []sdk.ProcessedRecord, sum resultSummary) {
-	recs := b.recs.All()
-	out, n := b.roomFor(recs, sum)[:len(recs)+sum.added], 0
-	pieces := b.shelf.takePieces(len(recs))[:len(results)]
-	for i, result := range results {
-		switch r := result.(type) {
-		case sdk.SingleRecord:
-			out[n] = opencdc.Record(r)
-			out[n].Position = slices.Clip(out[n].Position)
-			n++
-			pieces[i] = 1
-		case sdk.MultiRecord:
-			copy(out[n:], r)
-			clip(out[n : n+len(r)])
-			n += len(r)
-			pieces[i] = int32(len(r))
-		default: // filters
-			pieces[i] = 0
+// unknownResults returns an error for results of which some are of kinds that the SDK
+// does not define: that of each part of a parallel processor that has failed, and one
+// for the first result of another kind.
+func unknownResults(in []opencdc.Record, returned []sdk.ProcessedRecord) error {
+	var failed []error
+	var unknown error
+	for i, result := range returned {
+		var one batch.Results
+		if one.Count(returned[i : i+1]); one.Unknown < 0 {
+			continue
+		}
+		if part, ok := result.(failedPart); ok {
+			failed = append(failed, part.error)
+		} else if unknown == nil {
+			unknown = fmt.Errorf("%w: record %s: the processor returned a result of the unknown kind %T",
+				ErrProcessorResults, show(in[i].Position), result)
 		}
 	}
-	b.recs, b.pieces = gap.Of(out[:n]), pieces
-	b.counts[RecordFlagFilter] = sum.filters
-	if sum.splits > 0 {
-		b.before, b.split = recs, true
-	}
-}
-
-// roomFor returns an empty slice for what results make of the records. They may
-// be overwritten behind those that were handled, unless pieces need more room or
-// may be what would be overwritten.
-func (b *Batch) roomFor(recs []opencdc.Record, sum resultSummary) []opencdc.Record {
-	if sum.multi {
-		return b.shelf.takeRecords(len(recs) + sum.added)
-	}
-	return recs[:0]
-}
-
-// merge puts results of any kind into a batch that has tracks.
-func (b *Batch) merge(results []sdk.ProcessedRecord, sum resultSummary) {
-	recs, tracks := b.recs.All(), b.tracks.All()
-	out, outTracks := b.roomFor(recs, sum), tracks[:0]
-	if sum.multi {
-		outTracks = b.shelf.takeTracks(len(tracks) + sum.added)
-	}
-	b.notes.grow(sum.errors + sum.splits)
-	var run splitRun
-	for i, result := range results {
-		done := len(out)
-		for tracks[0].flag == RecordFlagFilter {
-			outTracks = append(outTracks, tracks[0])
-			tracks = tracks[1:]
-		}
-		t := tracks[0]
-		tracks = tracks[1:]
-		switch r := result.(type) {
-		case sdk.SingleRecord:
-			out = append(out, opencdc.Record(r))
-		case sdk.FilterRecord:
-			b.mark(&t, RecordFlagFilter)
-		case sdk.ErrorRecord:
-			b.nack(&t, r.Error)
-			out = append(out, recs[i])
-		case nil:
-			b.mark(&t, RecordFlagRetry)
-			out = append(out, recs[i])
-		case sdk.MultiRecord:
-			out = append(out, r...)
-			switch len(r) {
-			case 0:
-				b.mark(&t, RecordFlagFilter)
-			case 1:
-			default:
-				if n := b.notes.of(&t); n.original == nil {
-					t.note = b.notes.add(note{original: &recs[i], err: n.err})
-				}
-				b.countPieces(&t, len(r))
-				b.retainPieces(&run, int(t.slot), len(r))
-				for range r[1:] {
-					outTracks = append(outTracks, t)
-				}
-			}
-		}
-		outTracks = append(outTracks, t)
-		clip(out[done:])
-	}
-	b.retainRun(&run)
-	b.recs = gap.Of(append(out, recs[len(results):]...))
-	b.tracks = gap.Of(append(outTracks, tracks...))
-	b.marked = b.recs.Len()
+	return joinErrors(append(failed, unknown)...)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
+	"github.com/conduitio/funnel/internal/batch"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -106,7 +107,7 @@ func (t *SourceTask) Close(context.Context) error {
 // returns [io.EOF], so does Do, and b holds the records that came with it. With
 // any other error b stays empty.
 func (t *SourceTask) Do(ctx context.Context, b *Batch) error {
-	if b.hasCopies() || b.rest != nil {
+	if !b.copies.IsEmpty() {
 		return errors.New("cannot read records into a batch that holds records already")
 	}
 	var start time.Time
@@ -121,6 +122,6 @@ func (t *SourceTask) Do(ctx context.Context, b *Batch) error {
 	if isMeasured && len(records) > 0 {
 		t.metrics.Observe(records, start)
 	}
-	b.fill(records)
+	b.copies.Fill(records, batch.Positions(records))
 	return err
 }

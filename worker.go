@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/conduitio/funnel/internal/batch"
 	"github.com/conduitio/funnel/internal/gate"
 	"github.com/conduitio/funnel/internal/lock"
 	"github.com/conduitio/funnel/log"
@@ -51,32 +52,32 @@ type Worker struct {
 	timer    metrics.Timer
 	isTiming listener
 
-	// turn is held while the worker is opened, stopped or closed. Holding it means
-	// to have put a value in. Whoever holds it may wait for Do, with the gate
-	// closed; so Do does not wait for the turn once the gate is closed.
-	turn chan struct{}
-	// Batches go through the gate. It is closed, by who holds the turn, before the
-	// source is torn down.
+	// lifecycle is the lock of the lifecycle: it holds a value while the worker is being
+	// opened, stopped or closed. Its holder may close the gate and then wait for Do. So
+	// Do does not wait for the lock once the gate is closed.
+	lifecycle chan struct{}
+	// Batches pass the gate. The holder of the lifecycle lock closes it before the source
+	// is torn down.
 	gate *gate.Gate
 
 	started atomic.Bool   // Do was called
 	running atomic.Bool   // Do has not returned yet
 	done    chan struct{} // closed when Do returns
 
-	// What is opened and closed. Only the holder of the turn may use it.
+	// What is opened and closed. Guarded by the lifecycle lock.
 	phase  phase
 	source resource
 	others []*resource // the tasks, in order, and the dead-letter queue
 
-	batch  Batch // the one on its way
-	origin origin
-	shelf  shelf
-	empty  emptyReads
+	batch       Batch // the one in flight, and what it needs
+	sourceBatch batch.SourceBatch
+	pool        batch.Pool
+	empty       emptyReads
 
 	fanOuts map[*TaskNode]*fanOut // behind each node with several next nodes
 
-	readAhead int     // how many records, 0 if not
-	reader    *reader // nil unless it is reading ahead
+	readAhead  int         // how many records, 0 if not
+	prefetcher *prefetcher // nil unless it is reading ahead
 
 	releasing *lock.Mutex // held while records leave their ledger
 }
@@ -137,7 +138,7 @@ func NewWorker(
 		logger:    logger.WithComponent("worker"),
 		timer:     timer,
 		isTiming:  listenerOf(timer),
-		turn:      make(chan struct{}, 1),
+		lifecycle: make(chan struct{}, 1),
 		gate:      gate.New(),
 		done:      make(chan struct{}),
 		releasing: lock.New(),

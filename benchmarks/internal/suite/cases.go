@@ -56,7 +56,8 @@ func linear() []Case {
 
 func processors() []Case {
 	targets := map[int]Target{3: {Ratio: 1.6}}
-	var cases []Case
+	cases := []Case{toLoop("processors, batch 1", 10, "10 pass-through processors, batches of 1", Target{More: 150 + 10*50},
+		pipeline.Spec{Sizes: []int{1}, Process: slices.Repeat([]pipeline.Step{pipeline.PassThrough}, 10), Destinations: 1})}
 	for _, n := range []int{0, 1, 3, 10} {
 		cases = append(cases, toLoop("processors", n, counted(n, "pass-through processor"), targets[n],
 			pipeline.Spec{Sizes: []int{usual}, Process: slices.Repeat([]pipeline.Step{pipeline.PassThrough}, n), Destinations: 1}))

@@ -1,4 +1,4 @@
-package funnel
+package batch
 
 import (
 	"sync"
@@ -8,12 +8,14 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// shelf keeps the buffers that a worker's batches are edited in, for the next
-// batch. Memory follows the work: a buffer that many batches in a row would have
-// filled to less than a quarter is given up. Only a batch as it was read takes
-// buffers from it, on the goroutine of the worker: a few for each processor that
-// it passes. For others, on a nil shelf, buffers are made.
-type shelf struct {
+// Pool keeps the buffers in which a worker's batches are edited, for the next batch.
+// Memory follows the work: a buffer that many batches in a row would have filled to
+// less than a quarter is given up. Only a batch as it was read takes buffers, a few
+// for each processor that it passes. The parts of a divided batch and those on
+// branches have a nil Pool, which makes new ones.
+//
+// A Pool is used by one goroutine at a time. The zero value is empty.
+type Pool struct {
 	// Buffers of records that are put back are not cleared, which would cost as
 	// much as filling them. They are in a pool, so that the next garbage
 	// collections free them, with what they hold, while the worker waits for
@@ -21,7 +23,7 @@ type shelf struct {
 	records sync.Pool
 	taken   []*recordBuffer
 
-	tracks buffers[track]
+	states buffers[copyState]
 	pieces buffers[int32]
 }
 
@@ -44,11 +46,11 @@ func (b *recordBuffer) take(n int) []opencdc.Record {
 }
 
 // takeRecords returns an empty slice with room for n records.
-func (s *shelf) takeRecords(n int) []opencdc.Record {
-	if s == nil {
+func (p *Pool) takeRecords(n int) []opencdc.Record {
+	if p == nil {
 		return make([]opencdc.Record, 0, n)
 	}
-	buf, ok := s.records.Get().(*recordBuffer)
+	buf, ok := p.records.Get().(*recordBuffer)
 	if !ok {
 		buf = &recordBuffer{}
 	}
@@ -57,35 +59,35 @@ func (s *shelf) takeRecords(n int) []opencdc.Record {
 		*buf = recordBuffer{records: make([]opencdc.Record, n)}
 		room = buf.records[:0:n]
 	}
-	s.taken = append(s.taken, buf)
+	p.taken = append(p.taken, buf)
 	return room
 }
 
-// takeTracks returns an empty slice with room for n tracks.
-func (s *shelf) takeTracks(n int) []track {
-	if s == nil {
-		return make([]track, 0, n)
+// takeStates returns an empty slice with room for n states.
+func (p *Pool) takeStates(n int) []copyState {
+	if p == nil {
+		return make([]copyState, 0, n)
 	}
-	return s.tracks.take(n)
+	return p.states.take(n)
 }
 
 // takePieces returns an empty slice with room for n numbers of pieces.
-func (s *shelf) takePieces(n int) []int32 {
-	if s == nil {
+func (p *Pool) takePieces(n int) []int32 {
+	if p == nil {
 		return make([]int32, 0, n)
 	}
-	return s.pieces.take(n)
+	return p.pieces.take(n)
 }
 
-// putBack puts all buffers back.
-func (s *shelf) putBack() {
-	for i, buf := range s.taken {
-		s.records.Put(buf)
-		s.taken[i] = nil
+// PutBack ends a batch: all buffers that it has taken are free again.
+func (p *Pool) PutBack() {
+	for i, buf := range p.taken {
+		p.records.Put(buf)
+		p.taken[i] = nil
 	}
-	s.taken = s.taken[:0]
-	s.tracks.putBack()
-	s.pieces.putBack()
+	p.taken = p.taken[:0]
+	p.states.putBack()
+	p.pieces.putBack()
 }
 
 // buffers are slices without pointers, which are given out one after the other.

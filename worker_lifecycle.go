@@ -130,10 +130,10 @@ func (w *Worker) listResources() {
 // If something panics, so does Open, with a [*PanicError], after it has tried to
 // close everything.
 func (w *Worker) Open(ctx context.Context) (err error) {
-	if err := w.takeTurn(ctx); err != nil {
+	if _, err := w.lockLifecycle(ctx, nil); err != nil {
 		return err
 	}
-	defer w.endTurn()
+	defer w.unlockLifecycle()
 	if w.phase != phaseNew && w.phase != phaseFailed || w.started.Load() {
 		return errors.New("the worker was opened already, or has run, or is closed")
 	}
@@ -187,10 +187,10 @@ func (w *Worker) Stop(ctx context.Context) error {
 	if w.running.Load() && ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := w.takeTurn(ctx); err != nil {
+	if _, err := w.lockLifecycle(ctx, nil); err != nil {
 		return err
 	}
-	defer w.endTurn()
+	defer w.unlockLifecycle()
 	if err := w.gate.Close(ctx); err != nil {
 		return err
 	}
@@ -209,10 +209,10 @@ func (w *Worker) Stop(ctx context.Context) error {
 // has tried to close everything. Called again, Close closes only what failed to
 // close.
 func (w *Worker) Close(ctx context.Context) error {
-	if err := w.takeTurn(ctx); err != nil {
+	if _, err := w.lockLifecycle(ctx, nil); err != nil {
 		return err
 	}
-	defer w.endTurn()
+	defer w.unlockLifecycle()
 	if err := w.gate.Close(ctx); err != nil {
 		return err
 	}
@@ -226,41 +226,27 @@ func (w *Worker) Close(ctx context.Context) error {
 	return w.closeAll(ctx, slices.Insert(reversed[:last], 0, reversed[last]))
 }
 
-// takeTurn waits until nobody else has the turn.
-func (w *Worker) takeTurn(ctx context.Context) error {
+// lockLifecycle waits for the lifecycle lock and returns true. It returns false if quit,
+// which may be nil, is closed first, or with the context's error if the context ends
+// first.
+func (w *Worker) lockLifecycle(ctx context.Context, quit <-chan struct{}) (bool, error) {
 	select {
-	case w.turn <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case w.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// takeTurnToRun is takeTurn for Do. It returns false if another call has the turn
-// and the gate is closed: that may be a Close that waits for Do.
-func (w *Worker) takeTurnToRun(ctx context.Context) (bool, error) {
-	select {
-	case w.turn <- struct{}{}:
+	case w.lifecycle <- struct{}{}:
 		return true, nil
 	default:
 	}
 	select {
-	case w.turn <- struct{}{}:
+	case w.lifecycle <- struct{}{}:
 		return true, nil
-	case <-w.gate.Closed():
+	case <-quit:
 		return false, nil
 	case <-ctx.Done():
-		return false, contextError(ctx)
+		return false, ctx.Err()
 	}
 }
 
-func (w *Worker) endTurn() {
-	<-w.turn
+func (w *Worker) unlockLifecycle() {
+	<-w.lifecycle
 }
 
 // reversed returns everything in the reverse order of opening, the source last.

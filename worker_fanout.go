@@ -2,10 +2,11 @@ package funnel
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
-	"github.com/conduitio/funnel/internal/gap"
+	"github.com/conduitio/funnel/internal/batch"
 )
 
 // fanOut sends batches down the branches that start at the next nodes of a node.
@@ -31,7 +32,7 @@ type fanOut struct {
 type branch struct {
 	node    *TaskNode
 	batch   Batch
-	notes   notes
+	infos   batch.NackInfos
 	start   chan struct{} // gets a value when the batch is to start
 	running *TaskNode     // whose task has the batch, or had it last
 	walk    func() error
@@ -50,30 +51,20 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	return f
 }
 
-// do sends a batch down the branches, at the same time, and waits for all of
-// them. Each has a goroutine, which is kept for the next batch, with its grown
-// stack.
+// do sends a batch down the branches, at the same time, and waits for all of them.
 //
-// Then it releases what is done, unless it is on a branch itself, a branch has
-// panicked, or has failed in releasing it itself.
-//
-// If one of them fails the context of the others ends, and the error is that of
-// the one that has failed first, with what else went wrong on others. A panic on
-// a branch comes back as a panic here. A fan-out that has failed is not used
-// again.
-func (f *fanOut) do(ctx context.Context, b *Batch, isBranch bool) error {
-	b.origin.ledger.Share()
-	if err := b.retain(len(f.branches) - 1); err != nil {
+// If one of them fails the context of the others ends, and the error is that of the one
+// that has failed first, with what else went wrong on others. A panic on a branch comes
+// back as a panic here. A fan-out that has failed is not used again.
+func (f *fanOut) do(ctx context.Context, b *Batch) error {
+	b.copies.Source().Ledger.Share()
+	if err := lost(b.copies.Retain(len(f.branches) - 1)); err != nil {
 		return err
 	}
 	if f.ctx == nil {
-		f.before = ctx
-		f.ctx, f.cancel = context.WithCancelCause(ctx)
-		for i := range f.branches {
-			f.goroutines.Go(f.branches[i].serve)
-		}
+		f.begin(ctx)
 	}
-	if err := f.divide(b); err != nil {
+	if err := f.fork(b); err != nil {
 		return err
 	}
 	f.walking.Add(len(f.branches))
@@ -81,15 +72,36 @@ func (f *fanOut) do(ctx context.Context, b *Batch, isBranch bool) error {
 		f.branches[i].start <- struct{}{}
 	}
 	f.walking.Wait()
-	err := f.failed.result()
-	switch {
-	case isBranch || err != nil && b.origin.hasFailed:
-		return err
-	case err == nil:
-		return f.worker.release(ctx, b.origin)
-	default: // what is finished on all branches is released all the same
-		return also(err, func() error { return f.worker.release(ctx, b.origin) })
+	return f.failed.result()
+}
+
+// begin starts a goroutine for each branch. It is kept for later batches, with its grown
+// stack.
+func (f *fanOut) begin(ctx context.Context) {
+	f.before = ctx
+	f.ctx, f.cancel = context.WithCancelCause(ctx)
+	for i := range f.branches {
+		f.goroutines.Go(f.branches[i].serve)
 	}
+}
+
+// fork gives each branch a batch of the same copies, of which none sees what another
+// one does. Destinations at the end of a branch only read, and share the records. If
+// there are none, the last branch gets the records as they are.
+func (f *fanOut) fork(b *Batch) error {
+	last := len(f.branches) - 1
+	keeps := !slices.ContainsFunc(f.branches, func(b branch) bool { return b.node.onlyReads() })
+	for i := range f.branches {
+		to := &f.branches[i]
+		b.copies.Fork(&to.batch.copies, &to.infos)
+		if to.node.onlyReads() || keeps && i == last {
+			continue
+		}
+		if err := unshare(&to.batch.copies); err != nil {
+			return f.worker.taskError(to.node, err)
+		}
+	}
+	return nil
 }
 
 // end ends the goroutines and the context of the branches.
@@ -113,9 +125,9 @@ func (b *branch) serve() {
 
 // walk takes the batch of a branch to its end.
 func (f *fanOut) walk(b *branch) error {
-	err := f.worker.walk(f.ctx, step{node: b.node, batch: &b.batch, toDo: true}, b)
+	err := f.worker.walk(f.ctx, step{stage: stageTask, node: b.node, batch: &b.batch}, b)
 	b.batch = Batch{}
-	b.notes.clear()
+	b.infos.Clear()
 	return err
 }
 
@@ -143,30 +155,12 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	}
 }
 
-// divide gives each branch a batch of the same copies, of which none sees what
-// another one does.
-func (f *fanOut) divide(b *Batch) error {
-	owner := -1 // the branch that gets the records as they are, if all of them may write
-	for i := range f.branches {
-		if f.branches[i].node.onlyReads() {
-			owner = -1
-			break
-		}
-		owner = i
+// unshare gives a batch records of its own, before a task on a branch may write to
+// them. It fails if one is nested too deeply to be copied.
+func unshare(copies *batch.Copies) error {
+	p, err := copies.Unshare()
+	if err == nil {
+		return nil
 	}
-	recs, tracks := b.recs.All(), b.tracks.All()
-	for i := range f.branches {
-		to := &f.branches[i]
-		to.batch = *b
-		to.notes.begin(b.notes)
-		to.batch.notes, to.batch.shelf, to.batch.pieceBuffer = &to.notes, nil, nil
-		to.batch.recs = gap.Of(recs)
-		to.batch.tracks = gap.Of(slices.Clone(tracks))
-		if i != owner && !to.node.onlyReads() {
-			if err := to.batch.detach(); err != nil {
-				return f.worker.taskError(to.node, err)
-			}
-		}
-	}
-	return nil
+	return FatalError(fmt.Errorf("record %s cannot be copied for a branch: %w", show(p), err))
 }

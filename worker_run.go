@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/conduitio/funnel/internal/batch"
 )
 
 // The run of a worker: batches are read and processed, one after the other, until
@@ -64,10 +66,13 @@ func (w *Worker) run(ctx context.Context) error {
 // start prepares the run, and returns false if there is nothing to run. It makes
 // sure that the source will be torn down, even if the worker did not open it.
 func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
-	if hasTurn, err := w.takeTurnToRun(ctx); !hasTurn {
-		return false, err
+	// If another call has the lock and has closed the gate, it may be waiting for Do.
+	if isLocked, err := w.lockLifecycle(ctx, w.gate.Closed()); err != nil {
+		return false, contextError(ctx)
+	} else if !isLocked {
+		return false, nil
 	}
-	defer w.endTurn()
+	defer w.unlockLifecycle()
 	if w.phase.isFailed() {
 		return false, ErrNotOpen
 	}
@@ -105,7 +110,7 @@ func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 		}
 		return false, err
 	}
-	if len(b.origin.positions) == 0 {
+	if len(b.copies.Source().Positions) == 0 {
 		return isLast, nil
 	}
 	isDropped, err := w.process(ctx, b)
@@ -113,6 +118,70 @@ func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 		return false, w.reason(ctx, err)
 	}
 	return isLast || isDropped, nil
+}
+
+// read returns the next batch. It returns true if it was the last one.
+func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
+	w.sourceBatch.Reset()
+	w.pool.PutBack()
+	w.batch = Batch{}
+	w.batch.copies.Attach(&w.sourceBatch, &w.pool)
+	if w.prefetcher != nil {
+		return w.prefetcher.take(ctx, &w.batch)
+	}
+	isLast, err = w.readInto(ctx, &w.batch)
+	return &w.batch, isLast, err
+}
+
+// readInto lets the first task read a batch, after a pause if the read before has
+// returned nothing. It returns true if there are no more batches.
+func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
+	if ok, err := w.empty.begin(ctx, w.gate.Closed()); !ok {
+		return false, err
+	}
+	source := b.copies.Source()
+	err = w.FirstTask.Task.Do(ctx, b)
+	if err != nil && err != io.EOF { // an error that wraps io.EOF is an ordinary error
+		return false, w.taskError(w.FirstTask, fmt.Errorf("failed to read from source: %w", err))
+	}
+	if b.copies.Source() == nil {
+		b.copies.Attach(source, nil) // the task has put a zero Batch in its place
+	}
+	w.empty.end(len(b.copies.Source().Positions) == 0)
+	return err != nil, nil
+}
+
+// process brings a batch to the end of its way. It drops the batch and returns true if
+// the worker is being stopped.
+func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err error) {
+	if !w.gate.Enter() {
+		return true, nil
+	}
+	defer w.gate.Leave()
+	source := b.copies.Source()
+	if err := checkPositions(source); err != nil {
+		return false, w.taskError(w.FirstTask, err)
+	}
+	if w.isTiming.now() {
+		b.copies.SetReadTimes(time.Now())
+	}
+	if err := w.walk(ctx, step{stage: stageMarks, node: w.FirstTask, batch: b}, nil); err != nil {
+		return false, err
+	}
+	if n := source.Ledger.Pending(); n > 0 {
+		return false, fmt.Errorf("%w: %d of %d records of a batch are not done at the end of the pipeline",
+			ErrLostRecords, n, len(source.Positions))
+	}
+	return false, nil
+}
+
+// checkPositions returns an error if a source record has no position: acking it would
+// wipe the position from which the source resumes.
+func checkPositions(s *batch.SourceBatch) error {
+	if i := s.EmptyPosition(); i >= 0 {
+		return FatalError(fmt.Errorf("%w: record %d of a batch of %d has none", ErrEmptyPosition, i, len(s.Positions)))
+	}
+	return nil
 }
 
 // reason returns why a batch has failed. If the stream of the source has closed,
@@ -123,8 +192,8 @@ func (w *Worker) reason(ctx context.Context, err error) error {
 		return err
 	}
 	reason := holding(err, func() error {
-		if w.reader != nil {
-			return w.reader.next(ctx)
+		if w.prefetcher != nil {
+			return w.prefetcher.dropUntilError(ctx)
 		}
 		_, _, reason := w.read(ctx)
 		return reason
@@ -139,59 +208,4 @@ func (w *Worker) reason(ctx context.Context, err error) error {
 	default:
 		return joinErrors(err, reason)
 	}
-}
-
-// read returns the next batch. It returns true if it was the last one.
-func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
-	w.origin.reset()
-	w.shelf.putBack()
-	w.batch = Batch{shelf: &w.shelf}
-	w.batch.comeFrom(&w.origin)
-	if w.reader != nil {
-		return w.reader.take(ctx, &w.batch)
-	}
-	isLast, err = w.readInto(ctx, &w.batch)
-	return &w.batch, isLast, err
-}
-
-// readInto lets the first task read a batch, after a pause if the read before has
-// returned nothing. It returns true if there are no more batches.
-func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
-	if ok, err := w.empty.begin(ctx, w.gate.Closed()); !ok {
-		return false, err
-	}
-	origin := b.origin
-	err = w.FirstTask.Task.Do(ctx, b)
-	if err != nil && err != io.EOF { // an error that wraps io.EOF is an ordinary error
-		return false, w.taskError(w.FirstTask, fmt.Errorf("failed to read from source: %w", err))
-	}
-	if b.origin == nil {
-		b.comeFrom(origin) // the task has put a zero Batch in its place
-	}
-	w.empty.end(len(b.origin.positions) == 0)
-	return err != nil, nil
-}
-
-// process brings a batch to the end of its way. It drops the batch and returns
-// true if the worker is being stopped.
-func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err error) {
-	if !w.gate.Enter() {
-		return true, nil
-	}
-	defer w.gate.Leave()
-	origin := b.origin
-	if err := origin.checkPositions(); err != nil {
-		return false, w.taskError(w.FirstTask, err)
-	}
-	if w.isTiming.now() {
-		b.setReadTimes(time.Now())
-	}
-	if err := w.walk(ctx, step{node: w.FirstTask, batch: b, done: true}, nil); err != nil {
-		return false, err
-	}
-	if n := origin.ledger.Pending(); n > 0 {
-		return false, fmt.Errorf("%w: %d of %d records of a batch are not done at the end of the pipeline",
-			ErrLostRecords, n, len(origin.positions))
-	}
-	return false, nil
 }

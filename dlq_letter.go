@@ -1,0 +1,99 @@
+package funnel
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/batch"
+	"github.com/conduitio/funnel/internal/deepcopy"
+)
+
+// A dead letter is the record that goes to the dead-letter queue for a nacked one. A
+// destination that can store the nacked record can store its dead letter: what is added
+// to it is valid, and its own values keep their types and bytes.
+
+// deadLetters returns the dead letters of nacked records, up to the first one that is
+// nested too deeply, and an error for that one.
+func deadLetters(now time.Time, nacked []*batch.NackedRecord, sourceID string) ([]opencdc.Record, error) {
+	letters := make([]opencdc.Record, len(nacked))
+	for i, n := range nacked {
+		if err := deepcopy.CheckDepth(&n.Record); err != nil {
+			return letters[:i], fmt.Errorf("record %s cannot be made a dead letter: %w", show(n.Position), err)
+		}
+		letters[i] = deadLetter(now, n, sourceID)
+	}
+	return letters, nil
+}
+
+// deadLetter returns the dead letter of a nacked record.
+func deadLetter(now time.Time, n *batch.NackedRecord, sourceID string) opencdc.Record {
+	if id := n.Record.Metadata[opencdc.MetadataConduitSourceConnectorID]; id != "" {
+		sourceID = id
+	}
+	metadata := opencdc.Metadata{}
+	metadata.SetCreatedAt(now)
+	if sourceID != "" {
+		metadata.SetConduitSourceConnectorID(validText(sourceID))
+	}
+	metadata.SetConduitDLQNackError(validText(causeText(n)))
+	metadata.SetConduitDLQNackNodeID(validText(n.TaskID))
+	return opencdc.Record{
+		Position:  n.Position,
+		Operation: opencdc.OperationCreate,
+		Metadata:  metadata,
+		Payload:   opencdc.Change{After: opencdc.StructuredData(plain(n.Record).Map())},
+	}
+}
+
+// nackError returns the error with which a worker stops that cannot nack the record.
+func nackError(n *batch.NackedRecord) error {
+	return taskError(n.TaskID, fmt.Errorf("record %s was nacked: %w", show(n.Position), cause(n)))
+}
+
+// cause returns why a record was nacked. It is never nil.
+func cause(n *batch.NackedRecord) error {
+	if isNil(n.Err) {
+		return errNoCause
+	}
+	return n.Err
+}
+
+// causeText returns the text of the cause, even if its method Error panics.
+func causeText(n *batch.NackedRecord) string { return errorText(cause(n)) }
+
+// validText replaces what is not valid UTF-8.
+func validText(s string) string {
+	return strings.ToValidUTF8(s, string(utf8.RuneError))
+}
+
+// plain returns the record in the form that its method Map handles: with data in
+// place of pointers to data, and with an operation.
+func plain(r opencdc.Record) opencdc.Record {
+	if r.Operation == 0 {
+		r.Operation = opencdc.OperationCreate
+	}
+	r.Key = plainData(r.Key)
+	r.Payload.Before = plainData(r.Payload.Before)
+	r.Payload.After = plainData(r.Payload.After)
+	return r
+}
+
+func plainData(d opencdc.Data) opencdc.Data {
+	switch d := d.(type) {
+	case nil, opencdc.RawData, opencdc.StructuredData:
+		return d
+	case *opencdc.RawData:
+		if d != nil {
+			return *d
+		}
+	case *opencdc.StructuredData:
+		if d != nil {
+			return *d
+		}
+	}
+	return nil
+}

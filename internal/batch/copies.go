@@ -1,0 +1,350 @@
+// Package batch keeps the books of a batch: which source record each of its copies
+// comes from, and what the tasks have decided about it.
+//
+// A SourceBatch is what one read has returned. Its records, and the pieces and
+// branches that they become, are copies, and Copies are those that travel together:
+// all of them at first, fewer once they were divided by status. All count in the
+// ledger of their source batch.
+//
+// What is done most often costs least. As long as no task has marked, filtered or
+// split a record there is nothing to keep for each copy. A processor that filters or
+// splits adds four bytes for each record that it was given. Only marks give each copy
+// a state.
+//
+// The package does no I/O and knows no tasks. Its methods do not check indices,
+// which point to the active records: the caller has checked them.
+package batch
+
+import (
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/gap"
+)
+
+// Flag says what a task has decided about a copy.
+type Flag int32
+
+// The flags, in the order of the root package's.
+const (
+	FlagAck Flag = iota
+	FlagNack
+	FlagRetry
+	FlagFilter
+
+	flags = iota
+)
+
+// isActive returns true for copies whose records go on to the next task. The others
+// are only counted.
+func (f Flag) isActive() bool { return f != FlagFilter }
+
+// Copies are the copies of source records that are on their way together. The zero
+// value holds none and has no source batch.
+//
+// Copies are used by one goroutine at a time. They must not be copied once they hold
+// records.
+type Copies struct {
+	source *SourceBatch
+
+	// records holds the active records, and states a state for each copy, the
+	// inactive ones included, with the gap at the same place.
+	records gap.Slice[opencdc.Record]
+	states  gap.Slice[copyState]
+
+	// There are no states before they are needed. Until then record i is the copy of
+	// source record first+i. Or, if a processor has filtered or split records and
+	// nothing else was done, source record first+i has become pieces[i] records, and
+	// was unsplit[i] if these are several. They count as one copy in the ledger until
+	// there are states.
+	first   int
+	pieces  []int32
+	unsplit []opencdc.Record
+
+	counts    [flags]int // how many states have each flag; not kept for FlagAck
+	marksEnd  int        // upper bound: no active record at or after it is nacked or retried
+	hasPieces bool       // some copies are pieces
+
+	// unanswered are copies behind those above that are all to be retried. Marking
+	// them this way costs nothing per record.
+	unanswered *Copies
+
+	pieceBuffer []opencdc.Record // for the pieces that a task hands over
+
+	isHandedOut bool // the task that has the batch has asked for its records
+	isShared    bool // others hold the records: who writes to them copies them first
+	isSettled   bool // every copy was settled, nothing is left to be done
+
+	infos *NackInfos // what the states refer to, shared by all that these are divided into
+	pool  *Pool      // nil if these are not all copies of the source batch
+}
+
+// copyState says where a copy comes from and what has become of it. There may be one
+// for each record, so it holds no pointers.
+type copyState struct {
+	slot int32 // the slot of the source record in the ledger
+	info int32 // the number of a nackInfo, 0 for none
+	flag Flag
+}
+
+// Attach ties Copies that hold none to their source batch and, if they are all that
+// there will be of it, to a pool, else nil.
+func (c *Copies) Attach(s *SourceBatch, pool *Pool) {
+	c.source, c.infos, c.pool = s, &s.infos, pool
+}
+
+// Fill puts the records of a read, and their positions, into Copies that hold none.
+// The slices belong to them from then on. Without a source batch, they get one of
+// their own.
+func (c *Copies) Fill(records []opencdc.Record, positions []opencdc.Position) {
+	if c.source == nil {
+		c.Attach(&SourceBatch{}, nil)
+	}
+	c.records = gap.Of(records)
+	c.source.Positions = positions
+	c.source.Ledger.Reset(len(records))
+}
+
+// Source returns the source batch, or nil if there is none.
+func (c *Copies) Source() *SourceBatch { return c.source }
+
+// Len returns the number of active records.
+func (c *Copies) Len() int {
+	n := c.records.Len()
+	if c.unanswered != nil {
+		n += c.unanswered.Len()
+	}
+	return n
+}
+
+// IsEmpty returns true if there are no copies, not even inactive ones.
+func (c *Copies) IsEmpty() bool { return !c.hasCopies() && c.unanswered == nil }
+
+// hasCopies returns true if there are copies other than the unanswered ones.
+func (c *Copies) hasCopies() bool {
+	return c.records.Len() > 0 || c.states.Len() > 0 || len(c.pieces) > 0
+}
+
+// IsUnmarked returns true if the copies go on together: none is nacked or retried.
+func (c *Copies) IsUnmarked() bool {
+	return c.counts[FlagNack] == 0 && c.counts[FlagRetry] == 0 && c.unanswered == nil
+}
+
+// IsAsRead returns true if the copies are the records that were read: nobody has
+// marked, filtered, split or settled any.
+func (c *Copies) IsAsRead() bool {
+	return c.isUnedited() && c.unanswered == nil && !c.isSettled && c.records.Len() == len(c.source.Positions)
+}
+
+// isUnedited returns true if record i is the copy of source record first+i.
+func (c *Copies) isUnedited() bool { return c.states.Len() == 0 && c.pieces == nil }
+
+// HasNacks returns true if there are nacked copies.
+func (c *Copies) HasNacks() bool { return c.counts[FlagNack] > 0 }
+
+// Marks returns how many copies are nacked, and how many are to be retried.
+func (c *Copies) Marks() (nacked, retried int) {
+	nacked, retried = c.counts[FlagNack], c.counts[FlagRetry]
+	if c.unanswered != nil {
+		retried += c.unanswered.Len()
+	}
+	return nacked, retried
+}
+
+// Inactive returns how many copies are filtered.
+func (c *Copies) Inactive() int {
+	n := c.inactive()
+	if c.unanswered != nil {
+		n += c.unanswered.inactive()
+	}
+	return n
+}
+
+// inactive is Inactive without the unanswered copies.
+func (c *Copies) inactive() int { return c.counts[FlagFilter] }
+
+// IsUnanswered reports whether a task has answered nothing. Inactive is the count
+// before the call.
+func (c *Copies) IsUnanswered(inactive int) bool {
+	_, retried := c.Marks()
+	return retried == c.Len() && c.Inactive() == inactive
+}
+
+// Status returns the flag of an active record, and what it was nacked with.
+func (c *Copies) Status(i int) (Flag, error) {
+	switch {
+	case i >= c.records.Len():
+		return FlagRetry, nil // unanswered
+	case c.states.Len() == 0:
+		return FlagAck, nil
+	}
+	s := c.state(i)
+	if s.flag != FlagNack {
+		return s.flag, nil
+	}
+	return s.flag, c.infos.of(s).err
+}
+
+// NackErrors iterates over the errors of the nacked copies, which may be nil.
+func (c *Copies) NackErrors() iter.Seq[error] {
+	return func(yield func(error) bool) {
+		for i := range c.states.Len() {
+			if s := c.states.At(i); s.flag == FlagNack && !yield(c.infos.of(s).err) {
+				return
+			}
+		}
+	}
+}
+
+// Records returns the active records. They may be changed in place. The slice shows
+// them as they were when Records was called: whoever goes through it, in either
+// direction, may edit the copies where it has been. That ends with the next call of
+// Records after an edit; only what BeginTask's task has got first stays readable
+// until EndTask.
+//
+// A call costs nothing if nothing was edited since the last one.
+func (c *Copies) Records() []opencdc.Record {
+	c.rejoin()
+	records := c.records.All()
+	if !c.isHandedOut {
+		c.isHandedOut = true
+		c.records.Pin()
+	}
+	return records
+}
+
+// BeginTask is called before a task gets the copies.
+func (c *Copies) BeginTask() { c.isHandedOut = false }
+
+// EndTask is called after a task has had the copies. One that is not trusted may have
+// changed positions in place, so they are clipped.
+func (c *Copies) EndTask(isTrusted bool) {
+	c.records.Unpin()
+	if c.isHandedOut && !isTrusted {
+		clip(c.records.All())
+	}
+}
+
+// IsShared returns true if others hold the records, too: whoever writes to them
+// calls Unshare first.
+func (c *Copies) IsShared() bool { return c.isShared }
+
+// Share notes that others hold the records from now on.
+func (c *Copies) Share() { c.isShared = true }
+
+// IsSettled returns true if every copy was settled.
+func (c *Copies) IsSettled() bool { return c.isSettled }
+
+// SetReadTimes notes when the source records were read: at the time that they say
+// themselves, else at the time that is known already, else now.
+func (c *Copies) SetReadTimes(now time.Time) {
+	readAt := c.source.ReadAt
+	if n := len(c.source.Positions); len(readAt) != n {
+		readAt = c.source.times.Take(n)[:n]
+		for i := range readAt {
+			readAt[i] = now
+		}
+	}
+	records := c.Records()
+	if !c.isUnedited() {
+		c.ensureStates()
+	}
+	for i := range records {
+		if records[i].Metadata[opencdc.MetadataReadAt] == "" {
+			continue
+		}
+		slot := c.first + i
+		if c.states.Len() > 0 {
+			slot = int(c.state(i).slot)
+		}
+		if t, err := records[i].Metadata.GetReadAt(); err == nil {
+			readAt[slot] = t
+		}
+	}
+	c.source.ReadAt = readAt
+}
+
+// SourceRecords returns how many source records the copies come from.
+func (c *Copies) SourceRecords() int {
+	n := 0
+	_ = c.eachRun(func(from, to, _ int) error {
+		n += to - from
+		return nil
+	})
+	return n
+}
+
+// singleCopies returns the source records [from, to) if there is one copy of each of
+// them, or false if that is not known.
+func (c *Copies) singleCopies() (from, to int, ok bool) {
+	n := c.states.Len()
+	switch {
+	case c.unanswered != nil || n > 0 && c.hasPieces:
+		return 0, 0, false
+	case n > 0:
+		first := int(c.states.At(0).slot)
+		return first, first + n, true
+	case c.pieces != nil:
+		return c.first, c.first + len(c.pieces), true
+	default:
+		return c.first, c.first + c.records.Len(), true
+	}
+}
+
+// eachRun calls f for runs of source records that have the same number of copies, k,
+// here, until it fails.
+func (c *Copies) eachRun(f func(from, to, k int) error) error {
+	c.rejoin()
+	if from, to, ok := c.singleCopies(); ok {
+		return f(from, to, 1)
+	}
+	states := c.states.All()
+	from, to, k := int(states[0].slot), int(states[0].slot), 0
+	for i := 0; i < len(states); {
+		slot, n := int(states[i].slot), countPieces(states[i:])
+		if slot != to || n != k {
+			if k > 0 {
+				if err := f(from, to, k); err != nil {
+					return err
+				}
+			}
+			from, k = slot, n
+		}
+		to = slot + 1
+		i += n
+	}
+	return f(from, to, k)
+}
+
+// countPieces returns how many of the states, from the first one on, are of the same
+// source record.
+func countPieces(states []copyState) int {
+	n := 1
+	for n < len(states) && states[n].slot == states[0].slot {
+		n++
+	}
+	return n
+}
+
+// eachCopy calls f for each copy, with its record if it is active, until it fails.
+func (c *Copies) eachCopy(f func(s *copyState, record *opencdc.Record) error) error {
+	c.rejoin()
+	c.ensureStates()
+	records := c.records.All()
+	for i := range c.states.All() {
+		s, record := c.states.At(i), (*opencdc.Record)(nil)
+		if s.flag.isActive() {
+			record, records = &records[0], records[1:]
+		}
+		if err := f(s, record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clipPosition cuts the capacity of a record's position to its length, see Positions.
+func clipPosition(r *opencdc.Record) { r.Position = slices.Clip(r.Position) }

@@ -1,0 +1,127 @@
+package batch
+
+import (
+	"slices"
+
+	"github.com/conduitio/funnel/internal/gap"
+)
+
+// Divide divides the copies into the longest runs that go on together, in order:
+// those that go on to the next task (FlagAck, the inactive ones included), those
+// that are nacked, and those that are retried, which are unmarked again. First, the
+// pieces of a record of which one was nacked are nacked with it.
+//
+// Divide calls part with the flag of each run, and fills the Copies that it returns,
+// which hold none. These copies are used up.
+func (c *Copies) Divide(part func(Flag) *Copies) {
+	c.nackSiblings()
+	if n := c.states.Len(); n > 0 && c.unanswered != nil && c.states.At(n-1).flag == FlagRetry {
+		c.rejoin() // the last run goes on in the unanswered copies
+	}
+	tail := c.unanswered
+	c.unanswered = nil
+	if tail == nil || c.hasCopies() {
+		c.divide(FlagAck, part)
+	}
+	if tail != nil {
+		tail.divide(FlagRetry, part)
+	}
+}
+
+// divide is Divide without unanswered copies. Unmarked records have the flag given.
+func (c *Copies) divide(unmarked Flag, part func(Flag) *Copies) {
+	if c.IsUnmarked() && (c.inactive() == 0 || unmarked == FlagAck) {
+		*part(unmarked) = *c
+		return
+	}
+	flagOf := func(s *copyState) Flag {
+		switch {
+		case !s.flag.isActive():
+			return FlagAck
+		case s.flag == FlagAck:
+			return unmarked
+		default:
+			return s.flag
+		}
+	}
+	records, states := c.records.All(), c.states.All()
+	for len(states) > 0 {
+		flag := flagOf(&states[0])
+		active, n := 0, 0
+		for ; n < len(states) && flagOf(&states[n]) == flag; n++ {
+			if states[n].flag.isActive() {
+				active++
+			}
+			if states[n].flag == FlagRetry {
+				states[n].flag = FlagAck
+			}
+		}
+		to := part(flag)
+		*to = c.sub()
+		to.counts[FlagFilter] = n - active
+		to.records, to.states = gap.Of(records[:active]), gap.Of(states[:n])
+		if flag == FlagNack {
+			to.counts[FlagNack] = active
+			to.marksEnd = active
+		}
+		records, states = records[active:], states[n:]
+	}
+}
+
+// nackSiblings nacks the pieces of a record of which one was nacked, with the error of
+// the first one. Inactive pieces stay so.
+func (c *Copies) nackSiblings() {
+	if c.counts[FlagNack] == 0 || !c.hasPieces {
+		return
+	}
+	states := c.states.All()
+	for i := 0; i < len(states); {
+		n := countPieces(states[i:])
+		first := slices.IndexFunc(states[i:i+n], func(s copyState) bool { return s.flag == FlagNack })
+		if first < 0 {
+			i += n
+			continue
+		}
+		if i+n == len(states) {
+			c.takeUnanswered(states[i].slot)
+			states = c.states.All()
+			n = countPieces(states[i:])
+		}
+		err := c.infos.of(&states[i+first]).err
+		for k := i; k < i+n; k++ {
+			if s := &states[k]; s.flag.isActive() && s.flag != FlagNack {
+				c.nack(s, err)
+			}
+		}
+		i += n
+	}
+	c.marksEnd = c.records.Len()
+}
+
+// takeUnanswered moves the pieces of a source record from the front of the unanswered
+// copies to the end of the others.
+func (c *Copies) takeUnanswered(slot int32) {
+	tail := c.unanswered
+	if tail == nil {
+		return
+	}
+	states, active := tail.states.All(), 0
+	n := 0
+	for ; n < len(states) && states[n].slot == slot; n++ {
+		if states[n].flag.isActive() {
+			active++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	records := tail.records.All()
+	c.records = gap.Of(slices.Concat(c.records.All(), records[:active]))
+	c.states = gap.Of(slices.Concat(c.states.All(), states[:n]))
+	c.counts[FlagFilter] += n - active
+	tail.records, tail.states = gap.Of(records[active:]), gap.Of(states[n:])
+	tail.counts[FlagFilter] -= n - active
+	if n == len(states) {
+		c.unanswered = nil
+	}
+}

@@ -1,0 +1,269 @@
+package batch
+
+import (
+	"slices"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/gap"
+)
+
+// How copies are edited.
+//
+// Filtering takes a record out of the slice of active records and splitting puts
+// records into it. To do so for each record of a large batch in linear time, the
+// slice has a gap where the last change was made. The states have their gap at the
+// same place, so that the index of an active record leads to its state, however many
+// inactive ones lie between. Where nothing was filtered or split both gaps are empty,
+// and only their place counts.
+
+// Mark gives the active records [i, end) a flag, FlagAck or FlagRetry.
+func (c *Copies) Mark(i, end int, flag Flag) {
+	c.include(end)
+	if flag == FlagAck && c.states.Len() == 0 {
+		return // as they are
+	}
+	c.ensureStates()
+	c.marksEnd = max(c.marksEnd, end)
+	for k := i; k < end; k++ {
+		c.mark(c.state(k), flag)
+	}
+}
+
+// RetryFrom marks the active records from i on to be retried.
+func (c *Copies) RetryFrom(i int) {
+	switch end := c.Len(); {
+	case i == end:
+	case c.unanswered == nil && i >= c.marksEnd:
+		c.cutUnanswered(i)
+	default:
+		c.Mark(i, end, FlagRetry)
+	}
+}
+
+// Filter filters the active records [i, end).
+func (c *Copies) Filter(i, end int) {
+	c.include(end)
+	c.ensureStates()
+	for range end - i {
+		c.seek(i)
+		c.filterNext()
+	}
+}
+
+// Nack marks the active records from i on, at least one, as nacked with the errors,
+// which may be nil. Without errors, it marks record i.
+func (c *Copies) Nack(i int, errs ...error) {
+	end := i + max(len(errs), 1)
+	c.include(end)
+	c.ensureStates()
+	c.marksEnd = max(c.marksEnd, end)
+	for k := i; k < end; k++ {
+		var err error
+		if len(errs) > 0 {
+			err = errs[k-i]
+		}
+		c.nack(c.state(k), err)
+	}
+}
+
+// Set replaces the active records from i on. Their status stays as it is.
+func (c *Copies) Set(i int, records []opencdc.Record) {
+	end := i + len(records)
+	c.include(end)
+	c.records.Set(i, records)
+	for k := i; k < end; k++ {
+		clipPosition(c.records.At(k))
+	}
+}
+
+// Split replaces an active record by pieces, at least two. They are copied.
+func (c *Copies) Split(i int, pieces []opencdc.Record) {
+	c.include(i + 1)
+	c.ensureStates()
+	c.pieceBuffer = append(c.pieceBuffer[:0], pieces...) // they may be records of this batch, which move
+	clip(c.pieceBuffer)
+	c.seek(i)
+	c.splitNext(c.pieceBuffer)
+}
+
+// mark changes the flag of an active copy, and keeps count.
+func (c *Copies) mark(s *copyState, flag Flag) {
+	if s.flag == FlagNack {
+		c.forgetError(s)
+	}
+	c.counts[s.flag]--
+	c.counts[flag]++
+	s.flag = flag
+}
+
+// forgetError removes the error that a copy was nacked with.
+func (c *Copies) forgetError(s *copyState) {
+	if n := c.infos.of(s); n.err != nil {
+		s.info = c.infos.add(nackInfo{original: n.original})
+	}
+}
+
+// nack marks an active copy as nacked, with an error that may be nil.
+func (c *Copies) nack(s *copyState, err error) {
+	c.mark(s, FlagNack)
+	if err != nil {
+		s.info = c.infos.add(nackInfo{original: c.infos.of(s).original, err: err})
+	}
+}
+
+// ensureStates gives each copy a state.
+func (c *Copies) ensureStates() {
+	n := c.records.Len()
+	switch {
+	case c.states.Len() > 0:
+		return
+	case c.pieces != nil:
+		c.expand()
+		return
+	case n == 0:
+		return
+	}
+	states := c.pool.takeStates(n)
+	for i := range n {
+		states = append(states, copyState{slot: int32(c.first + i)})
+	}
+	c.states = gap.Of(states) // with its gap at the start, like that of records until now
+}
+
+// expand gives each copy a state in place of pieces, and counts it in the ledger.
+func (c *Copies) expand() {
+	states := c.pool.takeStates(c.records.Len() + c.inactive())
+	retained := retainer{ledger: &c.source.Ledger}
+	for i, n := range c.pieces {
+		s := copyState{slot: int32(c.first + i)}
+		switch {
+		case n == 0:
+			s.flag = FlagFilter
+		case n > 1:
+			s.info = c.infos.add(nackInfo{original: &c.unsplit[i]})
+			retained.add(c.first+i, int(n)-1)
+		}
+		for range max(n, 1) {
+			states = append(states, s)
+		}
+	}
+	retained.flush()
+	c.states = gap.Of(states)
+	c.pieces, c.unsplit = nil, nil
+}
+
+// state returns the state of active record i.
+func (c *Copies) state(i int) *copyState {
+	if c.inactive() == 0 {
+		return c.states.At(i)
+	}
+	c.seek(i)
+	return c.states.Next()
+}
+
+// seek moves the gap to active record i, which is then the first one behind it, and
+// so is its state.
+func (c *Copies) seek(i int) {
+	for c.records.Before() > i {
+		if c.states.Last().flag.isActive() {
+			c.records.StepBack()
+		}
+		c.states.StepBack()
+	}
+	for c.records.Before() < i || !c.states.Next().flag.isActive() {
+		if c.states.Next().flag.isActive() {
+			c.records.Step()
+		}
+		c.states.Step()
+	}
+}
+
+// filterNext filters the record behind the gap.
+func (c *Copies) filterNext() {
+	c.mark(c.states.Next(), FlagFilter)
+	c.states.Step()
+	c.records.Drop()
+}
+
+// splitNext puts pieces in the place of the record behind the gap.
+func (c *Copies) splitNext(pieces []opencdc.Record) {
+	s := *c.states.Next()
+	if n := c.infos.of(&s); n.original == nil {
+		s.info = c.infos.add(nackInfo{original: c.infos.keep(*c.records.Next()), err: n.err})
+	}
+	c.beginSplit(&s, len(pieces))
+	retained := retainer{ledger: &c.source.Ledger}
+	retained.add(int(s.slot), len(pieces)-1)
+	retained.flush()
+	c.records.Drop()
+	c.records.Put(pieces...)
+	c.states.Drop()
+	for range pieces {
+		c.states.Put(s)
+	}
+}
+
+// beginSplit prepares the state of a copy for its n pieces: those of a nacked copy are
+// nacked, and splitting one that was to be retried is an answer.
+func (c *Copies) beginSplit(s *copyState, n int) {
+	if s.flag == FlagRetry {
+		c.mark(s, FlagAck)
+	}
+	c.counts[s.flag] += n - 1
+	c.marksEnd += n - 1
+	c.hasPieces = true
+}
+
+// cutUnanswered takes the copies from active record i on out and makes them the
+// unanswered ones. There must be none yet, and no marks from i on.
+func (c *Copies) cutUnanswered(i int) {
+	if c.pieces != nil {
+		c.ensureStates()
+	}
+	cut := c.sub()
+	cut.first = c.first + i
+	if c.states.Len() > 0 {
+		c.seek(i)
+		cut.records, cut.states = gap.Of(c.records.Cut()), gap.Of(c.states.Cut())
+		cut.counts[FlagFilter] = cut.states.Len() - cut.records.Len()
+		c.counts[FlagFilter] -= cut.counts[FlagFilter]
+	} else {
+		records := c.records.All()
+		c.records, cut.records = gap.Of(records[:i]), gap.Of(records[i:])
+	}
+	c.unanswered = &cut
+}
+
+// sub returns Copies for some of these, which hold none yet.
+func (c *Copies) sub() Copies {
+	return Copies{source: c.source, infos: c.infos, hasPieces: c.hasPieces, isShared: c.isShared}
+}
+
+// include makes sure that the active records before end are not unanswered.
+func (c *Copies) include(end int) {
+	if c.unanswered != nil && end > c.records.Len() {
+		c.rejoin()
+	}
+}
+
+// rejoin puts the unanswered copies back, each marked to be retried.
+func (c *Copies) rejoin() {
+	tail := c.unanswered
+	if tail == nil {
+		return
+	}
+	c.unanswered = nil
+	c.ensureStates()
+	tail.ensureStates()
+	n := c.states.Len()
+	c.records = gap.Of(slices.Concat(c.records.All(), tail.records.All()))
+	c.states = gap.Of(slices.Concat(c.states.All(), tail.states.All()))
+	c.counts[FlagFilter] += tail.inactive()
+	c.marksEnd = c.records.Len()
+	for i := n; i < c.states.Len(); i++ {
+		if s := c.states.At(i); s.flag.isActive() {
+			c.mark(s, FlagRetry)
+		}
+	}
+}

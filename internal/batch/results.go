@@ -1,0 +1,215 @@
+package batch
+
+import (
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel/internal/gap"
+)
+
+// Results are what a processor has returned for the first active records, counted
+// before the first one is applied.
+type Results struct {
+	All     []sdk.ProcessedRecord // up to the last answer
+	Answers int                   // how many are answers
+	Unknown int                   // the index of the first one of a kind that the SDK does not define, or -1
+
+	nacks   int
+	filters int
+	splits  int
+	added   int  // how many records the splits add
+	isMulti bool // a MultiRecord holds records, which may be those that the processor was given
+}
+
+// Count counts results. It stops at one of an unknown kind.
+func (r *Results) Count(results []sdk.ProcessedRecord) {
+	*r = Results{Unknown: -1}
+	nils := 0
+	for i, result := range results {
+		if _, ok := result.(sdk.SingleRecord); ok {
+			continue // the most frequent kind
+		}
+		switch result := result.(type) {
+		case nil:
+			nils++
+		case sdk.FilterRecord:
+			r.filters++
+		case sdk.ErrorRecord:
+			r.nacks++
+		case sdk.MultiRecord:
+			r.countPieces(len(result))
+		default:
+			r.Unknown = i
+			return
+		}
+	}
+	r.Answers = len(results) - nils
+	for len(results) > 0 && results[len(results)-1] == nil {
+		results = results[:len(results)-1]
+	}
+	r.All = results
+}
+
+// countPieces counts a MultiRecord of n records.
+func (r *Results) countPieces(n int) {
+	switch n {
+	case 0:
+		r.filters++
+	case 1:
+		r.isMulti = true
+	default:
+		r.isMulti = true
+		r.splits++
+		r.added += n - 1
+	}
+}
+
+// Apply puts the results for the first active records into the batch. The records
+// beyond them are to be retried. None of the results is of an unknown kind.
+func (c *Copies) Apply(r *Results) {
+	n := len(r.All)
+	if n < c.records.Len() {
+		c.RetryFrom(n)
+	}
+	hasMarks := r.nacks > 0 || r.Answers < n
+	switch {
+	case !hasMarks && r.filters == 0 && !r.isMulti:
+		c.replace(r.All)
+	case !hasMarks && c.isUnedited() && n == c.records.Len():
+		c.reshape(r)
+	default:
+		c.ensureStates()
+		c.merge(r)
+	}
+}
+
+// replace applies results that replace records.
+func (c *Copies) replace(results []sdk.ProcessedRecord) {
+	records := c.records.All()
+	for i, result := range results {
+		records[i] = opencdc.Record(result.(sdk.SingleRecord))
+		clipPosition(&records[i])
+	}
+}
+
+// reshape applies results that replace, filter or split records, to copies that are
+// unedited.
+func (c *Copies) reshape(r *Results) {
+	records := c.records.All()
+	out, n := c.roomFor(records, r)[:len(records)+r.added], 0
+	pieces := c.pool.takePieces(len(records))[:len(r.All)]
+	for i, result := range r.All {
+		switch result := result.(type) {
+		case sdk.SingleRecord:
+			out[n] = opencdc.Record(result)
+			clipPosition(&out[n])
+			n++
+			pieces[i] = 1
+		case sdk.MultiRecord:
+			copy(out[n:], result)
+			clip(out[n : n+len(result)])
+			n += len(result)
+			pieces[i] = int32(len(result))
+		default: // filters
+			pieces[i] = 0
+		}
+	}
+	c.records, c.pieces = gap.Of(out[:n]), pieces
+	c.counts[FlagFilter] = r.filters
+	if r.splits > 0 {
+		c.unsplit, c.hasPieces = records, true
+	}
+}
+
+// roomFor returns an empty slice for what results make of the records. They may be
+// overwritten behind those that were handled, unless pieces need more room or may be
+// what would be overwritten.
+func (c *Copies) roomFor(records []opencdc.Record, r *Results) []opencdc.Record {
+	if r.isMulti {
+		return c.pool.takeRecords(len(records) + r.added)
+	}
+	return records[:0]
+}
+
+// merge applies results of any kind to copies that have states.
+func (c *Copies) merge(r *Results) {
+	records, states := c.records.All(), c.states.All()
+	m := merger{
+		copies:   c,
+		records:  c.roomFor(records, r),
+		states:   states[:0],
+		retained: retainer{ledger: &c.source.Ledger},
+	}
+	if r.isMulti {
+		m.states = c.pool.takeStates(len(states) + r.added)
+	}
+	c.infos.grow(r.nacks + r.splits)
+	for i, result := range r.All {
+		for !states[0].flag.isActive() {
+			m.states = append(m.states, states[0])
+			states = states[1:]
+		}
+		s := states[0]
+		states = states[1:]
+		switch result := result.(type) {
+		case sdk.SingleRecord:
+			m.put(s, opencdc.Record(result))
+		case sdk.FilterRecord:
+			m.filter(s)
+		case sdk.ErrorRecord:
+			c.nack(&s, result.Error)
+			m.put(s, records[i])
+		case nil:
+			c.mark(&s, FlagRetry)
+			m.put(s, records[i])
+		case sdk.MultiRecord:
+			m.putAll(s, &records[i], result)
+		}
+	}
+	m.retained.flush()
+	c.records = gap.Of(append(m.records, records[len(r.All):]...))
+	c.states = gap.Of(append(m.states, states...))
+	c.marksEnd = c.records.Len()
+}
+
+// merger collects what results make of copies.
+type merger struct {
+	copies   *Copies
+	records  []opencdc.Record
+	states   []copyState
+	retained retainer
+}
+
+// put adds a copy with its record.
+func (m *merger) put(s copyState, record opencdc.Record) {
+	m.states = append(m.states, s)
+	m.records = append(m.records, record)
+	clipPosition(&m.records[len(m.records)-1])
+}
+
+// filter adds a copy that is filtered from now on.
+func (m *merger) filter(s copyState) {
+	m.copies.mark(&s, FlagFilter)
+	m.states = append(m.states, s)
+}
+
+// putAll adds what a MultiRecord makes of a copy with its record.
+func (m *merger) putAll(s copyState, record *opencdc.Record, pieces []opencdc.Record) {
+	switch len(pieces) {
+	case 0:
+		m.filter(s)
+		return
+	case 1:
+		m.put(s, pieces[0])
+		return
+	}
+	c := m.copies
+	if n := c.infos.of(&s); n.original == nil {
+		s.info = c.infos.add(nackInfo{original: record, err: n.err})
+	}
+	c.beginSplit(&s, len(pieces))
+	m.retained.add(int(s.slot), len(pieces)-1)
+	for _, piece := range pieces {
+		m.put(s, piece)
+	}
+}

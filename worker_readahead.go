@@ -1,0 +1,404 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/batch"
+	"github.com/conduitio/funnel/internal/reuse"
+)
+
+// WithReadAhead makes the worker read on while a batch is in flight. All that has
+// arrived when the batch is done becomes the next one. So a source of single records
+// gets large batches as long as the pipeline is slower than the source, and otherwise no
+// record waits for others. At most records-1 records plus one read are buffered besides
+// the batch in flight. [NewWorker] returns an error if records < 1.
+//
+// The source must allow [Source.Ack] beside [Source.Read]. The first task, with its
+// metrics, runs on a goroutine of its own, with a context that is derived from that of Do
+// and ends when Do returns. Everything else is unchanged. A failed read, or a panic in
+// it, takes effect after the records before it.
+//
+// When the worker is stopped, or ends with an error, the buffered records are dropped
+// unacked. If it ends with an error while a read is pending, Do ends the read by tearing
+// the source down, with a context that does not end, and waits for it.
+//
+// A first task other than a [SourceTask] may mark records. They are not merged with those
+// of other reads. It cannot have them again: [Batch.Retry] stops the worker with an error.
+// What it settles by [Worker.Ack] or [Worker.Nack] is settled at once, ahead of what was
+// read earlier and is still buffered.
+func WithReadAhead(records int) WorkerOption {
+	return readAheadOption(records)
+}
+
+type readAheadOption int
+
+func (o readAheadOption) apply(w *Worker) error {
+	if o < 1 {
+		return fmt.Errorf("cannot read ahead %d records: at least 1 is needed", int(o))
+	}
+	w.readAhead = int(o)
+	return nil
+}
+
+// prefetcher reads the source on a goroutine of its own, ahead of the worker, until there
+// is no more to read or the worker ends. What it has read waits as arrivals.
+type prefetcher struct {
+	worker *Worker
+	cancel context.CancelFunc // ends the context of the reads
+
+	ready chan struct{} // gets a value when there may be something to take
+	room  chan struct{} // gets a value when there may be room for another read
+	done  chan struct{} // closed when the goroutine has ended
+
+	mu       sync.Mutex
+	arrivals []arrival
+	waiting  int              // the number of records in them
+	taken    []opencdc.Record // the buffer that the batch in flight is in
+	memory   reuse.Buffer[opencdc.Record]
+	reads    int // how many reads have returned
+	state    prefetchState
+	err      error       // the last read has failed
+	panicked *PanicError // the last read has panicked
+	isTorn   bool        // when that was, tearing the source down may have begun
+}
+
+// prefetchState says what a prefetcher does.
+type prefetchState int
+
+const (
+	prefetchWaiting prefetchState = iota // for room
+	prefetchReading
+	prefetchEnded // there are no more reads: the source has ended, or the last one has failed
+	prefetchQuit  // there are no more reads: the worker ends
+)
+
+// arrival is what is to become a batch: the records of one or more reads.
+type arrival struct {
+	records   []opencdc.Record
+	positions []opencdc.Position
+	readAt    []time.Time // if a timer wants to know
+	isMerged  bool        // the records are in a buffer of the prefetcher
+
+	// marked is a batch in which the first task has marked or lost records, or which it
+	// has settled. Then it is the only thing that is set.
+	marked *Batch
+}
+
+// runAhead runs the worker while a prefetcher reads ahead. When it returns, the
+// prefetcher has ended.
+func (w *Worker) runAhead(ctx context.Context) (err error) {
+	p := w.startPrefetcher(ctx)
+	isOver := false
+	defer func() { // also if something has panicked, or ends the goroutine
+		isStopped := isOver && err == nil
+		var failed outcome
+		failed.add(err, nil)
+		failed.try(func() error { return p.stop(ctx, isStopped) })
+		failed.add(nil, p.panicked)
+		if e := p.unsaid(ctx, isStopped); e != nil && (err == nil || !isAny(err, e)) {
+			failed.add(e, nil)
+		}
+		if !isOver && !failed.isFailure() {
+			return // the panic, or the end of the goroutine, goes on
+		}
+		if value := recover(); value != nil {
+			failed = outcome{errs: failed.all(), panicked: newPanicError(value)}
+		}
+		err = failed.result()
+	}()
+	err = w.run(ctx)
+	isOver = true
+	return err
+}
+
+func (w *Worker) startPrefetcher(ctx context.Context) *prefetcher {
+	p := &prefetcher{
+		worker: w,
+		ready:  make(chan struct{}, 1),
+		room:   make(chan struct{}, 1),
+		done:   make(chan struct{}),
+	}
+	ctx, p.cancel = context.WithCancel(ctx)
+	w.prefetcher = p
+	go p.run(ctx)
+	return p
+}
+
+// run reads until there is no more to read, and notes how that has ended.
+func (p *prefetcher) run(ctx context.Context) {
+	guard(func() error {
+		p.readOn(ctx)
+		return nil
+	}, func(err error, panicked *PanicError) {
+		if err != nil {
+			err = p.worker.taskError(p.worker.FirstTask, err)
+		}
+		if err != nil || panicked != nil {
+			p.end(err, panicked)
+		}
+		close(p.done)
+	})
+}
+
+// readOn reads until there is no more to read.
+func (p *prefetcher) readOn(ctx context.Context) {
+	b, source := &Batch{}, &batch.SourceBatch{}
+	for p.begin(ctx) {
+		*b = Batch{}
+		source.Reset()
+		b.copies.Attach(source, nil)
+		isLast, err := p.worker.readInto(ctx, b)
+		if err == nil {
+			err = p.check(b)
+		}
+		if err != nil {
+			p.end(err, nil)
+			return
+		}
+		if p.add(b) {
+			b, source = &Batch{}, &batch.SourceBatch{}
+		}
+		if isLast {
+			p.end(nil, nil)
+		}
+	}
+}
+
+// begin waits until there is room for another read. It returns false if there is
+// nothing more to read.
+func (p *prefetcher) begin(ctx context.Context) bool {
+	for {
+		switch p.tryBegin(ctx) {
+		case prefetchReading:
+			return true
+		case prefetchWaiting:
+			<-p.room
+		default:
+			signal(p.ready)
+			return false
+		}
+	}
+}
+
+// tryBegin returns what the prefetcher does next.
+func (p *prefetcher) tryBegin(ctx context.Context) prefetchState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.state == prefetchQuit || p.state == prefetchEnded:
+	case p.worker.Stopping():
+		p.state = prefetchEnded
+	case ctx.Err() != nil:
+		return prefetchQuit // who takes looks at the context, too
+	case p.waiting < p.worker.readAhead:
+		p.state = prefetchReading
+	}
+	return p.state
+}
+
+// check returns an error if what a read has returned cannot become a batch.
+func (p *prefetcher) check(b *Batch) error {
+	err := checkPositions(b.copies.Source())
+	if _, retried := b.copies.Marks(); err == nil && retried > 0 && !b.copies.IsSettled() {
+		err = FatalError(errors.New("the first task wants records again, which is not possible if they are read ahead"))
+	}
+	if err != nil {
+		return p.worker.taskError(p.worker.FirstTask, err)
+	}
+	return nil
+}
+
+// add adds what a read has returned. It returns true if it keeps the batch.
+func (p *prefetcher) add(b *Batch) (isKept bool) {
+	source := b.copies.Source()
+	n := len(source.Positions)
+	var readAt []time.Time
+	if n > 0 && p.worker.isTiming.now() {
+		readAt = slices.Repeat([]time.Time{time.Now()}, n)
+	}
+	defer signal(p.ready)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == prefetchReading {
+		p.state = prefetchWaiting
+	}
+	p.reads++
+	if n == 0 {
+		return false
+	}
+	p.waiting += n
+	if !b.copies.IsAsRead() {
+		source.ReadAt = readAt
+		p.arrivals = append(p.arrivals, arrival{marked: b})
+		return true
+	}
+	next := arrival{records: b.copies.Records(), positions: source.Positions, readAt: readAt}
+	if len(p.arrivals) > 0 && p.arrivals[len(p.arrivals)-1].marked == nil {
+		p.merge(&p.arrivals[len(p.arrivals)-1], next)
+	} else {
+		p.arrivals = append(p.arrivals, next)
+	}
+	return false
+}
+
+// merge makes what has arrived last a part of what has arrived before.
+func (p *prefetcher) merge(last *arrival, next arrival) {
+	if !last.isMerged {
+		last.records = append(p.memory.Take(0), last.records...)
+		last.isMerged = true
+	}
+	last.records = append(last.records, next.records...)
+	last.positions = append(last.positions, next.positions...)
+	last.readAt = append(last.readAt, next.readAt...)
+}
+
+// end notes that there is no more to read, and why.
+func (p *prefetcher) end(err error, panicked *PanicError) {
+	p.mu.Lock()
+	p.state = prefetchEnded
+	p.err, p.panicked, p.isTorn = err, panicked, p.worker.Stopping()
+	p.mu.Unlock()
+	signal(p.ready)
+}
+
+// take puts what has arrived first, if need be waiting for it, into b, which is empty, or
+// returns another batch that holds it. It returns true if there is nothing any more. The
+// batch that was taken before is done.
+func (p *prefetcher) take(ctx context.Context, b *Batch) (taken *Batch, isLast bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.memory.Put(p.taken)
+	p.taken = nil
+	for len(p.arrivals) == 0 && p.state != prefetchEnded {
+		if err := p.wait(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	if len(p.arrivals) == 0 {
+		return b, true, p.err
+	}
+	next := p.pop()
+	if next.marked != nil {
+		return next.marked, false, nil
+	}
+	if next.isMerged {
+		p.taken = next.records
+	}
+	b.copies.Fill(next.records, next.positions)
+	if len(next.readAt) == len(next.records) {
+		b.copies.Source().ReadAt = next.readAt // otherwise the timer was off for a while
+	}
+	return b, false, nil
+}
+
+// pop takes out what has arrived first.
+func (p *prefetcher) pop() arrival {
+	first := p.arrivals[0]
+	if len(p.arrivals) == 1 {
+		p.arrivals = slices.Delete(p.arrivals, 0, 1) // to be used again
+	} else {
+		p.arrivals[0] = arrival{}
+		p.arrivals = p.arrivals[1:]
+	}
+	if first.marked != nil {
+		p.waiting -= len(first.marked.copies.Source().Positions)
+	} else {
+		p.waiting -= len(first.records)
+	}
+	signal(p.room)
+	return first
+}
+
+// dropUntilError drops what has arrived until a read fails, or one that began after the
+// call has returned. It returns the error of the read. One that is pending has begun
+// before, so it is the one after it that counts.
+func (p *prefetcher) dropUntilError(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := p.reads + 1
+	if p.state == prefetchReading {
+		last++
+	}
+	for p.state != prefetchEnded && p.reads < last {
+		p.arrivals, p.waiting = nil, 0
+		signal(p.room)
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return p.err
+}
+
+// wait waits until something may have changed. The caller holds the lock.
+func (p *prefetcher) wait(ctx context.Context) error {
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	select {
+	case <-p.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stop waits for the end of the goroutine. If the worker has not been stopped, nobody
+// else need end a pending read, so stop does.
+func (p *prefetcher) stop(ctx context.Context, isStopped bool) error {
+	p.mu.Lock()
+	isReading := p.state == prefetchReading
+	p.state = prefetchQuit
+	p.mu.Unlock()
+	signal(p.room)
+	defer func() {
+		<-p.done
+		p.cancel()
+	}()
+	if !isReading || isStopped {
+		return nil
+	}
+	return p.endRead(context.WithoutCancel(ctx))
+}
+
+// endRead tears the source down, unless the worker is being stopped, which does so. Then
+// it ends the context of the read.
+func (p *prefetcher) endRead(ctx context.Context) error {
+	defer p.cancel()
+	w := p.worker
+	if isLocked, err := w.lockLifecycle(ctx, w.gate.Closed()); !isLocked {
+		return err
+	}
+	defer w.unlockLifecycle()
+	if w.Stopping() {
+		return nil
+	}
+	if err := w.gate.Close(ctx); err != nil { // which does not wait: nobody is inside any more
+		return err
+	}
+	return w.source.shut(ctx)
+}
+
+// unsaid returns the error of a read that nothing else may hide. That a read fails is no
+// error once the source is being torn down, or the context has ended; that its goroutine
+// has ended always is.
+func (p *prefetcher) unsaid(ctx context.Context, isStopped bool) error {
+	isDue := !isStopped && !p.isTorn && (ctx.Err() == nil || !isOnly(p.err, ctx.Err(), context.Cause(ctx)))
+	if p.err != nil && (isDue || isAny(p.err, ErrGoexit)) {
+		return p.err
+	}
+	return nil
+}
+
+// signal puts a value into a channel that has room for one, unless there is one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
