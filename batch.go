@@ -34,23 +34,22 @@ type RecordStatus struct {
 //
 // All indices point into what [Batch.ActiveRecords] returns at that moment. So
 // filtering or splitting a record moves the indices of those behind it; a task
-// that marks records from the last to the first need not care. Going through
-// the records in either direction makes each mark cost about the same, however
-// large the batch is; jumping to and fro does not, once records were filtered
-// or split.
+// that marks records from the last to the first need not care. In either
+// direction a mark is O(1); random access is O(n) once records were filtered or
+// split.
 //
-// An index or a range that is out of bounds, or more than one end index, makes
-// a method panic before anything is changed.
+// A method panics, and changes nothing, if an index or a range is out of bounds
+// or if there is more than one end index.
 //
-// A Batch must not be used by several goroutines at a time. Like any batch that
-// a [Task] is given, it must not be kept after the call.
+// A Batch must not be used by several goroutines at a time, nor be kept by a
+// [Task] after the call.
 type Batch struct {
 	copies batch.Copies
 }
 
 // NewBatch returns a batch of records whose status is ack. The slice belongs to
-// the batch from then on. The batch has a ledger of its own: given to
-// [Worker.Ack] or [Worker.Nack], its records are settled at once.
+// the batch from then on. The batch has a ledger of its own: [Worker.Ack] and
+// [Worker.Nack] settle its records at once.
 func NewBatch(records []opencdc.Record) *Batch {
 	b := &Batch{}
 	b.copies.Fill(records, batch.Positions(records))
@@ -59,22 +58,22 @@ func NewBatch(records []opencdc.Record) *Batch {
 
 // ActiveRecords returns the records that are not filtered.
 //
-// The slice belongs to the batch, and shows it as it was when ActiveRecords was
-// called. A task that goes through it from one end to the other, in either
-// direction, may change the batch where it has been: the records ahead of it stay
-// as they were. That ends with the task's next call of ActiveRecords after a
-// change; only the slice of its first call stays readable until the task returns.
-// A task may change what the records hold, and puts changed records into the batch
-// with SetRecords.
+// The slice belongs to the batch. A task may change what the records hold, and puts
+// changed records into the batch with SetRecords.
 //
-// A call costs nothing if the batch has not changed since the last one. Otherwise
-// it moves the records on one side of the change, and all of them where the array
-// has to grow.
+// The slice shows the batch as it was at the time of the call. A task that goes
+// through it in either direction may edit the batch where it has been: the records
+// ahead stay as they were. This ends with the task's next call of ActiveRecords
+// after an edit. Only the slice of its first call stays readable until the task
+// returns.
+//
+// A call is free if the batch was not edited since the last one. Otherwise it moves
+// the records on one side of the edit, or all of them if the array has to grow.
 func (b *Batch) ActiveRecords() []opencdc.Record {
 	return b.copies.Records()
 }
 
-// Status returns the status of active record i. Its error is what the record was
+// Status returns the status of active record i. Its Error is what the record was
 // nacked with, which may be nil.
 func (b *Batch) Status(i int) RecordStatus {
 	b.checkRange("Status", i, i+1)
@@ -118,7 +117,7 @@ func (b *Batch) Filter(i int, j ...int) {
 // Nack marks the record at index i as nacked. If multiple errors are provided,
 // they are assigned to the records starting at index i.
 //
-// A nil error counts as none: what goes to the dead-letter queue says so.
+// Without errors, or with a nil error, the dead letter says that there was none.
 //
 // Note that the indices point to the slice returned by ActiveRecords. If the
 // slice contains filtered records, the filtered records are skipped and not
@@ -153,16 +152,16 @@ func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 }
 
 // SplitRecord replaces the record at index i with the provided records, its
-// pieces, which take its place in their order. The source record is acked once
-// all of them are done. If one of them is nacked, what goes to the dead-letter
-// queue is the record that is replaced here, so a piece must not share maps
-// with it that a later task may change. If that record is a piece itself, the
-// record from before its first split goes there.
+// pieces, in their order. The source record is acked once all of them are done.
 //
-// The pieces of a record that was marked as nacked are nacked, any others are
-// acked unless they are marked again. A single record replaces the record like
-// SetRecords, and with no records the record is filtered. The pieces are copied
-// into the batch, the slice stays the caller's.
+// If a piece is nacked, the record that is replaced here goes to the dead-letter
+// queue. If that record is a piece itself, the record from before its first split
+// goes there. So the pieces must not share maps with it that a later task may
+// change.
+//
+// The pieces of a nacked record are nacked, all others are acked unless they are
+// marked again. A single record replaces the record like SetRecords. No records
+// filter it. The pieces are copied into the batch, the slice stays the caller's.
 func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	b.checkRange("SplitRecord", i, i+1)
 	switch len(recs) {
@@ -175,7 +174,8 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	}
 }
 
-// end returns the end of the range that i and j describe.
+// end returns the end of the range that i and j describe. It panics if there is no such
+// range.
 func (b *Batch) end(method string, i int, j []int) int {
 	switch len(j) {
 	case 0:
@@ -197,4 +197,24 @@ func (b *Batch) checkRange(method string, i, end int) {
 		}
 		panic(fmt.Sprintf("funnel: Batch.%s: range [%d:%d] out of range with length %d", method, i, end, n))
 	}
+}
+
+// checkPositions returns an error if a source record has no position: acking it would
+// wipe the position from which the source resumes.
+func (b *Batch) checkPositions() error {
+	source := b.copies.Source()
+	if i := source.EmptyPosition(); i >= 0 {
+		return FatalError(fmt.Errorf("%w: record %d of a batch of %d has none", ErrEmptyPosition, i, len(source.Positions)))
+	}
+	return nil
+}
+
+// unshare gives the batch records of its own, which nobody else holds. It fails if a
+// record is nested too deeply to be copied.
+func (b *Batch) unshare() error {
+	p, err := b.copies.Unshare()
+	if err == nil {
+		return nil
+	}
+	return FatalError(fmt.Errorf("record %s cannot be copied for a branch: %w", show(p), err))
 }

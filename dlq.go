@@ -123,9 +123,9 @@ func (d *DLQ) store(ctx context.Context, nacked []*batch.NackedRecord, sourceID 
 		return nil
 	}
 	now := time.Now()
-	records, tooDeep := deadLetters(now, nacked, sourceID)
+	letters, tooDeep := deadLetters(now, nacked, sourceID)
 	missing := 0 // the first one that is not confirmed
-	err := d.deliver(ctx, nacked, records, func(i int) {
+	err := d.deliver(ctx, nacked, letters, func(i int) {
 		if missing == i {
 			missing++
 		}
@@ -146,16 +146,18 @@ func (d *DLQ) store(ctx context.Context, nacked []*batch.NackedRecord, sourceID 
 }
 
 // deliver writes the dead letters of the nacked records and calls confirm for those that
-// are confirmed, however the call of the destination ends. A panic holds why the first
+// the destination has confirmed, however its call ends. A panic holds why the first
 // record was nacked.
-func (d *DLQ) deliver(ctx context.Context, nacked []*batch.NackedRecord, records []opencdc.Record, confirm func(i int)) error {
-	acks := 0
-	var refused []int
-	var refusal error
+func (d *DLQ) deliver(ctx context.Context, nacked []*batch.NackedRecord, letters []opencdc.Record, confirm func(i int)) error {
+	if len(letters) == 0 {
+		return nil
+	}
+	written := delivery{records: letters}
 	defer func() {
-		for i, next := 0, refused; i < acks; i++ {
-			if len(next) > 0 && next[0] == i {
-				next = next[1:]
+		refused := written.refused
+		for i := range written.acked {
+			if len(refused) > 0 && refused[0].index == i {
+				refused = refused[1:]
 			} else {
 				confirm(i)
 			}
@@ -164,12 +166,12 @@ func (d *DLQ) deliver(ctx context.Context, nacked []*batch.NackedRecord, records
 			panic(newPanicError(value).with(nackError(nacked[0])))
 		}
 	}()
-	err := d.task.write(ctx, records, &acks, func(i int, err error) {
-		if refused = append(refused, i); refusal == nil {
-			refusal = fmt.Errorf("record %s: %w", show(nacked[i].Position), err)
-		}
-	})
-	return joinErrors(refusal, err)
+	err := d.task.deliver(ctx, &written)
+	if len(written.refused) > 0 {
+		first := written.refused[0]
+		err = joinErrors(fmt.Errorf("record %s: %w", show(nacked[first.index].Position), first.err), err)
+	}
+	return err
 }
 
 func (d *DLQ) validate() error {

@@ -96,10 +96,16 @@ func (t *DestinationTask) Close(ctx context.Context) error {
 // writing fails, or if the acks are not what they must be: one for each record,
 // in order.
 func (t *DestinationTask) Do(ctx context.Context, b *Batch) error {
-	acks := 0
-	err := t.write(ctx, b.ActiveRecords(), &acks, func(i int, err error) { b.Nack(i, err) })
-	if err != nil {
+	records := b.ActiveRecords()
+	if len(records) == 0 {
+		return nil
+	}
+	d := delivery{records: records}
+	if err := t.deliver(ctx, &d); err != nil {
 		return taskError(t.id, err)
+	}
+	for _, r := range d.refused {
+		b.copies.Nack(r.index, r.err)
 	}
 	return nil
 }
@@ -111,65 +117,87 @@ func (t *DestinationTask) validate() error {
 	return nil
 }
 
-// write writes the records and collects their acks. It calls refuse for each
-// record that the destination refuses, in order. It keeps the number of acks that
-// it can rely on, however it ends.
-func (t *DestinationTask) write(
-	ctx context.Context,
-	records []opencdc.Record,
-	acks *int,
-	refuse func(i int, err error),
-) error {
-	if len(records) == 0 {
-		return nil
-	}
+// delivery is a write of records to a destination, and what it has said about them.
+type delivery struct {
+	records []opencdc.Record
+	acked   int       // how many records, from the first one on, have an ack
+	refused []refusal // those whose ack is an error, in order
+	empty   int       // consecutive calls that have returned no acks
+}
+
+// refusal is the ack of a record that the destination refuses.
+type refusal struct {
+	index int
+	err   error
+}
+
+// deliver writes the records, at least one, and collects their acks. However it ends, the
+// acks that d counts can be relied on.
+func (t *DestinationTask) deliver(ctx context.Context, d *delivery) error {
 	var start time.Time
 	isMeasured := t.isMeasured.now()
 	if isMeasured {
 		start = time.Now()
 	}
-	if err := t.destination.Write(ctx, records); err != nil {
-		return fmt.Errorf("failed to write %d records, from %s on: %w", len(records), show(records[0].Position), err)
+	if err := t.destination.Write(ctx, d.records); err != nil {
+		return fmt.Errorf("failed to write %d records, from %s on: %w", len(d.records), show(d.records[0].Position), err)
 	}
-	for empty := 0; *acks < len(records); {
-		got, err := t.destination.Ack(ctx)
+	for d.acked < len(d.records) {
+		acks, err := t.destination.Ack(ctx)
 		if err != nil {
 			return fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %s: %w",
-				len(records), *acks, show(records[*acks].Position), err)
+				len(d.records), d.acked, show(d.next()), err)
 		}
-		if len(got) == 0 {
-			if empty++; empty == maxAckCalls {
-				return fmt.Errorf("%w: %d of %d records are acked, the next one is %s",
-					ErrAcksStopped, *acks, len(records), show(records[*acks].Position))
-			}
-			if empty > 1 {
-				if _, err := sleep(ctx, pause(empty-1, minAckPause, maxAckPause), nil); err != nil {
-					return err
-				}
-			}
-			continue
+		if len(acks) == 0 {
+			err = d.wait(ctx)
+		} else {
+			err = d.take(acks)
 		}
-		empty = 0
-		if given := *acks + len(got); given > len(records) {
-			*acks = 0
-			return fmt.Errorf("%w: the destination was given %d records and has sent more acks, %d, the last one of %s",
-				ErrAckMismatch, len(records), given, show(got[len(got)-1].Position))
-		}
-		for i := range got {
-			ack := &got[i]
-			if want := records[*acks].Position; !bytes.Equal(ack.Position, want) {
-				*acks = 0
-				return fmt.Errorf("%w: the destination has acked position %s, expected %s",
-					ErrAckMismatch, show(ack.Position), show(want))
-			}
-			if ack.Error != nil {
-				refuse(*acks, ack.Error)
-			}
-			*acks++
+		if err != nil {
+			return err
 		}
 	}
 	if isMeasured {
-		t.metrics.Observe(records, start)
+		t.metrics.Observe(d.records, start)
+	}
+	return nil
+}
+
+// next returns the position whose ack is due.
+func (d *delivery) next() opencdc.Position { return d.records[d.acked].Position }
+
+// wait waits until the destination may be asked again, after it has returned no acks.
+func (d *delivery) wait(ctx context.Context) error {
+	d.empty++
+	switch d.empty {
+	case 1:
+		return nil
+	case maxAckCalls:
+		return fmt.Errorf("%w: %d of %d records are acked, the next one is %s", ErrAcksStopped, d.acked, len(d.records), show(d.next()))
+	}
+	_, err := sleep(ctx, pause(d.empty-1, minAckPause, maxAckPause), nil)
+	return err
+}
+
+// take checks acks and counts them. If one is wrong, none of the delivery counts.
+func (d *delivery) take(acks []connector.DestinationAck) error {
+	d.empty = 0
+	if given := d.acked + len(acks); given > len(d.records) {
+		d.acked = 0
+		return fmt.Errorf("%w: the destination was given %d records and has sent more acks, %d, the last one of %s",
+			ErrAckMismatch, len(d.records), given, show(acks[len(acks)-1].Position))
+	}
+	for i := range acks {
+		ack := &acks[i]
+		if want := d.next(); !bytes.Equal(ack.Position, want) {
+			d.acked = 0
+			return fmt.Errorf("%w: the destination has acked position %s, expected %s",
+				ErrAckMismatch, show(ack.Position), show(want))
+		}
+		if ack.Error != nil {
+			d.refused = append(d.refused, refusal{d.acked, ack.Error})
+		}
+		d.acked++
 	}
 	return nil
 }

@@ -61,7 +61,6 @@ type Worker struct {
 	gate *gate.Gate
 
 	started atomic.Bool   // Do was called
-	running atomic.Bool   // Do has not returned yet
 	done    chan struct{} // closed when Do returns
 
 	// What is opened and closed. Guarded by the lifecycle lock.

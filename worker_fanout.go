@@ -2,8 +2,6 @@ package funnel
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/conduitio/funnel/internal/batch"
@@ -85,19 +83,23 @@ func (f *fanOut) begin(ctx context.Context) {
 	}
 }
 
-// fork gives each branch a batch of the same copies, of which none sees what another
-// one does. Destinations at the end of a branch only read, and share the records. If
-// there are none, the last branch gets the records as they are.
+// fork gives each branch a batch of the same copies. None sees what another one does:
+// destinations at the end of a branch only read, and share the records, any other branch
+// gets records of its own. If no branch only reads, the last one keeps the records.
 func (f *fanOut) fork(b *Batch) error {
-	last := len(f.branches) - 1
-	keeps := !slices.ContainsFunc(f.branches, func(b branch) bool { return b.node.onlyReads() })
+	keeper := len(f.branches) - 1
+	for i := range f.branches {
+		if f.branches[i].node.onlyReads() {
+			keeper = -1
+		}
+	}
 	for i := range f.branches {
 		to := &f.branches[i]
 		b.copies.Fork(&to.batch.copies, &to.infos)
-		if to.node.onlyReads() || keeps && i == last {
+		if i == keeper || to.node.onlyReads() {
 			continue
 		}
-		if err := unshare(&to.batch.copies); err != nil {
+		if err := to.batch.unshare(); err != nil {
 			return f.worker.taskError(to.node, err)
 		}
 	}
@@ -153,14 +155,4 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	default:
 		f.failed.add(err, nil)
 	}
-}
-
-// unshare gives a batch records of its own, before a task on a branch may write to
-// them. It fails if one is nested too deeply to be copied.
-func unshare(copies *batch.Copies) error {
-	p, err := copies.Unshare()
-	if err == nil {
-		return nil
-	}
-	return FatalError(fmt.Errorf("record %s cannot be copied for a branch: %w", show(p), err))
 }

@@ -31,9 +31,8 @@ func (p phase) isFailed() bool { return p == phaseFailed || p == phaseGivenUp }
 type state int
 
 const (
-	stateNew state = iota // it was not opened, or has failed to open
-	stateOpen
-	stateClosing // closing it has begun, and has not succeeded yet
+	stateNew  state = iota // it was not opened, or has failed to open
+	stateOpen              // it has to be closed, which may have failed before
 	stateClosed
 )
 
@@ -45,17 +44,11 @@ type resource struct {
 	close func(context.Context) error
 }
 
-// isLeft returns true if the resource still has to be closed.
-func (r *resource) isLeft() bool {
-	return r.state == stateOpen || r.state == stateClosing
-}
-
-// shut closes the resource, if it still has to be closed.
+// shut closes the resource if it is open. If that fails, it stays open.
 func (r *resource) shut(ctx context.Context) error {
-	if !r.isLeft() {
+	if r.state != stateOpen {
 		return nil
 	}
-	r.state = stateClosing
 	if err := r.close(ctx); err != nil {
 		return err
 	}
@@ -140,7 +133,7 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 	if err := w.checkNodes(); err != nil {
 		return err
 	}
-	if err := w.closeAll(ctx, w.reversed()); err != nil {
+	if err := w.closeAll(ctx, append(w.reversed(), &w.source)); err != nil {
 		return fmt.Errorf("the worker cannot be opened again, it is still open in part: %w", err)
 	}
 	w.phase = phaseFailed // unless it gets to the end
@@ -152,7 +145,7 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 		if value := recover(); value != nil {
 			failed.add(nil, newPanicError(value))
 		}
-		w.closeEach(ctx, w.reversed(), &failed)
+		w.closeEach(ctx, append(w.reversed(), &w.source), &failed)
 		err = failed.result()
 	}()
 	for i, r := range w.others {
@@ -184,7 +177,7 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 // program that stops on a signal gives it another one than that of
 // [os/signal.NotifyContext], see [context.WithoutCancel].
 func (w *Worker) Stop(ctx context.Context) error {
-	if w.running.Load() && ctx.Err() != nil {
+	if w.isRunning() && ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if _, err := w.lockLifecycle(ctx, nil); err != nil {
@@ -221,9 +214,7 @@ func (w *Worker) Close(ctx context.Context) error {
 	} else {
 		w.phase = phaseClosed
 	}
-	reversed := w.reversed()
-	last := len(reversed) - 1
-	return w.closeAll(ctx, slices.Insert(reversed[:last], 0, reversed[last]))
+	return w.closeAll(ctx, append([]*resource{&w.source}, w.reversed()...))
 }
 
 // lockLifecycle waits for the lifecycle lock and returns true. It returns false if quit,
@@ -249,13 +240,21 @@ func (w *Worker) unlockLifecycle() {
 	<-w.lifecycle
 }
 
-// reversed returns everything in the reverse order of opening, the source last.
-func (w *Worker) reversed() []*resource {
-	reversed := make([]*resource, 0, len(w.others)+1)
-	for _, r := range slices.Backward(w.others) {
-		reversed = append(reversed, r)
+// isRunning returns true if Do was called and has not returned.
+func (w *Worker) isRunning() bool {
+	select {
+	case <-w.done:
+		return false
+	default:
+		return w.started.Load()
 	}
-	return append(reversed, &w.source)
+}
+
+// reversed returns the resources in the reverse order of opening, without the source.
+func (w *Worker) reversed() []*resource {
+	reversed := slices.Clone(w.others)
+	slices.Reverse(reversed)
+	return reversed
 }
 
 // closeAll closes what still has to be closed. It panics if something has panicked.
@@ -279,8 +278,8 @@ func (w *Worker) closeEach(ctx context.Context, all []*resource, failed *outcome
 // is left alone until Do has returned.
 func (w *Worker) closeTask(ctx context.Context, node *TaskNode) error {
 	_, isSource := node.Task.(*SourceTask) // which has nothing to close
-	if node == w.FirstTask && !isSource && w.running.Load() {
-		if w.source.isLeft() {
+	if node == w.FirstTask && !isSource && w.isRunning() {
+		if w.source.state == stateOpen {
 			return errors.New("it may be reading still: the source was not torn down")
 		}
 		select {

@@ -205,7 +205,7 @@ func (p *prefetcher) tryBegin(ctx context.Context) prefetchState {
 
 // check returns an error if what a read has returned cannot become a batch.
 func (p *prefetcher) check(b *Batch) error {
-	err := checkPositions(b.copies.Source())
+	err := b.checkPositions()
 	if _, retried := b.copies.Marks(); err == nil && retried > 0 && !b.copies.IsSettled() {
 		err = FatalError(errors.New("the first task wants records again, which is not possible if they are read ahead"))
 	}

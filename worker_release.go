@@ -76,7 +76,7 @@ func (w *Worker) releaseRuns(ctx context.Context, s *batch.SourceBatch) error {
 func (w *Worker) admit(s *batch.SourceBatch) {
 	q, r := w.DLQ, &s.Release
 	for q != nil && r.Refusal == nil {
-		to, isNacked := s.Ledger.Run(r.Admitted)
+		to, isNacked := s.Ledger.RunFrom(r.Admitted)
 		n := to - r.Admitted
 		switch {
 		case n == 0:
@@ -205,7 +205,7 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) erro
 	if s == nil {
 		return nil // a zero Batch
 	}
-	if err := checkPositions(s); err != nil {
+	if err := b.checkPositions(); err != nil {
 		return err
 	}
 	if err := w.releasing.Lock(ctx); err != nil {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	"github.com/conduitio/funnel/internal/batch"
 )
 
 // The run of a worker: batches are read and processed, one after the other, until
@@ -35,9 +33,7 @@ func (w *Worker) Do(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return ErrAlreadyRan
 	}
-	w.running.Store(true)
 	defer close(w.done)
-	defer w.running.Store(false)
 	if toRun, err := w.start(ctx); !toRun {
 		return err
 	}
@@ -158,13 +154,13 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 		return true, nil
 	}
 	defer w.gate.Leave()
-	source := b.copies.Source()
-	if err := checkPositions(source); err != nil {
+	if err := b.checkPositions(); err != nil {
 		return false, w.taskError(w.FirstTask, err)
 	}
 	if w.isTiming.now() {
 		b.copies.SetReadTimes(time.Now())
 	}
+	source := b.copies.Source() // which the batch may lose on its way
 	if err := w.walk(ctx, step{stage: stageMarks, node: w.FirstTask, batch: b}, nil); err != nil {
 		return false, err
 	}
@@ -173,15 +169,6 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 			ErrLostRecords, n, len(source.Positions))
 	}
 	return false, nil
-}
-
-// checkPositions returns an error if a source record has no position: acking it would
-// wipe the position from which the source resumes.
-func checkPositions(s *batch.SourceBatch) error {
-	if i := s.EmptyPosition(); i >= 0 {
-		return FatalError(fmt.Errorf("%w: record %d of a batch of %d has none", ErrEmptyPosition, i, len(s.Positions)))
-	}
-	return nil
 }
 
 // reason returns why a batch has failed. If the stream of the source has closed,

@@ -84,13 +84,12 @@ func (k *walk) doTask(ctx context.Context) error {
 			return k.taskError(err)
 		}
 	}
-	copies := &k.batch.copies
-	if copies.IsShared() && !k.node.onlyReads() {
-		if err := unshare(copies); err != nil {
+	if k.batch.copies.IsShared() && !k.node.onlyReads() {
+		if err := k.batch.unshare(); err != nil {
 			return k.taskError(err)
 		}
 	}
-	inactive := copies.Inactive()
+	inactive := k.batch.copies.Inactive()
 	if err := k.call(ctx); err != nil {
 		return k.taskError(err)
 	}
@@ -99,22 +98,22 @@ func (k *walk) doTask(ctx context.Context) error {
 
 // call calls the task.
 func (k *walk) call(ctx context.Context) error {
-	copies := &k.batch.copies
-	copies.BeginTask()
-	if err := k.node.Task.Do(ctx, k.batch); err != nil {
+	b := k.batch
+	b.copies.BeginTask()
+	if err := k.node.Task.Do(ctx, b); err != nil {
 		return err
 	}
-	if copies.Source() == nil {
+	if b.copies.Source() == nil {
 		return fmt.Errorf("%w: it has put another batch in the place of the one that it was given", ErrLostRecords)
 	}
 	switch k.node.Task.(type) {
 	case *ProcessorTask:
-		copies.EndTask(true)
+		b.copies.EndTask(true)
 	case *DestinationTask:
-		copies.EndTask(true)
-		copies.Share() // with the destination
+		b.copies.EndTask(true)
+		b.copies.Share() // with the destination
 	default:
-		copies.EndTask(false)
+		b.copies.EndTask(false)
 	}
 	return nil
 }
@@ -132,35 +131,34 @@ func (k *walk) waitToRetry(ctx context.Context) error {
 // checkMarks decides by what the task has marked how the batch goes on: as it is, or
 // in parts. Inactive is the number of filtered copies before the task was called.
 func (k *walk) checkMarks(ctx context.Context, inactive int) error {
-	copies := &k.batch.copies
-	if copies.IsUnmarked() || copies.IsSettled() {
+	b := k.batch
+	if b.copies.IsUnmarked() || b.copies.IsSettled() {
 		k.stage, k.calls = stageNext, 0
 		return nil
 	}
 	if err := k.checkContext(ctx); err != nil {
 		return k.taskError(err)
 	}
-	if !copies.IsUnanswered(inactive) {
+	if !b.copies.IsUnanswered(inactive) {
 		k.calls = 0
 	} else if k.calls++; k.calls == maxRetryCalls {
 		return k.taskError(FatalError(fmt.Errorf("%w: no answer for %d records in %d calls in a row, the first one is %s",
-			ErrNoProgress, copies.Len(), k.calls, show(k.batch.ActiveRecords()[0].Position))))
+			ErrNoProgress, b.copies.Len(), k.calls, show(b.copies.Records()[0].Position))))
 	}
 	return k.divide()
 }
 
 // checkContext returns the error of the context if the nacks that a task has just given
-// are no answer: the context has ended, which is not the fault of any record.
+// are no answer: the context has ended, which is no record's fault.
 func (k *walk) checkContext(ctx context.Context) error {
-	copies := &k.batch.copies
-	if !copies.HasNacks() || ctx.Err() == nil {
+	if !k.batch.copies.HasNacks() || ctx.Err() == nil {
 		return nil
 	}
 	cause := context.Cause(ctx)
 	if cause == errOtherBranch {
 		return contextError(ctx)
 	}
-	for err := range copies.NackErrors() {
+	for err := range k.batch.copies.NackErrors() {
 		if isAny(err, context.Canceled, context.DeadlineExceeded, cause) {
 			return contextError(ctx)
 		}
@@ -196,22 +194,22 @@ func (k *walk) divide() error {
 // goOn takes the batch to the nodes that follow. It returns true if that was the end of
 // its way.
 func (k *walk) goOn(ctx context.Context) (isOver bool, err error) {
-	copies := &k.batch.copies
+	b := k.batch
 	switch next := k.node.Next; {
-	case copies.IsSettled() || copies.Len() == 0 || len(next) == 0:
-		if err := lost(copies.Settle()); err != nil {
+	case b.copies.IsSettled() || b.copies.Len() == 0 || len(next) == 0:
+		if err := lost(b.copies.Settle()); err != nil {
 			return true, err
 		}
 	case len(next) == 1:
 		k.stage, k.node = stageTask, next[0]
 		return false, nil
 	default:
-		err = k.worker.fanOuts[k.node].do(ctx, k.batch)
+		err = k.worker.fanOuts[k.node].do(ctx, b)
 	}
 	if k.branch != nil {
 		return true, err
 	}
-	return true, k.worker.releaseAfter(ctx, copies.Source(), err)
+	return true, k.worker.releaseAfter(ctx, b.copies.Source(), err)
 }
 
 // taskError wraps an error that comes from the task of the node.

@@ -48,11 +48,11 @@ type slot struct {
 	cause  int32 // 1 + index of the first nack's cause, negative once it is stored, 0 if there was no nack
 }
 
-// Reset empties the ledger and gives it size slots with one copy each. Nobody else
-// may use the ledger at that time, and it is not shared from then on.
+// Reset gives the ledger size new slots with one copy each; Reset(0) ends a batch.
+// Nobody else may use the ledger during the call, and it is no longer shared.
 //
 // Memory is kept for later batches. What a large batch has needed is given up once
-// a few dozen batches in a row have needed much less. Reset(0) ends a batch.
+// a few dozen batches in a row have needed much less.
 func (l *Ledger[C]) Reset(size int) {
 	if size == 0 || len(l.slots) > 0 {
 		l.slotMemory.Put(l.slots)
@@ -63,18 +63,18 @@ func (l *Ledger[C]) Reset(size int) {
 	l.size, l.released, l.finished, l.copies = size, 0, 0, 1
 }
 
-// Share makes the other methods safe for use by several goroutines at a time,
-// until Reset. It is called before the first other goroutine gets the ledger, so
-// that one that stays with one goroutine needs no lock.
+// Share makes the other methods safe for concurrent use, until Reset. It is called
+// before a second goroutine gets the ledger. So a ledger that only one goroutine uses
+// needs no lock.
 func (l *Ledger[C]) Share() {
 	if !l.isShared { // several may call Share once it is, and none of them may write
 		l.isShared = true
 	}
 }
 
-// Retain adds k copies to each slot in [from, to). It fails, with nothing
-// changed, if one of them does not exist or is finished: a record that is done
-// cannot have copies again.
+// Retain adds k copies to each slot in [from, to). If one of them does not exist or
+// is finished, it fails and changes nothing: a record that is done cannot have copies
+// again.
 func (l *Ledger[C]) Retain(from, to, k int) error {
 	if l.isShared {
 		l.mu.Lock()
@@ -90,15 +90,15 @@ func (l *Ledger[C]) Retain(from, to, k int) error {
 		l.copies += k
 		return nil
 	}
-	l.spell()
+	l.expand()
 	for i := from; i < to; i++ {
 		l.slots[i].copies += int32(k)
 	}
 	return nil
 }
 
-// Settle takes k copies off each slot in [from, to). It fails, with nothing
-// changed, if one of them does not exist or has fewer than k copies out.
+// Settle takes k copies off each slot in [from, to). If one of them does not exist or
+// has fewer than k copies out, it fails and changes nothing.
 func (l *Ledger[C]) Settle(from, to, k int) error {
 	if l.isShared {
 		l.mu.Lock()
@@ -117,16 +117,16 @@ func (l *Ledger[C]) Settle(from, to, k int) error {
 		l.copies -= k
 		return nil
 	}
-	l.spell()
+	l.expand()
 	for i := from; i < to; i++ {
 		l.slots[i].copies -= int32(k)
 	}
 	return nil
 }
 
-// Nack takes one copy off a slot and marks it as nacked. The cause of the first
-// nack of a slot is kept, the others are not. It fails, with nothing changed,
-// if the slot does not exist or is finished.
+// Nack takes one copy off a slot and marks the slot as nacked. Only the cause of its
+// first nack is kept. If the slot does not exist or is finished, it fails and changes
+// nothing.
 func (l *Ledger[C]) Nack(i int, cause C) error {
 	if l.isShared {
 		l.mu.Lock()
@@ -135,7 +135,7 @@ func (l *Ledger[C]) Nack(i int, cause C) error {
 	if err := l.check(i, i+1, 1, 1); err != nil {
 		return err
 	}
-	l.spell()
+	l.expand()
 	s := &l.slots[i]
 	s.copies--
 	if s.cause == 0 {
@@ -160,9 +160,9 @@ func (l *Ledger[C]) Front() (from, to int, nacked bool) {
 	return l.released, to, nacked
 }
 
-// Run returns the end of the longest run of finished slots from a slot on that
+// RunFrom returns the end of the longest run of finished slots from a slot on that
 // were either all nacked or all not.
-func (l *Ledger[C]) Run(from int) (to int, nacked bool) {
+func (l *Ledger[C]) RunFrom(from int) (to int, nacked bool) {
 	if l.isShared {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -170,7 +170,7 @@ func (l *Ledger[C]) Run(from int) (to int, nacked bool) {
 	return l.run(from)
 }
 
-// run is Run for a caller that holds the lock.
+// run is RunFrom for a caller that holds the lock.
 func (l *Ledger[C]) run(from int) (to int, nacked bool) {
 	if len(l.slots) == 0 {
 		return max(from, l.finished), false
@@ -185,9 +185,8 @@ func (l *Ledger[C]) run(from int) (to int, nacked bool) {
 	return to, nacked
 }
 
-// Cause returns why the slot was nacked first. It belongs to the ledger, and is not
-// to be changed. It is for slots of a nacked run
-// that Front has returned.
+// Cause returns why the slot was nacked first. The slot must be in a nacked run that
+// Front has returned. The cause belongs to the ledger and must not be changed.
 func (l *Ledger[C]) Cause(i int) *C {
 	if l.isShared {
 		l.mu.Lock()
@@ -197,9 +196,9 @@ func (l *Ledger[C]) Cause(i int) *C {
 	return &l.causes[max(cause, -cause)-1]
 }
 
-// Store notes that the cause of a slot is stored outside of the ledger. It is for
-// slots of a nacked run that Front has returned, in any order. They stay in the
-// ledger until they are released.
+// Store notes that the cause of a slot is stored outside of the ledger. The slot must be
+// in a nacked run that Front has returned; the order of calls is free. It stays in the
+// ledger until it is released.
 func (l *Ledger[C]) Store(i int) {
 	if l.isShared {
 		l.mu.Lock()
@@ -219,8 +218,8 @@ func (l *Ledger[C]) IsStored(i int) bool {
 	return l.slots[i].cause < 0
 }
 
-// Release takes the slots below to out of the ledger. It is for runs that Front
-// has returned.
+// Release removes the slots below to from the ledger: those of a run that Front has
+// returned, or the first ones of it.
 func (l *Ledger[C]) Release(to int) {
 	if l.isShared {
 		l.mu.Lock()
@@ -238,8 +237,8 @@ func (l *Ledger[C]) Pending() int {
 	return l.size - l.released
 }
 
-// check reports whether each slot in [from, to) has at least so many copies out that
-// k of them can be counted.
+// check returns an error unless each slot in [from, to) has at least the given number of
+// copies out, and k is a possible number of copies.
 func (l *Ledger[C]) check(from, to, k, least int) error {
 	if from < 0 || to < from || to > l.size {
 		return fmt.Errorf("ledger: slots [%d:%d] out of range with %d slots", from, to, l.size)
@@ -267,8 +266,8 @@ func (l *Ledger[C]) isAllOf(from, to int) bool {
 	return len(l.slots) == 0 && from == l.finished && to == l.size
 }
 
-// spell gives each slot an account of its own.
-func (l *Ledger[C]) spell() {
+// expand gives each slot an account of its own, in place of the two numbers.
+func (l *Ledger[C]) expand() {
 	if len(l.slots) != 0 || l.size == 0 {
 		return
 	}

@@ -1,0 +1,171 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// What goes wrong in several places at once, and errors whose methods cannot be trusted.
+
+// guard calls f and then tells ended how f has ended. A returned error, or nil, is
+// passed on. A panic stops here. If f ends the goroutine, which cannot be
+// prevented, the error is ErrGoexit.
+func guard(f func() error, ended func(err error, panicked *PanicError)) {
+	err := ErrGoexit
+	defer func() {
+		if value := recover(); value != nil {
+			ended(nil, newPanicError(value))
+		} else {
+			ended(err, nil)
+		}
+	}()
+	err = f()
+}
+
+// outcome collects what has gone wrong in several places, so that no failure hides
+// another. The zero value means that nothing has gone wrong.
+type outcome struct {
+	errs     []error
+	panicked *PanicError // the first one, the others are among the errors
+}
+
+// add adds an error and a panic, which may both be nil.
+func (o *outcome) add(err error, panicked *PanicError) {
+	if err != nil {
+		o.errs = append(o.errs, err)
+	}
+	switch {
+	case panicked == nil:
+	case o.panicked == nil:
+		o.panicked = panicked
+	default:
+		o.errs = append(o.errs, panicked)
+	}
+}
+
+// isFailure returns true if anything has gone wrong.
+func (o *outcome) isFailure() bool { return len(o.errs) > 0 || o.panicked != nil }
+
+// all returns everything as errors.
+func (o *outcome) all() []error {
+	if o.panicked == nil {
+		return o.errs
+	}
+	return append([]error{o.panicked}, o.errs...)
+}
+
+// try calls f and adds its error or panic. If f ends the goroutine, it adds
+// nothing.
+func (o *outcome) try(f func() error) {
+	defer func() {
+		if value := recover(); value != nil {
+			o.add(nil, newPanicError(value))
+		}
+	}()
+	o.add(f(), nil)
+}
+
+// result returns the errors as one, and panics if there was a panic.
+func (o *outcome) result() error {
+	err := joinErrors(o.errs...)
+	if o.panicked == nil {
+		return err
+	}
+	if err != nil {
+		panic(o.panicked.with(err))
+	}
+	panic(o.panicked)
+}
+
+// holding calls f. If f panics, the panic also holds err, an earlier error or nil.
+func holding(err error, f func() error) error {
+	if err != nil {
+		defer func() {
+			if value := recover(); value != nil {
+				panic(newPanicError(value).with(err))
+			}
+		}()
+	}
+	return f()
+}
+
+// also calls f and returns its error joined to err, an earlier error or nil. If f
+// panics, the panic holds err.
+func also(err error, f func() error) error {
+	return joinErrors(err, holding(err, f))
+}
+
+// joinErrors returns the errors that are not nil as one.
+func joinErrors(errs ...error) error {
+	var last error
+	n := 0
+	for _, err := range errs {
+		if err != nil {
+			last = err
+			n++
+		}
+	}
+	if n <= 1 {
+		return last
+	}
+	return errors.Join(errs...)
+}
+
+// contextError returns an error that wraps both the error of a context that has
+// ended and its cause. It returns nil if the context has not ended.
+func contextError(ctx context.Context) error {
+	err, cause := ctx.Err(), context.Cause(ctx)
+	if err == nil || cause == nil || errors.Is(err, cause) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, cause)
+}
+
+// withContextError returns err, joined to the error of the context if that has
+// ended. If err says nothing else, the error of the context is returned alone.
+func withContextError(ctx context.Context, err error) error {
+	ended := contextError(ctx)
+	if ended == nil {
+		return err
+	}
+	if isOnly(err, ctx.Err(), context.Cause(ctx)) {
+		return ended
+	}
+	return errors.Join(ended, err)
+}
+
+// isOnly returns true if err is, or wraps, one of the targets, or joins only such
+// errors. It does not trust the methods of err: if one of them panics, err counts
+// as something else.
+func isOnly(err error, targets ...error) (is bool) {
+	defer func() { _ = recover() }()
+	switch e := err.(type) {
+	case *innerError:
+		return isOnly(e.err, targets...)
+	case interface{ Unwrap() []error }:
+		joined := e.Unwrap()
+		return len(joined) > 0 && !slices.ContainsFunc(joined, func(err error) bool { return !isOnly(err, targets...) })
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			return isOnly(inner, targets...)
+		}
+	}
+	return isAny(err, targets...)
+}
+
+// isAny returns true if err is, or wraps, one of the targets. It does not trust the
+// methods of err: if one of them panics, err counts as none of the targets.
+func isAny(err error, targets ...error) (is bool) {
+	defer func() { _ = recover() }()
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+}
+
+// find is [errors.As], but does not trust the methods of err: if one of them
+// panics, it finds nothing.
+func find[E error](err error) (found E, ok bool) {
+	defer func() { _ = recover() }()
+	ok = errors.As(err, &found)
+	return found, ok
+}
