@@ -22,7 +22,7 @@ const resultsFile = "results/funnel.json"
 func main() {
 	quick := flag.Bool("quick", false, "measure with few rounds and write nothing")
 	only := flag.String("case", "", "measure only what matches this `regexp`, and write nothing")
-	rendering := flag.Bool("render", false, "measure nothing: put the tables of the results into the repository's README.md and draw results/cost.svg")
+	rendering := flag.Bool("render", false, "measure nothing: put the tables of the results into README.md and ../README.md and draw results/cost.svg")
 	flag.Parse()
 	if err := run(*quick, *only, *rendering); err != nil {
 		fmt.Fprintln(os.Stderr, "benchmarks:", err)
@@ -36,10 +36,11 @@ func run(quick bool, only string, rendering bool) error {
 	}
 	if rendering {
 		return render(files{
-			funnel: resultsFile,
-			peers:  "results/peers.json",
-			readme: "../README.md",
-			plot:   "results/cost.svg",
+			funnel:   resultsFile,
+			peers:    "results/peers.json",
+			tables:   "README.md",
+			headline: "../README.md",
+			plot:     "results/cost.svg",
 		})
 	}
 	pattern, err := regexp.Compile(only)

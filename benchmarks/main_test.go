@@ -61,20 +61,22 @@ const (
 		{"case": "linear", "series": "benthos", "x": 1, "ns": 2000, "allocs": 10},
 		{"case": "linear", "series": "benthos", "x": 1000, "ns": 500, "allocs": 3}
 	]}`
-	emptyReadme = "# funnel\n\n" + report.Begin + "\n" + report.End + "\n\nMore.\n"
+	emptyDocument = "# funnel\n\n" + report.Begin + "\n" + report.End + "\n\nMore.\n"
 )
 
-// renderIn writes files into a directory, those that are not empty, and renders.
-func renderIn(t *testing.T, funnel, peers, readme string) (files, error) {
+// renderIn writes files into a directory, those that are not empty, and renders. Both
+// documents begin as the one given.
+func renderIn(t *testing.T, funnel, peers, document string) (files, error) {
 	t.Helper()
 	dir := t.TempDir()
 	f := files{
-		funnel: filepath.Join(dir, "funnel.json"),
-		peers:  filepath.Join(dir, "peers.json"),
-		readme: filepath.Join(dir, "README.md"),
-		plot:   filepath.Join(dir, "cost.svg"),
+		funnel:   filepath.Join(dir, "funnel.json"),
+		peers:    filepath.Join(dir, "peers.json"),
+		tables:   filepath.Join(dir, "TABLES.md"),
+		headline: filepath.Join(dir, "README.md"),
+		plot:     filepath.Join(dir, "cost.svg"),
 	}
-	for file, content := range map[string]string{f.funnel: funnel, f.peers: peers, f.readme: readme} {
+	for file, content := range map[string]string{f.funnel: funnel, f.peers: peers, f.tables: document, f.headline: document} {
 		if content == "" {
 			continue
 		}
@@ -95,17 +97,22 @@ func read(t *testing.T, file string) string {
 }
 
 func TestRender(t *testing.T) {
-	f, err := renderIn(t, funnelResults, peersResults, emptyReadme)
+	f, err := renderIn(t, funnelResults, peersResults, emptyDocument)
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, plot := read(t, f.readme), read(t, f.plot)
+	tables, headline, plot := read(t, f.tables), read(t, f.headline), read(t, f.plot)
 	const want = "# funnel\n\n" + report.Begin + "\n\n" +
 		"| per record | loop | engine | difference | target | allocations |\n" +
 		"|---|--:|--:|--:|--:|--:|\n" +
 		"| linear, batches of 1 | 43.0 ns | 143 ns | +100 ns, +1 allocs | ≤ +150 ns, ≤ +2 allocs ✓ | 2 |\n"
-	if !strings.HasPrefix(readme, want) || !strings.HasSuffix(readme, "\n"+report.End+"\n\nMore.\n") {
-		t.Errorf("got the readme\n%s", readme)
+	for _, document := range []string{tables, headline} {
+		if !strings.HasPrefix(document, want) || !strings.HasSuffix(document, "\n"+report.End+"\n\nMore.\n") {
+			t.Errorf("got the document\n%s", document)
+		}
+	}
+	if !strings.Contains(tables, "| Benthos |") || strings.Contains(headline, "| Benthos |") {
+		t.Errorf("got the tables\n%s\nand the short one\n%s", tables, headline)
 	}
 	for _, want := range []string{"funnel", "hand-written loop", "Benthos"} {
 		if !strings.Contains(plot, ">"+want+"<") {
@@ -115,28 +122,28 @@ func TestRender(t *testing.T) {
 	if err := render(f); err != nil {
 		t.Fatal(err)
 	}
-	if read(t, f.readme) != readme || read(t, f.plot) != plot {
+	if read(t, f.tables) != tables || read(t, f.headline) != headline || read(t, f.plot) != plot {
 		t.Error("rendering again makes other files")
 	}
 }
 
 // Results of the peers are not required, but those of ours are, and so are the
-// lines in the readme.
+// lines in the documents.
 func TestRender_missing(t *testing.T) {
-	f, err := renderIn(t, funnelResults, "", emptyReadme)
+	f, err := renderIn(t, funnelResults, "", emptyDocument)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if plot := read(t, f.plot); strings.Contains(plot, "Benthos") {
 		t.Error("the plot shows a peer")
 	}
-	for name, tc := range map[string]struct{ funnel, peers, readme, want string }{
-		"no results":   {"", peersResults, emptyReadme, "funnel.json"},
-		"broken peers": {funnelResults, "{", emptyReadme, "peers.json"},
-		"no readme":    {funnelResults, "", "", "README.md"},
+	for name, tc := range map[string]struct{ funnel, peers, document, want string }{
+		"no results":   {"", peersResults, emptyDocument, "funnel.json"},
+		"broken peers": {funnelResults, "{", emptyDocument, "peers.json"},
+		"no document":  {funnelResults, "", "", "TABLES.md"},
 		"no lines":     {funnelResults, "", "# funnel\n", report.Begin},
 	} {
-		if _, err := renderIn(t, tc.funnel, tc.peers, tc.readme); err == nil || !strings.Contains(err.Error(), tc.want) {
+		if _, err := renderIn(t, tc.funnel, tc.peers, tc.document); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: got the error %v, want one with %q", name, err, tc.want)
 		}
 	}

@@ -11,13 +11,14 @@ import (
 
 // files are what render reads and writes.
 type files struct {
-	funnel string // our results
-	peers  string // those of the peers, which may be missing
-	readme string // gets the tables
-	plot   string
+	funnel   string // our results
+	peers    string // those of the peers, which may be missing
+	tables   string // a document that gets all tables
+	headline string // a document that gets the short one
+	plot     string
 }
 
-// render puts the tables of the results into the readme, and draws the plot. The
+// render puts the tables of the results into the documents, and draws the plot. The
 // same results give the same bytes.
 func render(f files) error {
 	results, err := report.Load(f.funnel)
@@ -30,17 +31,25 @@ func render(f files) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	document, err := os.ReadFile(f.readme)
-	if err != nil {
-		return err
-	}
-	document, err = report.Replace(document, report.Tables(results))
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.readme, err)
-	}
 	plot, err := report.Plot(results.Points)
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(f.readme, document, 0o644), os.WriteFile(f.plot, plot, 0o644))
+	return errors.Join(
+		replace(f.tables, report.Tables(results)),
+		replace(f.headline, report.Headlines(results)),
+		os.WriteFile(f.plot, plot, 0o644),
+	)
+}
+
+// replace puts text into the place that a document has for it.
+func replace(file, text string) error {
+	document, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if document, err = report.Replace(document, text); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return os.WriteFile(file, document, 0o644)
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/conduitio/funnel/benchmarks/internal/measure"
@@ -21,18 +22,24 @@ func Tables(r *Results) string {
 			loop = append(loop, row)
 		}
 	}
-	var parts []string
-	for _, part := range []string{
+	return paragraphs(
 		r.table("loop", "engine", loop),
 		r.table("without", "with", engine),
 		r.memory(),
 		r.growth(),
 		r.environment(),
-	} {
-		if part != "" {
-			parts = append(parts, part)
-		}
-	}
+	)
+}
+
+// Headlines returns a short table of the results as Markdown, for those who only want
+// an impression.
+func Headlines(r *Results) string {
+	return paragraphs(r.table("loop", "engine", suite.Headlines()), r.environment())
+}
+
+// paragraphs joins the parts that are not empty.
+func paragraphs(parts ...string) string {
+	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
 	return strings.Join(parts, "\n")
 }
 

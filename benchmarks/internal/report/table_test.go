@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/conduitio/funnel/benchmarks/internal/report"
+	"github.com/conduitio/funnel/benchmarks/internal/suite"
 )
 
 func TestTables(t *testing.T) {
@@ -32,6 +33,23 @@ Batches are of 1,000 records where nothing else is said. Measured with go1.2 on 
 `
 	if got := report.Tables(results()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// The short table has a few of the rows, and no more.
+func TestHeadlines(t *testing.T) {
+	const want = `| per record | loop | engine | difference | target | allocations |
+|---|--:|--:|--:|--:|--:|
+| linear, batches of 1 | 43.2 ns | 143 ns | +100 ns, +2 allocs | ≤ +150 ns, ≤ +2 allocs ✓ | 3 |
+| linear, batches of 1,000 | 10.0 ns | 19.0 ns | 1.90× | ≤ 2×, < 0.03 allocs ✓ | 0.002 |
+
+Batches are of 1,000 records where nothing else is said. Measured with go1.2 on plan9/mips with 3 CPUs.
+`
+	if got := report.Headlines(results()); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := len(suite.Headlines()); got != 5 {
+		t.Errorf("got %d headlines, want 5", got)
 	}
 }
 

@@ -33,6 +33,23 @@ func Rows() []Row {
 	return rows
 }
 
+// Headlines returns the few rows that say most, all of which compare the engine to the
+// loop.
+func Headlines() []Row {
+	var headlines []Row
+	for _, c := range []struct {
+		name string
+		x    int
+	}{{"linear", 1}, {"linear", usual}, {"processors", 3}, {"split", usual}, {"destinations", 2}} {
+		for _, row := range Rows() {
+			if row.Case == c.name && row.X == c.x {
+				headlines = append(headlines, row)
+			}
+		}
+	}
+	return headlines
+}
+
 // Growth is the rows of a case that differ in one number.
 type Growth struct {
 	Title string // what the number is

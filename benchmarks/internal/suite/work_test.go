@@ -23,6 +23,8 @@ func wantAmounts(c *suite.Case) amounts {
 	switch c.Case {
 	case "linear", "single acks", "destinations, batch 1", "metrics, raw", "metrics, structured":
 		return amounts{written: c.X}
+	case "processors, batch 1":
+		return amounts{written: 1}
 	case "processors":
 		return amounts{written: 1_000}
 	case "filter":

@@ -1,0 +1,33 @@
+package funnel_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// The pipeline in README.md is that of an example, which is compiled and run.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("example_pipeline_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	blocks := strings.Split(string(readme), "```go\n")
+	for _, block := range blocks[1:] {
+		code, _, _ := strings.Cut(block, "```")
+		if !strings.Contains(code, "func ") {
+			continue // an import, or a few lines that need a host
+		}
+		if checked++; !strings.Contains(string(example), code) {
+			t.Errorf("this is not in example_pipeline_test.go:\n%s", code)
+		}
+	}
+	if checked < 3 {
+		t.Errorf("README.md has %d blocks of the example, want its pipeline, source and destination", checked)
+	}
+}
