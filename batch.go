@@ -10,7 +10,7 @@ import (
 
 //go:generate go run golang.org/x/tools/cmd/stringer@v0.38.0 -type RecordFlag -linecomment
 
-// RecordFlag says what a task has decided about a record.
+// RecordFlag is what a task has decided about a record.
 type RecordFlag int
 
 // The flags of a record. A record is acked unless a task says otherwise.
@@ -32,24 +32,22 @@ type RecordStatus struct {
 // track of the status of each record in the batch, and provides methods to
 // update the status of records.
 //
-// All indices point into what [Batch.ActiveRecords] returns at that moment. So
-// filtering or splitting a record moves the indices of those behind it; a task
-// that marks records from the last to the first need not care. In either
-// direction a mark is O(1); random access is O(n) once records were filtered or
-// split.
+// All indices point into the current result of [Batch.ActiveRecords]. So filtering or
+// splitting a record shifts the indices of the records after it, which does not matter
+// to a task that marks records from last to first. In either direction a mark is O(1);
+// random access is O(n) once records were filtered or split.
 //
-// A method panics, and changes nothing, if an index or a range is out of bounds
-// or if there is more than one end index.
+// A method panics, and changes nothing, if an index or a range is out of bounds or if
+// more than one end index is given.
 //
-// A Batch must not be used by several goroutines at a time, nor be kept by a
-// [Task] after the call.
+// A Batch is not safe for concurrent use, and a [Task] must not keep it after Do
+// returns.
 type Batch struct {
 	copies batch.Copies
 }
 
-// NewBatch returns a batch of records whose status is ack. The slice belongs to
-// the batch from then on. The batch has a ledger of its own: [Worker.Ack] and
-// [Worker.Nack] settle its records at once.
+// NewBatch returns a batch of records whose status is ack. The batch owns the slice. It
+// has a ledger of its own: [Worker.Ack] and [Worker.Nack] settle its records at once.
 func NewBatch(records []opencdc.Record) *Batch {
 	b := &Batch{}
 	b.copies.Fill(records, batch.Positions(records))
@@ -58,23 +56,22 @@ func NewBatch(records []opencdc.Record) *Batch {
 
 // ActiveRecords returns the records that are not filtered.
 //
-// The slice belongs to the batch. A task may change what the records hold, and puts
-// changed records into the batch with SetRecords.
+// The batch owns the slice. A task may change the data in the records; it puts changed
+// records into the batch with SetRecords.
 //
-// The slice shows the batch as it was at the time of the call. A task that goes
-// through it in either direction may edit the batch where it has been: the records
-// ahead stay as they were. This ends with the task's next call of ActiveRecords
-// after an edit. Only the slice of its first call stays readable until the task
-// returns.
+// The slice shows the batch as it is at the time of the call. A task that goes through
+// the slice in either direction may edit the batch where it has been: the records ahead
+// do not change. This holds until the task calls ActiveRecords again after an edit.
+// Only the slice of its first call stays readable until the task returns.
 //
-// A call is free if the batch was not edited since the last one. Otherwise it moves
-// the records on one side of the edit, or all of them if the array has to grow.
+// A call costs nothing if the batch was not edited since the last one. Otherwise it
+// moves the records on one side of the edit, or all of them if the array has to grow.
 func (b *Batch) ActiveRecords() []opencdc.Record {
 	return b.copies.Records()
 }
 
-// Status returns the status of active record i. Its Error is what the record was
-// nacked with, which may be nil.
+// Status returns the status of active record i. Its Error is the error that the record
+// was nacked with, which may be nil.
 func (b *Batch) Status(i int) RecordStatus {
 	b.checkRange("Status", i, i+1)
 	flag, err := b.copies.Status(i)
@@ -117,7 +114,7 @@ func (b *Batch) Filter(i int, j ...int) {
 // Nack marks the record at index i as nacked. If multiple errors are provided,
 // they are assigned to the records starting at index i.
 //
-// Without errors, or with a nil error, the dead letter says that there was none.
+// If there is no error, or a nil one, the dead letter says so.
 //
 // Note that the indices point to the slice returned by ActiveRecords. If the
 // slice contains filtered records, the filtered records are skipped and not
@@ -142,26 +139,24 @@ func (b *Batch) Retry(i int, j ...int) {
 	}
 }
 
-// SetRecords replaces the records in the batch starting at index i with the
-// provided records. If recs contains n records, indices i to i+n-1 are
-// replaced. Their status stays as it is. The records are copied into the batch,
-// the slice stays the caller's.
+// SetRecords replaces the records in the batch starting at index i with the provided
+// records. If recs contains n records, indices i to i+n-1 are replaced. Their status
+// does not change. The records are copied into the batch; the caller keeps the slice.
 func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 	b.checkRange("SetRecords", i, i+len(recs))
 	b.copies.Set(i, recs)
 }
 
-// SplitRecord replaces the record at index i with the provided records, its
-// pieces, in their order. The source record is acked once all of them are done.
+// SplitRecord replaces the record at index i with the provided records, its pieces, in
+// order. The source record is acked once all of them are done.
 //
-// If a piece is nacked, the record that is replaced here goes to the dead-letter
-// queue. If that record is a piece itself, the record from before its first split
-// goes there. So the pieces must not share maps with it that a later task may
-// change.
+// If a piece is nacked, the record that is replaced here goes to the dead-letter queue
+// or, if that record is itself a piece, the record from before its first split. So the
+// pieces must not share maps with it that a later task may change.
 //
-// The pieces of a nacked record are nacked, all others are acked unless they are
-// marked again. A single record replaces the record like SetRecords. No records
-// filter it. The pieces are copied into the batch, the slice stays the caller's.
+// The pieces of a nacked record are nacked; other pieces are acked unless they are
+// marked again. A single record replaces the record like SetRecords, and no records
+// filter it. The pieces are copied into the batch; the caller keeps the slice.
 func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	b.checkRange("SplitRecord", i, i+1)
 	switch len(recs) {
@@ -174,8 +169,8 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	}
 }
 
-// end returns the end of the range that i and j describe. It panics if there is no such
-// range.
+// end returns the end of the range that i and j describe. It panics if the range is
+// invalid.
 func (b *Batch) end(method string, i int, j []int) int {
 	switch len(j) {
 	case 0:
@@ -209,8 +204,8 @@ func (b *Batch) checkPositions() error {
 	return nil
 }
 
-// unshare gives the batch records of its own, which nobody else holds. It fails if a
-// record is nested too deeply to be copied.
+// unshare replaces the records by copies that nobody else holds. It fails if a record
+// is nested too deeply to be copied.
 func (b *Batch) unshare() error {
 	p, err := b.copies.Unshare()
 	if err == nil {

@@ -15,15 +15,15 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// DLQ is a dead-letter queue: the destination of the records that were nacked.
-// It remembers the last outcomes, one for each source record, and refuses a nack
-// if there are too many among them.
+// DLQ is a dead-letter queue: the destination of nacked records. Its window remembers
+// the outcomes of the last source records, and it refuses a nack if there are too many
+// among them.
 //
-// A record in the queue has the position of the failed record, the operation
-// create and the failed record as structured data in its payload (after), as
-// [opencdc.Record.Map] returns it. Its metadata holds the time, the ID of the
-// source connector, the error and the ID of the task that nacked the record, see
-// the Get methods of [opencdc.Metadata].
+// A record in the queue has the position of the failed record, the operation create,
+// and the failed record as structured data in its payload (after), as
+// [opencdc.Record.Map] returns it. Its metadata holds the time, the ID of the source
+// connector, the error, and the ID of the task that nacked the record;
+// [opencdc.Metadata] has a Get method for each.
 //
 // A DLQ belongs to one worker, which uses it from one goroutine at a time.
 type DLQ struct {
@@ -36,10 +36,10 @@ type DLQ struct {
 }
 
 // NewDLQ returns a queue that writes to destination. Its window holds the last
-// windowSize outcomes. A nack that makes more than windowNackThreshold nacks in
-// the window is refused, which stops the worker. With a threshold of 0 no nack
-// is tolerated; with a size of 0 there is no window, and every nack is. Negative
-// numbers count as 0. Nil metrics count as [NoOpConnectorMetrics].
+// windowSize outcomes. A nack that makes more than windowNackThreshold nacks in the
+// window is refused, which stops the worker. With a size of 0 there is no window, and
+// every nack is tolerated. Otherwise, with a threshold of 0, none is. Negative numbers
+// count as 0. Nil metrics count as [NoOpConnectorMetrics].
 func NewDLQ(
 	id string,
 	destination Destination,
@@ -76,22 +76,21 @@ func (d *DLQ) Close(ctx context.Context) error {
 	return d.task.Close(ctx)
 }
 
-// Ack records that the source records of the batch were acked.
+// Ack counts the source records of the batch as acked in the window.
 func (d *DLQ) Ack(_ context.Context, batch *Batch) {
 	d.window.Ack(batch.copies.SourceRecords())
 }
 
-// Nack writes the records of the batch to the queue, with the errors that they
-// were nacked with. A split record's original is written, once; filtered records
-// are not written. Nack returns how many of the source records of the batch,
-// counted from the first one, were accepted. If these are not all, it returns an
-// error that says why.
+// Nack writes the records of the batch to the queue, with the errors they were nacked
+// with. A split record's original is written, once; filtered records are not written.
+// Nack returns how many source records of the batch, counted from the first, were
+// accepted, and an error that says why if these are not all.
 //
-// Once the window refuses a nack, it refuses all until the queue is opened
-// again. With a threshold of 0 the error is that of the record; otherwise it is
-// fatal (see [FatalError]) and wraps [ErrNackThreshold] and that of the record. An
-// error of the destination wraps that of the first record that could not be
-// written. It is fatal, too, unless it is only that of the ended context.
+// Once the window refuses a nack, it refuses every nack until the queue is opened
+// again. With a threshold of 0 the error is that of the record; otherwise it is fatal
+// (see [FatalError]) and wraps [ErrNackThreshold] and the error of the record. If the
+// destination fails, the error also wraps that of the first record that was not
+// written, and is fatal unless it only says that the context has ended.
 func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error) {
 	nacked, sources := batch.copies.NackedRecords(taskID)
 	tolerated := d.window.Tolerates(len(nacked))
@@ -105,8 +104,7 @@ func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error
 	return sources[stored], err
 }
 
-// refuse freezes the window, and returns the error of the record whose nack is one
-// too many.
+// refuse freezes the window and returns the error for the record whose nack it refuses.
 func (d *DLQ) refuse(n *batch.NackedRecord) error {
 	d.window.Freeze()
 	if d.threshold <= 0 {
@@ -115,9 +113,9 @@ func (d *DLQ) refuse(n *batch.NackedRecord) error {
 	return FatalError(fmt.Errorf("%w: more than %d nacks among the last %d records: %w", ErrNackThreshold, d.threshold, d.size, nackError(n)))
 }
 
-// store writes dead letters of the nacked records. It calls confirm, in order, for each
-// one that the destination has confirmed, even if the destination panics or ends the
-// goroutine afterwards.
+// store writes the dead letters of the nacked records. It calls confirm, in order, for
+// each one that the destination confirms, even if the destination then panics or ends
+// the goroutine.
 func (d *DLQ) store(ctx context.Context, nacked []*batch.NackedRecord, sourceID string, confirm func(i int)) error {
 	if len(nacked) == 0 {
 		return nil
@@ -145,9 +143,9 @@ func (d *DLQ) store(ctx context.Context, nacked []*batch.NackedRecord, sourceID 
 	return FatalError(err)
 }
 
-// deliver writes the dead letters of the nacked records and calls confirm for those that
-// the destination has confirmed, however its call ends. A panic holds why the first
-// record was nacked.
+// deliver writes the dead letters of the nacked records and calls confirm for those
+// that the destination confirms, however the call ends. A panic also holds the error of
+// the first nacked record.
 func (d *DLQ) deliver(ctx context.Context, nacked []*batch.NackedRecord, letters []opencdc.Record, confirm func(i int)) error {
 	if len(letters) == 0 {
 		return nil
@@ -184,15 +182,14 @@ func (d *DLQ) validate() error {
 	return nil
 }
 
-// queueLines logs what was written to a queue: at most one line in lineInterval,
-// however much is written.
+// queueLines logs writes to a queue: at most one line per lineInterval.
 type queueLines struct {
 	last    time.Time          // when the last line was written
-	records int                // how many records were written since
-	first   batch.NackedRecord // of these, without the record itself
+	records int                // records written since
+	first   batch.NackedRecord // the first of these, without the record itself
 }
 
-// lineInterval is the time between two lines.
+// lineInterval is the shortest time between two lines.
 const lineInterval = time.Second
 
 // add counts a record that was written.

@@ -13,11 +13,11 @@ import (
 )
 
 // A dead letter is the record that goes to the dead-letter queue for a nacked one. A
-// destination that can store the nacked record can store its dead letter: what is added
-// to it is valid, and its own values keep their types and bytes.
+// destination that can store the nacked record can store its dead letter: what the
+// engine adds is valid, and the record's own values keep their types and bytes.
 
-// deadLetters returns the dead letters of nacked records, up to the first one that is
-// nested too deeply, and an error for that one.
+// deadLetters returns the dead letters of nacked records, up to the first record that
+// is nested too deeply, and an error for that one.
 func deadLetters(now time.Time, nacked []*batch.NackedRecord, sourceID string) ([]opencdc.Record, error) {
 	letters := make([]opencdc.Record, len(nacked))
 	for i, n := range nacked {
@@ -49,7 +49,8 @@ func deadLetter(now time.Time, n *batch.NackedRecord, sourceID string) opencdc.R
 	}
 }
 
-// nackError returns the error with which a worker stops that cannot nack the record.
+// nackError returns the error that stops the worker if a nack of the record is not
+// accepted.
 func nackError(n *batch.NackedRecord) error {
 	return taskError(n.TaskID, fmt.Errorf("record %s was nacked: %w", show(n.Position), cause(n)))
 }
@@ -65,13 +66,13 @@ func cause(n *batch.NackedRecord) error {
 // causeText returns the text of the cause, even if its method Error panics.
 func causeText(n *batch.NackedRecord) string { return errorText(cause(n)) }
 
-// validText replaces what is not valid UTF-8.
+// validText replaces invalid UTF-8.
 func validText(s string) string {
 	return strings.ToValidUTF8(s, string(utf8.RuneError))
 }
 
-// plain returns the record in the form that its method Map handles: with data in
-// place of pointers to data, and with an operation.
+// plain returns the record in a form that its method Map handles: with data instead of
+// pointers to data, and with an operation.
 func plain(r opencdc.Record) opencdc.Record {
 	if r.Operation == 0 {
 		r.Operation = opencdc.OperationCreate

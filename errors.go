@@ -11,49 +11,49 @@ import (
 	"github.com/conduitio/funnel/internal/deepcopy"
 )
 
-// The ways in which the engine itself ends a worker, or refuses to run one. An
-// error that [Worker.Do] returns for one of them wraps it and says what happened
-// and where. Errors of connectors and tasks are wrapped as they are.
+// The reasons for which the engine itself ends a worker or refuses to run one. The
+// error that [Worker.Do] returns wraps one of them and says what happened and where.
+// Errors of connectors and tasks are wrapped as they are.
 var (
-	// ErrEmptyPosition means that the source has returned a record without a
-	// position: acking it would wipe the position from which the source resumes.
-	// It is fatal.
+	// ErrEmptyPosition means that the source returned a record without a position.
+	// Acking it would wipe the position from which the source resumes. The error is
+	// fatal.
 	ErrEmptyPosition = errors.New("empty position")
-	// ErrNoProgress means that a task has given no answer for its records in too
-	// many calls in a row. It is fatal.
+	// ErrNoProgress means that a task gave no answer for its records in too many
+	// consecutive calls. The error is fatal.
 	ErrNoProgress = errors.New("no progress")
-	// ErrAckMismatch means that a destination has acked a position other than the
-	// next one, or more records than were written.
+	// ErrAckMismatch means that a destination acked a position other than the next one
+	// due, or more records than were written.
 	ErrAckMismatch = errors.New("the acks do not match the records")
-	// ErrAcksStopped means that a destination has returned no acks in five calls
-	// in a row.
+	// ErrAcksStopped means that a destination returned no acks in five consecutive
+	// calls.
 	ErrAcksStopped = errors.New("the destination has stopped acking")
-	// ErrNackThreshold means that the dead-letter queue has refused a record,
-	// because there were too many nacks in its window. It is fatal. With a
-	// threshold of 0 the worker stops with the record's own error instead.
+	// ErrNackThreshold means that the dead-letter queue refused a record because there
+	// are too many nacks in its window. The error is fatal. With a threshold of 0 the
+	// worker stops with the record's own error instead.
 	ErrNackThreshold = errors.New("too many nacks")
-	// ErrProcessorResults means that a processor has returned nothing, more
-	// results than it was given records, or a result of an unknown kind.
+	// ErrProcessorResults means that a processor returned no results, more results than
+	// records, or a result of an unknown type.
 	ErrProcessorResults = errors.New("invalid results")
-	// ErrTooDeep means that a record is nested deeper than 10,000 levels, and
-	// cannot be copied for a branch or made a dead letter. It is fatal.
+	// ErrTooDeep means that a record is nested deeper than 10,000 levels and so cannot
+	// be copied for a branch or made a dead letter. The error is fatal.
 	ErrTooDeep = deepcopy.ErrTooDeep
-	// ErrLostRecords means that records were not settled at the end of the pipeline,
-	// or were settled more than once: a task has changed the batch in a way that is
-	// not allowed.
+	// ErrLostRecords means that records were not settled by the end of the pipeline, or
+	// were settled more than once: a task changed the batch in a way that is not
+	// allowed.
 	ErrLostRecords = errors.New("records were lost by a task")
-	// ErrGoexit means that a connector or task has ended a goroutine of the engine
-	// with [runtime.Goexit], as a test that fails in a mock does.
+	// ErrGoexit means that a connector, processor or task ended a goroutine of the
+	// engine with [runtime.Goexit], as a test that fails in a mock does.
 	ErrGoexit = errors.New("the goroutine was ended by runtime.Goexit")
 	// ErrAlreadyRan means that Do was called before. A worker runs once.
 	ErrAlreadyRan = errors.New("a worker runs once: Do was called before")
-	// ErrNotOpen means that the last call of Open has failed.
+	// ErrNotOpen means that the last call of Open failed.
 	ErrNotOpen = errors.New("the worker is not open: Open has failed")
 )
 
-// FatalError marks err as one after which a restart would only fail again: a
-// host that restarts its pipelines should not. The text stays that of err, which
-// can be unwrapped. FatalError(nil) is nil.
+// FatalError marks err as fatal: a restart would only fail again, so a host should not
+// restart the pipeline. The result has the text of err and unwraps to it.
+// FatalError(nil) is nil.
 func FatalError(err error) error {
 	if err == nil {
 		return nil
@@ -61,7 +61,7 @@ func FatalError(err error) error {
 	return &fatalError{err: err}
 }
 
-// IsFatalError reports whether err, or an error that it wraps, was marked by
+// IsFatalError reports whether err, or an error that it wraps, is marked by
 // [FatalError].
 func IsFatalError(err error) bool {
 	_, ok := find[*fatalError](err)
@@ -73,14 +73,14 @@ type fatalError struct{ err error }
 func (e *fatalError) Error() string { return fmt.Sprint(e.err) }
 func (e *fatalError) Unwrap() error { return e.err }
 
-// TaskError says which task an error comes from. Each error of [Worker.Do],
-// [Worker.Open] and [Worker.Close] that comes from a task wraps one, which
-// [errors.As] finds. The dead-letter queue is no task: if a record cannot be
-// written to it, TaskID is that of the task that has nacked the record.
+// TaskError names the task that an error comes from. Each error of [Worker.Do],
+// [Worker.Open] and [Worker.Close] that comes from a task wraps a *TaskError, which
+// [errors.As] finds. The dead-letter queue is not a task: if a record cannot be written
+// to it, TaskID is that of the task that nacked the record.
 type TaskError struct {
-	// TaskID is the ID of the task, as it was when the worker was made.
+	// TaskID is the ID of the task, as NewWorker found it.
 	TaskID string
-	// Err is what has gone wrong.
+	// Err is the error of the task.
 	Err error
 }
 
@@ -90,8 +90,8 @@ func (e *TaskError) Error() string { return fmt.Sprintf("task %q: %v", e.TaskID,
 // Unwrap returns Err.
 func (e *TaskError) Unwrap() error { return e.Err }
 
-// taskError wraps an error with the ID of the task that it comes from. If it is a
-// TaskError already, that of a task inside this one, the ID replaces the inner one.
+// taskError wraps an error with the ID of the task that it comes from. If it is the
+// TaskError of a task inside this one, the ID replaces the inner one.
 func taskError(id string, err error) error {
 	if named, ok := err.(*TaskError); ok && named != nil {
 		err = named.Err
@@ -102,9 +102,9 @@ func taskError(id string, err error) error {
 	return &TaskError{TaskID: id, Err: err}
 }
 
-// innerError is an error further down that names a task already, such as one that
-// the host's task has called itself. It is like that error, but no [TaskError] is
-// found in it: who asks which task has failed means one of the pipeline.
+// innerError hides the [TaskError] in an error, for example that of a task which a
+// host's task calls itself: callers that look for a TaskError want the task of the
+// pipeline. In all else it is like the error that it wraps.
 type innerError struct{ err error }
 
 func (e *innerError) Error() string        { return fmt.Sprint(e.err) }
@@ -114,14 +114,14 @@ func (e *innerError) As(target any) bool {
 	return !isTask && errors.As(e.err, target)
 }
 
-// PanicError is what [Worker.Do] panics with if a connector, processor or task has
-// panicked on a goroutine other than that of Do, or if something else has gone
-// wrong, too. [Worker.Open] and [Worker.Close] panic with one after they have tried
-// to close everything.
+// PanicError is what [Worker.Do] panics with if a connector, processor or task panics
+// on a goroutine other than that of Do, or if something else goes wrong, too.
+// [Worker.Open] and [Worker.Close] panic with one after they have tried to close
+// everything.
 type PanicError struct {
-	// Value is what the code panicked with.
+	// Value is the value of the original panic.
 	Value any
-	// Stack is the stack of its goroutine at that time, as [runtime/debug.Stack]
+	// Stack is the stack of the goroutine that panicked, as [runtime/debug.Stack]
 	// formats it.
 	Stack []byte
 	// Err is what else is known to have gone wrong, or nil.
@@ -153,8 +153,8 @@ func (e *PanicError) with(err error) *PanicError {
 	return &PanicError{Value: e.Value, Stack: e.Stack, Err: joinErrors(err, e.Err)}
 }
 
-// newPanicError returns the PanicError for a recovered value, with the stack of
-// this goroutine. A value that is a PanicError is returned as it is.
+// newPanicError returns a PanicError for a recovered value, with the stack of this
+// goroutine. A value that is a PanicError is returned as it is.
 func newPanicError(value any) *PanicError {
 	if err, ok := value.(*PanicError); ok && err != nil {
 		return err
@@ -162,14 +162,14 @@ func newPanicError(value any) *PanicError {
 	return &PanicError{Value: value, Stack: debug.Stack()}
 }
 
-// errOtherBranch is why the context of branches has ended, if one has failed.
+// errOtherBranch is the cause of a branch's context that ends because another branch
+// has failed.
 var errOtherBranch = errors.New("another branch has failed")
 
-// errNoCause is the error of a record that was nacked without one.
+// errNoCause is the error of a record that was nacked without an error.
 var errNoCause = errors.New("the record was nacked without an error")
 
-// sourceAckError is an error of Source.Ack. The worker tells it from others,
-// since io.EOF means that the source knows more.
+// sourceAckError marks an error of Source.Ack. If it is io.EOF, the next read says why.
 type sourceAckError struct{ err error }
 
 func (e *sourceAckError) Error() string {
@@ -187,11 +187,11 @@ func errorText(err error) (text string) {
 	return err.Error()
 }
 
-// shownBytes is how much of a position is shown in an error or a log line.
+// shownBytes is how many bytes of a position an error or a log line shows.
 const shownBytes = 64
 
-// show returns a position as errors show it: quoted and, if it is long, cut to its
-// beginning, with its length.
+// show formats a position for an error: quoted and, if it is long, cut short and with
+// its length.
 func show(p opencdc.Position) string {
 	if len(p) <= shownBytes {
 		return strconv.Quote(string(p))
@@ -199,7 +199,7 @@ func show(p opencdc.Position) string {
 	return fmt.Sprintf("%q... (%d bytes)", p[:shownBytes], len(p))
 }
 
-// shorten is show for log lines, in which the logger quotes the fields.
+// shorten is show for log lines: unquoted, since the logger quotes fields.
 func shorten(p opencdc.Position) string {
 	if len(p) <= shownBytes {
 		return string(p)
@@ -207,8 +207,8 @@ func shorten(p opencdc.Position) string {
 	return fmt.Sprintf("%s... (%d bytes)", p[:shownBytes], len(p))
 }
 
-// lost wraps an error of the ledger, which does not agree with what a task has
-// done, in ErrLostRecords. It returns nil for nil.
+// lost wraps an error of the ledger in ErrLostRecords: what a task has done does not
+// add up. It returns nil for nil.
 func lost(err error) error {
 	if err == nil {
 		return nil

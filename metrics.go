@@ -9,16 +9,16 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// ConnectorMetrics observes the records that went through a source, a
-// destination or the DLQ.
+// ConnectorMetrics observes the records that pass through a source, a destination or
+// the DLQ.
 //
-// An implementation may have a method Enabled() bool: while it returns false,
-// the engine prepares no observation.
+// An implementation may have a method Enabled() bool. While it returns false, the
+// engine does not call Observe, nor read the clock for it.
 type ConnectorMetrics interface {
-	// Observe is called after each call of a connector with the records that it
-	// read or wrote, and the time when the call began. It is called on the
-	// goroutine that has made the call, and must neither keep nor change the
-	// records.
+	// Observe is called after each read, and after each write once all its acks have
+	// arrived, with the records and the time when the read or write began. It runs on
+	// the goroutine that called the connector, and must neither keep nor change the
+	// records. It is not called without records.
 	Observe(records []opencdc.Record, start time.Time)
 }
 
@@ -26,8 +26,8 @@ type ConnectorMetrics interface {
 //
 // An implementation may have a method Enabled() bool, see [ConnectorMetrics].
 type ProcessorMetrics interface {
-	// Observe is called after each call of a processor with the number of
-	// records that it processed, and the time when the call began.
+	// Observe is called after each call of a processor that gave an answer, with the
+	// number of records answered and the time when the call began.
 	Observe(recordsNum int, start time.Time)
 }
 
@@ -38,8 +38,8 @@ var (
 	_ ProcessorMetrics = NoOpProcessorMetrics{}
 )
 
-// Metrics makes the metrics of connectors, processors and DLQs. All of them
-// report to one [metrics.Set], once per record:
+// Metrics makes the metrics of connectors, processors and DLQs. They report to one
+// [metrics.Set], once per record:
 //
 //	conduit_connector_bytes                         the record's size
 //	conduit_connector_execution_duration_seconds    the time it took
@@ -47,14 +47,13 @@ var (
 //	conduit_dlq_bytes
 //	conduit_dlq_execution_duration_seconds
 //
-// Connectors are labelled by pipeline_name, plugin and type (source or
-// destination), processors by pipeline_name and processor, DLQs by
-// pipeline_name and plugin. The size of a record is the number of bytes in its
-// key and payload: of raw data its length, of structured data the length of its
-// JSON. The time of a record is that of the call divided by the number of
-// records in it.
+// Connectors are labelled by pipeline_name, plugin and type (source or destination),
+// processors by pipeline_name and processor, DLQs by pipeline_name and plugin. The size
+// of a record is that of its key and payload in bytes: the length of raw data, or the
+// length of the JSON of structured data. The time of a record is the time of the call
+// divided by the number of its records.
 //
-// Metrics may be used by several goroutines at a time.
+// Metrics is safe for concurrent use.
 type Metrics struct {
 	connectorBytes metrics.LabeledHistogram
 	connectorTimer metrics.LabeledTimer
@@ -63,9 +62,8 @@ type Metrics struct {
 	dlqTimer       metrics.LabeledTimer
 }
 
-// NewMetrics returns Metrics that report to the registries of set, also to
-// those that are registered with it later. A nil set counts as
-// [metrics.Default].
+// NewMetrics returns Metrics that report to the registries of set, including those
+// registered later. A nil set counts as [metrics.Default].
 func NewMetrics(set *metrics.Set) *Metrics {
 	if set == nil {
 		set = metrics.Default
@@ -104,7 +102,7 @@ func NewMetrics(set *metrics.Set) *Metrics {
 	}
 }
 
-// byteBuckets returns 1 KiB, doubled up to 2 MiB.
+// byteBuckets returns the powers of two from 1 KiB to 2 MiB.
 func byteBuckets() []float64 {
 	const kib = 1 << 10
 	var buckets []float64
@@ -166,9 +164,9 @@ func (m ConnectorMetricsImpl) Enabled() bool {
 	return metrics.Enabled(m.timer) || metrics.Enabled(m.bytes)
 }
 
-// Observe observes the size of each record and its share of the time since
-// start. It allocates nothing for records of ordinary types, and does nothing if
-// there are no records or nobody listens.
+// Observe observes the size of each record and its share of the time since start. It
+// allocates nothing for records of ordinary types, and does nothing if there are no
+// records or the metrics are not enabled.
 func (m ConnectorMetricsImpl) Observe(records []opencdc.Record, start time.Time) {
 	observeDuration(m.timer, len(records), start)
 	if !metrics.Enabled(m.bytes) {
@@ -191,13 +189,13 @@ func (m ProcessorMetricsImpl) Enabled() bool {
 	return metrics.Enabled(m.timer)
 }
 
-// Observe observes, once per record, the record's share of the time since
-// start. It does nothing if there are no records or nobody listens.
+// Observe observes, once per record, the record's share of the time since start. It
+// does nothing if there are no records or the metrics are not enabled.
 func (m ProcessorMetricsImpl) Observe(recordsNum int, start time.Time) {
 	observeDuration(m.timer, recordsNum, start)
 }
 
-// observeDuration observes n times the n-th part of the time since start.
+// observeDuration observes, n times, the n-th part of the time since start.
 func observeDuration(timer metrics.Timer, n int, start time.Time) {
 	if n <= 0 || !metrics.Enabled(timer) {
 		return
@@ -209,10 +207,10 @@ func observeDuration(timer metrics.Timer, n int, start time.Time) {
 	}
 }
 
-// listener knows whether anyone sees what is observed with a metric, like
-// [metrics.Enabled], but looks for the method that says so only once.
+// listener does what [metrics.Enabled] does for one metric, but looks up the method
+// only once.
 type listener struct {
-	metric interface{ Enabled() bool } // nil if there always is one
+	metric interface{ Enabled() bool } // nil if the metric is always enabled
 }
 
 func listenerOf(metric any) listener {
@@ -220,7 +218,7 @@ func listenerOf(metric any) listener {
 	return listener{m}
 }
 
-// now returns true if there is one at this time.
+// now returns true if the metric is enabled at this time.
 func (l listener) now() bool {
 	return l.metric == nil || l.metric.Enabled()
 }

@@ -7,10 +7,11 @@ import (
 	"slices"
 )
 
-// What goes wrong in several places at once, and errors whose methods cannot be trusted.
+// Collecting failures from several places, and handling errors whose methods cannot be
+// trusted.
 
-// guard calls f and then tells ended how f has ended. A returned error, or nil, is
-// passed on. A panic stops here. If f ends the goroutine, which cannot be
+// guard calls f and then tells ended how f ended: with an error, which may be nil, or
+// with a panic, which goes no further. If f ends the goroutine, which cannot be
 // prevented, the error is ErrGoexit.
 func guard(f func() error, ended func(err error, panicked *PanicError)) {
 	err := ErrGoexit
@@ -24,11 +25,11 @@ func guard(f func() error, ended func(err error, panicked *PanicError)) {
 	err = f()
 }
 
-// outcome collects what has gone wrong in several places, so that no failure hides
-// another. The zero value means that nothing has gone wrong.
+// outcome collects failures from several places, so that none hides another. The zero
+// value holds none.
 type outcome struct {
 	errs     []error
-	panicked *PanicError // the first one, the others are among the errors
+	panicked *PanicError // the first panic; later ones are in errs
 }
 
 // add adds an error and a panic, which may both be nil.
@@ -45,10 +46,10 @@ func (o *outcome) add(err error, panicked *PanicError) {
 	}
 }
 
-// isFailure returns true if anything has gone wrong.
+// isFailure returns true if anything went wrong.
 func (o *outcome) isFailure() bool { return len(o.errs) > 0 || o.panicked != nil }
 
-// all returns everything as errors.
+// all returns the errors, with the panic as one of them.
 func (o *outcome) all() []error {
 	if o.panicked == nil {
 		return o.errs
@@ -67,7 +68,7 @@ func (o *outcome) try(f func() error) {
 	o.add(f(), nil)
 }
 
-// result returns the errors as one, and panics if there was a panic.
+// result joins the errors and returns them. If there was a panic, it panics instead.
 func (o *outcome) result() error {
 	err := joinErrors(o.errs...)
 	if o.panicked == nil {
@@ -79,7 +80,8 @@ func (o *outcome) result() error {
 	panic(o.panicked)
 }
 
-// holding calls f. If f panics, the panic also holds err, an earlier error or nil.
+// holding calls f and returns its error. If f panics, the panic also holds err, an
+// earlier error or nil.
 func holding(err error, f func() error) error {
 	if err != nil {
 		defer func() {
@@ -91,13 +93,13 @@ func holding(err error, f func() error) error {
 	return f()
 }
 
-// also calls f and returns its error joined to err, an earlier error or nil. If f
-// panics, the panic holds err.
+// also calls f and joins its error to err, an earlier error or nil. If f panics, the
+// panic also holds err.
 func also(err error, f func() error) error {
 	return joinErrors(err, holding(err, f))
 }
 
-// joinErrors returns the errors that are not nil as one.
+// joinErrors joins the errors that are not nil. A single one is returned as it is.
 func joinErrors(errs ...error) error {
 	var last error
 	n := 0
@@ -113,8 +115,8 @@ func joinErrors(errs ...error) error {
 	return errors.Join(errs...)
 }
 
-// contextError returns an error that wraps both the error of a context that has
-// ended and its cause. It returns nil if the context has not ended.
+// contextError returns an error that wraps the context's error and its cause, or nil if
+// the context has not ended.
 func contextError(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if err == nil || cause == nil || errors.Is(err, cause) {
@@ -123,8 +125,8 @@ func contextError(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
-// withContextError returns err, joined to the error of the context if that has
-// ended. If err says nothing else, the error of the context is returned alone.
+// withContextError joins the context's error to err if the context has ended. If err
+// says nothing else, it returns the context's error alone.
 func withContextError(ctx context.Context, err error) error {
 	ended := contextError(ctx)
 	if ended == nil {
@@ -136,9 +138,8 @@ func withContextError(ctx context.Context, err error) error {
 	return errors.Join(ended, err)
 }
 
-// isOnly returns true if err is, or wraps, one of the targets, or joins only such
-// errors. It does not trust the methods of err: if one of them panics, err counts
-// as something else.
+// isOnly returns true if err is or wraps one of the targets, or joins only such errors.
+// If a method of err panics, err counts as something else.
 func isOnly(err error, targets ...error) (is bool) {
 	defer func() { _ = recover() }()
 	switch e := err.(type) {
@@ -155,15 +156,14 @@ func isOnly(err error, targets ...error) (is bool) {
 	return isAny(err, targets...)
 }
 
-// isAny returns true if err is, or wraps, one of the targets. It does not trust the
-// methods of err: if one of them panics, err counts as none of the targets.
+// isAny returns true if err is or wraps one of the targets. If a method of err panics,
+// it returns false.
 func isAny(err error, targets ...error) (is bool) {
 	defer func() { _ = recover() }()
 	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
-// find is [errors.As], but does not trust the methods of err: if one of them
-// panics, it finds nothing.
+// find is [errors.As], but finds nothing if a method of err panics.
 func find[E error](err error) (found E, ok bool) {
 	defer func() { _ = recover() }()
 	ok = errors.As(err, &found)

@@ -13,56 +13,54 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// ConcurrentProcessor is a [Processor] that says whether several goroutines may
-// call its Process at a time. [NewParallelProcessor] needs one.
+// ConcurrentProcessor is a [Processor] that says whether Process may be called by
+// several goroutines at a time, as [NewParallelProcessor] needs.
 //
-// One that says so keeps the contract of [Processor] in each of these calls, and
-// more:
-//   - Its results do not depend on which records come together in a call, nor on
+// If it says so, each of these calls keeps the contract of [Processor], and in
+// addition:
+//   - Its results depend neither on which records are passed in the same call, nor on
 //     the order of the calls.
-//   - Each call returns slices of its own, that of the results and those in a
-//     MultiRecord. No other call writes to them, not even a later one.
-//   - It changes in place only what no other record of the batch holds. Records
-//     share maps or other data only if the source, or a processor before it, has
-//     made them so. If they may, it copies what it changes.
+//   - It returns slices of its own: that of the results and those in a MultiRecord. No
+//     other call writes to them, not even a later one.
+//   - It changes in place only data that no other record of the batch holds. Records
+//     share maps or other data only if the source or an earlier processor makes them do
+//     so. If they may, the processor copies what it changes.
 //
-// Open and Teardown are not called beside Process, nor more often than for any
-// other processor.
+// Open and Teardown are not called during Process, nor more often than for any other
+// processor.
 type ConcurrentProcessor interface {
 	Processor
-	// IsConcurrent returns true if Process may be called by several goroutines at
-	// a time. It may be asked before Open.
+	// IsConcurrent returns true if Process may be called by several goroutines at a
+	// time. It may be called before Open.
 	IsConcurrent() bool
 }
 
-// NewParallelProcessor returns a processor that runs p over parts of each batch,
-// on up to workers goroutines at a time. It is for processors that wait, for a
-// service or a disk, or that compute a lot for each record.
+// NewParallelProcessor returns a processor that runs p on parts of each batch, on up to
+// workers goroutines at a time. It is for processors that wait for a service or a disk,
+// or that compute a lot for each record.
 //
-// p, which hosts mostly know as a Processor only, is a [ConcurrentProcessor] whose
-// IsConcurrent, which is asked once, returns true, and workers is at least 1.
-// Anything else is an error.
+// NewParallelProcessor returns an error unless p is a [ConcurrentProcessor] whose
+// IsConcurrent returns true, and workers is at least 1. It calls IsConcurrent once. The
+// type of p is Processor because hosts mostly hold it as one.
 //
-// The records that Process is given are divided into contiguous parts, one for
-// each worker, or for each record if these are fewer. Their numbers of records
-// differ by one at most. p is called once for each part, at the same time and
-// with the same context. Its results are put together in order, whatever their
-// kinds, and a part with fewer results than records has no answer for the others,
-// which are given again. If there is only one part, Process is no more than a
-// call of p on the same goroutine. Otherwise each part has a goroutine of its
-// own, and what goes wrong on it is known once all of them have ended:
-//   - If p panics, so does Process, with a [*PanicError] for the first panic that
-//     also holds what has gone wrong in the other parts.
-//   - No result at all, more results than records, and the end of the goroutine
-//     by [runtime.Goexit], as a test that fails in p brings about, stop the
-//     worker with an error. Whoever calls Process without a [ProcessorTask]
-//     finds that error as the result for the first record of the part, in place
-//     of one of the kinds of the SDK.
+// Process divides its records into contiguous parts whose lengths differ by at most
+// one: one part for each worker or, if there are fewer records, for each record. It
+// calls p once for each part, at the same time and with the same context, and puts the
+// results together in order, whatever their types. If a part returns fewer results than
+// records, the others have no answer and are passed again. A single part runs on the
+// goroutine of the caller. Otherwise each part runs on a goroutine of its own, and what
+// goes wrong is reported after all of them have ended:
+//   - If p panics, Process panics with a [*PanicError] for the first panic, which also
+//     holds what went wrong in the other parts.
+//   - If p returns no results or more results than records, or ends the goroutine by
+//     [runtime.Goexit], as a test that fails in p does, the worker stops with an error.
+//     A caller of Process other than a [ProcessorTask] finds that error as the result
+//     for the first record of the part, in place of a type of the SDK.
 //
-// The returned processor is used like any other: from one goroutine at a time,
-// its results are read until its next call. It is not a ConcurrentProcessor.
-// Beyond what p does, a call costs some allocations for each part, but none for
-// each record once the largest batch has been seen.
+// The returned processor is used like any other: by one goroutine at a time, and its
+// results are valid until its next call. It is not a ConcurrentProcessor. Beyond what p
+// does, a call makes some allocations for each part, but none for each record once it
+// has seen the largest batch.
 func NewParallelProcessor(p Processor, workers int) (Processor, error) {
 	if isNil(p) {
 		return nil, errors.New("cannot run a processor in parallel: it is nil")
@@ -85,8 +83,8 @@ type parallelProcessor struct {
 	Processor
 	workers int
 
-	// The buffer of the last call, for the next one, unless garbage was collected in
-	// between.
+	// last is the buffer of the last call. The next call reuses it unless garbage was
+	// collected in between.
 	last weak.Pointer[buffer]
 }
 
@@ -119,7 +117,7 @@ func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) 
 	return results
 }
 
-// takeResults returns n results that are nil. They are in use until the next call.
+// takeResults returns n nil results, valid until the next call.
 func (p *parallelProcessor) takeResults(n int) []sdk.ProcessedRecord {
 	buf := p.last.Value()
 	if buf == nil || cap(buf.results) < n || buf.age.IsOver(n, cap(buf.results)) {
@@ -131,19 +129,18 @@ func (p *parallelProcessor) takeResults(n int) []sdk.ProcessedRecord {
 	return buf.results
 }
 
-// partsOutcome is what has gone wrong in the parts of a batch.
+// partsOutcome collects the failures of the parts of a batch.
 type partsOutcome struct {
 	mu sync.Mutex
 	outcome
 }
 
-// processPart runs the processor over a part and puts the results in their
-// place. An error becomes the first result of the part; errors and panics are added
-// to failed.
+// processPart runs the processor on a part and puts the results in their place. An
+// error becomes the first result of the part. Errors and panics are added to failed.
 func (p *parallelProcessor) processPart(
 	ctx context.Context, recs []opencdc.Record, results []sdk.ProcessedRecord, failed *partsOutcome,
 ) {
-	first := recs[0].Position // which the processor may change
+	first := recs[0].Position // the processor may change it
 	guard(func() error {
 		returned := p.Processor.Process(ctx, recs)
 		switch {
@@ -167,9 +164,8 @@ func (p *parallelProcessor) processPart(
 	})
 }
 
-// failedPart is the result for the first record of a part for which there are
-// none that could be used. It is of no kind that the SDK defines, so that nothing
-// takes it for an answer.
+// failedPart is the result for the first record of a part without usable results. It is
+// of no type that the SDK defines, so nothing mistakes it for an answer.
 type failedPart struct {
 	sdk.ProcessedRecord // nil, for its unexported method
 	error

@@ -14,11 +14,11 @@ import (
 // pipeline is executed sequentially, except for tasks related to different
 // destinations, which can be executed in parallel.
 //
-// A Task is used by one goroutine at a time. It must not keep the batch after Do
-// has returned, nor its records: a later task may change what they hold, and the
-// worker uses the slices again for later batches. That goes for a task around a
-// [DestinationTask], too, if other tasks come after it and its destination keeps
-// records: it gives the destination copies.
+// A Task is used by one goroutine at a time. It must not keep the batch or its records
+// after Do returns: a later task may change what they hold, and the worker reuses the
+// slices for later batches. This also holds for a Task that wraps a [DestinationTask]
+// and has tasks after it: if the destination keeps records, the Task must give it
+// copies.
 type Task interface {
 	// ID returns the identifier of this Task. Each Task in a pipeline must be
 	// uniquely identified by the ID. NewWorker calls it once.
@@ -29,22 +29,22 @@ type Task interface {
 	// Close closes the Task. It is called once after the worker has stopped
 	// processing records, and again by a later [Worker.Close] if it failed.
 	Close(context.Context) error
-	// Do processes the given batch of records. It is called for each batch of
-	// records that the worker processes, unless none of its records is active.
-	// An error stops the worker, and nothing of this batch is acked. (If it is a
-	// part of what was read, what came before it may be.)
+	// Do processes the given batch of records. It is called for each batch of records
+	// that the worker processes, unless none of its records is active. An error stops
+	// the worker, and no record of this batch is acked. (If the batch is part of what
+	// was read, records before it may be.)
 	Do(context.Context, *Batch) error
 }
 
 // TaskNode represents a task in the pipeline. It contains the task itself and
 // the next tasks to be executed after it.
 //
-// A node with more than one next node sends each batch down all of these
-// branches at the same time. What a task on one branch does to the records is
-// not seen on the others. The tasks on branches are given a context that ends
-// when another branch has failed, or when [Worker.Do] returns.
+// A node with more than one next node sends each batch down all of these branches at
+// the same time. What a task on one branch does to the records is not visible on the
+// others. Tasks on branches get a context that ends when another branch fails or when
+// [Worker.Do] returns.
 //
-// Nodes must not be changed once a worker was made of them.
+// Nodes must not be changed after a worker is made from them.
 type TaskNode struct {
 	Task Task
 	Next []*TaskNode
@@ -55,10 +55,9 @@ type TaskNode struct {
 // means that they will be executed after all tasks in the linked list are
 // executed. More than one next node makes the end a fan-out.
 //
-// If any task node in the list has more than 1 next task, the function will
-// return an error, as it would be ambiguous where to append the task. It also
-// returns an error, and changes nothing, if a node is nil or in the list
-// already.
+// If any task node in the list has more than 1 next task, the function will return an
+// error, as it would be ambiguous where to append the task. It also returns an error,
+// and changes nothing, if a node is nil or already in the list.
 func (n *TaskNode) AppendToEnd(next ...*TaskNode) error {
 	if n == nil {
 		return errors.New("cannot append to a nil task node")
@@ -95,20 +94,19 @@ func (n *TaskNode) HasNext() bool {
 	return len(n.Next) > 0
 }
 
-// IsFirst returns true if this task is the first task in the pipeline, the one
-// that a worker starts at: the one with a source.
+// IsFirst returns true if this task is the first task in the pipeline, where a worker
+// starts: the task with a source.
 func (n *TaskNode) IsFirst() bool {
 	_, ok := n.Task.(sourced)
 	return ok
 }
 
-// sourced is what the first task of a pipeline is: a task with a source.
+// sourced is a task with a source, as the first task of a pipeline must be.
 type sourced interface {
 	GetSource() Source
 }
 
-// Tasks iterates over the tasks of this node and of all that come after it,
-// depth first.
+// Tasks iterates over the tasks of this node and of all nodes after it, depth first.
 func (n *TaskNode) Tasks() iter.Seq[Task] {
 	return func(yield func(Task) bool) {
 		for node := range n.TaskNodes() {
@@ -119,8 +117,8 @@ func (n *TaskNode) Tasks() iter.Seq[Task] {
 	}
 }
 
-// TaskNodes iterates over this node and all that come after it, depth first. A
-// node that can be reached in several ways is met once, nil nodes are not met.
+// TaskNodes iterates over this node and all nodes after it, depth first. It yields each
+// node once, even if several paths lead to it, and skips nil nodes.
 func (n *TaskNode) TaskNodes() iter.Seq[*TaskNode] {
 	return func(yield func(*TaskNode) bool) {
 		seen := map[*TaskNode]bool{nil: true}
@@ -142,7 +140,7 @@ func (n *TaskNode) TaskNodes() iter.Seq[*TaskNode] {
 	}
 }
 
-// id returns the ID of the task, also if there is none.
+// id returns the ID of the task, or "" if there is no task.
 func (n *TaskNode) id() string {
 	if isNil(n.Task) {
 		return ""
@@ -150,16 +148,16 @@ func (n *TaskNode) id() string {
 	return n.Task.ID()
 }
 
-// onlyReads returns true if the task leaves the records as they are, so that
+// onlyReads returns true if the task and those after it never change records, so that
 // others may hold them at the same time.
 func (n *TaskNode) onlyReads() bool {
 	_, ok := n.Task.(*DestinationTask)
 	return ok && !n.HasNext()
 }
 
-// validate checks that the nodes form a tree whose tasks can be told apart, and
-// that each path through it ends at a task that may be the last one. It returns the
-// IDs of the tasks, and asks each task for its ID once.
+// validate checks that the nodes form a tree, that task IDs are unique, that only the
+// first task has a source, and that each path ends at a task that may be the last one.
+// It asks each task for its ID once and returns the IDs.
 func (n *TaskNode) validate() (map[*TaskNode]string, error) {
 	ids := make(map[*TaskNode]string)
 	taken := make(map[string]bool)
@@ -208,8 +206,8 @@ func (n *TaskNode) validate() (map[*TaskNode]string, error) {
 	return ids, nil
 }
 
-// checkEnd returns an error if the task must not be the last one on its path: its
-// records would be acked and lost.
+// checkEnd returns an error if the task must not be the last one on its path, because
+// its records would be acked and lost.
 func checkEnd(task Task, id string) error {
 	switch task.(type) {
 	case *SourceTask:
@@ -221,7 +219,7 @@ func checkEnd(task Task, id string) error {
 	}
 }
 
-// isNil returns true for nil and for a nil pointer in an interface.
+// isNil returns true for nil and for an interface that holds a nil pointer or the like.
 func isNil(v any) bool {
 	if v == nil {
 		return true

@@ -13,32 +13,31 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// Destination is where records go. The engine uses it from one goroutine at a
-// time.
+// Destination is where records go. One goroutine at a time calls its methods.
 type Destination interface {
-	// ID identifies the connector. The engine does not call it, the host does.
+	// ID identifies the connector. It is for the host; the engine never calls it.
 	ID() string
-	// Open prepares the destination for Write. A destination that fails to open
-	// is not torn down: it cleans up behind itself.
+	// Open prepares the destination for Write. If Open fails, it cleans up after
+	// itself: Teardown is not called.
 	Open(context.Context) error
-	// Write takes records. It is never called without any, and not again before
-	// all of them are acked.
+	// Write writes records, at least one. It is not called again before all of them are
+	// acked.
 	//
-	// The records may be those that other destinations are given at the same
-	// time: a destination changes neither the slice nor what the records hold.
-	// It may keep the records, but not the slice.
+	// Other destinations may get the same records at the same time: a destination must
+	// not modify the slice or the data in the records. It may keep the records, but not
+	// the slice.
 	Write(context.Context, []opencdc.Record) error
-	// Ack returns acks for the records of the last Write that have none yet, in
-	// their order, as many as there are. It blocks until there is at least one.
-	// It may return none, and is called again, but five empty answers in a row
-	// mean that it has stopped.
+	// Ack returns acks for the records of the last Write, in order: those that are
+	// available and were not returned yet. It blocks until there is at least one. If it
+	// returns none all the same, it is called again; five empty results in a row mean
+	// that the destination has stopped acking.
 	//
-	// The destination may use the slice again at its next call.
+	// The destination may reuse the slice in its next call.
 	Ack(context.Context) ([]connector.DestinationAck, error)
-	// Teardown stops the destination. It is called again if it failed.
+	// Teardown stops the destination. It is called again if it fails.
 	Teardown(context.Context) error
-	// Errors are errors that happen in the background. The engine does not call
-	// it, the host does.
+	// Errors returns errors that happen in the background. It is for the host; the
+	// engine never calls it.
 	Errors() <-chan error
 }
 
@@ -91,10 +90,9 @@ func (t *DestinationTask) Close(ctx context.Context) error {
 	return t.destination.Teardown(ctx)
 }
 
-// Do writes the active records of the batch to the destination, waits for their
-// acks, and nacks those that the destination has refused. It returns an error if
-// writing fails, or if the acks are not what they must be: one for each record,
-// in order.
+// Do writes the active records of the batch to the destination, waits for their acks,
+// and nacks the records that the destination refuses. It returns an error if Write or
+// Ack fails, or if the acks are not one for each record, in order.
 func (t *DestinationTask) Do(ctx context.Context, b *Batch) error {
 	records := b.ActiveRecords()
 	if len(records) == 0 {
@@ -117,22 +115,22 @@ func (t *DestinationTask) validate() error {
 	return nil
 }
 
-// delivery is a write of records to a destination, and what it has said about them.
+// delivery is one write to a destination, with the acks that it has received.
 type delivery struct {
 	records []opencdc.Record
-	acked   int       // how many records, from the first one on, have an ack
-	refused []refusal // those whose ack is an error, in order
-	empty   int       // consecutive calls that have returned no acks
+	acked   int       // how many of the first records have an ack
+	refused []refusal // the acks with an error, in order
+	empty   int       // consecutive calls that returned no acks
 }
 
-// refusal is the ack of a record that the destination refuses.
+// refusal is an ack with an error.
 type refusal struct {
 	index int
 	err   error
 }
 
-// deliver writes the records, at least one, and collects their acks. However it ends, the
-// acks that d counts can be relied on.
+// deliver writes the records, at least one, and collects their acks. However it ends,
+// even by a panic, the acks that d counts are valid.
 func (t *DestinationTask) deliver(ctx context.Context, d *delivery) error {
 	var start time.Time
 	isMeasured := t.isMeasured.now()
@@ -163,10 +161,11 @@ func (t *DestinationTask) deliver(ctx context.Context, d *delivery) error {
 	return nil
 }
 
-// next returns the position whose ack is due.
+// next returns the position whose ack is due next.
 func (d *delivery) next() opencdc.Position { return d.records[d.acked].Position }
 
-// wait waits until the destination may be asked again, after it has returned no acks.
+// wait waits until a destination that has returned no acks may be asked again. It
+// returns an error if the destination has stopped acking.
 func (d *delivery) wait(ctx context.Context) error {
 	d.empty++
 	switch d.empty {
@@ -179,7 +178,7 @@ func (d *delivery) wait(ctx context.Context) error {
 	return err
 }
 
-// take checks acks and counts them. If one is wrong, none of the delivery counts.
+// take checks and counts acks. If one is wrong, no ack of the delivery counts.
 func (d *delivery) take(acks []connector.DestinationAck) error {
 	d.empty = 0
 	if given := d.acked + len(acks); given > len(d.records) {

@@ -13,33 +13,35 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// Processor changes records on their way. The engine uses it from one goroutine
-// at a time; see [NewParallelProcessor] for one that is to use several.
+// Processor processes records between source and destination. One goroutine at a time
+// calls its methods; [NewParallelProcessor] makes use of several.
 type Processor interface {
-	// Open configures and opens a processor plugin. A processor that fails to
-	// open is not torn down.
+	// Open configures and opens a processor plugin. If Open fails, Teardown is not
+	// called.
 	Open(ctx context.Context) error
 	// Process returns a result for each record, at the same index:
 	//   - sdk.SingleRecord replaces the record.
-	//   - sdk.FilterRecord takes it out; it is acked with the others.
+	//   - sdk.FilterRecord filters it: no later task gets it, and it is acked with the
+	//     others.
 	//   - sdk.ErrorRecord nacks it.
-	//   - sdk.MultiRecord splits it into pieces, each with maps of its own. With
-	//     one record it replaces the record, with none it filters it.
+	//   - sdk.MultiRecord splits it into pieces, each with maps of its own. A single
+	//     piece replaces the record, no pieces filter it.
 	//   - nil means no answer yet: the record is passed again. A short result means
 	//     the same for the records beyond its end.
-	// Returning nothing, or a result of another kind (a pointer to one of these
-	// included), stops the worker with an error. So do 16 calls in a row without an
-	// answer; the pauses between them add up to about six seconds.
+	// Returning no results, more results than records, or a result of another type
+	// (including a pointer to one of these) stops the worker with an error. So do 16
+	// consecutive calls without an answer; the pauses between them add up to about six
+	// seconds.
 	//
-	// Once the context of Process has ended, an ErrorRecord with a context's error
-	// is no answer either: the batch stops there, and the call settles nothing.
+	// After the context of Process has ended, an ErrorRecord with a context error is no
+	// answer either: the batch stops there, and the call settles nothing.
 	//
-	// It is never called without records. It may change the records in place and
-	// may return them; to change a position it assigns a new one, whose bytes
-	// nobody writes to. The slice of records belongs to the engine, which writes to
-	// it once Process has returned. The results and the slices in a MultiRecord are
-	// read until the next call and never written to; the records in them belong to
-	// the engine.
+	// Process is never called without records. It may change the records in place and
+	// return them. To change a position it must assign a new one; nobody may write to
+	// the bytes of a position. The engine owns the slice of records and writes to it
+	// after Process returns. The engine reads the results, and the slices in a
+	// MultiRecord, until the next call and never writes to them; it owns the records in
+	// them.
 	Process(context.Context, []opencdc.Record) []sdk.ProcessedRecord
 	// Teardown tears down a processor plugin.
 	// In case of standalone plugins, that means stopping the WASM module.
@@ -141,8 +143,8 @@ func (t *ProcessorTask) validate() error {
 	return nil
 }
 
-// checkResults counts what a processor has returned for records. It returns an error if
-// the processor must not return that.
+// checkResults counts the results that a processor has returned for records. It returns
+// an error if they break the contract of Process.
 func checkResults(results *batch.Results, in []opencdc.Record, returned []sdk.ProcessedRecord) error {
 	switch {
 	case len(returned) == 0:
@@ -159,9 +161,9 @@ func checkResults(results *batch.Results, in []opencdc.Record, returned []sdk.Pr
 	return unknownResults(in, returned)
 }
 
-// unknownResults returns an error for results of which some are of kinds that the SDK
-// does not define: that of each part of a parallel processor that has failed, and one
-// for the first result of another kind.
+// unknownResults returns an error for the results of types that the SDK does not
+// define: the errors of all failed parts of a parallel processor, and one for the first
+// other result.
 func unknownResults(in []opencdc.Record, returned []sdk.ProcessedRecord) error {
 	var failed []error
 	var unknown error

@@ -12,39 +12,39 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// Source is where records come from. The engine uses it from one goroutine at a
-// time, except that Teardown may run beside Read. (So may Ack, if the worker has
-// the option [WithReadAhead], or if the host calls [Worker.Ack] or [Worker.Nack]
-// itself while the worker runs.)
+// Source is where records come from. One goroutine at a time calls its methods, except
+// that Teardown may be called during Read. (So may Ack, with the option [WithReadAhead]
+// or if the host calls [Worker.Ack] or [Worker.Nack] while the worker runs.)
 type Source interface {
-	// ID identifies the connector. The engine does not call it, the host does.
+	// ID identifies the connector. It is for the host; the engine never calls it.
 	ID() string
-	// Open prepares the source for Read. A source that fails to open is not torn
-	// down: it cleans up behind itself.
+	// Open prepares the source for Read. If Open fails, it cleans up after itself:
+	// Teardown is not called.
 	Open(context.Context) error
-	// Read returns the next records and blocks until there is at least one. It
-	// may return none, and is called again. While it returns none, each call starts
-	// at least 1 ms after the one before, an interval that grows to 100 ms. Each
-	// record needs a position that is not empty.
+	// Read returns the next records. It blocks until there is at least one. If it
+	// returns none all the same, it is called again: consecutive empty reads start at
+	// least 1 ms apart, an interval that grows to 100 ms. Each record needs a position
+	// that is not empty.
 	//
-	// It returns [io.EOF] if there are no more records, alone or together with
-	// the last ones. Only io.EOF itself means that; an error that wraps it is an
-	// ordinary error. Records returned with any other error are dropped.
+	// Read returns [io.EOF] if there are no more records, alone or together with the
+	// last ones. Only io.EOF itself means that; an error that wraps it is an ordinary
+	// error. Records returned with any other error are dropped unacked.
 	//
-	// The slice and the records belong to the engine from then on. The bytes of
-	// the positions are shared: nobody writes to them.
+	// The engine owns the returned slice and records. The bytes of the positions are
+	// shared: nobody may write to them.
 	Read(context.Context) ([]opencdc.Record, error)
-	// Ack is told the positions of records that are done: each once, as Read has
-	// returned it, in the order of reading. The slice belongs to the source.
+	// Ack receives the positions of finished records: each once, as Read returned it,
+	// in read order. The source owns the slice.
 	//
-	// It returns [io.EOF] if its stream has closed. The next Read says why.
+	// Ack returns [io.EOF] if the source's stream has closed. The next Read then says
+	// why.
 	Ack(context.Context, []opencdc.Position) error
-	// Teardown stops the source. A pending Read returns, and so does one that
-	// begins later. Teardown is called again if it failed, and never after it
-	// has succeeded.
+	// Teardown stops the source. A pending Read must return, and so must one that
+	// begins later. Teardown is called again if it fails. After it has succeeded, it is
+	// only called again if the source is opened again.
 	Teardown(context.Context) error
-	// Errors are errors that happen in the background. The engine does not call
-	// it, the host does.
+	// Errors returns errors that happen in the background. It is for the host; the
+	// engine never calls it.
 	Errors() <-chan error
 }
 
@@ -97,15 +97,15 @@ func (t *SourceTask) Open(ctx context.Context) error {
 	return nil
 }
 
-// Close does nothing. The source is torn down by the worker, which has to do so
-// before the tasks are closed, to stop reading.
+// Close does nothing. The worker tears the source down itself, before it closes the
+// tasks, so that reading stops.
 func (t *SourceTask) Close(context.Context) error {
 	return nil
 }
 
-// Do reads records from the source into b, which must be empty. If the source
-// returns [io.EOF], so does Do, and b holds the records that came with it. With
-// any other error b stays empty.
+// Do reads records from the source into b, which must be empty. If the source returns
+// [io.EOF], Do returns it, too, and b holds the records that came with it. With any
+// other error b stays empty.
 func (t *SourceTask) Do(ctx context.Context, b *Batch) error {
 	if !b.copies.IsEmpty() {
 		return errors.New("cannot read records into a batch that holds records already")

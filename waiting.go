@@ -5,29 +5,29 @@ import (
 	"time"
 )
 
-// The pauses of a worker, between calls that return nothing.
+// Pauses between calls that return nothing.
 
 const (
-	// maxRetryCalls is the number of calls in a row without an answer after which
-	// the worker gives up on a task. The pauses between them let it survive an
-	// outage of some seconds.
+	// maxRetryCalls is the number of consecutive calls without an answer after which
+	// the worker gives up on a task. The pauses between them bridge an outage of some
+	// seconds.
 	maxRetryCalls = 16
 	minRetryPause = time.Millisecond
 	maxRetryPause = time.Second
 
-	// maxAckCalls is the number of calls in a row without acks after which the
-	// worker gives up on a destination. After the first one there is no pause.
+	// maxAckCalls is the number of consecutive calls without acks after which the
+	// worker gives up on a destination. There is no pause after the first one.
 	maxAckCalls = 5
 	minAckPause = time.Millisecond
 	maxAckPause = 4 * time.Millisecond
 
-	// From the start of a read that returns nothing to the start of the next one.
+	// From the start of an empty read to the start of the next read.
 	minEmptyPause = time.Millisecond
 	maxEmptyPause = 100 * time.Millisecond
 )
 
-// pause returns the length of a pause in a series: the shortest has the number 1,
-// and each is twice as long as the one before, up to the longest.
+// pause returns the length of a pause in a series, numbered from 1. The first pause is
+// the shortest, and each is twice as long as the one before, up to the longest.
 func pause(number int, shortest, longest time.Duration) time.Duration {
 	d := shortest
 	for i := 1; i < number && d < longest; i++ {
@@ -51,17 +51,17 @@ func sleep(ctx context.Context, d time.Duration, quit <-chan struct{}) (bool, er
 	}
 }
 
-// emptyReads spaces reads that return nothing: a source that does not wait for
-// records must not keep a CPU busy. The time counts from the start of a read, so
-// after a read that has itself waited, the next one begins at once.
+// emptyReads spaces out reads that return nothing, so that a source that does not block
+// cannot keep a CPU busy. The interval counts from the start of a read: after a read
+// that has blocked that long, the next one begins at once.
 type emptyReads struct {
 	base   time.Time     // times count from here: time.Since costs half of time.Now
 	began  time.Duration // when the last read began
-	series int           // how many reads in a row have returned nothing
+	series int           // consecutive reads that returned nothing
 }
 
-// begin waits until the next read may begin, and returns true. Otherwise it is like
-// sleep.
+// begin waits until the next read may begin, and returns true. If quit is closed or the
+// context ends first, it returns what sleep returns.
 func (e *emptyReads) begin(ctx context.Context, quit <-chan struct{}) (bool, error) {
 	now := time.Since(e.base)
 	if e.series > 0 {
@@ -76,7 +76,7 @@ func (e *emptyReads) begin(ctx context.Context, quit <-chan struct{}) (bool, err
 	return true, nil
 }
 
-// end notes whether a read has returned nothing.
+// end records whether a read returned nothing.
 func (e *emptyReads) end(isEmpty bool) {
 	if isEmpty {
 		e.series++

@@ -39,67 +39,66 @@ import (
 // The rest of the records are processed as a sub-batch, and the same rules apply
 // to them.
 //
-// A worker is opened, runs once, and is closed. Stop and Close may be called
-// from any goroutine at any time, but not by a connector or processor that the
-// worker is waiting for.
+// A worker is opened, run once and closed. Stop and Close may be called at any time
+// from any goroutine, but not by a connector or processor call that the worker is
+// waiting for.
 type Worker struct {
 	Source    Source
 	FirstTask *TaskNode
 	DLQ       *DLQ
 
-	ids      map[*TaskNode]string // the IDs of the tasks when the worker was made
+	ids      map[*TaskNode]string // the task IDs, as NewWorker found them
 	logger   log.CtxLogger
 	timer    metrics.Timer
 	isTiming listener
 
-	// lifecycle is the lock of the lifecycle: it holds a value while the worker is being
-	// opened, stopped or closed. Its holder may close the gate and then wait for Do. So
-	// Do does not wait for the lock once the gate is closed.
+	// lifecycle is the lifecycle lock: it holds a value while the worker is being
+	// opened, stopped or closed. Its holder may close the gate and then wait for Do, so
+	// Do must not wait for the lock once the gate is closed.
 	lifecycle chan struct{}
-	// Batches pass the gate. The holder of the lifecycle lock closes it before the source
-	// is torn down.
+	// The batch in flight is inside the gate. The holder of the lifecycle lock closes
+	// the gate before it tears the source down.
 	gate *gate.Gate
 
 	started atomic.Bool   // Do was called
 	done    chan struct{} // closed when Do returns
 
-	// What is opened and closed. Guarded by the lifecycle lock.
+	// What the worker opens and closes. Guarded by the lifecycle lock.
 	phase  phase
 	source resource
-	others []*resource // the tasks, in order, and the dead-letter queue
+	others []*resource // the tasks in order, then the dead-letter queue
 
-	batch       Batch // the one in flight, and what it needs
+	batch       Batch // the batch in flight; sourceBatch and pool belong to it
 	sourceBatch batch.SourceBatch
 	pool        batch.Pool
 	empty       emptyReads
 
-	fanOuts map[*TaskNode]*fanOut // behind each node with several next nodes
+	fanOuts map[*TaskNode]*fanOut // one for each node with several next nodes
 
-	readAhead  int         // how many records, 0 if not
-	prefetcher *prefetcher // nil unless it is reading ahead
+	readAhead  int         // in records, 0 for none
+	prefetcher *prefetcher // nil unless reading ahead
 
-	releasing *lock.Mutex // held while records leave their ledger
+	releasing *lock.Mutex // held while records are released
 }
 
-// WorkerOption changes how a worker works, see [WithReadAhead]. Options are made
-// by this package only.
+// WorkerOption configures a worker, see [WithReadAhead]. Only this package can make
+// options.
 type WorkerOption interface {
 	apply(w *Worker) error
 }
 
-// NewWorker returns a worker for the pipeline that starts at first, which must
-// be a node with a task that has a method GetSource() Source, such as a
-// [SourceTask].
+// NewWorker returns a worker for the pipeline that starts at first. The task of first
+// must have a method GetSource() Source, as a [SourceTask] has.
 //
-// Without a DLQ, any nack stops the worker with the record's error. The timer is
-// updated for each source record at the end of its way, with the time since it
-// was read; a nil timer is not.
+// If dlq is nil, any nack stops the worker with the record's error. The timer, which
+// may be nil, observes for each source record the time from read to ack.
 //
-// It returns an error that names the task if a node is nil or has no task, if
-// the tasks form a cycle, if a task ID occurs more than once, if a source,
-// processor or destination is missing, or if a path through the tasks ends at a
-// [SourceTask] or [ProcessorTask]: its records would be acked, but written nowhere.
-// Each task is asked for its ID once.
+// NewWorker returns an error, which names the task if there is one, if a node is nil or
+// has no task, if the tasks form a cycle, if a task ID occurs more than once, if a task
+// other than the first has a source, if a source, processor, destination or option is
+// nil, or if a path through the tasks ends at a [SourceTask] or [ProcessorTask]: its
+// records would be acked, but written nowhere. NewWorker asks each task for its ID
+// once.
 func NewWorker(
 	first *TaskNode,
 	dlq *DLQ,
@@ -154,9 +153,9 @@ func NewWorker(
 	return w, nil
 }
 
-// Stopping reports whether tearing the source down may have begun. From then on
-// a failed read is no error, and what is read is dropped unacked. It may be
-// called at any time, from any goroutine.
+// Stopping reports whether the worker may have begun to tear the source down. From then
+// on a failed read is not an error, and what is read is dropped unacked. Stopping may
+// be called at any time from any goroutine.
 func (w *Worker) Stopping() bool {
 	return w.gate.IsClosed()
 }

@@ -7,32 +7,32 @@ import (
 	"github.com/conduitio/funnel/internal/batch"
 )
 
-// fanOut sends batches down the branches that start at the next nodes of a node.
-// It belongs to one worker and one node, so one batch at a time is on its
-// branches, and what it needs for them is used again for the next one.
+// fanOut sends batches down the branches that start at the next nodes of a node. It
+// belongs to one node of one worker, so it has one batch at a time and is reused for
+// the next one.
 type fanOut struct {
 	worker     *Worker
 	branches   []branch
-	goroutines sync.WaitGroup // of the branches, from the first batch on
-	walking    sync.WaitGroup // branches that a batch is on
+	goroutines sync.WaitGroup // one for each branch, from the first batch on
+	walking    sync.WaitGroup // branches that have a batch
 
-	// The context of the branches ends when one of them fails, or with the worker,
-	// or with that of before the branches.
+	// ctx is the context of the branches. It ends when one of them fails, when the
+	// worker ends, or with before, the context above the fork.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	before context.Context
 
 	mu     sync.Mutex
-	failed outcome // the first error, then the others that do not follow from it
+	failed outcome // the first error, then those that do not follow from it
 }
 
-// branch is one way out of a fan-out.
+// branch is one branch of a fan-out.
 type branch struct {
 	node    *TaskNode
 	batch   Batch
 	infos   batch.NackInfos
-	start   chan struct{} // gets a value when the batch is to start
-	running *TaskNode     // whose task has the batch, or had it last
+	start   chan struct{} // gets a value when there is a batch to walk
+	running *TaskNode     // the node whose task has, or last had, the batch
 	walk    func() error
 	ended   func(err error, panicked *PanicError)
 }
@@ -49,11 +49,11 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	return f
 }
 
-// do sends a batch down the branches, at the same time, and waits for all of them.
+// do sends a batch down all branches at the same time and waits for them.
 //
-// If one of them fails the context of the others ends, and the error is that of the one
-// that has failed first, with what else went wrong on others. A panic on a branch comes
-// back as a panic here. A fan-out that has failed is not used again.
+// If a branch fails, the context of the others ends. The error is that of the branch
+// that failed first, joined to whatever else went wrong on others. A panic on a branch
+// becomes a panic here. A fan-out that has failed is not used again.
 func (f *fanOut) do(ctx context.Context, b *Batch) error {
 	b.copies.Source().Ledger.Share()
 	if err := lost(b.copies.Retain(len(f.branches) - 1)); err != nil {
@@ -73,8 +73,8 @@ func (f *fanOut) do(ctx context.Context, b *Batch) error {
 	return f.failed.result()
 }
 
-// begin starts a goroutine for each branch. It is kept for later batches, with its grown
-// stack.
+// begin starts a goroutine for each branch, which is kept, with its grown stack, for
+// later batches.
 func (f *fanOut) begin(ctx context.Context) {
 	f.before = ctx
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
@@ -83,9 +83,10 @@ func (f *fanOut) begin(ctx context.Context) {
 	}
 }
 
-// fork gives each branch a batch of the same copies. None sees what another one does:
-// destinations at the end of a branch only read, and share the records, any other branch
-// gets records of its own. If no branch only reads, the last one keeps the records.
+// fork gives each branch a batch of the same copies. Branches do not see each other's
+// changes: a branch that is a single destination only reads, so it shares the records,
+// and any other branch gets records of its own. If no branch only reads, the last one
+// keeps the originals.
 func (f *fanOut) fork(b *Batch) error {
 	keeper := len(f.branches) - 1
 	for i := range f.branches {
@@ -106,7 +107,7 @@ func (f *fanOut) fork(b *Batch) error {
 	return nil
 }
 
-// end ends the goroutines and the context of the branches.
+// end stops the goroutines and ends the context of the branches.
 func (f *fanOut) end() {
 	if f.ctx == nil {
 		return
@@ -118,14 +119,14 @@ func (f *fanOut) end() {
 	f.cancel(nil)
 }
 
-// serve takes batches to the end of the branch.
+// serve takes each batch to the end of the branch.
 func (b *branch) serve() {
 	for range b.start {
 		guard(b.walk, b.ended)
 	}
 }
 
-// walk takes the batch of a branch to its end.
+// walk takes the batch of a branch to the end.
 func (f *fanOut) walk(b *branch) error {
 	err := f.worker.walk(f.ctx, step{stage: stageTask, node: b.node, batch: &b.batch}, b)
 	b.batch = Batch{}
@@ -133,7 +134,7 @@ func (f *fanOut) walk(b *branch) error {
 	return err
 }
 
-// ended notes how a branch has ended.
+// ended records how a branch ended.
 func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	defer f.walking.Done()
 	if err == nil && panicked == nil {
@@ -145,13 +146,13 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	isFirst := len(f.failed.errs) == 0 && f.failed.panicked == nil
 	before := []error{context.Canceled, f.before.Err(), context.Cause(f.before)}
 	switch {
-	case err == ErrGoexit: // and its goroutine is gone
+	case err == ErrGoexit: // the branch has lost its goroutine
 		f.failed.add(f.worker.taskError(b.running, err), nil)
 	case isFirst || err == nil:
 		f.failed.add(err, panicked)
-	case isOnly(err, context.Canceled, errOtherBranch): // it follows from the failure of another branch
+	case isOnly(err, context.Canceled, errOtherBranch): // it only follows from the failure of another branch
 	case f.before.Err() != nil && len(f.failed.errs) > 0 && isOnly(f.failed.errs[0], before...):
-		f.failed.errs[0] = err // the other one only passed on what came from further up
+		f.failed.errs[0] = err // the first one only passed on what came from above the fork
 	default:
 		f.failed.add(err, nil)
 	}

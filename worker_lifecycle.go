@@ -7,37 +7,37 @@ import (
 	"slices"
 )
 
-// The life of a worker: what it opens, and closes again.
+// The life of a worker: opening and closing its resources.
 //
-// Each resource has one state. The source is a resource of its own, beside the
-// first task: the task opens it, the worker tears it down. A resource that fails to
-// close keeps its state, and the next call closes only what is left.
+// Each resource has its own state. The source is a resource separate from the first
+// task: the task opens it, the worker tears it down. A resource that fails to close
+// stays open, and the next call closes only what is still open.
 
-// phase is how far a worker has come.
+// phase is how far a worker has come in its life.
 type phase int
 
 const (
 	phaseNew phase = iota
 	phaseOpen
 	phaseClosed
-	phaseFailed  // the last Open has failed
-	phaseGivenUp // and Close was called
+	phaseFailed  // the last Open failed
+	phaseGivenUp // the last Open failed, and Close was called
 )
 
-// isFailed returns true if Open was called, and the last call has failed.
+// isFailed returns true if the last Open failed.
 func (p phase) isFailed() bool { return p == phaseFailed || p == phaseGivenUp }
 
 // state is the state of a resource.
 type state int
 
 const (
-	stateNew  state = iota // it was not opened, or has failed to open
-	stateOpen              // it has to be closed, which may have failed before
+	stateNew  state = iota // never opened, or failed to open
+	stateOpen              // has to be closed; closing it may have failed before
 	stateClosed
 )
 
-// resource is something that has to be closed once it is open. The errors of open
-// and close name it.
+// resource is something that must be closed once it is open. Errors of open and close
+// name it.
 type resource struct {
 	state state
 	open  func(context.Context) error
@@ -56,8 +56,8 @@ func (r *resource) shut(ctx context.Context) error {
 	return nil
 }
 
-// checkNodes returns an error if the pipeline is not the one that the worker was
-// made of.
+// checkNodes returns an error if the nodes of the pipeline have changed since
+// NewWorker.
 func (w *Worker) checkNodes() error {
 	n := 0
 	for node := range w.FirstTask.TaskNodes() {
@@ -115,13 +115,13 @@ func (w *Worker) listResources() {
 	})
 }
 
-// Open opens the tasks in order, then the DLQ. If one of them fails, Open closes
-// those that are open, in reverse, tears the source down, and returns all errors
-// joined. It may then be called again: it first closes what could not be closed,
-// and fails if that fails.
+// Open opens the tasks in order, then the DLQ. If one of them fails, Open closes those
+// that are open in reverse order, tears the source down, and returns all errors joined.
+// Open may then be called again: it first closes what is still open, and fails if it
+// cannot.
 //
-// If something panics, so does Open, with a [*PanicError], after it has tried to
-// close everything.
+// If something panics, Open tries to close everything and then panics with a
+// [*PanicError].
 func (w *Worker) Open(ctx context.Context) (err error) {
 	if _, err := w.lockLifecycle(ctx, nil); err != nil {
 		return err
@@ -136,7 +136,7 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 	if err := w.closeAll(ctx, append(w.reversed(), &w.source)); err != nil {
 		return fmt.Errorf("the worker cannot be opened again, it is still open in part: %w", err)
 	}
-	w.phase = phaseFailed // unless it gets to the end
+	w.phase = phaseFailed // until everything is open
 	var failed outcome
 	defer func() {
 		if w.phase == phaseOpen {
@@ -151,30 +151,29 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 	for i, r := range w.others {
 		if err := r.open(ctx); err != nil {
 			failed.add(err, nil)
-			return nil // the deferred call sets the error, once all is closed
+			return nil // the deferred call closes everything and sets the error
 		}
 		r.state = stateOpen
 		if i == 0 {
-			w.source.state = stateOpen // by the first task
+			w.source.state = stateOpen // the first task has opened it
 		}
 	}
 	w.phase = phaseOpen
 	return nil
 }
 
-// Stop waits for the batch that is on its way to be processed end to end, then
-// tears the source down, which makes Do return. If the context ends while it
-// waits, it returns the context's error, and the worker runs on as if Stop had
-// not been called.
+// Stop waits until the batch in flight is processed end to end, then tears the source
+// down, which makes Do return. If the context ends first, Stop returns the context's
+// error, and the worker runs on as if Stop had not been called.
 //
-// Stop can be called repeatedly and before Do, which then returns at once. The
-// source is torn down once it was opened, and again by the next Stop or Close if
-// that failed. Once tearing it down has begun the worker ends, also if that
-// fails or takes longer than the context: what is still being read is dropped
-// unacked, and a failed read is no error.
+// Stop can be called repeatedly, and before Do, which then returns at once. It tears
+// the source down only if the source was opened, or if Do has run without Open. If the
+// teardown fails, the next Stop or Close tries again. Once the teardown has begun the
+// worker ends, even if the teardown fails or outlasts the context: what is still being
+// read is dropped unacked, and a failed read is not an error.
 //
-// With a context that has ended already Stop does nothing while Do runs. So a
-// program that stops on a signal gives it another one than that of
+// While Do runs, Stop does nothing if its context has already ended. A program that
+// stops on a signal must therefore not pass it the context of
 // [os/signal.NotifyContext], see [context.WithoutCancel].
 func (w *Worker) Stop(ctx context.Context) error {
 	if w.isRunning() && ctx.Err() != nil {
@@ -190,17 +189,15 @@ func (w *Worker) Stop(ctx context.Context) error {
 	return w.source.shut(ctx)
 }
 
-// Close tears the source down, unless Stop has, and closes the DLQ and the tasks
-// if they were opened. If Do is still running it first does what Stop does, and
-// closes nothing if the context ends while it waits. A first task other than a
-// [SourceTask], which may be at work on what it has read, is closed when Do has
-// returned, and not if tearing the source down has failed, since Do may not return
-// then.
+// Close tears the source down unless Stop has, and closes the DLQ and the tasks if they
+// were opened. If Do is still running, Close first waits as Stop does, and closes
+// nothing if the context ends first. A first task other than a [SourceTask] may still
+// be working on what it has read: Close closes it after Do has returned, and not at all
+// if tearing the source down failed, since Do may then never return.
 //
-// If one of them fails to close, the others are closed all the same, and the errors
-// are joined. If something panics, so does Close, with a [*PanicError], after it
-// has tried to close everything. Called again, Close closes only what failed to
-// close.
+// If something fails to close, Close still closes the rest and joins the errors. If
+// something panics, Close tries to close everything and then panics with a
+// [*PanicError]. Called again, Close closes only what failed to close.
 func (w *Worker) Close(ctx context.Context) error {
 	if _, err := w.lockLifecycle(ctx, nil); err != nil {
 		return err
@@ -217,9 +214,9 @@ func (w *Worker) Close(ctx context.Context) error {
 	return w.closeAll(ctx, append([]*resource{&w.source}, w.reversed()...))
 }
 
-// lockLifecycle waits for the lifecycle lock and returns true. It returns false if quit,
-// which may be nil, is closed first, or with the context's error if the context ends
-// first.
+// lockLifecycle takes the lifecycle lock and returns true. It returns false if quit,
+// which may be nil, is closed first, and false with the context's error if the context
+// ends first.
 func (w *Worker) lockLifecycle(ctx context.Context, quit <-chan struct{}) (bool, error) {
 	select {
 	case w.lifecycle <- struct{}{}:
@@ -240,7 +237,7 @@ func (w *Worker) unlockLifecycle() {
 	<-w.lifecycle
 }
 
-// isRunning returns true if Do was called and has not returned.
+// isRunning returns true if Do has begun and not returned.
 func (w *Worker) isRunning() bool {
 	select {
 	case <-w.done:
@@ -250,22 +247,22 @@ func (w *Worker) isRunning() bool {
 	}
 }
 
-// reversed returns the resources in the reverse order of opening, without the source.
+// reversed returns the resources without the source, in reverse order of opening.
 func (w *Worker) reversed() []*resource {
 	reversed := slices.Clone(w.others)
 	slices.Reverse(reversed)
 	return reversed
 }
 
-// closeAll closes what still has to be closed. It panics if something has panicked.
+// closeAll closes the resources that are open. It panics if one of them panics.
 func (w *Worker) closeAll(ctx context.Context, all []*resource) error {
 	var failed outcome
 	w.closeEach(ctx, all, &failed)
 	return failed.result()
 }
 
-// closeEach closes what still has to be closed, one after the other. If one ends
-// the goroutine, those behind it are closed all the same.
+// closeEach closes the resources that are open, one after the other. If one of them
+// ends the goroutine, it still closes those after it.
 func (w *Worker) closeEach(ctx context.Context, all []*resource, failed *outcome) {
 	if len(all) == 0 {
 		return
@@ -274,10 +271,11 @@ func (w *Worker) closeEach(ctx context.Context, all []*resource, failed *outcome
 	failed.try(func() error { return all[0].shut(ctx) })
 }
 
-// closeTask closes a task. A first task that may be at work on what it has read
-// is left alone until Do has returned.
+// closeTask closes a task. The first task may still be working on what it has read, so
+// closeTask waits for Do to return before it closes it. It fails if the source was not
+// torn down, since Do may then never return.
 func (w *Worker) closeTask(ctx context.Context, node *TaskNode) error {
-	_, isSource := node.Task.(*SourceTask) // which has nothing to close
+	_, isSource := node.Task.(*SourceTask) // a SourceTask has nothing to close
 	if node == w.FirstTask && !isSource && w.isRunning() {
 		if w.source.state == stateOpen {
 			return errors.New("it may be reading still: the source was not torn down")
@@ -291,7 +289,7 @@ func (w *Worker) closeTask(ctx context.Context, node *TaskNode) error {
 	return node.Task.Close(ctx)
 }
 
-// taskError wraps an error that comes from the task of a node.
+// taskError wraps an error of the task of a node.
 func (w *Worker) taskError(node *TaskNode, err error) error {
 	return taskError(w.ids[node], err)
 }

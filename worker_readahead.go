@@ -14,25 +14,25 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// WithReadAhead makes the worker read on while a batch is in flight. All that has
-// arrived when the batch is done becomes the next one. So a source of single records
-// gets large batches as long as the pipeline is slower than the source, and otherwise no
-// record waits for others. At most records-1 records plus one read are buffered besides
-// the batch in flight. [NewWorker] returns an error if records < 1.
+// WithReadAhead lets the worker read while a batch is in flight. All records that have
+// arrived when the batch is done become the next batch. So a source of single records
+// gets large batches while the pipeline is slower than the source, and no record waits
+// for others when it is not. At most records-1 records plus one read are buffered
+// besides the batch in flight. [NewWorker] returns an error if records < 1.
 //
-// The source must allow [Source.Ack] beside [Source.Read]. The first task, with its
-// metrics, runs on a goroutine of its own, with a context that is derived from that of Do
-// and ends when Do returns. Everything else is unchanged. A failed read, or a panic in
-// it, takes effect after the records before it.
+// The source must allow [Source.Ack] during [Source.Read]. The first task, with its
+// metrics, runs on a goroutine of its own. Its context is derived from that of Do and
+// ends when Do returns. Everything else is unchanged. A failed read, or a panic in it,
+// takes effect after the records before it.
 //
-// When the worker is stopped, or ends with an error, the buffered records are dropped
-// unacked. If it ends with an error while a read is pending, Do ends the read by tearing
-// the source down, with a context that does not end, and waits for it.
+// When the worker is stopped or ends with an error, the buffered records are dropped
+// unacked. If it ends with an error while a read is pending, Do tears the source down,
+// with a context that does not end, and waits for the read to return.
 //
-// A first task other than a [SourceTask] may mark records. They are not merged with those
-// of other reads. It cannot have them again: [Batch.Retry] stops the worker with an error.
-// What it settles by [Worker.Ack] or [Worker.Nack] is settled at once, ahead of what was
-// read earlier and is still buffered.
+// A first task other than a [SourceTask] may mark records. A read with marked records
+// is not merged with others. The task cannot retry records: [Batch.Retry] stops the
+// worker with an error. Records that it settles by [Worker.Ack] or [Worker.Nack] are
+// settled at once, ahead of records that were read earlier and are still buffered.
 func WithReadAhead(records int) WorkerOption {
 	return readAheadOption(records)
 }
@@ -47,8 +47,9 @@ func (o readAheadOption) apply(w *Worker) error {
 	return nil
 }
 
-// prefetcher reads the source on a goroutine of its own, ahead of the worker, until there
-// is no more to read or the worker ends. What it has read waits as arrivals.
+// prefetcher reads the source ahead of the worker, on a goroutine of its own, until
+// there is nothing more to read or the worker ends. It buffers what it reads as
+// arrivals.
 type prefetcher struct {
 	worker *Worker
 	cancel context.CancelFunc // ends the context of the reads
@@ -59,44 +60,44 @@ type prefetcher struct {
 
 	mu       sync.Mutex
 	arrivals []arrival
-	waiting  int              // the number of records in them
-	taken    []opencdc.Record // the buffer that the batch in flight is in
+	waiting  int              // records in arrivals
+	taken    []opencdc.Record // the buffer of the batch in flight, if it was merged
 	memory   reuse.Buffer[opencdc.Record]
-	reads    int // how many reads have returned
+	reads    int // reads that have returned
 	state    prefetchState
-	err      error       // the last read has failed
-	panicked *PanicError // the last read has panicked
-	isTorn   bool        // when that was, tearing the source down may have begun
+	err      error       // the error of the last read
+	panicked *PanicError // the panic of the last read
+	isTorn   bool        // tearing the source down may have begun before the last read ended
 }
 
-// prefetchState says what a prefetcher does.
+// prefetchState is what a prefetcher is doing.
 type prefetchState int
 
 const (
-	prefetchWaiting prefetchState = iota // for room
+	prefetchWaiting prefetchState = iota // waiting for room
 	prefetchReading
-	prefetchEnded // there are no more reads: the source has ended, or the last one has failed
-	prefetchQuit  // there are no more reads: the worker ends
+	prefetchEnded // no more reads: the source has ended, or the last read failed
+	prefetchQuit  // no more reads: the worker is ending
 )
 
-// arrival is what is to become a batch: the records of one or more reads.
+// arrival is a batch to come: the records of one or more reads.
 type arrival struct {
 	records   []opencdc.Record
 	positions []opencdc.Position
-	readAt    []time.Time // if a timer wants to know
-	isMerged  bool        // the records are in a buffer of the prefetcher
+	readAt    []time.Time // if the timer is enabled
+	isMerged  bool        // records is a buffer of the prefetcher
 
-	// marked is a batch in which the first task has marked or lost records, or which it
-	// has settled. Then it is the only thing that is set.
+	// marked is the batch of a read whose records the first task has marked, edited or
+	// settled. The other fields are then unset.
 	marked *Batch
 }
 
-// runAhead runs the worker while a prefetcher reads ahead. When it returns, the
+// runAhead runs the worker while a prefetcher reads ahead. It returns after the
 // prefetcher has ended.
 func (w *Worker) runAhead(ctx context.Context) (err error) {
 	p := w.startPrefetcher(ctx)
 	isOver := false
-	defer func() { // also if something has panicked, or ends the goroutine
+	defer func() { // also after a panic or Goexit
 		isStopped := isOver && err == nil
 		var failed outcome
 		failed.add(err, nil)
@@ -106,7 +107,7 @@ func (w *Worker) runAhead(ctx context.Context) (err error) {
 			failed.add(e, nil)
 		}
 		if !isOver && !failed.isFailure() {
-			return // the panic, or the end of the goroutine, goes on
+			return // the panic or Goexit continues
 		}
 		if value := recover(); value != nil {
 			failed = outcome{errs: failed.all(), panicked: newPanicError(value)}
@@ -131,7 +132,7 @@ func (w *Worker) startPrefetcher(ctx context.Context) *prefetcher {
 	return p
 }
 
-// run reads until there is no more to read, and notes how that has ended.
+// run reads until there is nothing more to read, and records how that ended.
 func (p *prefetcher) run(ctx context.Context) {
 	guard(func() error {
 		p.readOn(ctx)
@@ -147,7 +148,7 @@ func (p *prefetcher) run(ctx context.Context) {
 	})
 }
 
-// readOn reads until there is no more to read.
+// readOn reads until there is nothing more to read.
 func (p *prefetcher) readOn(ctx context.Context) {
 	b, source := &Batch{}, &batch.SourceBatch{}
 	for p.begin(ctx) {
@@ -196,14 +197,14 @@ func (p *prefetcher) tryBegin(ctx context.Context) prefetchState {
 	case p.worker.Stopping():
 		p.state = prefetchEnded
 	case ctx.Err() != nil:
-		return prefetchQuit // who takes looks at the context, too
+		return prefetchQuit // take notices the context, too
 	case p.waiting < p.worker.readAhead:
 		p.state = prefetchReading
 	}
 	return p.state
 }
 
-// check returns an error if what a read has returned cannot become a batch.
+// check returns an error if the records of a read cannot become a batch.
 func (p *prefetcher) check(b *Batch) error {
 	err := b.checkPositions()
 	if _, retried := b.copies.Marks(); err == nil && retried > 0 && !b.copies.IsSettled() {
@@ -215,7 +216,8 @@ func (p *prefetcher) check(b *Batch) error {
 	return nil
 }
 
-// add adds what a read has returned. It returns true if it keeps the batch.
+// add adds the records of a read to the arrivals. It returns true if it keeps the
+// batch.
 func (p *prefetcher) add(b *Batch) (isKept bool) {
 	source := b.copies.Source()
 	n := len(source.Positions)
@@ -248,7 +250,7 @@ func (p *prefetcher) add(b *Batch) (isKept bool) {
 	return false
 }
 
-// merge makes what has arrived last a part of what has arrived before.
+// merge appends what has just arrived to the last arrival.
 func (p *prefetcher) merge(last *arrival, next arrival) {
 	if !last.isMerged {
 		last.records = append(p.memory.Take(0), last.records...)
@@ -259,7 +261,7 @@ func (p *prefetcher) merge(last *arrival, next arrival) {
 	last.readAt = append(last.readAt, next.readAt...)
 }
 
-// end notes that there is no more to read, and why.
+// end records that there is nothing more to read, and why.
 func (p *prefetcher) end(err error, panicked *PanicError) {
 	p.mu.Lock()
 	p.state = prefetchEnded
@@ -268,9 +270,9 @@ func (p *prefetcher) end(err error, panicked *PanicError) {
 	signal(p.ready)
 }
 
-// take puts what has arrived first, if need be waiting for it, into b, which is empty, or
-// returns another batch that holds it. It returns true if there is nothing any more. The
-// batch that was taken before is done.
+// take waits for an arrival and puts the first one into b, which is empty, or returns
+// another batch that holds it. It returns true, and the error of the last read, if
+// there will be no more. The batch taken before must be done.
 func (p *prefetcher) take(ctx context.Context, b *Batch) (taken *Batch, isLast bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -293,16 +295,16 @@ func (p *prefetcher) take(ctx context.Context, b *Batch) (taken *Batch, isLast b
 	}
 	b.copies.Fill(next.records, next.positions)
 	if len(next.readAt) == len(next.records) {
-		b.copies.Source().ReadAt = next.readAt // otherwise the timer was off for a while
+		b.copies.Source().ReadAt = next.readAt // otherwise the timer was disabled for some of the reads
 	}
 	return b, false, nil
 }
 
-// pop takes out what has arrived first.
+// pop removes and returns the first arrival.
 func (p *prefetcher) pop() arrival {
 	first := p.arrivals[0]
 	if len(p.arrivals) == 1 {
-		p.arrivals = slices.Delete(p.arrivals, 0, 1) // to be used again
+		p.arrivals = slices.Delete(p.arrivals, 0, 1) // keeps the array
 	} else {
 		p.arrivals[0] = arrival{}
 		p.arrivals = p.arrivals[1:]
@@ -316,9 +318,9 @@ func (p *prefetcher) pop() arrival {
 	return first
 }
 
-// dropUntilError drops what has arrived until a read fails, or one that began after the
-// call has returned. It returns the error of the read. One that is pending has begun
-// before, so it is the one after it that counts.
+// dropUntilError drops arrivals until a read fails, or until a read that began after
+// the call returns. A read that is pending began before the call, so unless it fails,
+// the one after it counts. dropUntilError returns the error of the read.
 func (p *prefetcher) dropUntilError(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -348,8 +350,8 @@ func (p *prefetcher) wait(ctx context.Context) error {
 	}
 }
 
-// stop waits for the end of the goroutine. If the worker has not been stopped, nobody
-// else need end a pending read, so stop does.
+// stop waits for the goroutine to end. If the worker was not stopped, nothing else may
+// ever end a pending read, so stop does.
 func (p *prefetcher) stop(ctx context.Context, isStopped bool) error {
 	p.mu.Lock()
 	isReading := p.state == prefetchReading
@@ -366,8 +368,8 @@ func (p *prefetcher) stop(ctx context.Context, isStopped bool) error {
 	return p.endRead(context.WithoutCancel(ctx))
 }
 
-// endRead tears the source down, unless the worker is being stopped, which does so. Then
-// it ends the context of the read.
+// endRead tears the source down, unless Stop or Close does, and then ends the context
+// of the read.
 func (p *prefetcher) endRead(ctx context.Context) error {
 	defer p.cancel()
 	w := p.worker
@@ -378,15 +380,15 @@ func (p *prefetcher) endRead(ctx context.Context) error {
 	if w.Stopping() {
 		return nil
 	}
-	if err := w.gate.Close(ctx); err != nil { // which does not wait: nobody is inside any more
+	if err := w.gate.Close(ctx); err != nil { // does not wait: no batch is in flight
 		return err
 	}
 	return w.source.shut(ctx)
 }
 
-// unsaid returns the error of a read that nothing else may hide. That a read fails is no
-// error once the source is being torn down, or the context has ended; that its goroutine
-// has ended always is.
+// unsaid returns the error of the last read if nothing else may hide it. A failed read
+// is no error once the source is being torn down, or if it only says that the context
+// has ended. The end of the goroutine by Goexit always is one.
 func (p *prefetcher) unsaid(ctx context.Context, isStopped bool) error {
 	isDue := !isStopped && !p.isTorn && (ctx.Err() == nil || !isOnly(p.err, ctx.Err(), context.Cause(ctx)))
 	if p.err != nil && (isDue || isAny(p.err, ErrGoexit)) {
@@ -395,7 +397,7 @@ func (p *prefetcher) unsaid(ctx context.Context, isStopped bool) error {
 	return nil
 }
 
-// signal puts a value into a channel that has room for one, unless there is one.
+// signal puts a value into a channel of capacity one, unless it holds one already.
 func signal(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:

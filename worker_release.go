@@ -10,11 +10,11 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// Releasing hands the source records that are done, in order, to the source, or to the
-// dead-letter queue and then to the source. The ledger says which are done. All of it
-// happens here, under one lock.
+// Releasing acks finished source records in order; nacked ones go to the dead-letter
+// queue first. The ledger says which records are finished. All releasing happens in
+// this file, under one lock.
 
-// release releases what is done of a source batch.
+// release releases the finished records of a source batch.
 func (w *Worker) release(ctx context.Context, s *batch.SourceBatch) error {
 	if err := w.releasing.Lock(ctx); err != nil {
 		return err
@@ -23,8 +23,8 @@ func (w *Worker) release(ctx context.Context, s *batch.SourceBatch) error {
 	return w.releaseLocked(ctx, s)
 }
 
-// releaseAfter releases what is done at the end of a way, which may have failed with
-// err. What is finished is released all the same, unless releasing has failed already.
+// releaseAfter releases the finished records at the end of a walk, even if the walk
+// failed with err, unless releasing is what failed.
 func (w *Worker) releaseAfter(ctx context.Context, s *batch.SourceBatch, err error) error {
 	switch {
 	case err == nil:
@@ -38,13 +38,14 @@ func (w *Worker) releaseAfter(ctx context.Context, s *batch.SourceBatch, err err
 
 // releaseLocked is release for a caller that holds the lock.
 func (w *Worker) releaseLocked(ctx context.Context, s *batch.SourceBatch) error {
-	s.Release.HasFailed = true // unless it gets to the end
+	s.Release.HasFailed = true // stays true if releasing panics
 	err := w.releaseRuns(ctx, s)
 	s.Release.HasFailed = err != nil
 	return err
 }
 
-// releaseRuns releases run after run of records that were all nacked, or all not.
+// releaseRuns releases the finished records run by run. The records of a run are either
+// all nacked or all not.
 func (w *Worker) releaseRuns(ctx context.Context, s *batch.SourceBatch) error {
 	for {
 		from, to, isNacked := s.Ledger.Front()
@@ -71,8 +72,9 @@ func (w *Worker) releaseRuns(ctx context.Context, s *batch.SourceBatch) error {
 	}
 }
 
-// admit tells the window of the queue, if there is one, what has become of the finished
-// records at the front, once, and asks it whether it admits their nacks.
+// admit reports the outcomes of the finished records at the front to the window of the
+// queue, if there is one, each outcome once. It stops at the first nack that the window
+// refuses, and keeps the error.
 func (w *Worker) admit(s *batch.SourceBatch) {
 	q, r := w.DLQ, &s.Release
 	for q != nil && r.Refusal == nil {
@@ -93,9 +95,9 @@ func (w *Worker) admit(s *batch.SourceBatch) {
 	}
 }
 
-// releaseNacked releases the first records of a nacked run, as far as the same task has
-// nacked them, and returns how many it has released. If the window refuses one, those
-// before it are released all the same.
+// releaseNacked releases the first records of a nacked run, up to the first one that
+// another task has nacked, and returns how many. If the window refuses a record, those
+// before it are still released.
 func (w *Worker) releaseNacked(ctx context.Context, s *batch.SourceBatch, from, to int) (int, error) {
 	end := from + 1
 	for end < to && s.Ledger.Cause(end).TaskID == s.Ledger.Cause(from).TaskID {
@@ -112,9 +114,9 @@ func (w *Worker) releaseNacked(ctx context.Context, s *batch.SourceBatch, from, 
 	return stored - from, err
 }
 
-// storeNacked writes the dead letters of nacked records that the window admits, up to
-// one that is stored already. It returns an error if one of the records [from, end)
-// must not, or could not, be stored.
+// storeNacked writes dead letters for the records [from, end). It skips those at the
+// start that are stored already, and stops at the next one that is stored or that the
+// window refuses. It returns an error if a record is refused or cannot be stored.
 func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, from, end int) error {
 	limit, refusal := end, error(nil)
 	if s.Release.Admitted < end {
@@ -131,11 +133,11 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, from, en
 	if err != nil || start+len(nacked) == limit {
 		return joinErrors(err, refusal)
 	}
-	return nil // there are more to write behind what is stored
+	return nil // it stopped at a stored record, there are more behind it
 }
 
-// countStored returns how many of the nacked records [from, to), from the first one on,
-// the queue has confirmed.
+// countStored returns how many of the first nacked records in [from, to) the queue has
+// confirmed.
 func countStored(s *batch.SourceBatch, from, to int) int {
 	n := 0
 	for from+n < to && s.Ledger.IsStored(from+n) {
@@ -144,7 +146,8 @@ func countStored(s *batch.SourceBatch, from, to int) int {
 	return n
 }
 
-// ack acks records, which are done, in the source.
+// ack acks the finished records [from, to) to the source and removes them from the
+// ledger.
 func (w *Worker) ack(ctx context.Context, s *batch.SourceBatch, from, to int) error {
 	positions := s.Positions[from:to:to]
 	if s.Release.CopyPositions {
@@ -163,18 +166,17 @@ func (w *Worker) ack(ctx context.Context, s *batch.SourceBatch, from, to int) er
 	return nil
 }
 
-// Ack settles each record of the batch, once, as done. The source records of
-// which that was the last copy are acked in the source, those that were nacked
-// before go to the DLQ first, and all of them in order. A batch made by
-// [NewBatch] is acked at once. Calling it again acks nothing twice, it only
-// tries once more what has failed.
+// Ack settles each record of the batch as done, once. If this settles the last copy of
+// a source record, the source record is acked, in order; if another copy was nacked, it
+// goes to the DLQ first. A batch made by [NewBatch] is acked at once. Calling Ack again
+// acks nothing twice: it only retries what failed.
 //
-// A batch that holds records marked as nacked or to be retried is an error, and
-// nothing of it is settled. A task that settles its batch this way takes it out
-// of the pipeline. Ack may be called concurrently with the worker, for batches
-// that the worker does not have, if the source allows its Ack beside its Read.
-// While the worker itself releases records, Ack waits. If its context ends first,
-// it returns the context's error and settles nothing.
+// If a record is marked as nacked or to be retried, Ack returns an error and settles
+// nothing. A task that settles its batch this way takes it out of the pipeline. Ack may
+// be called concurrently with the worker, for batches that the worker does not hold, if
+// the source allows its Ack beside its Read. Ack waits while the worker itself releases
+// records. If its context ends first, it returns the context's error and settles
+// nothing.
 func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 	if !batch.copies.IsUnmarked() {
 		nacked, retried := batch.copies.Marks()
@@ -183,23 +185,22 @@ func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 	return w.settle(ctx, batch, batch.copies.Settle)
 }
 
-// Nack settles each record of the batch, once, as nacked by the task, with the
-// error that it is marked with; filtered records stay filtered. A batch made by
-// [NewBatch] goes to the DLQ and is acked in the source at once. Records that the
-// DLQ does not take are not acked, and the error says why, see [DLQ.Nack].
+// Nack settles each record of the batch as nacked by the task, once, with the error it
+// is marked with; filtered records stay filtered. A batch made by [NewBatch] goes to
+// the DLQ and is acked at once. Records that the DLQ does not accept are not acked, and
+// the error says why, see [DLQ.Nack].
 //
-// Calling it again nacks nothing twice, it only retries what has failed: what the
-// DLQ has confirmed is not written again, and each record counts once in its
-// window. If the window has refused a record, each further call fails with the
-// same error.
+// Calling Nack again nacks nothing twice: it only retries what failed. What the DLQ has
+// confirmed is not written again, and each record counts once in its window. If the
+// window has refused a record, each further call fails with the same error.
 //
-// A task that settles its batch this way takes it out of the pipeline. Nack may
-// be called concurrently with the worker like Ack.
+// A task that settles its batch this way takes it out of the pipeline. Nack may be
+// called concurrently with the worker under the same conditions as Ack.
 func (w *Worker) Nack(ctx context.Context, batch *Batch, taskID string) error {
 	return w.settle(ctx, batch, func() error { return batch.copies.SettleNacked(taskID) })
 }
 
-// settle settles a batch from outside the walk.
+// settle settles a batch outside the walk and releases what is finished.
 func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) error {
 	s := b.copies.Source()
 	if s == nil {

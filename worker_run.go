@@ -8,27 +8,25 @@ import (
 	"time"
 )
 
-// The run of a worker: batches are read and processed, one after the other, until
-// something ends it.
+// Running a worker: it reads and processes one batch after the other until something
+// ends it.
 
-// Do processes records from the source until the worker is stopped. It returns
-// no error if the worker is stopped gracefully, or if the source has no more
-// records, which it says with [io.EOF]. If the context has ended, the error wraps
-// the context's error and its cause; otherwise it is the error that has stopped the
-// worker.
+// Do processes records from the source until the worker is stopped. It returns no error
+// if the worker is stopped gracefully, or if the source returns [io.EOF] because it has
+// no more records. If the context has ended, the error wraps the context's error and
+// its cause; otherwise it is the error that stopped the worker.
 //
-// Whatever was not acked by then is read again by the next worker. Do does not
-// tear the source down, that is left to Close, unless the worker reads ahead, see
-// [WithReadAhead]. A worker runs once: another call returns [ErrAlreadyRan]. After
-// a failed Open, Do returns [ErrNotOpen]; without Open, it uses the connectors as
-// they are.
+// The next worker reads unacked records again. Do leaves the source for Close to tear
+// down, unless the worker reads ahead, see [WithReadAhead]. A worker runs once: another
+// call returns [ErrAlreadyRan]. After a failed Open, Do returns [ErrNotOpen]; without
+// Open, it uses the connectors as they are.
 //
-// If a connector, processor or task panics, so does Do, with the same value or
-// with a [*PanicError] that holds it. Everything runs on the goroutine of Do,
-// except for the tasks on branches, the first task of a worker that reads ahead,
-// and the parts of a batch that a processor works on in parallel. If one of these
-// calls [runtime.Goexit], as a test that fails in a connector does, Do returns an
-// error that wraps [ErrGoexit]. On the goroutine of Do, Goexit ends the caller.
+// If a connector, processor or task panics, Do panics with the same value or with a
+// [*PanicError] that holds it. Everything runs on the goroutine of Do, except tasks on
+// branches, the first task of a worker that reads ahead, and the parts of a batch in a
+// parallel processor. If one of these calls [runtime.Goexit], as a failing test in a
+// connector does, Do returns an error that wraps [ErrGoexit]. On the goroutine of Do,
+// Goexit ends that goroutine, and Do does not return.
 func (w *Worker) Do(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return ErrAlreadyRan
@@ -44,7 +42,7 @@ func (w *Worker) Do(ctx context.Context) error {
 	return w.run(ctx)
 }
 
-// run reads batches and processes them until there are no more.
+// run reads and processes batches until there are no more or the worker is stopping.
 func (w *Worker) run(ctx context.Context) error {
 	for !w.Stopping() {
 		if ctx.Err() != nil {
@@ -59,10 +57,10 @@ func (w *Worker) run(ctx context.Context) error {
 	return nil
 }
 
-// start prepares the run, and returns false if there is nothing to run. It makes
-// sure that the source will be torn down, even if the worker did not open it.
+// start prepares the run. It returns false if there is nothing to run. From then on
+// Stop and Close tear the source down, even if the worker did not open it.
 func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
-	// If another call has the lock and has closed the gate, it may be waiting for Do.
+	// Do not wait for a holder that has closed the gate: it may be waiting for Do.
 	if isLocked, err := w.lockLifecycle(ctx, w.gate.Closed()); err != nil {
 		return false, contextError(ctx)
 	} else if !isLocked {
@@ -97,12 +95,12 @@ func (w *Worker) endFanOuts() {
 	}
 }
 
-// next reads a batch and processes it. It returns true if there are no more.
+// next reads and processes a batch. It returns true if there are no more.
 func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 	b, isLast, err := w.read(ctx)
 	if err != nil {
 		if w.Stopping() {
-			return true, nil // the source was torn down, which ends a read
+			return true, nil // tearing the source down ends a read
 		}
 		return false, err
 	}
@@ -116,7 +114,7 @@ func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 	return isLast || isDropped, nil
 }
 
-// read returns the next batch. It returns true if it was the last one.
+// read returns the next batch, and true if it is the last one.
 func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 	w.sourceBatch.Reset()
 	w.pool.PutBack()
@@ -129,7 +127,7 @@ func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 	return &w.batch, isLast, err
 }
 
-// readInto lets the first task read a batch, after a pause if the read before has
+// readInto has the first task read a batch into b, after a pause if the last read
 // returned nothing. It returns true if there are no more batches.
 func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
 	if ok, err := w.empty.begin(ctx, w.gate.Closed()); !ok {
@@ -141,14 +139,14 @@ func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error
 		return false, w.taskError(w.FirstTask, fmt.Errorf("failed to read from source: %w", err))
 	}
 	if b.copies.Source() == nil {
-		b.copies.Attach(source, nil) // the task has put a zero Batch in its place
+		b.copies.Attach(source, nil) // the task replaced it by a zero Batch
 	}
 	w.empty.end(len(b.copies.Source().Positions) == 0)
 	return err != nil, nil
 }
 
-// process brings a batch to the end of its way. It drops the batch and returns true if
-// the worker is being stopped.
+// process takes a batch through the pipeline. If the worker is stopping, it drops the
+// batch and returns true.
 func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err error) {
 	if !w.gate.Enter() {
 		return true, nil
@@ -160,7 +158,7 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	if w.isTiming.now() {
 		b.copies.SetReadTimes(time.Now())
 	}
-	source := b.copies.Source() // which the batch may lose on its way
+	source := b.copies.Source() // a task may replace what b points to
 	if err := w.walk(ctx, step{stage: stageMarks, node: w.FirstTask, batch: b}, nil); err != nil {
 		return false, err
 	}
@@ -171,8 +169,8 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	return false, nil
 }
 
-// reason returns why a batch has failed. If the stream of the source has closed,
-// which was learned from an ack, the next read says why.
+// reason returns why a batch failed. If err says that Source.Ack returned io.EOF, the
+// stream of the source has closed, and the next read says why.
 func (w *Worker) reason(ctx context.Context, err error) error {
 	ackErr, ok := find[*sourceAckError](err)
 	if !ok || !isAny(ackErr.err, io.EOF) || w.Stopping() {
@@ -188,9 +186,9 @@ func (w *Worker) reason(ctx context.Context, err error) error {
 	switch {
 	case reason == nil || w.Stopping():
 		return err
-	case ctx.Err() != nil: // and not because of what the stream has closed for
+	case ctx.Err() != nil: // the read may say only that the context has ended
 		return joinErrors(err, reason)
-	case errors.Unwrap(err) == error(ackErr): // the error of the task, and nothing else
+	case errors.Unwrap(err) == error(ackErr): // err is that of the ack and nothing else
 		return reason
 	default:
 		return joinErrors(err, reason)

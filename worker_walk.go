@@ -9,7 +9,7 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// step is something still to be done with a batch.
+// step is something still to do with a batch.
 type step struct {
 	stage stage
 	node  *TaskNode
@@ -17,29 +17,29 @@ type step struct {
 	calls int // consecutive calls of the task without an answer
 }
 
-// stage says where a batch is at a node.
+// stage says how far a batch has come at a node.
 type stage int
 
 const (
 	stageTask  stage = iota // the task is next
-	stageMarks              // the task is done, what it has marked decides how the batch goes on
+	stageMarks              // the task is done, and its marks decide how the batch continues
 	stageNext               // the nodes that follow are next
 )
 
 // walk takes a batch through the tasks, to the end of the pipeline or of a branch.
 //
-// It is a loop, in which what comes later waits in a slice, so that its depth does not
-// grow with the number of sub-batches or retries. Only branches nest.
+// It is a loop with a stack of steps, so neither sub-batches nor retries deepen the
+// call stack. Only branches nest.
 type walk struct {
 	worker *Worker
-	branch *branch // nil if it is on none
-	step           // the one at hand
-	later  []step  // those after it, the last one first; none as long as the batch stays whole
+	branch *branch // nil if the batch is on no branch
+	step           // the current step
+	later  []step  // the steps after it, last one first; empty while the batch is whole
 }
 
-// walk does a step and all that follow from it. On a branch, it leaves releasing what
-// is done to whoever joins the branches, and stops when its context ends, since another
-// branch has failed.
+// walk does a step and all that follow from it. On a branch it releases nothing, which
+// is left to the caller that joins the branches, and it stops when its context ends, as
+// it does when another branch fails.
 func (w *Worker) walk(ctx context.Context, first step, on *branch) error {
 	k := walk{worker: w, branch: on, step: first}
 	for {
@@ -65,13 +65,13 @@ func (w *Worker) walk(ctx context.Context, first step, on *branch) error {
 	}
 }
 
-// pop makes the step that comes next the one at hand.
+// pop makes the next step the current one.
 func (k *walk) pop() {
 	last := len(k.later) - 1
 	k.step, k.later = k.later[last], k.later[:last]
 }
 
-// doTask lets the task handle the batch.
+// doTask runs the task on the batch.
 func (k *walk) doTask(ctx context.Context) error {
 	if k.branch != nil {
 		if err := ctx.Err(); err != nil {
@@ -96,7 +96,7 @@ func (k *walk) doTask(ctx context.Context) error {
 	return k.checkMarks(ctx, inactive)
 }
 
-// call calls the task.
+// call calls the task and updates the state of the copies.
 func (k *walk) call(ctx context.Context) error {
 	b := k.batch
 	b.copies.BeginTask()
@@ -111,14 +111,14 @@ func (k *walk) call(ctx context.Context) error {
 		b.copies.EndTask(true)
 	case *DestinationTask:
 		b.copies.EndTask(true)
-		b.copies.Share() // with the destination
+		b.copies.Share() // the destination may keep the records
 	default:
 		b.copies.EndTask(false)
 	}
 	return nil
 }
 
-// waitToRetry waits until the task may be called again.
+// waitToRetry logs the retry and waits until the task may be called again.
 func (k *walk) waitToRetry(ctx context.Context) error {
 	w, records := k.worker, k.batch.ActiveRecords()
 	w.logger.Warn(ctx).Str(log.TaskIDField, w.ids[k.node]).Int("rounds", k.calls).
@@ -128,8 +128,8 @@ func (k *walk) waitToRetry(ctx context.Context) error {
 	return err
 }
 
-// checkMarks decides by what the task has marked how the batch goes on: as it is, or
-// in parts. Inactive is the number of filtered copies before the task was called.
+// checkMarks decides from the task's marks how the batch continues: whole or in parts.
+// Inactive is the number of filtered copies before the task was called.
 func (k *walk) checkMarks(ctx context.Context, inactive int) error {
 	b := k.batch
 	if b.copies.IsUnmarked() || b.copies.IsSettled() {
@@ -148,8 +148,9 @@ func (k *walk) checkMarks(ctx context.Context, inactive int) error {
 	return k.divide()
 }
 
-// checkContext returns the error of the context if the nacks that a task has just given
-// are no answer: the context has ended, which is no record's fault.
+// checkContext returns the error of the context if the context has ended and the nacks
+// that the task has just given are no answer, either because another branch has failed
+// or because a nack's error is the context's.
 func (k *walk) checkContext(ctx context.Context) error {
 	if !k.batch.copies.HasNacks() || ctx.Err() == nil {
 		return nil
@@ -166,8 +167,8 @@ func (k *walk) checkContext(ctx context.Context) error {
 	return nil
 }
 
-// divide divides the batch by status. The parts go on in order, each to the end before
-// the next one starts. What is nacked is settled.
+// divide divides the batch by status and settles the nacked parts. The other parts
+// continue in order, each to the end before the next one starts.
 func (k *walk) divide() error {
 	done := len(k.later)
 	k.batch.copies.Divide(func(flag batch.Flag) *batch.Copies {
@@ -191,8 +192,8 @@ func (k *walk) divide() error {
 	return nil
 }
 
-// goOn takes the batch to the nodes that follow. It returns true if that was the end of
-// its way.
+// goOn takes the batch to the next nodes. It returns true if there is nothing left to
+// do with it.
 func (k *walk) goOn(ctx context.Context) (isOver bool, err error) {
 	b := k.batch
 	switch next := k.node.Next; {
