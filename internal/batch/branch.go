@@ -9,9 +9,9 @@ import (
 	"github.com/conduitio/funnel/internal/gap"
 )
 
-// Fork makes fork the same copies on a branch, whose infos, which are empty, are given.
-// The two have their records in common, their flags apart. The copies on the branch
-// still have to be retained.
+// Fork makes fork, on a branch, hold the same copies, and infos, which must be empty,
+// its nack infos. The two share the records but not the flags. The caller still has to
+// retain the copies of the fork.
 func (c *Copies) Fork(fork *Copies, infos *NackInfos) {
 	infos.follow(c.infos)
 	records, states := c.records.All(), c.states.All()
@@ -20,12 +20,12 @@ func (c *Copies) Fork(fork *Copies, infos *NackInfos) {
 	fork.records, fork.states = gap.Of(records), gap.Of(slices.Clone(states))
 }
 
-// Unshare replaces the records by copies of their own, however deep. If a record
-// cannot be copied, it returns its position and why.
+// Unshare replaces the records by deep copies that nobody else holds. If a record
+// cannot be copied, it returns the record's position and the reason.
 func (c *Copies) Unshare() (opencdc.Position, error) {
 	c.isShared = false
 	if c.pieces != nil {
-		c.ensureStates() // to find what was split
+		c.ensureStates() // to find the originals
 	}
 	records := c.records.All()
 	own := make([]opencdc.Record, len(records))
@@ -43,9 +43,9 @@ func (c *Copies) Unshare() (opencdc.Position, error) {
 	return nil, nil
 }
 
-// unshareOriginals copies what records were before they were split.
+// unshareOriginals copies the originals of split records.
 func (c *Copies) unshareOriginals() (opencdc.Position, error) {
-	var from, to int32 // pieces of a record stand side by side
+	var from, to int32 // the pieces of a record are adjacent
 	for i := range c.states.All() {
 		s := c.states.At(i)
 		info := c.infos.of(s)

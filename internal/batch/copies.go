@@ -1,18 +1,17 @@
-// Package batch keeps the books of a batch: which source record each of its copies
-// comes from, and what the tasks have decided about it.
+// Package batch keeps the books of a batch: the source record that each copy comes
+// from, and what the tasks have decided about the copy.
 //
-// A SourceBatch is what one read has returned. Its records, and the pieces and
-// branches that they become, are copies, and Copies are those that travel together:
-// all of them at first, fewer once they were divided by status. All count in the
+// A SourceBatch holds the records of one read. Its records, and the pieces and branches
+// that they become, are copies. A Copies value holds copies that travel together: all
+// of them at first, fewer once they were divided by status. All of them count in the
 // ledger of their source batch.
 //
-// What is done most often costs least. As long as no task has marked, filtered or
-// split a record there is nothing to keep for each copy. A processor that filters or
-// splits adds four bytes for each record that it was given. Only marks give each copy
-// a state.
+// The most common cases cost least. Until a task marks, filters or splits a record,
+// nothing is kept per copy. A processor that filters or splits adds four bytes for each
+// record that it was given. Only marks give each copy a state.
 //
-// The package does no I/O and knows no tasks. Its methods do not check indices,
-// which point to the active records: the caller has checked them.
+// The package does no I/O and does not know tasks. Indices point to the active records.
+// The methods do not check them; the caller must.
 package batch
 
 import (
@@ -25,7 +24,7 @@ import (
 	"github.com/conduitio/funnel/internal/gap"
 )
 
-// Flag says what a task has decided about a copy.
+// Flag is what a task has decided about a copy.
 type Flag int32
 
 // The flags, in the order of the root package's.
@@ -38,67 +37,66 @@ const (
 	flags = iota
 )
 
-// isActive returns true for copies whose records go on to the next task. The others
-// are only counted.
+// isActive returns true for copies whose records go on to the next task. The other
+// copies are only counted.
 func (f Flag) isActive() bool { return f != FlagFilter }
 
-// Copies are the copies of source records that are on their way together. The zero
-// value holds none and has no source batch.
+// Copies are the copies of source records that travel together. The zero value holds
+// none and has no source batch.
 //
-// Copies are used by one goroutine at a time. They must not be copied once they hold
+// Copies are not safe for concurrent use, and must not be copied once they hold
 // records.
 type Copies struct {
 	source *SourceBatch
 
-	// records holds the active records, and states a state for each copy, the
-	// inactive ones included, with the gap at the same place.
+	// records holds the active records. states holds a state for each copy, inactive
+	// ones included, with the gap at the same place.
 	records gap.Slice[opencdc.Record]
 	states  gap.Slice[copyState]
 
-	// There are no states before they are needed. Until then record i is the copy of
+	// States are made only when they are needed. Until then record i is the copy of
 	// source record first+i. Or, if a processor has filtered or split records and
-	// nothing else was done, source record first+i has become pieces[i] records, and
-	// was unsplit[i] if these are several. They count as one copy in the ledger until
-	// there are states.
+	// nothing else was done, source record first+i has become pieces[i] records and, if
+	// these are several, was unsplit[i] before. They count as one copy in the ledger
+	// until there are states.
 	first   int
 	pieces  []int32
 	unsplit []opencdc.Record
 
-	counts    [flags]int // how many states have each flag; not kept for FlagAck
+	counts    [flags]int // number of states with each flag; not kept for FlagAck
 	marksEnd  int        // upper bound: no active record at or after it is nacked or retried
 	hasPieces bool       // some copies are pieces
 
-	// unanswered are copies behind those above that are all to be retried. Marking
-	// them this way costs nothing per record.
+	// unanswered holds further copies, behind those above, all of them to be retried.
+	// Marking them this way costs nothing per record.
 	unanswered *Copies
 
-	pieceBuffer []opencdc.Record // for the pieces that a task hands over
+	pieceBuffer []opencdc.Record // for the pieces that a task passes in
 
-	isHandedOut bool // the task that has the batch has asked for its records
-	isShared    bool // others hold the records: who writes to them copies them first
-	isSettled   bool // every copy was settled, nothing is left to be done
+	isHandedOut bool // the current task has asked for the records
+	isShared    bool // others hold the records: copy before writing
+	isSettled   bool // every copy was settled
 
-	infos *NackInfos // what the states refer to, shared by all that these are divided into
-	pool  *Pool      // nil if these are not all copies of the source batch
+	infos *NackInfos // what states refer to, shared by all parts of a divided batch
+	pool  *Pool      // nil if there are other copies of the source batch
 }
 
 // copyState says where a copy comes from and what has become of it. There may be one
-// for each record, so it holds no pointers.
+// for each record, so it holds no pointers, which the garbage collector would follow.
 type copyState struct {
 	slot int32 // the slot of the source record in the ledger
-	info int32 // the number of a nackInfo, 0 for none
+	info int32 // the number of its nackInfo, 0 for none
 	flag Flag
 }
 
-// Attach ties Copies that hold none to their source batch and, if they are all that
-// there will be of it, to a pool, else nil.
+// Attach ties empty Copies to their source batch. The pool is nil unless these are to
+// be all copies of the source batch.
 func (c *Copies) Attach(s *SourceBatch, pool *Pool) {
 	c.source, c.infos, c.pool = s, &s.infos, pool
 }
 
-// Fill puts the records of a read, and their positions, into Copies that hold none.
-// The slices belong to them from then on. Without a source batch, they get one of
-// their own.
+// Fill puts the records of a read and their positions into empty Copies, which own the
+// slices from then on. Without a source batch, the Copies get one of their own.
 func (c *Copies) Fill(records []opencdc.Record, positions []opencdc.Position) {
 	if c.source == nil {
 		c.Attach(&SourceBatch{}, nil)
@@ -128,13 +126,14 @@ func (c *Copies) hasCopies() bool {
 	return c.records.Len() > 0 || c.states.Len() > 0 || len(c.pieces) > 0
 }
 
-// IsUnmarked returns true if the copies go on together: none is nacked or retried.
+// IsUnmarked returns true if no copy is nacked or to be retried, so that all go on
+// together.
 func (c *Copies) IsUnmarked() bool {
 	return c.counts[FlagNack] == 0 && c.counts[FlagRetry] == 0 && c.unanswered == nil
 }
 
-// IsAsRead returns true if the copies are the records that were read: nobody has
-// marked, filtered, split or settled any.
+// IsAsRead returns true if the copies are the records as they were read: none was
+// marked, filtered, split or settled.
 func (c *Copies) IsAsRead() bool {
 	return c.isUnedited() && c.unanswered == nil && !c.isSettled && c.records.Len() == len(c.source.Positions)
 }
@@ -154,7 +153,7 @@ func (c *Copies) Marks() (nacked, retried int) {
 	return nacked, retried
 }
 
-// Inactive returns how many copies are filtered.
+// Inactive returns the number of filtered copies.
 func (c *Copies) Inactive() int {
 	n := c.inactive()
 	if c.unanswered != nil {
@@ -166,14 +165,14 @@ func (c *Copies) Inactive() int {
 // inactive is Inactive without the unanswered copies.
 func (c *Copies) inactive() int { return c.counts[FlagFilter] }
 
-// IsUnanswered reports whether a task has answered nothing. Inactive is the count
-// before the call.
+// IsUnanswered reports whether a task has answered for no record. Inactive is the count
+// before the call of the task.
 func (c *Copies) IsUnanswered(inactive int) bool {
 	_, retried := c.Marks()
 	return retried == c.Len() && c.Inactive() == inactive
 }
 
-// Status returns the flag of an active record, and what it was nacked with.
+// Status returns the flag of an active record and, if it was nacked, the error.
 func (c *Copies) Status(i int) (Flag, error) {
 	switch {
 	case i >= c.records.Len():
@@ -199,13 +198,13 @@ func (c *Copies) NackErrors() iter.Seq[error] {
 	}
 }
 
-// Records returns the active records. They may be changed in place. The slice shows
-// them as they were when Records was called: whoever goes through it, in either
-// direction, may edit the copies where it has been. That ends with the next call of
-// Records after an edit; only what BeginTask's task has got first stays readable
-// until EndTask.
+// Records returns the active records, which may be changed in place. The slice shows
+// them as they are at the time of the call: a reader that goes through it, in either
+// direction, may edit the copies where it has been. This holds until Records is called
+// again after an edit. Only the first slice that a task gets after BeginTask stays
+// readable until EndTask.
 //
-// A call costs nothing if nothing was edited since the last one.
+// A call costs nothing if there was no edit since the last one.
 func (c *Copies) Records() []opencdc.Record {
 	c.rejoin()
 	records := c.records.All()
@@ -219,8 +218,8 @@ func (c *Copies) Records() []opencdc.Record {
 // BeginTask is called before a task gets the copies.
 func (c *Copies) BeginTask() { c.isHandedOut = false }
 
-// EndTask is called after a task has had the copies. One that is not trusted may have
-// changed positions in place, so they are clipped.
+// EndTask is called after a task has had the copies. A task that is not trusted may
+// have changed positions in place, so EndTask clips them.
 func (c *Copies) EndTask(isTrusted bool) {
 	c.records.Unpin()
 	if c.isHandedOut && !isTrusted {
@@ -228,18 +227,18 @@ func (c *Copies) EndTask(isTrusted bool) {
 	}
 }
 
-// IsShared returns true if others hold the records, too: whoever writes to them
-// calls Unshare first.
+// IsShared returns true if others may hold the records, too. Call Unshare before
+// writing to them.
 func (c *Copies) IsShared() bool { return c.isShared }
 
-// Share notes that others hold the records from now on.
+// Share marks the records as held by others.
 func (c *Copies) Share() { c.isShared = true }
 
-// IsSettled returns true if every copy was settled.
+// IsSettled returns true if the copies were settled.
 func (c *Copies) IsSettled() bool { return c.isSettled }
 
-// SetReadTimes notes when the source records were read: at the time that they say
-// themselves, else at the time that is known already, else now.
+// SetReadTimes sets when the source records were read: the time in a record's metadata,
+// else the time that is already known, else now.
 func (c *Copies) SetReadTimes(now time.Time) {
 	readAt := c.source.ReadAt
 	if n := len(c.source.Positions); len(readAt) != n {
@@ -277,8 +276,8 @@ func (c *Copies) SourceRecords() int {
 	return n
 }
 
-// singleCopies returns the source records [from, to) if there is one copy of each of
-// them, or false if that is not known.
+// singleCopies returns the source records [from, to) that the copies come from if there
+// is known to be one copy of each; otherwise ok is false.
 func (c *Copies) singleCopies() (from, to int, ok bool) {
 	n := c.states.Len()
 	switch {
@@ -294,8 +293,8 @@ func (c *Copies) singleCopies() (from, to int, ok bool) {
 	}
 }
 
-// eachRun calls f for runs of source records that have the same number of copies, k,
-// here, until it fails.
+// eachRun calls f for each run of adjacent source records that have the same number k
+// of copies here. It stops if f fails.
 func (c *Copies) eachRun(f func(from, to, k int) error) error {
 	c.rejoin()
 	if from, to, ok := c.singleCopies(); ok {
@@ -319,8 +318,7 @@ func (c *Copies) eachRun(f func(from, to, k int) error) error {
 	return f(from, to, k)
 }
 
-// countPieces returns how many of the states, from the first one on, are of the same
-// source record.
+// countPieces returns how many of the first states belong to the same source record.
 func countPieces(states []copyState) int {
 	n := 1
 	for n < len(states) && states[n].slot == states[0].slot {
@@ -329,7 +327,8 @@ func countPieces(states []copyState) int {
 	return n
 }
 
-// eachCopy calls f for each copy, with its record if it is active, until it fails.
+// eachCopy calls f for each copy, with its record or, if the copy is inactive, nil. It
+// stops if f fails.
 func (c *Copies) eachCopy(f func(s *copyState, record *opencdc.Record) error) error {
 	c.rejoin()
 	c.ensureStates()
@@ -346,5 +345,5 @@ func (c *Copies) eachCopy(f func(s *copyState, record *opencdc.Record) error) er
 	return nil
 }
 
-// clipPosition cuts the capacity of a record's position to its length, see Positions.
+// clipPosition clips the position of a record, see Positions.
 func clipPosition(r *opencdc.Record) { r.Position = slices.Clip(r.Position) }

@@ -6,17 +6,17 @@ import (
 	"github.com/conduitio/funnel/internal/gap"
 )
 
-// Divide divides the copies into the longest runs that go on together, in order:
-// those that go on to the next task (FlagAck, the inactive ones included), those
-// that are nacked, and those that are retried, which are unmarked again. First, the
-// pieces of a record of which one was nacked are nacked with it.
+// Divide divides the copies, in order, into the longest runs that go on together: those
+// that go on to the next task (FlagAck, inactive copies included), those that are
+// nacked, and those to be retried, which are unmarked again. Before that, it nacks all
+// pieces of a record of which one was nacked.
 //
-// Divide calls part with the flag of each run, and fills the Copies that it returns,
-// which hold none. These copies are used up.
+// For each run Divide calls part with the flag of the run, and fills the Copies that
+// part returns, which must be empty. The receiver must not be used afterwards.
 func (c *Copies) Divide(part func(Flag) *Copies) {
 	c.nackSiblings()
 	if n := c.states.Len(); n > 0 && c.unanswered != nil && c.states.At(n-1).flag == FlagRetry {
-		c.rejoin() // the last run goes on in the unanswered copies
+		c.rejoin() // the last run continues in the unanswered copies
 	}
 	tail := c.unanswered
 	c.unanswered = nil
@@ -28,7 +28,8 @@ func (c *Copies) Divide(part func(Flag) *Copies) {
 	}
 }
 
-// divide is Divide without unanswered copies. Unmarked records have the flag given.
+// divide is Divide without the unanswered copies. Records without a mark get the flag
+// unmarked.
 func (c *Copies) divide(unmarked Flag, part func(Flag) *Copies) {
 	if c.IsUnmarked() && (c.inactive() == 0 || unmarked == FlagAck) {
 		*part(unmarked) = *c
@@ -68,8 +69,8 @@ func (c *Copies) divide(unmarked Flag, part func(Flag) *Copies) {
 	}
 }
 
-// nackSiblings nacks the pieces of a record of which one was nacked, with the error of
-// the first one. Inactive pieces stay so.
+// nackSiblings nacks all active pieces of a record of which one was nacked, with the
+// error of the first nacked one.
 func (c *Copies) nackSiblings() {
 	if c.counts[FlagNack] == 0 || !c.hasPieces {
 		return

@@ -8,20 +8,19 @@ import (
 	"github.com/conduitio/funnel/internal/gap"
 )
 
-// How copies are edited.
+// Editing copies.
 //
-// Filtering takes a record out of the slice of active records and splitting puts
-// records into it. To do so for each record of a large batch in linear time, the
-// slice has a gap where the last change was made. The states have their gap at the
-// same place, so that the index of an active record leads to its state, however many
-// inactive ones lie between. Where nothing was filtered or split both gaps are empty,
-// and only their place counts.
+// Filtering takes a record out of the slice of active records, and splitting puts
+// records into it. The slice has a gap at the last edit, so that editing each record of
+// a large batch takes linear time. The states have their gap at the same place, so the
+// gap leads from an active record to its state, however many inactive ones lie between.
+// Until something is filtered or split, both gaps are empty and only mark a place.
 
 // Mark gives the active records [i, end) a flag, FlagAck or FlagRetry.
 func (c *Copies) Mark(i, end int, flag Flag) {
 	c.include(end)
 	if flag == FlagAck && c.states.Len() == 0 {
-		return // as they are
+		return // they are acked already
 	}
 	c.ensureStates()
 	c.marksEnd = max(c.marksEnd, end)
@@ -51,8 +50,8 @@ func (c *Copies) Filter(i, end int) {
 	}
 }
 
-// Nack marks the active records from i on, at least one, as nacked with the errors,
-// which may be nil. Without errors, it marks record i.
+// Nack marks the active records from i on as nacked, one for each error, which may be
+// nil. Without errors, it marks record i.
 func (c *Copies) Nack(i int, errs ...error) {
 	end := i + max(len(errs), 1)
 	c.include(end)
@@ -67,7 +66,7 @@ func (c *Copies) Nack(i int, errs ...error) {
 	}
 }
 
-// Set replaces the active records from i on. Their status stays as it is.
+// Set replaces the active records from i on. Their status does not change.
 func (c *Copies) Set(i int, records []opencdc.Record) {
 	end := i + len(records)
 	c.include(end)
@@ -77,17 +76,17 @@ func (c *Copies) Set(i int, records []opencdc.Record) {
 	}
 }
 
-// Split replaces an active record by pieces, at least two. They are copied.
+// Split replaces active record i by at least two pieces, which are copied.
 func (c *Copies) Split(i int, pieces []opencdc.Record) {
 	c.include(i + 1)
 	c.ensureStates()
-	c.pieceBuffer = append(c.pieceBuffer[:0], pieces...) // they may be records of this batch, which move
+	c.pieceBuffer = append(c.pieceBuffer[:0], pieces...) // the pieces may be records of this batch, which are about to move
 	clip(c.pieceBuffer)
 	c.seek(i)
 	c.splitNext(c.pieceBuffer)
 }
 
-// mark changes the flag of an active copy, and keeps count.
+// mark changes the flag of an active copy and the counts.
 func (c *Copies) mark(s *copyState, flag Flag) {
 	if s.flag == FlagNack {
 		c.forgetError(s)
@@ -128,10 +127,10 @@ func (c *Copies) ensureStates() {
 	for i := range n {
 		states = append(states, copyState{slot: int32(c.first + i)})
 	}
-	c.states = gap.Of(states) // with its gap at the start, like that of records until now
+	c.states = gap.Of(states) // with its gap at the start, where that of records is as well
 }
 
-// expand gives each copy a state in place of pieces, and counts it in the ledger.
+// expand replaces pieces by a state for each copy, and counts the copies in the ledger.
 func (c *Copies) expand() {
 	states := c.pool.takeStates(c.records.Len() + c.inactive())
 	retained := retainer{ledger: &c.source.Ledger}
@@ -162,8 +161,8 @@ func (c *Copies) state(i int) *copyState {
 	return c.states.Next()
 }
 
-// seek moves the gap to active record i, which is then the first one behind it, and
-// so is its state.
+// seek moves the gaps so that active record i and its state are the first ones behind
+// them.
 func (c *Copies) seek(i int) {
 	for c.records.Before() > i {
 		if c.states.Last().flag.isActive() {
@@ -186,7 +185,7 @@ func (c *Copies) filterNext() {
 	c.records.Drop()
 }
 
-// splitNext puts pieces in the place of the record behind the gap.
+// splitNext replaces the record behind the gap by pieces.
 func (c *Copies) splitNext(pieces []opencdc.Record) {
 	s := *c.states.Next()
 	if n := c.infos.of(&s); n.original == nil {
@@ -204,8 +203,9 @@ func (c *Copies) splitNext(pieces []opencdc.Record) {
 	}
 }
 
-// beginSplit prepares the state of a copy for its n pieces: those of a nacked copy are
-// nacked, and splitting one that was to be retried is an answer.
+// beginSplit prepares the state of a copy for its n pieces. Pieces of a nacked copy are
+// nacked. Splitting a copy that was to be retried is an answer, so its pieces are
+// acked.
 func (c *Copies) beginSplit(s *copyState, n int) {
 	if s.flag == FlagRetry {
 		c.mark(s, FlagAck)
@@ -215,7 +215,7 @@ func (c *Copies) beginSplit(s *copyState, n int) {
 	c.hasPieces = true
 }
 
-// cutUnanswered takes the copies from active record i on out and makes them the
+// cutUnanswered cuts off the copies from active record i on and makes them the
 // unanswered ones. There must be none yet, and no marks from i on.
 func (c *Copies) cutUnanswered(i int) {
 	if c.pieces != nil {
@@ -235,19 +235,19 @@ func (c *Copies) cutUnanswered(i int) {
 	c.unanswered = &cut
 }
 
-// sub returns Copies for some of these, which hold none yet.
+// sub returns empty Copies for some of these.
 func (c *Copies) sub() Copies {
 	return Copies{source: c.source, infos: c.infos, hasPieces: c.hasPieces, isShared: c.isShared}
 }
 
-// include makes sure that the active records before end are not unanswered.
+// include rejoins the unanswered copies if an active record before end is among them.
 func (c *Copies) include(end int) {
 	if c.unanswered != nil && end > c.records.Len() {
 		c.rejoin()
 	}
 }
 
-// rejoin puts the unanswered copies back, each marked to be retried.
+// rejoin puts the unanswered copies back and marks each to be retried.
 func (c *Copies) rejoin() {
 	tail := c.unanswered
 	if tail == nil {

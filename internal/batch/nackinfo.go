@@ -8,28 +8,28 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// nackInfo is what has to be known of a copy if it is nacked. Copies share infos, so
+// nackInfo is what must be known about a copy if it is nacked. Copies share infos, so
 // an info never changes.
 type nackInfo struct {
-	original *opencdc.Record // what the record was before its first split, or nil
+	original *opencdc.Record // the record before its first split, or nil
 	err      error           // why it was nacked, or nil
 }
 
-// NackInfos are the infos of the copies of a batch, numbered from 1 on. Those of a
-// branch begin with what there was before the branches, which all of them share. The
-// zero value is empty.
+// NackInfos are the infos of the copies of a batch, numbered from 1. Those of a branch
+// continue the infos from before the fork, which all branches share. The zero value is
+// empty.
 type NackInfos struct {
 	before *NackInfos // nil if the copies are on no branch
-	first  int        // how many there were before
+	first  int        // number of infos before the fork
 	own    []nackInfo
 
-	originals []opencdc.Record // the array that keep copies into
+	originals []opencdc.Record // the current array of keep
 
 	memory reuse.Buffer[nackInfo]
 }
 
-// keep copies a record, so that an info may refer to it. The copies lie in arrays,
-// each twice as large as the one before.
+// keep copies a record for an info to refer to. The copies lie in arrays, each twice as
+// large as the one before.
 func (n *NackInfos) keep(rec opencdc.Record) *opencdc.Record {
 	if len(n.originals) == cap(n.originals) {
 		n.originals = make([]opencdc.Record, 0, max(2*cap(n.originals), 1))
@@ -69,13 +69,13 @@ func (n *NackInfos) of(s *copyState) nackInfo {
 	return n.own[i-n.first]
 }
 
-// follow makes the infos, which are empty, those of a branch. The infos from before
-// it must not change as long as the branch is in use.
+// follow makes the infos, which must be empty, continue those from before a fork. The
+// latter must not change while the branch is in use.
 func (n *NackInfos) follow(before *NackInfos) {
 	n.before, n.first = before, before.len()
 }
 
-// Clear removes the infos. The memory is kept for the next ones.
+// Clear removes the infos and keeps the memory for the next ones.
 func (n *NackInfos) Clear() {
 	n.memory.Put(n.own)
 	n.own, n.originals = nil, nil

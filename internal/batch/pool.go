@@ -8,18 +8,17 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// Pool keeps the buffers in which a worker's batches are edited, for the next batch.
-// Memory follows the work: a buffer that many batches in a row would have filled to
-// less than a quarter is given up. Only a batch as it was read takes buffers, a few
-// for each processor that it passes. The parts of a divided batch and those on
-// branches have a nil Pool, which makes new ones.
+// Pool keeps the buffers in which a worker's batches are edited for the next batch.
+// Memory follows the work: a buffer is given up if many batches in a row would have
+// filled less than a quarter of it. Only a batch as it was read takes buffers, a few
+// for each processor that it passes. Parts of a divided batch, and batches on branches,
+// have a nil Pool, which allocates.
 //
-// A Pool is used by one goroutine at a time. The zero value is empty.
+// A Pool is not safe for concurrent use. The zero value is empty.
 type Pool struct {
-	// Buffers of records that are put back are not cleared, which would cost as
-	// much as filling them. They are in a pool, so that the next garbage
-	// collections free them, with what they hold, while the worker waits for
-	// records.
+	// Buffers of records are not cleared when they are put back, since that would cost
+	// as much as filling them. They are in a sync.Pool, so garbage collections free
+	// them, with what they hold, while the worker waits for records.
 	records sync.Pool
 	taken   []*recordBuffer
 
@@ -29,17 +28,18 @@ type Pool struct {
 
 // recordBuffer is a buffer of records.
 type recordBuffer struct {
-	records []opencdc.Record // those that the last batch has used, with room behind them
+	records []opencdc.Record // the records of the last batch, with room behind them
 	age     reuse.Age
 }
 
-// take returns room for n records, or nil if the buffer is to be given up.
+// take returns an empty slice with room for n records, or nil if the buffer is too
+// small or is given up.
 func (b *recordBuffer) take(n int) []opencdc.Record {
 	if size := cap(b.records); size < n || b.age.IsOver(n, size) {
 		return nil
 	}
 	if n < len(b.records) {
-		clear(b.records[n:]) // nobody overwrites these
+		clear(b.records[n:]) // nothing will overwrite these
 	}
 	b.records = b.records[:n]
 	return b.records[:0:n]
@@ -71,7 +71,7 @@ func (p *Pool) takeStates(n int) []copyState {
 	return p.states.take(n)
 }
 
-// takePieces returns an empty slice with room for n numbers of pieces.
+// takePieces returns an empty slice with room for n piece counts.
 func (p *Pool) takePieces(n int) []int32 {
 	if p == nil {
 		return make([]int32, 0, n)
@@ -79,7 +79,7 @@ func (p *Pool) takePieces(n int) []int32 {
 	return p.pieces.take(n)
 }
 
-// PutBack ends a batch: all buffers that it has taken are free again.
+// PutBack ends a batch: the buffers that it has taken are free again.
 func (p *Pool) PutBack() {
 	for i, buf := range p.taken {
 		p.records.Put(buf)
@@ -90,7 +90,7 @@ func (p *Pool) PutBack() {
 	p.pieces.putBack()
 }
 
-// buffers are slices without pointers, which are given out one after the other.
+// buffers hands out slices of elements without pointers, one after the other.
 type buffers[T any] struct {
 	all   []reuse.Buffer[T]
 	taken [][]T // taken[i] is from all[i]

@@ -7,27 +7,27 @@ import (
 	"github.com/conduitio/funnel/internal/gap"
 )
 
-// Results are what a processor has returned for the first active records, counted
-// before the first one is applied.
+// Results are the results of a processor for the first active records, counted before
+// the first one is applied.
 type Results struct {
 	All     []sdk.ProcessedRecord // up to the last answer
-	Answers int                   // how many are answers
-	Unknown int                   // the index of the first one of a kind that the SDK does not define, or -1
+	Answers int                   // number of answers
+	Unknown int                   // index of the first result of a type that the SDK does not define, or -1
 
 	nacks   int
 	filters int
 	splits  int
-	added   int  // how many records the splits add
-	isMulti bool // a MultiRecord holds records, which may be those that the processor was given
+	added   int  // number of records that the splits add
+	isMulti bool // a MultiRecord holds records, which may be those of the processor's input
 }
 
-// Count counts results. It stops at one of an unknown kind.
+// Count counts results. It stops at one of an unknown type.
 func (r *Results) Count(results []sdk.ProcessedRecord) {
 	*r = Results{Unknown: -1}
 	nils := 0
 	for i, result := range results {
 		if _, ok := result.(sdk.SingleRecord); ok {
-			continue // the most frequent kind
+			continue // the most frequent type
 		}
 		switch result := result.(type) {
 		case nil:
@@ -65,7 +65,7 @@ func (r *Results) countPieces(n int) {
 }
 
 // Apply puts the results for the first active records into the batch. The records
-// beyond them are to be retried. None of the results is of an unknown kind.
+// beyond them are to be retried. No result may be of an unknown type.
 func (c *Copies) Apply(r *Results) {
 	n := len(r.All)
 	if n < c.records.Len() {
@@ -92,8 +92,7 @@ func (c *Copies) replace(results []sdk.ProcessedRecord) {
 	}
 }
 
-// reshape applies results that replace, filter or split records, to copies that are
-// unedited.
+// reshape applies results that replace, filter or split records to unedited copies.
 func (c *Copies) reshape(r *Results) {
 	records := c.records.All()
 	out, n := c.roomFor(records, r)[:len(records)+r.added], 0
@@ -121,9 +120,10 @@ func (c *Copies) reshape(r *Results) {
 	}
 }
 
-// roomFor returns an empty slice for what results make of the records. They may be
-// overwritten behind those that were handled, unless pieces need more room or may be
-// what would be overwritten.
+// roomFor returns an empty slice for the records that the results make of records. It
+// reuses the slice of records, whose first records are overwritten once they are
+// handled, unless there are pieces: these may need more room, or may be the records
+// that would be overwritten.
 func (c *Copies) roomFor(records []opencdc.Record, r *Results) []opencdc.Record {
 	if r.isMulti {
 		return c.pool.takeRecords(len(records) + r.added)
@@ -131,7 +131,7 @@ func (c *Copies) roomFor(records []opencdc.Record, r *Results) []opencdc.Record 
 	return records[:0]
 }
 
-// merge applies results of any kind to copies that have states.
+// merge applies results of any type to copies that have states.
 func (c *Copies) merge(r *Results) {
 	records, states := c.records.All(), c.states.All()
 	m := merger{
@@ -172,7 +172,7 @@ func (c *Copies) merge(r *Results) {
 	c.marksEnd = c.records.Len()
 }
 
-// merger collects what results make of copies.
+// merger collects the copies that results make.
 type merger struct {
 	copies   *Copies
 	records  []opencdc.Record
@@ -187,13 +187,13 @@ func (m *merger) put(s copyState, record opencdc.Record) {
 	clipPosition(&m.records[len(m.records)-1])
 }
 
-// filter adds a copy that is filtered from now on.
+// filter adds a copy and marks it as filtered.
 func (m *merger) filter(s copyState) {
 	m.copies.mark(&s, FlagFilter)
 	m.states = append(m.states, s)
 }
 
-// putAll adds what a MultiRecord makes of a copy with its record.
+// putAll adds what a MultiRecord makes of a copy and its record.
 func (m *merger) putAll(s copyState, record *opencdc.Record, pieces []opencdc.Record) {
 	switch len(pieces) {
 	case 0:

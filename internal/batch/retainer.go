@@ -2,15 +2,15 @@ package batch
 
 import "github.com/conduitio/funnel/internal/ledger"
 
-// retainer adds copies to a ledger, one call for each run of adjacent source records
-// that get equally many.
+// retainer adds copies to a ledger with one call for each run of adjacent source
+// records that get equally many.
 type retainer struct {
 	ledger   *ledger.Ledger[NackedRecord]
-	from, to int // the run that was not added yet
+	from, to int // the run still to be added
 	copies   int // for each of its records
 }
 
-// add adds copies of a source record, which comes after those before.
+// add adds copies of a source record. Slots must be passed in ascending order.
 func (r *retainer) add(slot, copies int) {
 	if slot != r.to || copies != r.copies {
 		r.flush()
@@ -19,13 +19,13 @@ func (r *retainer) add(slot, copies int) {
 	r.to = slot + 1
 }
 
-// flush adds what was not added yet.
+// flush adds the current run to the ledger.
 func (r *retainer) flush() {
 	if r.from == r.to {
 		return
 	}
-	// It fails if a record is settled already. Then its pieces cannot be settled
-	// either, and that is where the caller learns of it.
+	// This fails if a record is already settled. Then settling its pieces fails, too,
+	// and tells the caller.
 	_ = r.ledger.Retain(r.from, r.to, r.copies)
 	r.from = r.to
 }

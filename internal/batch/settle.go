@@ -2,14 +2,16 @@ package batch
 
 import "github.com/conduitio/conduit-commons/opencdc"
 
-// Retain adds k copies of each of these to the ledger. It returns the ledger's error.
+// Retain adds k copies to the ledger for each of these copies. It returns the ledger's
+// error.
 func (c *Copies) Retain(k int) error {
 	return c.eachRun(func(from, to, copies int) error {
 		return c.source.Ledger.Retain(from, to, copies*k)
 	})
 }
 
-// Settle settles each copy, once. It returns the ledger's error.
+// Settle settles each copy, once, however often it is called. It returns the ledger's
+// error.
 func (c *Copies) Settle() error {
 	if c.isSettled {
 		return nil
@@ -21,8 +23,8 @@ func (c *Copies) Settle() error {
 	return c.eachRun(c.source.Ledger.Settle)
 }
 
-// SettleNacked settles each copy, once: the active ones as nacked by the task. It
-// returns the ledger's error.
+// SettleNacked settles each copy, once: active copies as nacked by the task, filtered
+// ones as done. It returns the ledger's error.
 func (c *Copies) SettleNacked(taskID string) error {
 	if c.isSettled {
 		return nil
@@ -39,11 +41,11 @@ func (c *Copies) SettleNacked(taskID string) error {
 	})
 }
 
-// NackedRecords returns why each source record with an active copy was nacked by the
-// task, if all active copies count as nacked. The second result says for each number
-// of them how many source records come before the next one.
+// NackedRecords returns a NackedRecord for each source record with an active copy, as
+// if the task had nacked all active copies. sources[i] is the number of source records
+// before nacked[i], and the last element the number of all.
 func (c *Copies) NackedRecords(taskID string) (nacked []*NackedRecord, sources []int) {
-	slot, n := int32(-1), 0 // the last source record, and how many there were
+	slot, n := int32(-1), 0 // the last source record, and how many there were so far
 	last := int32(-1)       // the last one in nacked
 	c.rejoin()
 	c.nackSiblings()
@@ -63,7 +65,7 @@ func (c *Copies) NackedRecords(taskID string) (nacked []*NackedRecord, sources [
 	return nacked, append(sources, n)
 }
 
-// nackedRecord returns why a copy was nacked by the task.
+// nackedRecord returns the NackedRecord of a copy that the task nacks.
 func (c *Copies) nackedRecord(s *copyState, record *opencdc.Record, taskID string) NackedRecord {
 	info := c.infos.of(s)
 	if info.original != nil {

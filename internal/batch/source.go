@@ -10,16 +10,16 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// SourceBatch is what one read of the source has returned, or what a batch was made
-// of: the source records' positions, and the ledger in which their copies count. All
-// Copies that descend from the same read share one.
+// SourceBatch is one read of the source, or what NewBatch was given: the positions of
+// the source records, and the ledger in which their copies count. All Copies that
+// descend from the same read share it.
 //
-// The zero value has no records. Once several goroutines use it, that is, from
-// Ledger.Share on, only the Ledger may be used by them at the same time.
+// The zero value has no records. After Ledger.Share, several goroutines may use the
+// Ledger at the same time, but nothing else.
 type SourceBatch struct {
 	Ledger    ledger.Ledger[NackedRecord]
 	Positions []opencdc.Position // as the source gave them
-	ReadAt    []time.Time        // when each record was read, or empty if nobody wants to know
+	ReadAt    []time.Time        // when each record was read, or empty if the timer is off
 	Release   Release
 
 	times        reuse.Buffer[time.Time]
@@ -27,30 +27,30 @@ type SourceBatch struct {
 	hasPositions bool      // no position is empty
 }
 
-// Release is how far the release of a source batch has come, beyond what the ledger
-// knows. This package does not use it: it belongs to whoever releases the records.
+// Release is how far releasing a source batch has come, beyond what the ledger knows.
+// It belongs to the code that releases the records; this package does not use it.
 type Release struct {
-	// CopyPositions is set if an ack may be tried again after it has failed. Then
-	// the source gets copies of the positions, since it may change what it is given.
+	// CopyPositions is set if an ack may be tried again after it failed. Then the
+	// source gets copies of the positions, since it may change what it is given.
 	CopyPositions bool
 	// HasFailed is set if releasing records has failed.
 	HasFailed bool
-	// Admitted is the slot up to which the window of the dead-letter queue knows
-	// what has become of the records. If Refusal is set, the window has refused the
-	// slot at Admitted with this error.
+	// Admitted is the slot up to which the window of the dead-letter queue knows the
+	// outcomes. If Refusal is set, the window has refused the nack of slot Admitted
+	// with this error.
 	Admitted int
 	Refusal  error
 }
 
-// NackedRecord says why a source record was nacked.
+// NackedRecord is a nacked source record and the reason.
 type NackedRecord struct {
 	Record   opencdc.Record   // what goes to the dead-letter queue
 	Position opencdc.Position // of Record or, if that is empty, of the source record
-	Err      error            // what it was nacked with, which may be nil
-	TaskID   string           // the task that has nacked it
+	Err      error            // the error it was nacked with, which may be nil
+	TaskID   string           // the task that nacked it
 }
 
-// Reset removes the records. The memory is kept for the next ones.
+// Reset removes the records and keeps the memory for the next ones.
 func (s *SourceBatch) Reset() {
 	s.Ledger.Reset(0)
 	s.Positions = nil // they belong to the source
@@ -61,9 +61,9 @@ func (s *SourceBatch) Reset() {
 	s.hasPositions = false
 }
 
-// EmptyPosition returns the index of the first source record with an empty position,
-// or -1. It looks at them until it has found none, and not again: the positions of
-// records that are done belong to the source.
+// EmptyPosition returns the index of the first source record with an empty position, or
+// -1. Once it has found none it does not look again: positions of finished records
+// belong to the source.
 func (s *SourceBatch) EmptyPosition() int {
 	if s.hasPositions {
 		return -1
@@ -77,8 +77,8 @@ func (s *SourceBatch) EmptyPosition() int {
 	return -1
 }
 
-// Positions returns the positions of records, and clips them in the records, too: appending to a
-// position must not write into another one that lies behind it or shares its memory.
+// Positions returns the positions of records, and clips them in the records, too.
+// Otherwise appending to a position might overwrite another one that shares its memory.
 func Positions(records []opencdc.Record) []opencdc.Position {
 	positions := make([]opencdc.Position, len(records))
 	for i := range records {
@@ -92,7 +92,7 @@ func Positions(records []opencdc.Record) []opencdc.Position {
 	return positions
 }
 
-// clip cuts the capacity of each position to its length, see Positions.
+// clip clips the position of each record, see Positions.
 func clip(records []opencdc.Record) {
 	for i := range records {
 		if p := records[i].Position; len(p) < cap(p) {

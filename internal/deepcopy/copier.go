@@ -9,33 +9,32 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// budget is how many elements and containers are walked without remembering
-// them. It bounds what is done in vain for larger data.
+// budget is how many elements and containers are walked without remembering them. It
+// bounds the wasted work on larger data.
 const budget = 128
 
-// cost returns what a container takes off the budget, besides its elements, for
-// the bytes that it has. An element is about as much work as a kilobyte.
+// cost returns how much of the budget the bytes of a container take, besides its
+// elements. An element is about as much work as a kilobyte.
 func cost(bytes int) int { return bytes >> 10 }
 
-// copier makes a copy by recursion, or with a memory if it has one.
+// copier copies by recursion or, if it has a memory, with it.
 type copier struct {
-	// left is what remains of the budget. Once it is negative the copy is void,
-	// and no further container is walked.
+	// left is the rest of the budget. Once it is negative the copy is void, and no
+	// further container is walked.
 	left int
-	// memory takes over what is not a plain value, unless it is nil.
+	// memory, unless nil, copies everything but plain values.
 	memory *memory
 }
 
-// spend is called before the elements of a container are copied. It reports
-// whether the budget suffices for them.
+// spend is called before the elements of a container are copied. It reports whether the
+// budget suffices for them.
 func (c *copier) spend(n int) bool {
 	c.left -= n + 1
 	return c.left >= 0
 }
 
-// value copies a value of any type. It knows the types that decoded JSON and
-// the like consist of; the rest is left to reflection. It returns nil once the
-// budget is exceeded.
+// value copies a value of any type. It knows the types found in decoded JSON and the
+// like; reflection handles the rest. It returns nil once the budget is exceeded.
 func (c *copier) value(v any) any {
 	switch v := v.(type) {
 	case nil, bool, string,

@@ -1,11 +1,10 @@
-// Package deepcopy copies records so that the copy and the original can be
-// changed independently, and tells which ones are nested too deep for that.
+// Package deepcopy copies records so that copy and original can be changed
+// independently, and detects records that are nested too deep for that.
 //
-// Almost all data is small, and what it holds is held once. So it is walked
-// straight away, by recursion, with a budget that is a little more than such
-// data needs. Data that exceeds the budget is started anew with a memory of
-// what was met: its depth, its circles and the number of ways to one and the
-// same map then cost nothing, and nothing recurses.
+// Almost all data is small and holds each thing once. So it is first walked by plain
+// recursion, with a budget slightly above what such data needs. Data that exceeds the
+// budget is walked again from the start, with a memory of what was met. Depth, cycles
+// and the number of paths to the same map then cost nothing, and nothing recurses.
 package deepcopy
 
 import (
@@ -26,33 +25,32 @@ const MaxDepth = nesting.MaxDepth
 // [MaxDepth] levels.
 var ErrTooDeep = errors.New("nested deeper than 10,000 levels")
 
-// Record returns a copy of r that shares nothing with it that can be changed
-// in place, however deep it lies in the metadata, the key or the payload. Every
-// value keeps its dynamic type, a nil map, slice or pointer stays nil, and an
-// empty one stays empty. The copy also keeps the serializer of r.
+// Record returns a copy of r that shares with it nothing that can be changed in place,
+// however deep in the metadata, the key or the payload. Every value keeps its dynamic
+// type. Nil maps, slices and pointers stay nil, and empty ones stay empty. The copy
+// keeps the serializer of r.
 //
-// Copied are maps, slices, arrays, pointers with what they point to, the
-// exported fields of structs (those promoted from an embedded struct
-// included), and the numbers of math/big. Data that holds itself is copied as
-// well. What a key or payload holds in several places is held once by the copy
-// too, unless it is small; slices that merely overlap are copied one by one.
+// Record copies maps, slices, arrays, pointers and what they point to, the exported
+// fields of structs (including those promoted from an embedded struct), and the numbers
+// of math/big. It also copies data that holds itself. What a key or payload holds in
+// several places, the copy holds once, too, unless it is small. Slices that merely
+// overlap are copied separately.
 //
-// Shared, or copied without what they refer to, are
-//   - the bytes of r.Position, which nobody writes into; appending to the
-//     position of the copy does not write beside them either;
+// The following are shared, or copied without what they refer to:
+//   - the bytes of r.Position, to which nobody may write; appending to the position of
+//     the copy does not write behind them;
 //   - the serializer;
 //   - channels, functions and unsafe pointers;
 //   - the keys of maps: a pointer used as a key stays the same pointer;
-//   - the unexported fields of structs: what they point to is shared. For
-//     values such as time.Time, which never change what they point to, that is
-//     a full copy;
-//   - every *time.Location, which is immutable and known by its address.
+//   - the unexported fields of structs: what they point to is shared. For values such
+//     as time.Time, which never change what they point to, this is still a full copy;
+//   - every *time.Location, which is immutable and compared by its address.
 //
-// The time is linear in what r holds, however deep it is nested and however
-// often it is shared. The only error is [ErrTooDeep].
+// The time is linear in the size of r, however deeply it is nested and however often
+// its data is shared. The only error is [ErrTooDeep].
 //
-// Record only reads r: it may be called by several goroutines at a time, as
-// long as none of them changes r.
+// Record only reads r. Several goroutines may call it at a time, as long as none
+// changes r.
 func Record(r opencdc.Record) (opencdc.Record, error) {
 	var err error
 	if r.Key, err = Data(r.Key); err != nil {
@@ -85,9 +83,9 @@ func Data(d opencdc.Data) (opencdc.Data, error) {
 	return copyOnce(d, limit(d))
 }
 
-// CheckDepth returns [ErrTooDeep] if [Record] would, without copying anything.
-// It looks at the key and the payload, allocates nothing for small data of
-// ordinary types, and takes no time for raw data.
+// CheckDepth returns [ErrTooDeep] if [Record] would, without copying anything. It looks
+// at the key and the payload. It allocates nothing for small data of ordinary types,
+// and takes no time for raw data.
 func CheckDepth(r *opencdc.Record) error {
 	for _, d := range [...]opencdc.Data{r.Key, r.Payload.Before, r.Payload.After} {
 		switch d.(type) {
@@ -102,8 +100,8 @@ func CheckDepth(r *opencdc.Record) error {
 	return nil
 }
 
-// limit returns how many levels d may have, from d on. If d is a pointer, its
-// map is the first one that counts.
+// limit returns how many levels d may have, counted from d. If d is a pointer, its map
+// is level 1.
 func limit(d opencdc.Data) int {
 	if _, ok := d.(*opencdc.StructuredData); ok {
 		return MaxDepth + 1

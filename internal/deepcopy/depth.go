@@ -9,14 +9,14 @@ import (
 	"github.com/conduitio/funnel/internal/nesting"
 )
 
-// walker goes where a copier goes, by recursion or, if it has a memory, one
-// level at a time.
+// walker walks what a copier would copy, by recursion or, if it has a memory, level by
+// level.
 type walker struct {
-	// left is what remains of the budget. Once it is negative no further
-	// container is walked.
+	// left is the rest of the budget. Once it is negative no further container is
+	// walked.
 	left int
-	// met holds what was met, and next what of it is yet to be walked. Without
-	// met everything is walked at once.
+	// met holds what was met, and next the part of it that is still to be walked. If
+	// met is nil, everything is walked at once.
 	met  map[nesting.Ref]struct{}
 	next []any
 }
@@ -38,7 +38,7 @@ func tooDeep(d opencdc.Data, max int) bool {
 	return false
 }
 
-// value is called for whatever a container holds.
+// value is called for each value in a container.
 func (w *walker) value(v any) {
 	switch v.(type) {
 	case nil, bool, string,
@@ -72,7 +72,7 @@ func (w *walker) spend(n int) bool {
 	return w.left >= 0
 }
 
-// walk goes through the elements of a container.
+// walk walks the elements of a container.
 func (w *walker) walk(v any) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -137,7 +137,7 @@ func (w *walker) reflected(v reflect.Value) {
 	}
 }
 
-// isContainer reports whether v, which is no interface, holds something that
+// isContainer reports whether v, which must not be an interface, holds something that
 // must be copied.
 func isContainer(v reflect.Value) bool {
 	switch v.Kind() {
@@ -150,15 +150,15 @@ func isContainer(v reflect.Value) bool {
 	}
 }
 
-// isBox reports whether v is a struct or an array that holds something, other
-// than a number.
+// isBox reports whether v is a struct or an array, other than a number, that holds
+// something to be copied.
 func isBox(v reflect.Value) bool {
 	k := v.Kind()
 	return (k == reflect.Struct || k == reflect.Array) && !isPlain(v.Type()) && !nesting.IsNumber(v.Type())
 }
 
-// held calls f with each map, slice and pointer that v consists of, and with
-// what the interfaces in it hold.
+// held calls f with each map, slice and pointer in v itself, and with the contents of
+// the interfaces in it.
 func held(v reflect.Value, f func(any)) {
 	switch v.Kind() {
 	case reflect.Interface:

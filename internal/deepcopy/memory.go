@@ -9,31 +9,31 @@ import (
 	"github.com/conduitio/funnel/internal/nesting"
 )
 
-// memory copies each thing that a key or payload holds once. A copy is empty at
-// first, is remembered and handed out like that, and is filled when its turn
-// comes, so that nothing recurses and a circle closes by itself.
+// memory copies each thing in a key or payload once. It makes, remembers and hands out
+// an empty copy first, and fills it later, so nothing recurses and cycles close by
+// themselves.
 type memory struct {
 	root opencdc.Data
 	max  int // levels
-	// copier copies the parts of things. It has this memory.
+	// copier copies the parts of things. Its memory is this one.
 	copier copier
 	copies map[nesting.Ref]any
 	todo   []task
-	// level is the level of the thing whose parts are being copied. It is never
-	// too low, but too high if there is a shorter way to a thing inside of
-	// structs or arrays than the one that was found first.
+	// level is the level of the thing whose parts are being copied. It is never too
+	// low. It is too high if a shorter path leads to a thing inside structs or arrays
+	// than the one found first.
 	level int
 	// checked is set once tooDeep is exact.
 	checked, tooDeep bool
 }
 
-// task is a copy that is yet to be filled.
+// task is a copy that is still to be filled.
 type task struct {
 	original, copied any
 	level            int
 }
 
-// copyOnce returns a copy of d, which may have any size, and max levels.
+// copyOnce returns a copy of d, which may have any size, and up to max levels.
 func copyOnce(d opencdc.Data, max int) (opencdc.Data, error) {
 	m := &memory{root: d, max: max, copies: make(map[nesting.Ref]any)}
 	m.copier = copier{left: math.MaxInt, memory: m}
@@ -79,8 +79,8 @@ func (m *memory) value(v any) any {
 	return copied
 }
 
-// enter is called for each level at which something is met. A level that is too
-// high may come from a detour.
+// enter is called for each level at which something is met. If the level is too high
+// because of a detour, it counts the levels exactly, once.
 func (m *memory) enter(level int) {
 	if level > m.max && !m.checked {
 		m.checked, m.tooDeep = true, tooDeep(m.root, m.max)
@@ -100,7 +100,7 @@ func emptyCopyOf(v any) any {
 	}
 }
 
-// fill does a task.
+// fill fills the copy of a task.
 func (m *memory) fill(t task) {
 	m.level = t.level
 	switch v := t.original.(type) {
@@ -128,9 +128,9 @@ func (m *memory) fill(t task) {
 	}
 }
 
-// box copies a struct or an array that an interface holds. Its copy cannot be
-// handed out before it is filled, so those that it holds itself come first.
-// They may be many, one inside of another, but they form no circle.
+// box copies a struct or an array in an interface. Its copy cannot be handed out before
+// it is filled, so structs and arrays inside it are copied first. They may be deeply
+// nested, but form no cycle.
 func (m *memory) box(v any) any {
 	outer := m.level
 	defer func() { m.level = outer }()

@@ -8,7 +8,7 @@ import (
 	"github.com/conduitio/funnel/internal/nesting"
 )
 
-// reflected copies a value of a type that only reflection can handle.
+// reflected copies a value whose type only reflection can handle.
 func (c *copier) reflected(v any) any {
 	original := reflect.ValueOf(v)
 	if isPlain(original.Type()) || !c.spend(cost(int(original.Type().Size()))) {
@@ -20,8 +20,7 @@ func (c *copier) reflected(v any) any {
 	return copied.Interface()
 }
 
-// isPlain reports whether assigning a value of the type copies all there is to
-// copy.
+// isPlain reports whether assigning a value of the type copies it fully.
 func isPlain(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Array, reflect.Interface, reflect.Map, reflect.Pointer, reflect.Slice, reflect.Struct:
@@ -31,8 +30,8 @@ func isPlain(t reflect.Type) bool {
 	}
 }
 
-// isolate turns v from a shallow copy into a deep one: each reference in it is
-// replaced by a reference to a copy. v must be settable.
+// isolate turns v from a shallow copy into a deep one: it replaces each reference in v
+// by a reference to a copy. v must be settable.
 func (c *copier) isolate(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Interface:
@@ -72,7 +71,7 @@ func (c *copier) isolate(v reflect.Value) {
 	}
 }
 
-// replace puts a copy in the place of what v, which is not nil, refers to.
+// replace replaces what v, which must not be nil, refers to by a copy.
 func (c *copier) replace(v reflect.Value) {
 	if isImmutable(v) {
 		return
@@ -100,8 +99,8 @@ func isImmutable(v reflect.Value) bool {
 	return v.Type() == reflect.TypeFor[*time.Location]()
 }
 
-// emptyCopy returns what will be the copy of v, a map, slice or pointer that is
-// not nil, once it is filled.
+// emptyCopy returns an unfilled copy of v, which must be a map, slice or pointer and
+// not nil.
 func emptyCopy(v reflect.Value) reflect.Value {
 	switch t := v.Type(); v.Kind() {
 	case reflect.Map:
@@ -113,7 +112,7 @@ func emptyCopy(v reflect.Value) reflect.Value {
 	}
 }
 
-// fill copies into copied, which emptyCopy returned for v, what v holds.
+// fill fills copied, which emptyCopy has returned for v.
 func (c *copier) fill(copied, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Map:
@@ -142,8 +141,8 @@ func (c *copier) elements(v reflect.Value) {
 	}
 }
 
-// fields isolates the exported fields of a struct. Those of an embedded struct
-// count among them, even if its type is not exported.
+// fields isolates the exported fields of a struct, including those of an embedded
+// struct, even if its type is not exported.
 func (c *copier) fields(v reflect.Value) {
 	for i := range v.NumField() {
 		f := v.Field(i)

@@ -1,25 +1,23 @@
-// Package gap holds a slice that can be edited in linear time from one end to
-// the other, like the text in an editor: what one has gone through is before the
-// gap, what is still to come is behind it.
+// Package gap provides a slice that can be edited from one end to the other in linear
+// time, like the text in an editor: the elements already visited are before the gap,
+// those still to come are behind it.
 //
-// The slice has two kinds of users. One edits it. The other reads what All has
-// returned, in either direction, while the first one edits where the reader has
-// been. So nothing in an array that All has returned is written to but what was
-// taken out since then. Whatever else is put in, or has to move, waits in arrays of
-// its own, and is put back only when All is called again.
+// A slice has two users. One edits it. The other reads what All returned, in either
+// direction, while the first one edits where the reader has been. So an edit never
+// writes to an array that All returned, except where elements were taken out since.
+// Elements that are put in or have to move wait in separate arrays until the next call
+// of All.
 package gap
 
 import "slices"
 
-// Slice is a slice with a gap. Taking an element out widens the gap, putting one
-// in uses it up, and a step moves one element across. While nothing was edited
-// the gap is only a cursor, and a step moves nothing. The zero value is an empty
-// slice.
+// Slice is a slice with a gap. Taking an element out widens the gap, putting one in
+// fills it, and a step moves one element across. Without edits the gap is only a
+// cursor, and a step moves nothing. The zero value is an empty slice.
 //
-// An edit or a step costs the same however many elements there are. All costs
-// nothing if nothing was edited since its last call. Otherwise it moves the
-// elements on one side of the gap, and all of them where home has to grow or is
-// pinned.
+// The cost of an edit or a step does not depend on the number of elements. All costs
+// nothing if nothing was edited since its last call. Otherwise it moves the elements on
+// one side of the gap, or all of them if home has to grow or is pinned.
 type Slice[T any] struct {
 	// The elements are home[:lo], left, right in reverse order, and home[hi:]. The
 	// gap is between left and right.
@@ -27,11 +25,11 @@ type Slice[T any] struct {
 	lo, hi      int
 	left, right []T
 
-	isPinned bool // home stays as it is when All is called
+	isPinned bool // All must not write to home
 }
 
-// Of returns a Slice of the items, with an empty gap at the start. The items
-// are not copied, and nothing beyond their length is ever written to.
+// Of returns a Slice of the items, with an empty gap at the start. The items are not
+// copied. Nothing beyond their length is ever written to.
 func Of[T any](items []T) Slice[T] {
 	return Slice[T]{home: items[:len(items):len(items)]}
 }
@@ -113,7 +111,7 @@ func (s *Slice[T]) Drop() {
 	}
 }
 
-// Put puts elements before the gap. The items are copied.
+// Put puts copies of the items before the gap.
 func (s *Slice[T]) Put(items ...T) {
 	if s.isInPlace() && len(items) <= s.hi-s.lo {
 		s.lo += copy(s.home[s.lo:], items)
@@ -122,8 +120,8 @@ func (s *Slice[T]) Put(items ...T) {
 	s.left = append(s.left, items...)
 }
 
-// Set replaces the elements from i on by the items, which may be elements of the
-// slice. There must be as many.
+// Set replaces the elements from i on by the items, which may be elements of the slice.
+// The slice must be long enough.
 func (s *Slice[T]) Set(i int, items []T) {
 	end := i + len(items)
 	switch behind := s.Before() + len(s.right); {
@@ -141,8 +139,8 @@ func (s *Slice[T]) Set(i int, items []T) {
 	}
 }
 
-// Cut takes out all elements behind the gap and returns them. They stay where
-// they are, unless edits have put elements among them.
+// Cut takes out all elements behind the gap and returns them. It moves them only if
+// edits have put elements among them.
 func (s *Slice[T]) Cut() []T {
 	if len(s.right) > 0 {
 		s.join()
@@ -155,13 +153,13 @@ func (s *Slice[T]) Cut() []T {
 	return cut[:len(cut):len(cut)]
 }
 
-// All closes the gap where it is and returns the elements. They may be changed in
+// All closes the gap where it is and returns the elements, which may be changed in
 // place.
 //
-// The returned slice stays readable during edits: whoever goes through it, in
-// either direction, finds what it held, as long as elements are taken out, set or
-// added only where the reader has been. That ends when All is called again after an
-// edit, unless the slice was pinned.
+// The returned slice stays readable during edits: a reader that goes through it, in
+// either direction, finds what it held, as long as elements are taken out, set or added
+// only where the reader has been. This holds until All is called again after an edit,
+// or longer if the slice is pinned.
 func (s *Slice[T]) All() []T {
 	if !s.isUnedited() {
 		s.join()
@@ -169,14 +167,14 @@ func (s *Slice[T]) All() []T {
 	return s.home[:len(s.home):len(s.home)]
 }
 
-// Pin keeps the slice that All has returned last readable when All is called again
-// after an edit: that call moves the elements to another array, once.
+// Pin keeps the slice that All returned last readable even if All is called again after
+// an edit. That call moves the elements to another array, once.
 func (s *Slice[T]) Pin() { s.isPinned = true }
 
 // Unpin undoes Pin.
 func (s *Slice[T]) Unpin() { s.isPinned = false }
 
-// join brings all elements into one array, home.
+// join moves all elements into one array, home.
 func (s *Slice[T]) join() {
 	before, edited, behind := s.Before(), len(s.left)+len(s.right), len(s.home)-s.hi
 	n := s.lo + edited + behind
@@ -190,14 +188,14 @@ func (s *Slice[T]) join() {
 		old := s.home
 		s.home = s.home[:n]
 		copy(s.home[n-behind:], old[s.hi:])
-		clear(old[min(n, len(old)):]) // refers to nothing any more
+		clear(old[min(n, len(old)):]) // so that it refers to nothing
 		s.fill(before)
 	}
 	s.left, s.right = s.left[:0], s.right[:0]
 	s.lo, s.hi = before, before
 }
 
-// moveTo makes another array, which is large enough, the home of the elements.
+// moveTo moves the elements to another array that is large enough.
 func (s *Slice[T]) moveTo(home []T, before int) {
 	copy(home, s.home[:s.lo])
 	copy(home[before+len(s.right):], s.home[s.hi:])
@@ -205,7 +203,7 @@ func (s *Slice[T]) moveTo(home []T, before int) {
 	s.fill(before)
 }
 
-// fill copies the elements of left and right to their places in home.
+// fill copies left and right to their places in home.
 func (s *Slice[T]) fill(before int) {
 	copy(s.home[s.lo:], s.left)
 	for i, v := range s.right {

@@ -1,5 +1,5 @@
-// Package gate lets someone who passes all the time, at next to no cost, be
-// stopped by someone who waits for the passage that is under way to end.
+// Package gate provides a gate that is cheap to pass, and whose closing waits until the
+// passage under way has ended.
 package gate
 
 import (
@@ -7,19 +7,19 @@ import (
 	"sync/atomic"
 )
 
-// Gate is open until it is closed, for good. One goroutine at a time passes
-// through it, by Enter and Leave, while one at a time may close it.
+// Gate is open until it is closed, for good. One goroutine at a time may pass through
+// it, by Enter and Leave, while one at a time may close it.
 type Gate struct {
 	state  atomic.Int32
-	left   chan struct{} // gets a value when who was awaited has left
-	closed chan struct{} // is closed with the gate
+	left   chan struct{} // gets a value when the goroutine that Close awaits has left
+	closed chan struct{} // closed with the gate
 }
 
 // The states of a gate.
 const (
 	open    int32 = iota
-	entered       // someone is inside
-	awaited       // someone is inside, and someone waits to close
+	entered       // a goroutine is inside
+	awaited       // a goroutine is inside, and Close waits for it
 	closed
 )
 
@@ -28,26 +28,25 @@ func New() *Gate {
 	return &Gate{left: make(chan struct{}, 1), closed: make(chan struct{})}
 }
 
-// Enter returns true if the gate is open. Whoever has entered leaves before
-// entering again.
+// Enter returns true if the gate is open. Each Enter that returns true must be followed
+// by Leave before the next Enter.
 func (g *Gate) Enter() bool {
 	return g.state.CompareAndSwap(open, entered)
 }
 
-// Leave ends what Enter has begun. If someone waits to close the gate, it is
-// closed from then on.
+// Leave ends what Enter began. If Close waits, the gate is closed from then on.
 func (g *Gate) Leave() {
 	for !g.state.CompareAndSwap(entered, open) {
-		if g.state.CompareAndSwap(awaited, closed) { // else who waits has given up
+		if g.state.CompareAndSwap(awaited, closed) { // otherwise Close has just given up
 			g.left <- struct{}{}
 			return
 		}
 	}
 }
 
-// Close closes the gate, once nobody is inside. If the context ends while it
-// waits for that, it returns the context's error, and the gate stays open as if
-// Close had not been called. Closing a closed gate does nothing.
+// Close closes the gate as soon as nobody is inside. If the context ends first, Close
+// returns the context's error, and the gate stays open as if Close had not been called.
+// Closing a closed gate does nothing.
 func (g *Gate) Close(ctx context.Context) error {
 	for {
 		switch g.state.Load() {
@@ -70,7 +69,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	}
 }
 
-// await waits until who is inside has left, which closes the gate.
+// await waits until the goroutine inside leaves, which closes the gate.
 func (g *Gate) await(ctx context.Context) error {
 	select {
 	case <-g.left:
@@ -80,11 +79,11 @@ func (g *Gate) await(ctx context.Context) error {
 	if g.state.CompareAndSwap(awaited, entered) {
 		return ctx.Err()
 	}
-	<-g.left // left at the same time
+	<-g.left // it left at the same time
 	return nil
 }
 
-// Closed returns a channel that is closed when Close has closed the gate.
+// Closed returns a channel that is closed when Close closes the gate.
 func (g *Gate) Closed() <-chan struct{} {
 	return g.closed
 }

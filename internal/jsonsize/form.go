@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// form tells how to measure the values of a type.
+// form says how to measure the values of a type.
 type form struct {
 	kind formKind
-	// fields are those of a struct that the encoder follows.
+	// fields are the struct fields that the encoder visits.
 	fields []int
 	// fixed is set if values hold nothing of variable size.
 	fixed bool
@@ -21,16 +21,16 @@ type formKind uint8
 const (
 	// plain is a bool, a number or a string.
 	plain formKind = iota
-	// open is a map, slice, array, pointer or interface whose JSON consists of
-	// that of its parts.
+	// open is a map, slice, array, pointer or interface whose JSON is made of that of
+	// its parts.
 	open
-	// opaque is known to the encoder only.
+	// opaque is a value that only the encoder can measure.
 	opaque
-	// formless has no JSON.
+	// formless is a value without JSON.
 	formless
 )
 
-// forms has the *form of each type that was met.
+// forms maps each type that was met to its *form.
 var forms sync.Map
 
 func formOf(t reflect.Type) *form {
@@ -73,14 +73,14 @@ func kindOf(t reflect.Type) formKind {
 	}
 }
 
-// isKey reports whether a value of the kind, without methods, can be the key of
-// a JSON object.
+// isKey reports whether a value of the kind, if it has no methods, can be the key of a
+// JSON object.
 func isKey(k reflect.Kind) bool {
 	return k == reflect.String || reflect.Int <= k && k <= reflect.Uintptr
 }
 
-// marshals reports whether the encoder calls a method of t. One of the two
-// signatures of MarshalJSON has a context.
+// marshals reports whether the encoder calls a method of t. MarshalJSON has two
+// signatures, one of them with a context.
 func marshals(t reflect.Type) bool {
 	_, ok := t.MethodByName("MarshalJSON")
 	return ok || t.Implements(reflect.TypeFor[encoding.TextMarshaler]())
@@ -90,10 +90,9 @@ func marshals(t reflect.Type) bool {
 //
 //	type tree []tree
 //
-// on which the JSON encoder would recurse until the stack overflows. No other
-// type is made of that many maps, slices, arrays and pointers, and a struct that
-// was met before does no harm. Neither does the encoder know what to do with a
-// key that is a pointer.
+// on which the JSON encoder would recurse until the stack overflows. No other type
+// nests that many maps, slices, arrays and pointers. A struct met before is harmless. A
+// map whose key is a pointer counts, too: the encoder cannot handle it.
 func holdsItself(t reflect.Type, structs map[reflect.Type]bool) bool {
 	for range 100 {
 		if marshals(t) {
@@ -125,8 +124,7 @@ func holdsItself(t reflect.Type, structs map[reflect.Type]bool) bool {
 	return true
 }
 
-// followed returns the fields of a struct that the encoder looks at, and maybe
-// some more.
+// followed returns the fields of a struct that the encoder visits, and maybe more.
 func followed(t reflect.Type) []int {
 	var fields []int
 	for i := range t.NumField() {
@@ -146,8 +144,7 @@ func isStruct(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct
 }
 
-// isFixed reports whether a value of the type holds no text, and nothing in
-// another place.
+// isFixed reports whether a value of the type holds no text and refers to nothing.
 func isFixed(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.String, reflect.Interface, reflect.Map, reflect.Pointer, reflect.Slice:

@@ -9,23 +9,22 @@ import (
 	"github.com/conduitio/funnel/internal/nesting"
 )
 
-// expansion is how many values more than there are may be marshalled.
+// expansion is how many more values may be marshalled than there are.
 const expansion = 1 << 20
 
-// small is the budget within which a thing is measured each time it is met,
-// which costs no more than to remember it. The toll keeps such a measurement
-// from going deep in vain.
+// small is the budget within which a thing is measured again each time it is met, which
+// costs no more than remembering it. toll keeps such a measurement from going deep in
+// vain.
 const (
 	small = 40
 	toll  = 9
 )
 
-// long is the length from which on a text is remembered.
+// long is the length from which a text is remembered.
 const long = 256
 
-// graph measures each thing that a key or payload holds once. Things are met
-// from the outside to the inside, level by level, and their sizes are added up
-// on the way back.
+// graph measures each thing in a key or payload once. It meets things from the outside
+// in, level by level, and adds their sizes up on the way back.
 type graph struct {
 	maxDepth int // levels
 	small    int // the budget of what is not remembered
@@ -35,8 +34,8 @@ type graph struct {
 	edges    []edge
 	// current is the node whose parts are being walked.
 	current int
-	// sizes has those of texts, and again how many pieces of text were met that
-	// had been met before.
+	// sizes has the sizes of texts. again counts the pieces of text that had been met
+	// before.
 	sizes map[nesting.Ref]int
 	again int
 }
@@ -45,22 +44,22 @@ type graph struct {
 type node struct {
 	value any
 	kind  formKind
-	void  bool // it counts as 0
-	// needed is set if the size counts, other than of what is only marshalled
-	// together with something else.
+	void  bool // counts as 0
+	// needed is set if the size counts on its own, not only as part of something that
+	// is marshalled as a whole.
 	needed bool
 	level  int
-	// pending is how many parts are yet to be resolved; it is negative if they
-	// do not matter.
+	// pending is how many parts are still to be resolved; negative if they do not
+	// matter.
 	pending int
-	edge    int // the first one to a node that this one is a part of, or 0
-	// size is that of the JSON. Weight and height are the number of values and
-	// of levels that the encoder meets.
+	edge    int // the first edge to a node that holds this one, or 0
+	// size is that of the JSON. weight and height are the numbers of values and of
+	// levels that the encoder meets.
 	size, weight, height int
 }
 
-// edge leads from a part to what it is a part of. A thing that holds another one
-// twice has two edges.
+// edge leads from a part to the node that holds it. A node that holds another one twice
+// has two edges.
 type edge struct {
 	whole int
 	next  int // another edge from the same part, or 0
@@ -111,8 +110,7 @@ func (g *graph) measure(d opencdc.Data) int {
 	return g.nodes[0].size
 }
 
-// node returns the index of the node of a thing, which it makes if there is
-// none.
+// node returns the index of the node of a thing, which it makes if there is none.
 func (g *graph) node(v any) int {
 	ref := nesting.RefOf(v)
 	i, ok := g.things[ref]
@@ -129,8 +127,8 @@ func (g *graph) node(v any) int {
 	return i
 }
 
-// container returns the size of a thing inside of the current one if it is
-// small, or else meets it.
+// container returns the size of a thing inside the current one if it is small.
+// Otherwise it meets it.
 func (g *graph) container(v any) int {
 	if g.nodes[g.current].level <= g.maxDepth-g.small {
 		w := walk{left: g.small, toll: toll}
@@ -142,8 +140,8 @@ func (g *graph) container(v any) int {
 	return g.meet(v)
 }
 
-// meet is called for each thing that the current one holds. It returns 0 since
-// the size is added later, unless there is nothing to be met.
+// meet is called for each thing in the current one. It returns 0, since the size is
+// added later, unless there is nothing to measure.
 func (g *graph) meet(v any) int {
 	rv := reflect.ValueOf(v)
 	isValue := nesting.IsValue(rv.Type())
@@ -184,13 +182,14 @@ func (g *graph) expand(i int) {
 	n.size, n.weight = size, math.MaxInt-g.walk.left
 }
 
-// exclude makes a node count as 0, and everything that is marshalled with it.
+// exclude makes a node, and everything marshalled with it, count as 0.
 func (g *graph) exclude(n *node) {
 	n.void, n.size = true, 0
 	n.height = g.maxDepth + 1
 }
 
-// nest notes levels inside of the current node, which is a value otherwise.
+// nest sets the number of levels inside the current node, which otherwise counts as a
+// single value.
 func (g *graph) nest(levels int) {
 	g.nodes[g.current].height = levels
 }
@@ -211,7 +210,7 @@ func (g *graph) text(s string) int {
 	return size
 }
 
-// bytes notes bytes that were met.
+// bytes remembers bytes that were met.
 func (g *graph) bytes(b []byte) {
 	if len(b) < long {
 		return
@@ -223,9 +222,9 @@ func (g *graph) bytes(b []byte) {
 	g.sizes[ref] = 0
 }
 
-// resolve adds up weights and heights. It returns the nodes in an order in
-// which parts come before what they are parts of. Nodes that hold themselves
-// are missing, apart from those that count as 0 because of that.
+// resolve adds up weights and heights. It returns the nodes, parts before the nodes
+// that hold them. Nodes that hold themselves are missing, except those that count as 0
+// for that reason.
 func (g *graph) resolve() []int {
 	order := make([]int, 0, len(g.nodes))
 	for i := range g.nodes {
@@ -267,9 +266,9 @@ func (g *graph) resolveFrom(order []int, from int) []int {
 	return order
 }
 
-// choose finds out which nodes are needed, and which of the values to be
-// marshalled are too deep or too large for that. All of them together may have
-// the given weight.
+// choose finds out which nodes are needed, and excludes values that are too deep or too
+// large to be marshalled. Together, the marshalled values may have at most the weight
+// most.
 func (g *graph) choose(order []int, most int) {
 	g.nodes[0].needed = true
 	var marshalled []*node
@@ -296,7 +295,7 @@ func (g *graph) choose(order []int, most int) {
 	}
 }
 
-// total returns the weight of those nodes that have no more than limit each.
+// total returns the total weight of the nodes with at most limit each.
 func total(nodes []*node, limit int) (sum int) {
 	for _, n := range nodes {
 		if n.weight <= limit {

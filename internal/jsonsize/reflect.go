@@ -6,8 +6,8 @@ import (
 	"reflect"
 )
 
-// foreign returns the size of a value of a type that only reflection or the
-// encoder can handle.
+// foreign returns the size of a value whose type only reflection or the encoder can
+// handle.
 func (w *walk) foreign(v any) int {
 	switch formOf(reflect.TypeOf(v)).kind {
 	case plain:
@@ -19,8 +19,8 @@ func (w *walk) foreign(v any) int {
 	}
 }
 
-// formless returns 0. What is marshalled together with v must be 0 as well, which
-// only a graph can tell.
+// formless returns 0. What is marshalled together with v must count as 0, too, which
+// only a graph can ensure.
 func (w *walk) formless(v any) int {
 	if w.graph == nil {
 		w.left = -1
@@ -29,8 +29,8 @@ func (w *walk) formless(v any) int {
 	return w.graph.meet(v)
 }
 
-// foreignParts does for a foreign type what parts does. If the walk belongs to a
-// graph, an opaque value counts as 0.
+// foreignParts is parts for a foreign type. If the walk belongs to a graph, an opaque
+// value counts as 0.
 func (w *walk) foreignParts(v any) int {
 	rv := reflect.ValueOf(v)
 	if formOf(rv.Type()).kind == open {
@@ -106,7 +106,7 @@ func (w *walk) partsOf(v reflect.Value) int {
 func (w *walk) list(v reflect.Value) int {
 	n := v.Len()
 	if w.graph != nil && v.Type().Elem().Size() == 0 && n > 1 {
-		return add(enclosed(n), times(n, w.part(v.Index(0)))) // all elements are the same one
+		return add(enclosed(n), times(n, w.part(v.Index(0)))) // all elements are the same
 	}
 	if !w.spend(n) {
 		return 0
@@ -135,8 +135,8 @@ func (w *walk) mapping(v reflect.Value) int {
 	return size
 }
 
-// probe goes through a value that is to be marshalled, as far as the encoder
-// does, only to see how deep and how large it is.
+// probe walks a value that is to be marshalled, as far as the encoder would, only to
+// see how deep and large it is.
 func (w *walk) probe(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
@@ -161,7 +161,7 @@ func (w *walk) probe(v reflect.Value) {
 	}
 }
 
-// held is called for what a value to be marshalled refers to.
+// held is called for each thing that a value to be marshalled refers to.
 func (w *walk) held(v reflect.Value) {
 	switch k := v.Kind(); {
 	case w.graph == nil && formOf(v.Type()).kind == formless:
@@ -169,7 +169,7 @@ func (w *walk) held(v reflect.Value) {
 	case w.graph == nil:
 		w.probeParts(v)
 	case k == reflect.Pointer:
-		w.graph.meet(reflect.NewAt(v.Type().Elem(), v.UnsafePointer()).Interface()) // as it may come from an unexported field
+		w.graph.meet(reflect.NewAt(v.Type().Elem(), v.UnsafePointer()).Interface()) // since it may come from an unexported field
 	case k == reflect.Map || k == reflect.Slice || k == reflect.Struct || k == reflect.Array:
 		w.graph.meet(v.Interface())
 	default:
@@ -177,7 +177,7 @@ func (w *walk) held(v reflect.Value) {
 	}
 }
 
-// probeParts probes what a map, slice, array, struct or pointer consists of.
+// probeParts probes the parts of a map, slice, array, struct or pointer.
 func (w *walk) probeParts(v reflect.Value) {
 	if !w.spend(0) {
 		return
@@ -216,7 +216,7 @@ func (w *walk) probeParts(v reflect.Value) {
 
 func (w *walk) probeList(v reflect.Value) {
 	elem := v.Type().Elem()
-	if elem.Size() == 0 { // they may be many, but they are nothing
+	if elem.Size() == 0 { // they may be many, but take no space
 		n := min(v.Len(), 1<<40)
 		if w.left -= n; w.graph != nil {
 			w.graph.again += n
@@ -231,7 +231,7 @@ func (w *walk) probeList(v reflect.Value) {
 	}
 }
 
-// nest notes that what is walked has levels that the walk does not see.
+// nest reports levels that the walk itself does not see.
 func (w *walk) nest(levels int) {
 	if w.graph != nil {
 		w.graph.nest(levels)
@@ -261,7 +261,8 @@ func levels(text []byte) int {
 	return deepest
 }
 
-// add returns the sum of two sizes, and times the product, or the largest int.
+// add returns the sum of two sizes, times the product, or the largest int if that does
+// not fit.
 func add(a, b int) int {
 	if a > math.MaxInt-b {
 		return math.MaxInt

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// text returns the size of a JSON string, in which control characters and what
-// has a meaning in HTML or JavaScript are escaped, and each invalid byte is
-// replaced by an escaped U+FFFD.
+// text returns the size of a JSON string. Control characters, and characters with a
+// meaning in HTML or JavaScript, are escaped. Each invalid byte becomes an escaped
+// U+FFFD.
 func text(s string) int {
 	n := len(`""`)
 	if isPlain(s) {
@@ -26,10 +26,10 @@ func text(s string) int {
 	return n
 }
 
-// isPlain returns true if every character of s stands for itself in JSON. It looks
-// at words of eight bytes, the last of which may hold some bytes of the one before
-// it, or at one of two halves that overlap; of fewer than four bytes it does not
-// know.
+// isPlain returns true if every character of s stands for itself in JSON. It checks
+// words of eight bytes, the last of which may overlap the one before it; a string of
+// four to seven bytes is two halves that may overlap. For fewer than four bytes it
+// returns false.
 func isPlain(s string) bool {
 	n := len(s)
 	if n < 8 {
@@ -43,19 +43,19 @@ func isPlain(s string) bool {
 	return isPlainWord(half(s[n-8:]) | half(s[n-4:])<<32)
 }
 
-// half returns the first half of a word.
+// half returns the first four bytes of s, as half of a word.
 func half(s string) uint64 {
 	_ = s[3]
 	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24
 }
 
-// isPlainWord returns true if each byte of a word is an ASCII character that
-// stands for itself in JSON. It looks at all of them at once: if a byte is less
-// than another one, and both are less than 128, their difference has its highest
-// bit set. (So may have a byte above it, which does not matter here.)
+// isPlainWord returns true if each byte of a word is an ASCII character that stands for
+// itself in JSON. It checks all bytes at once: if a byte is less than another, and both
+// are less than 128, their difference has the highest bit set. (The byte above it may
+// then have it set, too, which does not matter here.)
 func isPlainWord(w uint64) bool {
 	const (
-		each = 0x0101010101010101 // times a byte is a word of it
+		each = 0x0101010101010101 // multiplied by a byte, it repeats the byte in all eight places
 		high = each << 7
 	)
 	special := w | (w - each*' ') // not ASCII, or less than a space
@@ -66,11 +66,10 @@ func isPlainWord(w uint64) bool {
 	return special&high == 0
 }
 
-// escaped is the size of a character that is written by its number.
+// escaped is the size of a character that is written as a number.
 const escaped = len(`\u0000`)
 
-// widths are the sizes of the ASCII characters in a JSON string, 0 for the bytes
-// of other characters.
+// widths are the sizes of ASCII characters in a JSON string, and 0 for other bytes.
 var widths = func() (widths [256]uint8) {
 	for c := range uint8(utf8.RuneSelf) {
 		switch {
@@ -85,8 +84,7 @@ var widths = func() (widths [256]uint8) {
 	return widths
 }()
 
-// wideText returns the size that s, which may hold any characters, has inside of
-// a JSON string.
+// wideText returns the size of s, which may hold any characters, inside a JSON string.
 func wideText(s string) (n int) {
 	for i := 0; i < len(s); {
 		if c := s[i]; c < utf8.RuneSelf {
@@ -121,8 +119,7 @@ func unsigned(u uint64) int {
 	return n
 }
 
-// numeral returns the size of a number that is given as text, 0 if it cannot be
-// one.
+// numeral returns the size of a number given as text, or 0 if it cannot be a number.
 func numeral(s string) int {
 	if s == "" {
 		return len("0")
@@ -137,8 +134,8 @@ func numeral(s string) int {
 	return len(s)
 }
 
-// number returns the size of a float64, 0 if there is no JSON for it. (For a float32
-// of that kind the encoder prints something, though.)
+// number returns the size of a float64, or 0 if it has no JSON. (For such a float32 the
+// encoder prints something, though.)
 func number(f float64) int {
 	if n := decimal(math.Abs(f)); n > 0 {
 		if math.Signbit(f) {
@@ -152,10 +149,9 @@ func number(f float64) int {
 	return float(f, 64)
 }
 
-// decimal returns the size of a number that is not negative, if it is of ordinary
-// size and can be written with a few decimals, else 0. A number that some digits
-// stand for is the one nearest to them, which is what a division of two exact
-// numbers returns.
+// decimal returns the size of a nonnegative number of ordinary size that a few decimals
+// can represent, else 0. Decimal digits stand for the float nearest to them, which is
+// also the result of dividing two exact numbers.
 func decimal(f float64) int {
 	const most = 1 << 43 // times 1e4 it is less than 2^63, and numbers of up to 2^53 are exact
 	if !(f < most) {
@@ -165,7 +161,7 @@ func decimal(f float64) int {
 		scaled := f * scale
 		digits := float64(int64(scaled + 0.5))
 		if math.Abs(scaled-digits) > scaled*0x1p-51 || digits > 1<<53 || digits/scale != f {
-			continue // the first comparison saves the division if there is more to it than two roundings
+			continue // the first comparison saves the division if the error is more than two roundings
 		}
 		n := unsigned(uint64(f))
 		if decimals > 0 {
@@ -176,13 +172,13 @@ func decimal(f float64) int {
 	return 0
 }
 
-// float returns the size of a number, which has an exponent if it is very
-// small or very large.
+// float returns the size of a number, with an exponent if it is very small or very
+// large.
 func float(f float64, bits int) int {
 	abs := math.Abs(f)
 	format := byte('f')
 	if bits == 32 {
-		// The limits are those of the narrow type.
+		// The limits are those of float32.
 		if a := float32(abs); a != 0 && (a < 1e-6 || a >= 1e21) {
 			format = 'e'
 		}
@@ -200,7 +196,7 @@ func base64Text(b []byte) int {
 	return len(`""`) + base64.StdEncoding.EncodedLen(len(b))
 }
 
-// moment returns the size of a time, 0 if it is out of the range of RFC 3339.
+// moment returns the size of a time, or 0 if it is out of the range of RFC 3339.
 func moment(t time.Time) int {
 	var buf [len(time.RFC3339Nano)]byte
 	b, err := t.AppendText(buf[:0])

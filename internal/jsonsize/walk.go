@@ -8,21 +8,21 @@ import (
 )
 
 // budget is how many values, and pieces of longer texts, are measured without
-// remembering them. It bounds what is done in vain for larger data.
+// remembering them. It bounds the wasted work on larger data.
 const budget = 512
 
-// piece is the length of text that counts like a value.
+// piece is the length of text that counts as one value.
 const piece = 64
 
-// walk adds up the sizes of what one key or payload holds, by recursion, or one
-// container at a time if it belongs to a graph.
+// walk adds up the sizes in one key or payload, by recursion or, if it belongs to a
+// graph, one container at a time.
 type walk struct {
-	// left is what remains of the budget. Once it is negative the sizes are
-	// void, and no further container is walked.
+	// left is the rest of the budget. Once it is negative the sizes are void, and no
+	// further container is walked.
 	left int
-	// toll is what a container takes off the budget more than usual.
+	// toll is what a container takes off the budget in addition to its elements.
 	toll int
-	// graph measures the containers inside of another one, unless it is nil.
+	// graph, unless nil, measures the containers inside another one.
 	graph *graph
 }
 
@@ -146,8 +146,8 @@ func (w *walk) container(v any) int {
 	return w.parts(v)
 }
 
-// parts returns the size of a map, slice or the like, or that of its brackets,
-// keys and plain values if the walk belongs to a graph.
+// parts returns the size of a map, slice or the like. If the walk belongs to a graph,
+// that is only the size of its brackets, keys and plain values.
 func (w *walk) parts(v any) int {
 	switch v := v.(type) {
 	case map[string]any:

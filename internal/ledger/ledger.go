@@ -1,14 +1,13 @@
-// Package ledger counts what has become of the records of one batch.
+// Package ledger accounts for the records of one batch.
 //
-// A ledger has a slot for each source record, in the order of reading. A slot
-// knows how many copies of its record are still out, and why the first copy
-// that was nacked was nacked. A slot without open copies is finished. Finished
-// slots leave the ledger at the front only, in order, so that nothing overtakes
-// a record that is still on its way.
+// A ledger has a slot for each source record, in read order. A slot knows how many
+// copies of its record are still out, and why the first nacked copy was nacked. A slot
+// without open copies is finished. Finished slots leave the ledger only at the front,
+// in order, so nothing overtakes a record that is still in flight.
 //
-// Counting and releasing are different jobs. Retain, Settle and Nack count, and
-// once the ledger is shared they may be called from any goroutine; Front and
-// Release are for the one that does the I/O.
+// Counting and releasing are different jobs. Retain, Settle and Nack count, and may be
+// called from any goroutine once the ledger is shared. Front and Release are for the
+// goroutine that does the I/O.
 package ledger
 
 import (
@@ -22,17 +21,17 @@ import (
 // Ledger is the account of one batch. C is the cause of a nack. The zero value
 // has no slots; Reset gives it some.
 //
-// As long as all slots gain and lose copies together, and are finished in order,
-// the ledger is two numbers and costs nothing per record.
+// As long as all slots gain and lose copies together, and finish in order, the ledger
+// is two numbers and costs nothing per record.
 type Ledger[C any] struct {
-	mu       sync.Mutex // held by each method while the ledger is shared
+	mu       sync.Mutex // held by each method if the ledger is shared
 	isShared bool
 
 	size     int
 	released int // slots below it have left the ledger
 
-	// While slots is empty, slots below finished are finished with no nack, and
-	// those from there on have the same number of copies out. Else slots says it.
+	// While slots is empty, the slots below finished are finished without a nack, and
+	// the others have the same number of copies out. Otherwise slots has the accounts.
 	finished int
 	copies   int
 	slots    []slot
@@ -45,14 +44,14 @@ type Ledger[C any] struct {
 // slot is the account of one source record.
 type slot struct {
 	copies int32 // still out
-	cause  int32 // 1 + index of the first nack's cause, negative once it is stored, 0 if there was no nack
+	cause  int32 // 1 + index of the first nack's cause, negated once it is stored; 0 without a nack
 }
 
-// Reset gives the ledger size new slots with one copy each; Reset(0) ends a batch.
-// Nobody else may use the ledger during the call, and it is no longer shared.
+// Reset gives the ledger size new slots with one copy each, and makes it unshared;
+// Reset(0) ends a batch. Nobody else may use the ledger during the call.
 //
-// Memory is kept for later batches. What a large batch has needed is given up once
-// a few dozen batches in a row have needed much less.
+// Memory is kept for later batches. What a large batch needed is given up after a few
+// dozen consecutive batches that needed much less.
 func (l *Ledger[C]) Reset(size int) {
 	if size == 0 || len(l.slots) > 0 {
 		l.slotMemory.Put(l.slots)
@@ -63,17 +62,17 @@ func (l *Ledger[C]) Reset(size int) {
 	l.size, l.released, l.finished, l.copies = size, 0, 0, 1
 }
 
-// Share makes the other methods safe for concurrent use, until Reset. It is called
-// before a second goroutine gets the ledger. So a ledger that only one goroutine uses
+// Share makes the other methods safe for concurrent use, until Reset. It must be called
+// before a second goroutine gets the ledger; a ledger that only one goroutine uses
 // needs no lock.
 func (l *Ledger[C]) Share() {
-	if !l.isShared { // several may call Share once it is, and none of them may write
+	if !l.isShared { // a shared ledger may be shared again by several goroutines, none of which may write
 		l.isShared = true
 	}
 }
 
-// Retain adds k copies to each slot in [from, to). If one of them does not exist or
-// is finished, it fails and changes nothing: a record that is done cannot have copies
+// Retain adds k copies to each slot in [from, to). If a slot does not exist or is
+// finished, Retain fails and changes nothing: a finished record cannot get copies
 // again.
 func (l *Ledger[C]) Retain(from, to, k int) error {
 	if l.isShared {
@@ -97,8 +96,8 @@ func (l *Ledger[C]) Retain(from, to, k int) error {
 	return nil
 }
 
-// Settle takes k copies off each slot in [from, to). If one of them does not exist or
-// has fewer than k copies out, it fails and changes nothing.
+// Settle takes k copies off each slot in [from, to). If a slot does not exist or has
+// fewer than k copies out, Settle fails and changes nothing.
 func (l *Ledger[C]) Settle(from, to, k int) error {
 	if l.isShared {
 		l.mu.Lock()
@@ -124,8 +123,8 @@ func (l *Ledger[C]) Settle(from, to, k int) error {
 	return nil
 }
 
-// Nack takes one copy off a slot and marks the slot as nacked. Only the cause of its
-// first nack is kept. If the slot does not exist or is finished, it fails and changes
+// Nack takes one copy off a slot and marks the slot as nacked. The cause of its first
+// nack is kept. If the slot does not exist or is finished, Nack fails and changes
 // nothing.
 func (l *Ledger[C]) Nack(i int, cause C) error {
 	if l.isShared {
@@ -148,9 +147,9 @@ func (l *Ledger[C]) Nack(i int, cause C) error {
 	return nil
 }
 
-// Front returns the longest run [from, to) of finished slots at the front that
-// were either all nacked or all not. It is empty if the first slot that has not
-// been released is still open, or if there is none.
+// Front returns the longest run [from, to) of finished slots at the front that are
+// either all nacked or all not. It is empty if the first slot that has not been
+// released is still open, or if there is none.
 func (l *Ledger[C]) Front() (from, to int, nacked bool) {
 	if l.isShared {
 		l.mu.Lock()
@@ -160,8 +159,8 @@ func (l *Ledger[C]) Front() (from, to int, nacked bool) {
 	return l.released, to, nacked
 }
 
-// RunFrom returns the end of the longest run of finished slots from a slot on that
-// were either all nacked or all not.
+// RunFrom returns the end of the longest run of finished slots, starting at from, that
+// are either all nacked or all not.
 func (l *Ledger[C]) RunFrom(from int) (to int, nacked bool) {
 	if l.isShared {
 		l.mu.Lock()
@@ -185,8 +184,8 @@ func (l *Ledger[C]) run(from int) (to int, nacked bool) {
 	return to, nacked
 }
 
-// Cause returns why the slot was nacked first. The slot must be in a nacked run that
-// Front has returned. The cause belongs to the ledger and must not be changed.
+// Cause returns the cause of the slot's first nack. The slot must be in a nacked run
+// that Front has returned. The cause belongs to the ledger and must not be changed.
 func (l *Ledger[C]) Cause(i int) *C {
 	if l.isShared {
 		l.mu.Lock()
@@ -196,9 +195,9 @@ func (l *Ledger[C]) Cause(i int) *C {
 	return &l.causes[max(cause, -cause)-1]
 }
 
-// Store notes that the cause of a slot is stored outside of the ledger. The slot must be
-// in a nacked run that Front has returned; the order of calls is free. It stays in the
-// ledger until it is released.
+// Store records that the cause of a slot is stored outside the ledger. The slot must be
+// in a nacked run that Front has returned, and stays in the ledger until it is
+// released. Slots may be stored in any order.
 func (l *Ledger[C]) Store(i int) {
 	if l.isShared {
 		l.mu.Lock()
@@ -218,8 +217,8 @@ func (l *Ledger[C]) IsStored(i int) bool {
 	return l.slots[i].cause < 0
 }
 
-// Release removes the slots below to from the ledger: those of a run that Front has
-// returned, or the first ones of it.
+// Release removes the slots below to from the ledger. They must be the run that Front
+// has returned, or the first slots of it.
 func (l *Ledger[C]) Release(to int) {
 	if l.isShared {
 		l.mu.Lock()
@@ -228,7 +227,7 @@ func (l *Ledger[C]) Release(to int) {
 	l.released = to
 }
 
-// Pending returns how many slots have not been released.
+// Pending returns the number of slots that have not been released.
 func (l *Ledger[C]) Pending() int {
 	if l.isShared {
 		l.mu.Lock()
@@ -237,8 +236,8 @@ func (l *Ledger[C]) Pending() int {
 	return l.size - l.released
 }
 
-// check returns an error unless each slot in [from, to) has at least the given number of
-// copies out, and k is a possible number of copies.
+// check returns an error unless each slot in [from, to) has at least least copies out
+// and k is a valid number of copies.
 func (l *Ledger[C]) check(from, to, k, least int) error {
 	if from < 0 || to < from || to > l.size {
 		return fmt.Errorf("ledger: slots [%d:%d] out of range with %d slots", from, to, l.size)
@@ -260,13 +259,13 @@ func (l *Ledger[C]) check(from, to, k, least int) error {
 	return nil
 }
 
-// isAllOf returns true if the slots [from, to) are all that have copies out, and
-// have the same number of them.
+// isAllOf returns true if [from, to) are all slots that have copies out, and all have
+// the same number.
 func (l *Ledger[C]) isAllOf(from, to int) bool {
 	return len(l.slots) == 0 && from == l.finished && to == l.size
 }
 
-// expand gives each slot an account of its own, in place of the two numbers.
+// expand replaces the two numbers by an account for each slot.
 func (l *Ledger[C]) expand() {
 	if len(l.slots) != 0 || l.size == 0 {
 		return

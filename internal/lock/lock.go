@@ -1,5 +1,5 @@
-// Package lock provides a mutual exclusion lock for which goroutines wait no longer
-// than a context lasts.
+// Package lock provides a mutual exclusion lock whose waiters give up when their
+// context ends.
 package lock
 
 import (
@@ -8,14 +8,14 @@ import (
 	"sync/atomic"
 )
 
-// One number is the whole state: 0 if the lock is free, 1 if it is held, 1+n if
-// it is held and n goroutines stand in line. Each goroutine in line waits for a
-// token. Unlock sets the lock free only if the line is empty. Otherwise it takes
-// one goroutine off the line and sends the token, which is the lock: the number
-// stays above 0, and whoever receives the token holds the lock.
+// One number is the whole state: 0 if the lock is free, 1 if it is held, 1+n if it is
+// held and n goroutines stand in line. Each goroutine in line waits for a token. Unlock
+// frees the lock only if the line is empty. Otherwise it takes one goroutine off the
+// line and sends the token, which is the lock: the number stays above 0, and the
+// goroutine that receives the token holds the lock.
 //
-// Why nobody waits in vain, whenever others give up: call a goroutine a waiter
-// from when it joins the line until it has received a token or left the line.
+// Why no goroutine waits in vain, even if others give up: call a goroutine a waiter
+// from when it joins the line until it receives a token or leaves the line.
 //
 //   - At most one token exists. Only the holder sends one, and it stops being the
 //     holder when it takes a goroutine off the line. So the channel, with room for
@@ -26,21 +26,18 @@ import (
 //     from both sides. All changes to the line are changes to the one number, so
 //     they happen one after the other.
 //   - A waiter that gives up leaves the line if it is not empty, even if a token
-//     exists. In that case there is one more waiter than the line is long, so
-//     another one is left to receive the token. A token belongs to no waiter in
-//     particular.
-//   - If it finds the line empty, there is one token and one waiter, itself.
-//     Nobody else receives this token, so this waiter does: it has got the lock
-//     just as its context ended. At most it waits for the sender, which waits for
-//     nobody.
+//     exists. In that case there is one more waiter than the line is long, so another
+//     one is left to receive the token. A token is not meant for a particular waiter.
+//   - If it finds the line empty, there is one token and one waiter, itself. No other
+//     goroutine can receive this token, so this one does: it got the lock just as its
+//     context ended. It may have to wait for the sender, which waits for nobody.
 //
-// The lock is handed over, not set free for everyone, because a goroutine that
-// locks again soon after it has unlocked is faster than one that has to wake up.
-// Otherwise a waiter might never get the lock from a loop that sleeps while it
-// holds it. The price is that nobody works under the lock while the next holder
-// wakes up, so that goroutines line up that would not have had to wait otherwise.
-// So a goroutine yields a few times before it joins, which gives short work under
-// the lock time to finish.
+// The lock is handed over rather than freed for everyone, because a goroutine that
+// locks again soon after unlocking is faster than one that must wake up. Otherwise a
+// waiter might never get the lock from a loop that sleeps while it holds it. The price
+// is that the lock is idle while the next holder wakes up, so goroutines line up that
+// would otherwise not have had to wait. So a goroutine yields a few times before it
+// joins the line, which gives a short critical section time to end.
 
 // The states of a mutex.
 const (
@@ -51,13 +48,13 @@ const (
 // yields is how often a goroutine lets others run before it joins the line.
 const yields = 4
 
-// Mutex is a mutual exclusion lock. Locking and unlocking it costs two atomic
-// operations, as with a [sync.Mutex], and allocates nothing. It is made by New
-// and not tied to a goroutine: one may lock it and another one unlock it.
+// Mutex is a mutual exclusion lock, made by New. Locking and unlocking it costs two
+// atomic operations, as with a [sync.Mutex], and allocates nothing. It is not tied to a
+// goroutine: one may lock it and another unlock it.
 //
-// Goroutines that wait get the lock in the order in which they began to block.
-// Nobody overtakes them, so a Mutex that is contended all the time is slower than
-// a sync.Mutex: each change of hands wakes a goroutine up.
+// Waiting goroutines get the lock in the order in which they began to block. None
+// overtakes them, so a Mutex under constant contention is slower than a sync.Mutex:
+// each handover wakes a goroutine.
 type Mutex struct {
 	state atomic.Int32
 	token chan struct{}
@@ -68,9 +65,9 @@ func New() *Mutex {
 	return &Mutex{token: make(chan struct{}, 1)}
 }
 
-// Lock locks m, and waits while it is locked. If the context ends first, Lock
-// returns the context's error and m is as if Lock had not been called. A mutex
-// that is free is locked even if the context has ended.
+// Lock locks m, and waits while it is locked. If the context ends first, Lock returns
+// the context's error and leaves m as if Lock had not been called. A free mutex is
+// locked even if the context has ended.
 func (m *Mutex) Lock(ctx context.Context) error {
 	if m.TryLock() {
 		return nil
@@ -114,7 +111,8 @@ func (m *Mutex) wait(ctx context.Context) error {
 	return nil
 }
 
-// join joins the line. It returns false if the lock was free: then it is locked.
+// join joins the line. It returns false if the lock was free and is now held by the
+// caller.
 func (m *Mutex) join() bool {
 	return m.state.Add(1) > held
 }
@@ -132,7 +130,7 @@ func (m *Mutex) leave() bool {
 	}
 }
 
-// handOver gives the lock to the first in line, or sets it free if the line is
+// handOver gives the lock to the first goroutine in line, or frees it if the line is
 // empty.
 func (m *Mutex) handOver() {
 	for {

@@ -1,19 +1,19 @@
 // Package nackwindow decides how many nacks are too many.
 package nackwindow
 
-// Window remembers the last outcomes of a stream of records, up to its size,
-// and tolerates a number of nacks among them. It stores the times of the nacks
-// only, counted in outcomes, so acks cost nothing and the memory is that of the
-// tolerated nacks.
+// Window remembers the last outcomes of a stream of records, up to its size, and
+// tolerates a number of nacks among them. It stores only the times of the nacks,
+// counted in outcomes. So acks cost nothing, and the memory is that of the tolerated
+// nacks.
 type Window struct {
 	size      int
 	threshold int
 
-	outcomes int   // how many there were
+	outcomes int   // number of outcomes so far
 	nacks    []int // the last nacks, at most threshold: a ring once it is full
 	oldest   int   // index of the oldest nack in a full ring
 
-	isFrozen bool // no nack is tolerated
+	isFrozen bool // until Reset, no nack is tolerated
 }
 
 // New returns a window over the last size outcomes that tolerates threshold
@@ -38,8 +38,8 @@ func (w *Window) Ack(n int) {
 	w.outcomes += min(n, w.size) // more acks leave no nack in the window either
 }
 
-// Tolerates returns how many of n nacks that come next, one behind the other,
-// are tolerated before the first one that is not. It records nothing.
+// Tolerates returns how many of the next n outcomes, all of them nacks, are tolerated
+// before the first one that is not. It records nothing.
 func (w *Window) Tolerates(n int) int {
 	if w.isFrozen {
 		return 0
@@ -49,9 +49,9 @@ func (w *Window) Tolerates(n int) int {
 	}
 	for i := range n {
 		if i >= w.threshold {
-			return i // threshold nacks in a row, and the window is larger
+			return i // these are threshold nacks in a row, and the window is larger
 		}
-		// The nack is one too many if the one threshold nacks before it is
+		// The nack is one too many if the nack that came threshold nacks before it is
 		// still in the window.
 		if behind := w.threshold - i; behind <= len(w.nacks) {
 			before := w.nacks[(w.oldest+len(w.nacks)-behind)%len(w.nacks)]

@@ -1,5 +1,5 @@
-// Package nesting holds what copying and measuring a record have in common: how
-// deep they go, and how they recognize what they have met before.
+// Package nesting holds what copying and measuring a record have in common: how deep
+// they go, and how they recognize what they have already met.
 package nesting
 
 import (
@@ -9,12 +9,12 @@ import (
 	"unsafe"
 )
 
-// MaxDepth is the number of levels that data may have. The outermost map of a
-// key or payload is level 1. Each map, slice and pointer inside adds a level,
-// and so does each struct or array that an interface holds. Nil adds none, and
-// neither does a type for which [IsValue] returns true.
+// MaxDepth is the number of levels that data may have. The outermost map of a key or
+// payload is level 1. Each map, slice and pointer inside adds a level, and so does each
+// struct or array in an interface. Nil adds none, nor does a type for which [IsValue]
+// returns true.
 //
-// What is reached by several paths counts at its smallest depth.
+// Data that several paths lead to counts at its smallest depth.
 const MaxDepth = 10_000
 
 // IsValue reports whether t is a slice or struct that counts as one value, like a
@@ -38,13 +38,13 @@ func IsNumber(t reflect.Type) bool {
 	}
 }
 
-// Ref identifies a map, a slice, a string, what a pointer points to, or a value
-// of another kind that an interface holds. Slices that overlap without being the
-// same have different refs.
+// Ref identifies a map, a slice, a string, the target of a pointer, or a value of
+// another kind in an interface. Slices that overlap without being equal have different
+// refs.
 type Ref struct {
 	addr unsafe.Pointer
 	len  int
-	// typ tells a struct from its first field, which has the same address.
+	// typ distinguishes a struct from its first field, which has the same address.
 	typ reflect.Type
 }
 

@@ -1,30 +1,29 @@
-// Package reuse keeps the memory of slices for later use, and lets go of what is
-// not needed any more.
+// Package reuse keeps the memory of slices for reuse, and gives up what is no longer
+// needed.
 package reuse
 
 import "reflect"
 
 const (
-	// smallCap is the capacity below which memory is kept in any case.
+	// smallCap is the capacity below which memory is never given up.
 	smallCap = 64
-	// smallRounds is how many rounds in a row have to be small for the memory to
-	// be given up.
+	// smallRounds is how many consecutive small rounds it takes to give memory up.
 	smallRounds = 32
 )
 
-// Buffer keeps the memory of a slice from one round of some work to the next.
-// Memory follows the work: what a large round needed is given back after 32
-// rounds in a row that needed less than a quarter of it. Memory for fewer than 64
-// elements is never given back.
+// Buffer keeps the memory of a slice from one round of work to the next. Memory follows
+// the work: what a large round needed is given up after 32 consecutive rounds that
+// needed less than a quarter of it. Memory for fewer than 64 elements is never given
+// up.
 //
-// A round takes a slice, once, and puts it back at its end. In between, the
-// memory is the caller's alone: a slice that is not put back is lost to the
-// Buffer, which does no harm. A round that takes nothing puts nil.
+// A round takes a slice, once, and puts it back at the end. In between, the memory
+// belongs to the caller alone. A slice that is not put back is lost to the Buffer,
+// which does no harm. A round that takes nothing puts nil.
 //
-// The zero value is ready for use. A Buffer is for one goroutine at a time.
+// The zero value is ready for use. A Buffer is not safe for concurrent use.
 type Buffer[T any] struct {
 	kept  []T
-	asked int // what Take was asked for in this round
+	asked int // the n of Take in this round
 	age   Age
 	plain plainness
 }
@@ -38,11 +37,11 @@ const (
 	pointers
 )
 
-// Take returns an empty slice with room for at least n elements, which the caller
-// may append to beyond that. If n is 0, it returns what is kept, which may be nil.
+// Take returns an empty slice with room for at least n elements; the caller may append
+// beyond that. If n is 0, it returns what is kept, which may be nil.
 //
-// It allocates only if there is room for fewer than n elements, and then enough
-// that rounds that grow slowly allocate rarely.
+// It allocates only if there is room for fewer than n elements, and then leaves spare
+// room so that slowly growing rounds allocate rarely.
 func (b *Buffer[T]) Take(n int) []T {
 	taken := b.kept
 	if cap(taken) < n {
@@ -52,15 +51,15 @@ func (b *Buffer[T]) Take(n int) []T {
 	return taken
 }
 
-// Put ends a round. It keeps the memory of used, or what is kept already if that
-// is larger; nil is for a round that has taken nothing. What the round needed is
-// the length of used, or what Take was asked for if that is more.
+// Put ends a round. It keeps the memory of used or, if that is larger, what is kept
+// already; nil is for a round that has taken nothing. The need of the round is the
+// length of used or, if that is more, what Take was asked for.
 //
-// Elements that may hold pointers are cleared up to the length of used. So the
-// memory refers to nothing, unless the slice was longer at some time in the round.
-// The caller must not use it any more.
+// The caller must not use the slice afterwards. Put clears elements that may hold
+// pointers, up to the length of used. So the memory refers to nothing, unless the slice
+// was longer earlier in the round.
 //
-// Putting nil costs about a nanosecond if nothing is kept that could be given up.
+// Putting nil takes about a nanosecond if nothing is kept that could be given up.
 func (b *Buffer[T]) Put(used []T) {
 	if cap(used) == 0 && cap(b.kept) < smallCap {
 		b.asked, b.age = 0, Age{}
@@ -86,14 +85,14 @@ func (b *Buffer[T]) put(used []T) {
 	}
 }
 
-// Age tells when memory is to be given up, by the rule of [Buffer], which is for
-// memory that is kept in another way, too. The zero value is ready for use.
+// Age tells when to give memory up, by the rule of [Buffer], for memory that is kept in
+// another way. The zero value is ready for use.
 type Age struct {
-	small int // how many rounds in a row were small
+	small int // consecutive small rounds
 }
 
-// IsOver notes what a round has needed of memory with room for size elements. It
-// returns true if the memory is to be given up.
+// IsOver records that a round needed this many elements of memory with room for size
+// elements. It returns true if the memory should be given up.
 func (a *Age) IsOver(needed, size int) bool {
 	if size < smallCap || needed >= size/4 {
 		a.small = 0
