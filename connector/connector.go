@@ -1,6 +1,5 @@
-// Package connector holds the words that the engine and a connector share:
-// which kind of connector something is, and how a destination confirms what
-// it has written.
+// Package connector holds the types that the engine and connectors share: the kinds of
+// connectors, and the acks of a destination.
 package connector
 
 import (
@@ -9,17 +8,16 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Type tells a source from a destination.
+// Type is the type of a connector: source or destination.
 type Type int
 
-// The types of connectors. The zero Type is none of them.
+// The types of connectors. The zero Type is neither.
 const (
 	TypeSource Type = iota + 1
 	TypeDestination
 )
 
-// String returns "source" or "destination", the form in which metrics and
-// logs show a type.
+// String returns "source" or "destination", as metrics and logs show it.
 func (t Type) String() string {
 	switch t {
 	case TypeSource:
@@ -31,11 +29,11 @@ func (t Type) String() string {
 	}
 }
 
-// DestinationAck is a destination's word on one record that it was given.
+// DestinationAck is a destination's answer for one record.
 type DestinationAck struct {
-	// Position is the position of the record, as it was written.
+	// Position is the position of the record as it was written.
 	Position opencdc.Position
-	// Error is nil if the record is safely stored, else the reason why it is
-	// not: the record is nacked with it.
+	// Error is nil if the record is safely stored. Otherwise it says why not, and the
+	// record is nacked with it.
 	Error error
 }

@@ -1,5 +1,5 @@
-// Package log is the logger of the engine: zerolog with a context on every
-// line, so that a host's hooks can add what the context carries.
+// Package log is the logger of the engine: zerolog with a context on every line, so
+// that a host's hooks can add values from the context.
 package log
 
 import (
@@ -19,12 +19,12 @@ const (
 	RecordPositionField = "record_position"
 )
 
-// CtxLogger is a zerolog.Logger whose level methods take a context. The
-// context reaches the hooks of the logger (see [zerolog.Event.GetCtx]); a line
-// of a disabled level costs nothing, since the event is nil.
+// CtxLogger is a zerolog.Logger whose level methods take a context, which the hooks of
+// the logger get from [zerolog.Event.GetCtx]. A line of a disabled level costs nothing:
+// its event is nil.
 //
-// A CtxLogger is a value: it can be copied, and it may be used by several
-// goroutines if the writer below it may. The zero value writes nothing.
+// A CtxLogger may be copied. It is safe for concurrent use if its writer is. The zero
+// value writes nothing.
 type CtxLogger struct {
 	zerolog.Logger
 	component string
@@ -40,32 +40,32 @@ func Nop() CtxLogger {
 	return New(zerolog.Nop())
 }
 
-// Test returns a CtxLogger that writes every level to the log of a test.
+// Test returns a CtxLogger that writes all levels to the log of a test.
 func Test(t testing.TB) CtxLogger {
 	t.Helper()
 	return New(zerolog.New(zerolog.NewTestWriter(t)))
 }
 
-// WithComponent returns a logger that puts the component into every line, in
-// place of the one that l had.
+// WithComponent returns a logger that adds the component to every line, in place of
+// that of l.
 func (l CtxLogger) WithComponent(component string) CtxLogger {
 	l.component = component
 	return l
 }
 
-// Component returns what WithComponent was given.
+// Component returns the component set by WithComponent, or "".
 func (l CtxLogger) Component() string {
 	return l.component
 }
 
-// WithField returns a logger that puts a text field into every line.
+// WithField returns a logger that adds a text field to every line.
 func (l CtxLogger) WithField(name, value string) CtxLogger {
 	l.Logger = l.Logger.With().Str(name, value).Logger()
 	return l
 }
 
-// Trace starts a line of level trace. Like for the other levels, nothing is
-// written before Msg or Send is called on the event.
+// Trace starts a line of level trace. As with all levels, nothing is written until Msg
+// or Send is called on the event.
 func (l CtxLogger) Trace(ctx context.Context) *zerolog.Event {
 	return l.start(ctx, l.Logger.Trace())
 }
@@ -90,8 +90,7 @@ func (l CtxLogger) Error(ctx context.Context) *zerolog.Event {
 	return l.start(ctx, l.Logger.Error())
 }
 
-// Err starts a line of level error that holds err, or of level info if err is
-// nil.
+// Err starts a line of level error with err, or of level info if err is nil.
 func (l CtxLogger) Err(ctx context.Context, err error) *zerolog.Event {
 	return l.start(ctx, l.Logger.Err(err))
 }
@@ -120,7 +119,8 @@ func (l CtxLogger) Log(ctx context.Context) *zerolog.Event {
 	return l.start(ctx, l.Logger.Log())
 }
 
-// start adds to an event what every line has. A nil event is a disabled one.
+// start adds the context and the component to an event. The event of a disabled level
+// is nil.
 func (l CtxLogger) start(ctx context.Context, e *zerolog.Event) *zerolog.Event {
 	if e == nil {
 		return nil

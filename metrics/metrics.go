@@ -1,14 +1,13 @@
-// Package metrics is how the engine measures without knowing who reads the
-// measurements. A host implements [Registry] over its metrics library and
-// registers it with a [Set]; what was made from the set before reports to it
-// from then on.
+// Package metrics lets the engine measure without knowing who reads the measurements. A
+// host implements [Registry] on top of its metrics library and registers it with a
+// [Set]. From then on the metrics of the set report to it, including those made before.
 package metrics
 
 import "time"
 
 // Counter counts up.
 type Counter interface {
-	// Inc adds a delta, which is not negative.
+	// Inc adds a delta, which must not be negative.
 	Inc(delta float64)
 }
 
@@ -22,10 +21,9 @@ type Gauge interface {
 
 // Timer observes durations.
 type Timer interface {
-	// Update observes a duration, which is not negative.
+	// Update observes a duration, which must not be negative.
 	Update(d time.Duration)
-	// UpdateSince observes the time that has passed since start: 0 if start is in
-	// the future.
+	// UpdateSince observes the time since start, or 0 if start is in the future.
 	UpdateSince(start time.Time)
 }
 
@@ -38,8 +36,8 @@ type Histogram interface {
 // LabeledCounter is a family of counters, one for each combination of label
 // values.
 type LabeledCounter interface {
-	// WithValues returns the counter of these label values, which come in the
-	// order of [Desc.Labels]. The same values give the same counter.
+	// WithValues returns the counter for these label values, in the order of
+	// [Desc.Labels]. The same values give the same counter.
 	WithValues(values ...string) Counter
 }
 
@@ -60,22 +58,21 @@ type LabeledHistogram interface {
 
 // Desc describes a family of metrics.
 type Desc struct {
-	// Name is the full name, its unit included: conduit_connector_bytes.
+	// Name is the full name, including the unit: conduit_connector_bytes.
 	Name string
-	// Help says in a sentence what is measured.
+	// Help says in one sentence what is measured.
 	Help string
-	// Labels are the names of the labels. A metric without labels has none,
-	// and WithValues gets no values.
+	// Labels are the names of the labels. If there are none, WithValues takes no
+	// values.
 	Labels []string
-	// Buckets are the upper bounds of a histogram's buckets, ascending, in the
-	// unit of the metric. If there are none, the registry chooses.
+	// Buckets are the upper bounds of a histogram's buckets, in ascending order and in
+	// the unit of the metric. If there are none, the registry chooses.
 	Buckets []float64
 }
 
-// Registry makes families of metrics. A host implements it over its metrics
-// library. What it makes may be used by several goroutines at a time, and a
-// call of Update or Observe should not block: it happens on the worker's
-// goroutine, once per record.
+// Registry makes families of metrics. A host implements it on top of its metrics
+// library. The metrics must be safe for concurrent use. Update and Observe should not
+// block: they run on the worker's goroutine, once per record.
 //
 // Timers report seconds.
 type Registry interface {
@@ -85,10 +82,10 @@ type Registry interface {
 	NewHistogram(d Desc) LabeledHistogram
 }
 
-// Enabled reports whether anyone would see what is observed with a metric: not
-// if it is nil, and not if it has a method Enabled() bool that says no, as the
-// metrics of a [Set] without a registry and those of package noop do. Callers
-// use it to skip what only prepares an observation, such as reading the clock.
+// Enabled reports whether anyone reads the observations of a metric. It returns false
+// if the metric is nil, or has a method Enabled() bool that returns false, as the
+// metrics of a [Set] without a registry and those of package noop do. Use it to skip
+// the work for an observation, such as reading the clock.
 func Enabled(metric any) bool {
 	if metric == nil {
 		return false
@@ -97,11 +94,11 @@ func Enabled(metric any) bool {
 	return !ok || e.Enabled()
 }
 
-// Resolve returns the metric that gets the observations of m at this time, if it
-// is one: that of the only registry of the [Set] that m is from. Otherwise it
-// returns m. Someone who observes many values at once resolves the metric before,
-// each time, which saves a detour for each of the values. A resolved timer gets
-// durations unchanged: the caller makes sure that none is negative.
+// Resolve returns the metric that currently receives the observations of m, if there is
+// exactly one: that of the only registry of the [Set] that made m. Otherwise it returns
+// m. Before each series of observations, resolve the metric to save a detour for each
+// of them. A resolved timer does not raise negative durations to 0: the caller must not
+// pass any.
 func Resolve[M any](m M) M {
 	for {
 		s, ok := any(m).(interface{ target() (M, bool) })

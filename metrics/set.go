@@ -9,23 +9,21 @@ import (
 	"time"
 )
 
-// Default is the set of the constructors that do not name one. It has no
-// registry until the host registers one, so what is made from it measures
-// nothing at first. Nothing else in the module is shared by all of a program.
+// Default is the set of the constructors that do not take one. It has no registry until
+// the host registers one, so its metrics measure nothing at first. Nothing else in the
+// module is shared by the whole program.
 var Default = NewSet()
 
-// Set makes metrics that report to any number of registries, also to those
-// that are registered later. It is a [Registry] itself, so a set can be
-// registered with another set.
+// Set makes metrics that report to any number of registries, including those registered
+// later. It is itself a [Registry], so a set can be registered with another set.
 //
-// A metric of a set passes each observation on to every registry that was
-// registered by then; earlier observations are lost. As long as none is
-// registered, its method Enabled returns false and observations do nothing.
-// Observing takes no lock and allocates nothing; WithValues takes a lock, so
-// callers keep what it returns.
+// A metric of a set passes each observation on to every registry registered by then;
+// earlier observations are lost. While there is no registry, its method Enabled returns
+// false and observations do nothing. An observation takes no lock and allocates
+// nothing. WithValues takes a lock, so keep what it returns.
 //
-// The zero value is an empty set. A Set may be used by several goroutines at a
-// time, and must not be copied.
+// The zero value is an empty set. A Set is safe for concurrent use, and must not be
+// copied.
 type Set struct {
 	mu         sync.Mutex
 	registries []Registry
@@ -37,9 +35,9 @@ type binder interface {
 	name() string
 	// String returns the kind and the labels.
 	String() string
-	// ask asks r for its counterparts of the family and of each metric in it.
-	// Nothing reports to r before bind is called, and bind does not fail. Both are
-	// called under the lock of the set.
+	// ask asks r for its counterparts of the family and of each metric in it. Nothing
+	// reports to r until bind is called. bind cannot fail. Both are called under the
+	// lock of the set.
 	ask(r Registry) (bind func())
 }
 
@@ -48,17 +46,16 @@ func NewSet() *Set {
 	return &Set{}
 }
 
-// Register makes the metrics of the set, existing and future ones, report to r
-// as well. The set asks r once for each family that it has, and gives it copies
-// of the descriptions. Registering the same registry again changes nothing.
+// Register makes all metrics of the set, existing and future, report to r as well. The
+// set asks r once for each of its families, and passes it copies of the descriptions.
+// Registering the same registry again changes nothing.
 //
-// It panics if r is nil or the set itself. If r panics, Register panics with the
-// same value, nothing of the set reports to r, and r can be registered again: it
-// is asked for everything once more.
+// Register panics if r is nil or the set itself. If r panics, Register panics with the
+// same value, and nothing of the set reports to r. If r is then registered again, it is
+// asked for everything once more.
 //
-// The set holds its lock while it asks a registry, so r must not call the set in
-// turn; sets that are registered with each other in a circle are not supported
-// either.
+// The set holds its lock while it asks a registry, so r must not call the set. For the
+// same reason sets must not be registered with each other in a cycle.
 func (s *Set) Register(r Registry) {
 	if r == nil {
 		panic("metrics: Register of a nil registry")
@@ -83,11 +80,10 @@ func (s *Set) Register(r Registry) {
 
 // NewCounter returns the family of counters that d describes.
 //
-// Asked again for the same name, it returns the same family, whose help stays
-// that of the first time. It panics if the family of that name is not one of
-// counters or has other labels. If a registry panics when it is asked for its own
-// family, so does NewCounter, and the set does not have the family. The same holds
-// for the other kinds.
+// For a name that exists it returns the existing family, whose help does not change. It
+// panics if that family is not one of counters or has other labels. If a registry
+// panics when it is asked for its own family, NewCounter panics, too, and the set does
+// not get the family. The same holds for the other kinds.
 func (s *Set) NewCounter(d Desc) LabeledCounter {
 	return familyOf(s, d, Registry.NewCounter, func(i *instrument[Counter]) Counter { return counter{i} })
 }
@@ -98,26 +94,25 @@ func (s *Set) NewGauge(d Desc) LabeledGauge {
 }
 
 // NewTimer returns the family of timers that d describes, see [Set.NewCounter].
-// The clock is read only if a registry listens, and once for all of them. A
+// UpdateSince reads the clock once for all registries, and only if one listens. A
 // negative duration, as after a clock was set back, counts as 0: it adds one
-// observation, and the sum stays as it is.
+// observation and nothing to the sum.
 func (s *Set) NewTimer(d Desc) LabeledTimer {
 	return familyOf(s, d, Registry.NewTimer, func(i *instrument[Timer]) Timer { return timer{i} })
 }
 
-// NewHistogram returns the family of histograms that d describes, see
-// [Set.NewCounter]. Its buckets stay those of the first time.
+// NewHistogram returns the family of histograms that d describes, see [Set.NewCounter].
+// The buckets of an existing family do not change.
 func (s *Set) NewHistogram(d Desc) LabeledHistogram {
 	return familyOf(s, d, Registry.NewHistogram, func(i *instrument[Histogram]) Histogram { return histogram{i} })
 }
 
-// labeled is what LabeledCounter and the like have in common.
+// labeled is what LabeledCounter and its like have in common.
 type labeled[M any] interface {
 	WithValues(values ...string) M
 }
 
-// family is a family of metrics of the kind M, which is Counter, Gauge, Timer
-// or Histogram.
+// family is a family of metrics of type M: Counter, Gauge, Timer or Histogram.
 type family[M any] struct {
 	desc   Desc
 	makeIn func(r Registry, d Desc) labeled[M]
@@ -128,8 +123,8 @@ type family[M any] struct {
 	instruments map[string]*instrument[M]
 }
 
-// familyOf returns the family that d describes, a new one if s has none of that
-// name. A registry makes its own family of the kind with makeIn.
+// familyOf returns the family that d describes, a new one if s has none of that name. A
+// registry makes its own family with makeIn.
 func familyOf[M any, L labeled[M]](
 	s *Set, d Desc, makeIn func(Registry, Desc) L, wrap func(*instrument[M]) M,
 ) *family[M] {
@@ -182,9 +177,9 @@ func (f *family[M]) ask(r Registry) (bind func()) {
 	}
 }
 
-// WithValues returns the metric of these label values. It panics if there are
-// not as many values as labels. If a registry panics when it is asked for its own
-// metric, so does WithValues, and the family does not have the metric.
+// WithValues returns the metric for these label values. It panics if their number is
+// not that of the labels. If a registry panics when it is asked for its own metric,
+// WithValues panics, too, and the family does not get the metric.
 func (f *family[M]) WithValues(values ...string) M {
 	if len(values) != len(f.desc.Labels) {
 		panic(fmt.Sprintf("metrics: %s has the labels %q, got the values %q", f.desc.Name, f.desc.Labels, values))
@@ -211,11 +206,11 @@ func (d Desc) clone() Desc {
 	return d
 }
 
-// instrument is what the metrics of every kind consist of: their counterparts
-// in the registries.
+// instrument is what metrics of all kinds consist of: their counterparts in the
+// registries.
 type instrument[M any] struct {
 	values []string
-	// targets is replaced as a whole, so that it is read without a lock.
+	// targets is replaced as a whole, so it can be read without a lock.
 	targets atomic.Pointer[[]M]
 }
 
@@ -224,8 +219,8 @@ func (i *instrument[M]) ask(family labeled[M]) M {
 	return family.WithValues(slices.Clone(i.values)...)
 }
 
-// add makes the instrument report to a counterpart as well. It is called under
-// the lock of the set.
+// add makes the instrument report to a counterpart as well. The caller holds the lock
+// of the set.
 func (i *instrument[M]) add(target M) {
 	targets := append(slices.Clone(i.all()), target)
 	i.targets.Store(&targets)
@@ -238,7 +233,7 @@ func (i *instrument[M]) all() []M {
 	return nil
 }
 
-// target returns the only counterpart, if there is only one.
+// target returns the only counterpart, if there is exactly one.
 func (i *instrument[M]) target() (target M, ok bool) {
 	if targets := i.all(); len(targets) == 1 {
 		return targets[0], true
@@ -246,7 +241,7 @@ func (i *instrument[M]) target() (target M, ok bool) {
 	return target, false
 }
 
-// Enabled reports whether anyone sees what is observed, see [Enabled].
+// Enabled reports whether anyone reads the observations, see [Enabled].
 func (i *instrument[M]) Enabled() bool {
 	for _, target := range i.all() {
 		if Enabled(target) {
