@@ -19,21 +19,21 @@ import (
 // fileDestination writes records to a file, in any format.
 type fileDestination struct {
 	path   string
-	resume bool // append to the file, do not replace it
+	resume bool // append to the file instead of replacing it
 	format format
 
 	file    *os.File
 	size    int64
 	acks    []connector.DestinationAck
-	written int // how many records
+	written int // number of records
 }
 
-// A format turns records into text, with a header if they are the first.
+// A format writes records as text, with a header if first is true.
 type format func(w io.Writer, recs []opencdc.Record, first bool) error
 
 func (d *fileDestination) ID() string { return filepath.Base(d.path) }
 
-// Open opens the file, and makes it and its directory if they are missing.
+// Open opens the file. It makes the file and its directory if they are missing.
 func (d *fileDestination) Open(context.Context) (err error) {
 	if err := os.MkdirAll(filepath.Dir(d.path), 0o755); err != nil {
 		return err
@@ -46,14 +46,14 @@ func (d *fileDestination) Open(context.Context) (err error) {
 		return err
 	}
 	if d.size, err = d.file.Seek(0, io.SeekEnd); err != nil {
-		return errors.Join(err, d.file.Close()) // what fails to open is not torn down
+		return errors.Join(err, d.file.Close()) // Teardown is not called if Open fails
 	}
 	return nil
 }
 
-// Write appends the records to the file. Nothing stays in a buffer: what Ack
-// confirms afterwards is with the operating system, and safe if this program
-// crashes. To be safe from a power cut, it would call Sync on the file.
+// Write appends the records to the file. It buffers nothing: when Ack confirms a
+// record, the operating system has it, so it survives a crash of this program. To
+// survive a power cut, Write would have to call Sync on the file.
 func (d *fileDestination) Write(_ context.Context, recs []opencdc.Record) error {
 	var text bytes.Buffer
 	if err := d.format(&text, recs, d.size == 0); err != nil {
@@ -71,7 +71,7 @@ func (d *fileDestination) Write(_ context.Context, recs []opencdc.Record) error 
 	return nil
 }
 
-// Ack confirms the records that were written, in their order.
+// Ack confirms the written records, in order.
 func (d *fileDestination) Ack(context.Context) ([]connector.DestinationAck, error) {
 	acks := d.acks
 	d.acks = nil
@@ -81,10 +81,10 @@ func (d *fileDestination) Ack(context.Context) ([]connector.DestinationAck, erro
 // Teardown closes the file.
 func (d *fileDestination) Teardown(context.Context) error { return d.file.Close() }
 
-// Errors returns nil: nothing of this destination happens in the background.
+// Errors returns nil: this destination does nothing in the background.
 func (d *fileDestination) Errors() <-chan error { return nil }
 
-// csvFormat writes a row of these fields for each record.
+// csvFormat writes a row with these columns for each record.
 func csvFormat(columns []string) format {
 	return func(w io.Writer, recs []opencdc.Record, first bool) error {
 		var rows [][]string
@@ -105,7 +105,7 @@ func csvFormat(columns []string) format {
 	}
 }
 
-// jsonFormat writes a line of JSON for each record: what value returns for it.
+// jsonFormat writes a line of JSON for each record: the result of value.
 func jsonFormat(value func(opencdc.Record) any) format {
 	return func(w io.Writer, recs []opencdc.Record, _ bool) error {
 		lines := json.NewEncoder(w)
@@ -121,16 +121,16 @@ func jsonFormat(value func(opencdc.Record) any) format {
 
 func payload(rec opencdc.Record) any { return rec.Payload.After }
 
-// refusal is a line about a record in the dead-letter queue.
+// refusal is the line for a record in the dead-letter queue.
 type refusal struct {
-	Line   any    `json:"line"` // in the input
+	Line   any    `json:"line"` // line number in the input
 	Reason string `json:"reason"`
-	Task   string `json:"task"`   // the one that refused it
-	Report any    `json:"report"` // as it came to that task
+	Task   string `json:"task"`   // the task that refused it
+	Report any    `json:"report"` // the report as that task got it
 }
 
-// newRefusal makes a refusal of a record that the dead-letter queue is given:
-// its payload is the refused record, its metadata tell the reason.
+// newRefusal makes a refusal from a dead letter: its payload is the refused record, its
+// metadata has the reason.
 func newRefusal(rec opencdc.Record) refusal {
 	refused := rec.Payload.After.(opencdc.StructuredData)
 	reason, _ := rec.Metadata.GetConduitDLQNackError()

@@ -1,13 +1,13 @@
-// Quickstart is a whole pipeline over real data: 10,000 reports of aircraft
-// that struck birds. It cleans the reports, writes two files from them at the
-// same time, and puts what it has to refuse into a third:
+// Quickstart is a whole pipeline over real data: 10,000 reports of aircraft that struck
+// birds. It cleans the reports, writes them to two files at the same time, and puts the
+// reports it refuses into a third:
 //
 //	birdstrikes ── validate ── normalise ──┬── strikes.csv             a row per report
 //	                   │                   └── costs ── costs.jsonl    a line per cost
 //	             refused.jsonl
 //
-// This file is the pipeline; source.go, processors.go and destination.go hold
-// the parts that it is made of.
+// This file is the pipeline; source.go, processors.go and destination.go hold its
+// parts.
 package main
 
 import (
@@ -49,7 +49,7 @@ func main() {
 		os.Exit(1)
 	}
 
-	// The first Ctrl-C asks the pipeline to stop, the second one kills it.
+	// The first Ctrl-C stops the pipeline gracefully, the second one kills the program.
 	interrupt, release := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(interrupt, release)
 
@@ -85,16 +85,16 @@ func main() {
 	fmt.Print(result)
 }
 
-// options is what run needs to know.
+// options are the inputs of run.
 type options struct {
 	open  func() (fs.File, error) // opens the input
 	from  int64                   // the byte of the input to begin at
-	batch int                     // how many reports are read at a time
+	batch int                     // reports per read
 	out   string                  // the directory of the outputs
-	onAck func(done, size int64)  // told how many bytes of the input are done
+	onAck func(done, size int64)  // called with how many bytes of the input are done
 }
 
-// run runs the pipeline until its input ends or the interrupt comes.
+// run runs the pipeline until its input ends or interrupt is done.
 func run(interrupt context.Context, opts options) (*summary, error) {
 	if opts.batch < 1 {
 		return nil, errors.New("a batch has at least one report")
@@ -113,9 +113,9 @@ func run(interrupt context.Context, opts options) (*summary, error) {
 		return r
 	}))
 
-	// The tasks form a tree: a task with two next ones hands every batch to both
-	// at the same time. Each gets a logger, here one that is silent, and
-	// metrics, here none.
+	// The tasks form a tree: a task with two next tasks sends every batch to both at
+	// the same time. Each task takes a logger, here a silent one, and metrics, here
+	// none.
 	logger := log.Nop()
 	pipeline := &funnel.TaskNode{
 		Task: funnel.NewSourceTask("birdstrikes", source, logger, nil),
@@ -134,15 +134,15 @@ func run(interrupt context.Context, opts options) (*summary, error) {
 			}},
 		}},
 	}
-	// What is refused goes to the dead-letter queue. More than 50 among the last
-	// 1,000 reports mean that this is not the input we know: the worker stops.
+	// Refused reports go to the dead-letter queue. More than 50 among the last 1,000
+	// mean that this is not the input we know, and the worker stops.
 	dlq := funnel.NewDLQ("refused.jsonl", refusedFile, logger, nil, 1000, 50)
 
 	worker, err := funnel.NewWorker(pipeline, dlq, logger, nil)
 	if err != nil {
 		return nil, err
 	}
-	// Stop lets the batch in flight finish. Close tries again what fails in it.
+	// Stop lets the batch in flight finish. If it fails, Close tries again.
 	ctx := context.WithoutCancel(interrupt)
 	context.AfterFunc(interrupt, func() { _ = worker.Stop(ctx) })
 
@@ -155,8 +155,8 @@ func run(interrupt context.Context, opts options) (*summary, error) {
 	return &summary{source, split, strikesFile, costsFile, refusedFile, reasons}, nil
 }
 
-// summary is what came of a run. Its figures are counted where the records pass,
-// each on its own, so that their sums prove something.
+// summary is the result of a run. Source, processor and destinations count on their
+// own, so it proves something that the sums agree.
 type summary struct {
 	source                  *csvSource
 	split                   *processor

@@ -11,8 +11,8 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 )
 
-// processor makes a funnel.Processor of a function that handles one record. It
-// counts what the function filters, and what it adds by splitting.
+// processor makes a funnel.Processor from a function that handles one record. It counts
+// the records that the function filters and adds by splitting.
 type processor struct {
 	handle          func(opencdc.Record) sdk.ProcessedRecord
 	filtered, added int
@@ -36,8 +36,8 @@ func (p *processor) Process(_ context.Context, recs []opencdc.Record) []sdk.Proc
 	return results
 }
 
-// validate refuses reports that cannot be right: they go to the dead-letter
-// queue as they are, with the reason.
+// validate refuses reports that cannot be right. They go to the dead-letter queue
+// unchanged, with the reason.
 func validate(rec opencdc.Record) sdk.ProcessedRecord {
 	report := rec.Payload.After.(opencdc.StructuredData)
 	damage, phase := report["Effect Amount of damage"], report["Phase of flight"]
@@ -71,8 +71,8 @@ var strikeColumns = []string{
 	"species", "size", "damage", "repair_dollars", "other_dollars",
 }
 
-// normalise gives the fields of a valid report short names and proper types.
-// What nobody knows becomes nil.
+// normalise gives the fields of a valid report short names and proper types. Unknown
+// values become nil.
 func normalise(rec opencdc.Record) sdk.ProcessedRecord {
 	report := rec.Payload.After.(opencdc.StructuredData)
 	strike := opencdc.StructuredData{
@@ -96,8 +96,8 @@ func normalise(rec opencdc.Record) sdk.ProcessedRecord {
 	return sdk.SingleRecord(rec)
 }
 
-// splitCosts makes one record of each cost of a strike, and filters the strikes
-// that cost nothing.
+// splitCosts splits a strike into one record for each of its costs, and filters strikes
+// without costs.
 func splitCosts(rec opencdc.Record) sdk.ProcessedRecord {
 	strike := rec.Payload.After.(opencdc.StructuredData)
 	var costs sdk.MultiRecord
@@ -125,7 +125,7 @@ func isDate(value any) bool {
 	return err == nil
 }
 
-// number returns the number that a text holds, or -1 if it holds none.
+// number parses a number. It returns -1 for text that is none.
 func number(value any) int {
 	text, _ := value.(string)
 	n, err := strconv.Atoi(text)
@@ -135,8 +135,8 @@ func number(value any) int {
 	return n
 }
 
-// clean drops superfluous blanks and the asterisk of a footnote. It returns nil
-// for what the report calls unknown.
+// clean removes extra blanks and the asterisk of a footnote. It returns nil if the
+// value is unknown.
 func clean(value any) any {
 	text, _ := value.(string)
 	text = strings.TrimSuffix(strings.Join(strings.Fields(text), " "), "*")

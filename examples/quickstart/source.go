@@ -13,12 +13,12 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// csvSource reads the rows of a CSV file. The position of a record is the byte
-// where its row ends: the place to go on at once the record is done.
+// csvSource reads the rows of a CSV file. The position of a record is the byte where
+// its row ends: once the record is done, reading can resume there.
 type csvSource struct {
 	open  func() (fs.File, error)
-	from  int64 // the position to begin at
-	batch int   // how many rows are read at a time
+	from  int64 // the position to start from
+	batch int   // rows per read
 	onAck func(done, size int64)
 
 	file    fs.File
@@ -26,20 +26,21 @@ type csvSource struct {
 	rows    *csv.Reader
 	columns []string
 
-	read, acked int   // how many records were read, and how many of them are done
+	read, acked int   // records read, and those of them that are done
 	position    int64 // of the last record that is done
-	ended       bool  // there is nothing more to read
+	ended       bool  // the file has been read to the end
 }
 
 func (s *csvSource) ID() string { return "birdstrikes" }
 
-// Open opens the file, reads its header and skips what an earlier run has done.
+// Open opens the file, reads the header and skips the rows that an earlier run has
+// finished.
 func (s *csvSource) Open(context.Context) (err error) {
 	if s.file, err = s.open(); err != nil {
 		return err
 	}
 	if err := s.begin(); err != nil {
-		return errors.Join(err, s.file.Close()) // what fails to open is not torn down
+		return errors.Join(err, s.file.Close()) // Teardown is not called if Open fails
 	}
 	return nil
 }
@@ -66,7 +67,7 @@ func (s *csvSource) begin() error {
 	return nil
 }
 
-// Read returns the next batch. The last one comes together with io.EOF.
+// Read returns the next batch, the last one together with io.EOF.
 func (s *csvSource) Read(context.Context) ([]opencdc.Record, error) {
 	var recs []opencdc.Record
 	for len(recs) < s.batch {
@@ -98,10 +99,10 @@ func (s *csvSource) record(row []string) opencdc.Record {
 	}
 }
 
-// Ack is told which records are done: written by every destination that they
-// went to, filtered, or refused and in the dead-letter queue. It comes in the
-// order of reading, so the last position is the place to go on at. A source that
-// restarts by itself stores it here; this one leaves it to the flag -from.
+// Ack receives the positions of records that are done: written by every destination
+// they went to, filtered, or refused and in the dead-letter queue. They come in read
+// order, so the last position is the one to resume from. A source that restarts by
+// itself would store it here; this one leaves it to the flag -from.
 func (s *csvSource) Ack(_ context.Context, positions []opencdc.Position) (err error) {
 	s.acked += len(positions)
 	s.position, err = strconv.ParseInt(string(positions[len(positions)-1]), 10, 64)
@@ -109,11 +110,11 @@ func (s *csvSource) Ack(_ context.Context, positions []opencdc.Position) (err er
 	return err
 }
 
-// done returns true once all records of the file are done.
+// done returns true once the whole file has been read and all records are done.
 func (s *csvSource) done() bool { return s.ended && s.acked == s.read }
 
-// Teardown closes the file, which also ends a Read that waits for it.
+// Teardown closes the file, which also ends a pending Read.
 func (s *csvSource) Teardown(context.Context) error { return s.file.Close() }
 
-// Errors returns nil: nothing of this source happens in the background.
+// Errors returns nil: this source does nothing in the background.
 func (s *csvSource) Errors() <-chan error { return nil }
