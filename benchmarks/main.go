@@ -1,6 +1,6 @@
-// Benchmarks measures what the engine costs compared to a loop that is written
-// by hand, prints a table and writes it to results/funnel.json. README.md in
-// this directory says what is measured and how.
+// Benchmarks compares the cost of the engine to that of a hand-written loop, prints a
+// table and writes it to results/funnel.json. README.md in this directory says what is
+// measured and how.
 package main
 
 import (

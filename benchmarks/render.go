@@ -11,15 +11,15 @@ import (
 
 // files are what render reads and writes.
 type files struct {
-	funnel   string // our results
-	peers    string // those of the peers, which may be missing
-	tables   string // a document that gets all tables
-	headline string // a document that gets the short one
+	funnel   string // results of the engine and the loop
+	peers    string // results of the peers; may be missing
+	tables   string // the document with all tables
+	headline string // the document with the short table
 	plot     string
 }
 
-// render puts the tables of the results into the documents, and draws the plot. The
-// same results give the same bytes.
+// render puts the tables into the documents and draws the plot. The same results give
+// the same bytes.
 func render(f files) error {
 	results, err := report.Load(f.funnel)
 	if err != nil {
@@ -42,7 +42,7 @@ func render(f files) error {
 	)
 }
 
-// replace puts text into the place that a document has for it.
+// replace puts text between the markers of a document.
 func replace(file, text string) error {
 	document, err := os.ReadFile(file)
 	if err != nil {

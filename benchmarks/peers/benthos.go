@@ -8,22 +8,22 @@ import (
 	"slices"
 	"time"
 
-	// The parts that every stream has, whatever it does.
+	// Components that every stream needs.
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
 // benthos is a stream between the two functions that a stream builder has for
-// embedding. The source calls the one, which returns when the batch was acked;
-// the other is called with what the first destination is to write. Further
-// destinations are plugins, because a builder takes only one such function.
+// embedding. The source calls the producer function, which returns when the batch is
+// acked. The consumer function gets what the first destination is to write. A builder
+// takes only one consumer function, so further destinations are plugins.
 type benthos struct {
 	stream  *service.Stream
 	produce service.MessageBatchHandlerFunc
 	ended   chan error
 
-	// The batches that the source returns in turn. A stream is done with a batch
-	// once produce returns, so the messages can be sent again.
+	// The batches that the source returns in turn. A stream is done with a batch when
+	// produce returns, so its messages can be sent again.
 	batches []service.MessageBatch
 	next    int
 
@@ -80,8 +80,8 @@ func startBenthos(w *work) (peer, error) {
 	return b, nil
 }
 
-// benthosProducer returns the function that the source calls. There is another one
-// for single messages, which is the faster one for batches of one.
+// benthosProducer returns the function that the source calls. Batches of one use the
+// function for single messages, which is faster.
 func benthosProducer(builder *service.StreamBuilder, batch int) (service.MessageBatchHandlerFunc, error) {
 	if batch > 1 {
 		return builder.AddBatchProducerFunc()

@@ -1,6 +1,6 @@
-// Command peers measures what moving a record costs in the libraries that a Go
-// user would embed in place of funnel. It prints a table and writes the figures
-// to a file.
+// Command peers measures what it costs to move a record through the libraries that a Go
+// user would embed in place of funnel. It prints a table and writes the figures to a
+// file.
 package main
 
 import (
@@ -26,8 +26,8 @@ func main() {
 	}
 }
 
-// run measures all points, prints the table to w and writes the file, if it has
-// a name.
+// run measures all points, prints the table to w and, if file is not empty, writes the
+// file.
 func run(w io.Writer, file string, p plan) error {
 	points := points()
 	if err := measure(points, p); err != nil {
@@ -39,7 +39,7 @@ func run(w io.Writer, file string, p plan) error {
 	return os.WriteFile(file, results(points), 0o644)
 }
 
-// points returns what is to be measured. The peers take turns.
+// points returns the points to measure. The peers take turns.
 func points() []*point {
 	var points []*point
 	add := func(name string, x, batch, destinations int) {
@@ -71,7 +71,7 @@ func printTable(w io.Writer, points []*point) error {
 	return err
 }
 
-// results returns the points as JSON, one to a line.
+// results returns the points as JSON, one per line.
 func results(points []*point) []byte {
 	var buf bytes.Buffer
 	fmt.Fprintf(&buf, "{\n\t\"environment\": {\"go\": %q, \"os\": %q, \"arch\": %q, \"cpus\": %d},\n\t\"points\": [",

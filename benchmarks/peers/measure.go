@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// plan says how much is measured. Points are measured in several passes over all
-// of them, so that a busy moment of the machine does not hit one point alone.
+// plan says how much to measure. There are several passes over all points, so that a
+// busy moment of the machine does not affect one point alone.
 type plan struct {
 	passes int
 	rounds int           // per point and pass
-	round  time.Duration // how long a round takes, about
+	round  time.Duration // approximate length of a round
 }
 
 const (
@@ -33,11 +33,10 @@ type point struct {
 	passes              []cost // the median of each pass
 }
 
-// cost is what a record has cost.
+// cost is the cost of a record.
 type cost struct{ ns, allocs float64 }
 
-// best returns the cost of the fastest pass, the one that the machine has disturbed
-// least.
+// best returns the cost of the fastest pass, which the machine disturbed least.
 func (p *point) best() cost {
 	return slices.MinFunc(p.passes, func(a, b cost) int { return cmp.Compare(a.ns, b.ns) })
 }
@@ -59,11 +58,11 @@ func median(rounds []cost) cost {
 	}
 }
 
-// ballast is how much of the heap belongs to the rest of the program. Without it
-// the heap would be so small that the garbage collector hardly ever rests.
+// ballast is heap that belongs to the rest of the program. Without it the heap would be
+// so small that the garbage collector would run all the time.
 const ballast = 64 << 20
 
-// measure adds the rounds of the plan to every point.
+// measure measures every point as often as the plan says.
 func measure(points []*point, plan plan) error {
 	rest := make([]byte, ballast)
 	defer runtime.KeepAlive(rest)
@@ -88,7 +87,7 @@ func (p *point) measure(plan plan) (costs []cost, err error) {
 	}
 	defer func() { err = errors.Join(err, peer.close()) }()
 
-	// The last of the growing rounds tells how many batches fill one.
+	// Rounds grow until one is long enough to tell how many batches fill a round.
 	total, batches := 0, 1
 	for {
 		begin := time.Now()
@@ -125,7 +124,7 @@ func (p *point) measure(plan plan) (costs []cost, err error) {
 	return costs, w.check(peer, total)
 }
 
-// digits writes a value with 4 significant digits and without an exponent.
+// digits formats a value with 4 significant digits and without an exponent.
 func digits(v float64) string {
 	if v == 0 {
 		return "0"

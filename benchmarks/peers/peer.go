@@ -7,25 +7,25 @@ import (
 
 // peer is a running pipeline of a library.
 type peer interface {
-	// run moves so many batches. It returns nil once the source has learned of
-	// every ack, and an error once a record was not accepted.
+	// run moves this many batches. It returns nil once the source knows of every ack,
+	// and an error as soon as a record is not accepted.
 	run(batches int) error
-	// acked returns how many records the source knows to be acked.
+	// acked returns the number of records whose ack the source knows of.
 	acked() int
-	// close ends the pipeline and waits for its end.
+	// close stops the pipeline and waits until it has ended.
 	close() error
 }
 
-// work is what a peer has to do: read batches from a source, write them to every
+// work is the job of a peer: read batches from a source, write them to every
 // destination, and ack them to the source. Source and destinations cost next to
 // nothing.
 type work struct {
 	batch        int      // records per batch
-	payloads     [][]byte // what the source returns in turn: of one batch or more
+	payloads     [][]byte // payloads of one or more batches, which the source returns in turn
 	destinations []*destination
 }
 
-// newWork returns the work of moving so many different batches in turn.
+// newWork returns the work of moving this many different batches in turn.
 func newWork(batch, batches, destinations int) *work {
 	w := &work{batch: batch, payloads: make([][]byte, batch*batches)}
 	for i := range w.payloads {
@@ -37,7 +37,7 @@ func newWork(batch, batches, destinations int) *work {
 	return w
 }
 
-// check returns an error unless a peer has moved so many batches, and acked them.
+// check returns an error unless a peer has moved this many batches and acked them all.
 func (w *work) check(p peer, batches int) error {
 	want := batches * w.batch
 	if n := p.acked(); n != want {
@@ -54,5 +54,5 @@ func (w *work) check(p peer, batches int) error {
 // destination counts the records that are written to it.
 type destination struct {
 	records atomic.Int64
-	look    func(payload []byte) error // if set: sees every payload and may refuse it
+	look    func(payload []byte) error // if not nil, sees every payload and may refuse it
 }

@@ -8,11 +8,10 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// watermillPeer is a router with one handler, which publishes each message to
-// every destination. A message is on its way at a time: the router handles
-// messages in goroutines of their own, so more of them would lose their order.
-// The names that the router puts into the context of every message are empty,
-// which saves it the work.
+// watermillPeer is a router with one handler, which publishes each message to every
+// destination. One message is in flight at a time: the router handles messages in
+// goroutines of their own, so several would lose their order. The router puts names
+// into the context of every message; the names are empty to save it the work.
 type watermillPeer struct {
 	router *message.Router
 	source *watermillSource
@@ -78,10 +77,10 @@ type watermillSource struct {
 	finished chan error // the end of a round
 }
 
-// String is the name that the router takes for the subscriber.
+// String is the name of the subscriber for the router.
 func (*watermillSource) String() string { return "" }
 
-// Subscribe starts to send.
+// Subscribe starts sending.
 func (s *watermillSource) Subscribe(context.Context, string) (<-chan *message.Message, error) {
 	out := make(chan *message.Message)
 	go func() {
@@ -93,13 +92,13 @@ func (s *watermillSource) Subscribe(context.Context, string) (<-chan *message.Me
 	return out, nil
 }
 
-// Close ends the sending. No round is under way.
+// Close stops sending. It must not be called during a round.
 func (s *watermillSource) Close() error {
 	close(s.rounds)
 	return nil
 }
 
-// send sends so many messages, each when the one before it was acked.
+// send sends n messages, each after the ack of the one before it.
 func (s *watermillSource) send(out chan<- *message.Message, n int) error {
 	for range n {
 		m := message.NewMessage("", s.payloads[s.next])

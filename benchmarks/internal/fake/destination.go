@@ -9,17 +9,17 @@ import (
 	"github.com/conduitio/funnel/connector"
 )
 
-// Destination acks what it is given with acks that were prepared. It relies on
-// being given the same records over and over, in whatever portions.
+// Destination acks records with prepared acks. It must be given the same records over
+// and over, in portions of any size.
 type Destination struct {
 	acks    []connector.DestinationAck
 	perCall int
-	next    int // the first ack that was not returned
-	end     int // behind the acks of the last write
+	next    int // the next ack to return
+	end     int // end of the acks of the last write
 }
 
-// NewDestination returns a destination that returns the acks in turn: so many
-// per call, or with 0 all that there are.
+// NewDestination returns a destination that returns the acks in turn: perCall of them
+// per call or, if it is 0, all that are due.
 func NewDestination(acks []connector.DestinationAck, perCall int) *Destination {
 	return &Destination{acks: acks, perCall: perCall}
 }
@@ -30,7 +30,7 @@ func (d *Destination) ID() string { return "fake destination" }
 // Open does nothing.
 func (d *Destination) Open(context.Context) error { return nil }
 
-// Write prepares the acks of the records.
+// Write makes the acks of the records due.
 func (d *Destination) Write(_ context.Context, records []opencdc.Record) error {
 	if d.end = d.next + len(records); d.end > len(d.acks) {
 		return fmt.Errorf("got %d records where %d were left", len(records), len(d.acks)-d.next)
@@ -53,5 +53,5 @@ func (d *Destination) Ack(context.Context) ([]connector.DestinationAck, error) {
 // Teardown does nothing.
 func (d *Destination) Teardown(context.Context) error { return nil }
 
-// Errors returns no channel.
+// Errors returns nil.
 func (d *Destination) Errors() <-chan error { return nil }

@@ -1,4 +1,4 @@
 // Package fake has connectors and processors that cost next to nothing, so that
-// what is measured is what moves the records between them. All that they return
-// was prepared before, they allocate nothing and look at no record.
+// measurements show what it costs to move records between them. They return prepared
+// values, allocate nothing and do not look at records.
 package fake

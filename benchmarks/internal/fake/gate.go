@@ -2,14 +2,14 @@ package fake
 
 import "time"
 
-// Gate lets a source read in rounds and takes their time. Between two rounds
-// the source waits in Read, and whoever reads from it waits there, too.
+// Gate lets a source read in rounds and measures their time. Between rounds the source
+// waits in Read, and so does its reader.
 //
-// A source holds one end of a gate, the controller the other one. The zero Gate
-// is not usable, see [NewGate].
+// A source holds one end of a gate, the controller the other. Gates are made by
+// [NewGate].
 type Gate struct {
-	left    int // batches to be read in this round
-	timed   int // how many of the last ones are measured
+	left    int // batches left in this round
+	timed   int // how many of the last batches are measured
 	begin   time.Time
 	elapsed time.Duration
 
@@ -17,36 +17,36 @@ type Gate struct {
 	ended  chan struct{}
 }
 
-// NewGate returns a gate that is closed.
+// NewGate returns a gate at which the source waits.
 func NewGate() *Gate {
 	return &Gate{rounds: make(chan int), ended: make(chan struct{})}
 }
 
-// Begin lets n batches through, after one that warms up and is not measured. The
-// source must wait at the gate.
+// Begin lets n batches through, after one that warms up and is not measured. The source
+// must be waiting at the gate.
 func (g *Gate) Begin(n int) {
 	g.rounds <- n
 }
 
-// Ended is sent a value when the source comes to wait at the gate: for the first
-// time, and after each round, when the next batch is asked for.
+// Ended gets a value when the source starts to wait at the gate: once at the start, and
+// after each round when the next batch is requested.
 func (g *Gate) Ended() <-chan struct{} {
 	return g.ended
 }
 
-// Elapsed returns how long the last round took, what was not to be measured
-// taken off. The source must wait at the gate.
+// Elapsed returns how long the last round took, without unmeasured work. The source
+// must be waiting at the gate.
 func (g *Gate) Elapsed() time.Duration {
 	return g.elapsed
 }
 
-// Close ends the source that waits at the gate.
+// Close ends the source. The source must be waiting at the gate.
 func (g *Gate) Close() {
 	close(g.rounds)
 }
 
-// pass returns true if there is a batch to be read, false if the source has
-// come to its end.
+// pass returns true if there is another batch to read, and false if the source has
+// ended.
 func (g *Gate) pass() bool {
 	if g.left == 0 && !g.wait() {
 		return false
@@ -66,7 +66,7 @@ func (g *Gate) wait() bool {
 	return ok
 }
 
-// unmeasured does something that does not count.
+// unmeasured calls do without counting its time.
 func (g *Gate) unmeasured(do func()) {
 	begin := time.Now()
 	do()

@@ -7,11 +7,11 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 )
 
-// Processor returns results that were prepared. It relies on being given the
-// same records over and over, in whatever portions.
+// Processor returns prepared results. It must be given the same records over and over,
+// in portions of any size.
 type Processor struct {
 	results []sdk.ProcessedRecord
-	next    int // the first result that was not returned
+	next    int // the next result to return
 }
 
 // NewProcessor returns a processor that returns the results in turn.
@@ -22,7 +22,7 @@ func NewProcessor(results []sdk.ProcessedRecord) *Processor {
 // Open does nothing.
 func (p *Processor) Open(context.Context) error { return nil }
 
-// Process returns the next results, none if it is given too many records.
+// Process returns the next results, or none if it is given too many records.
 func (p *Processor) Process(_ context.Context, records []opencdc.Record) []sdk.ProcessedRecord {
 	begin, end := p.next, p.next+len(records)
 	if end > len(p.results) {

@@ -6,7 +6,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Payload is what the payload of a record is made of.
+// Payload is a kind of payload.
 type Payload int
 
 // The kinds of payload.

@@ -6,39 +6,39 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// Registry is a [metrics.Registry] that adds up what it is told. It allocates
-// nothing for an observation. Its metrics may be used by one goroutine at a time
-// only, so that they cost next to nothing.
+// Registry is a [metrics.Registry] that sums up its observations. An observation
+// allocates nothing. Its metrics are not safe for concurrent use, so that they cost
+// next to nothing.
 type Registry struct {
 	observations int
 	sum          float64
 	time         time.Duration
 }
 
-// Observations returns how many observations there were.
+// Observations returns the number of observations.
 func (r *Registry) Observations() int { return r.observations }
 
-// NewCounter returns counters that add up.
+// NewCounter returns counters that sum up.
 func (r *Registry) NewCounter(metrics.Desc) metrics.LabeledCounter {
 	return labeled[metrics.Counter]{meter{r}}
 }
 
-// NewGauge returns gauges that add up.
+// NewGauge returns gauges that sum up.
 func (r *Registry) NewGauge(metrics.Desc) metrics.LabeledGauge {
 	return labeled[metrics.Gauge]{meter{r}}
 }
 
-// NewTimer returns timers that add up.
+// NewTimer returns timers that sum up.
 func (r *Registry) NewTimer(metrics.Desc) metrics.LabeledTimer {
 	return labeled[metrics.Timer]{meter{r}}
 }
 
-// NewHistogram returns histograms that add up.
+// NewHistogram returns histograms that sum up.
 func (r *Registry) NewHistogram(metrics.Desc) metrics.LabeledHistogram {
 	return labeled[metrics.Histogram]{meter{r}}
 }
 
-// labeled is a family of metrics that are all the same one.
+// labeled is a family whose metrics are all the same one.
 type labeled[M any] struct{ metric M }
 
 // WithValues returns the metric.

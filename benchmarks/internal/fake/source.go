@@ -10,20 +10,20 @@ import (
 
 // Source returns the same records over and over, as often as its gate allows.
 //
-// The slice is the reader's, who may change it. If a reader does, the source has
-// to restore it, which is not measured.
+// The reader owns the slice and may change it. If it does, the source restores the
+// slice, which is not measured.
 type Source struct {
 	gate     *Gate
 	prepared []opencdc.Record
-	handed   []opencdc.Record // what readers get, in portions
-	sizes    []int            // of the portions, all of them together
+	handed   []opencdc.Record // the records that readers get, in portions
+	sizes    []int            // sizes of the portions, in turn
 	restores bool
 	reads    int
-	begin    int // of the next portion
+	begin    int // start of the next portion
 }
 
-// NewSource returns a source of batches of these sizes, in turn, which together
-// hold the records once.
+// NewSource returns a source of batches of these sizes, in turn, which together hold
+// the records once.
 func NewSource(gate *Gate, records []opencdc.Record, sizes []int, restores bool) *Source {
 	return &Source{
 		gate:     gate,
@@ -40,7 +40,7 @@ func (s *Source) ID() string { return "fake source" }
 // Open does nothing.
 func (s *Source) Open(context.Context) error { return nil }
 
-// Read returns the next batch, [io.EOF] once the gate is closed.
+// Read returns the next batch, or [io.EOF] once the gate is closed.
 func (s *Source) Read(context.Context) ([]opencdc.Record, error) {
 	if !s.gate.pass() {
 		return nil, io.EOF
@@ -62,5 +62,5 @@ func (s *Source) Ack(context.Context, []opencdc.Position) error { return nil }
 // Teardown does nothing.
 func (s *Source) Teardown(context.Context) error { return nil }
 
-// Errors returns no channel.
+// Errors returns nil.
 func (s *Source) Errors() <-chan error { return nil }

@@ -11,8 +11,8 @@ import (
 	"github.com/conduitio/funnel/connector"
 )
 
-// WaitingSource takes its time for each batch. It ends when it has returned all
-// of its records, each once. Ack may run beside Read.
+// WaitingSource waits before it returns a batch. It returns each of its records once
+// and then ends. Ack may be called during Read.
 type WaitingSource struct {
 	Source
 	left  []opencdc.Record
@@ -21,12 +21,13 @@ type WaitingSource struct {
 	acked int
 }
 
-// NewWaitingSource returns a source of n records in batches of that size.
+// NewWaitingSource returns a source of n records in batches of this size, each of which
+// takes this long.
 func NewWaitingSource(n, size int, wait time.Duration) *WaitingSource {
 	return &WaitingSource{left: Records(n, Raw), size: size, wait: wait}
 }
 
-// Read returns the next batch, [io.EOF] when there is none.
+// Read returns the next batch, or [io.EOF] if there is none.
 func (s *WaitingSource) Read(context.Context) ([]opencdc.Record, error) {
 	if len(s.left) == 0 {
 		return nil, io.EOF
@@ -44,21 +45,20 @@ func (s *WaitingSource) Ack(_ context.Context, positions []opencdc.Position) err
 	return nil
 }
 
-// Left returns how many records are still to be read.
+// Left returns the number of records still to be read.
 func (s *WaitingSource) Left() int { return len(s.left) }
 
-// Acked returns how many records were acked.
+// Acked returns the number of acked records.
 func (s *WaitingSource) Acked() int { return s.acked }
 
-// WaitingDestination takes its time for each write, and acks whatever it is
-// given.
+// WaitingDestination waits in each write, and acks all records.
 type WaitingDestination struct {
 	Destination
 	wait time.Duration
 }
 
-// NewWaitingDestination returns a destination that waits that long in each call
-// of Write.
+// NewWaitingDestination returns a destination that waits this long in each call of
+// Write.
 func NewWaitingDestination(wait time.Duration) *WaitingDestination {
 	return &WaitingDestination{wait: wait}
 }
@@ -78,13 +78,13 @@ func (d *WaitingDestination) Ack(context.Context) ([]connector.DestinationAck, e
 	return d.acks, nil
 }
 
-// WaitingProcessor takes its time for each record, and passes it through. It may
-// process several batches at a time.
+// WaitingProcessor waits for each record and passes it through. It is safe for
+// concurrent use.
 type WaitingProcessor struct {
 	wait time.Duration
 }
 
-// NewWaitingProcessor returns a processor that waits that long for each record.
+// NewWaitingProcessor returns a processor that waits this long for each record.
 func NewWaitingProcessor(wait time.Duration) *WaitingProcessor {
 	return &WaitingProcessor{wait: wait}
 }

@@ -13,37 +13,37 @@ type Cost struct {
 	Allocs float64
 }
 
-// Comparison is what a subject costs compared to a base.
+// Comparison is the cost of a subject compared to a base.
 type Comparison struct {
 	Base, Subject Cost
 	Ratio         float64 // median over the rounds of subject / base
 	More          float64 // median over the rounds of subject - base, in ns per record
 }
 
-// Effort is how much is measured.
+// Effort is how much to measure.
 type Effort struct {
 	Rounds int           // of each side
 	Length time.Duration // of a round, roughly
-	Runs   int           // of each side, where sides wait
+	Runs   int           // of each side, in cases that wait
 }
 
-// Full returns the effort of a measurement that is published.
+// Full returns the effort for published measurements.
 func Full() Effort {
 	return Effort{Rounds: 200, Length: time.Millisecond, Runs: 3}
 }
 
-// Quick returns the effort of a measurement that shows roughly where one stands.
+// Quick returns the effort for a rough measurement.
 func Quick() Effort {
 	return Effort{Rounds: 25, Length: time.Millisecond, Runs: 1}
 }
 
-// ballast is how much of the heap belongs to the rest of the program. Without it
-// the heap would be so small that the garbage collector hardly ever rests.
+// ballast is heap that belongs to the rest of the program. Without it the heap would be
+// so small that the garbage collector would run all the time.
 const ballast = 64 << 20
 
-// Compare measures two sessions, in turn and in many short rounds, so that what
-// else the machine does hits both. The garbage collector is on. All costs are
-// per record, of which a batch has so many.
+// Compare measures two sessions in turn, in many short rounds, so that noise on the
+// machine affects both. The garbage collector is on. Costs are per record; a batch has
+// this many records.
 func Compare(base, subject *Session, records int, effort Effort) (Comparison, error) {
 	rest := make([]byte, ballast)
 	defer runtime.KeepAlive(rest)
@@ -86,8 +86,8 @@ func Compare(base, subject *Session, records int, effort Effort) (Comparison, er
 	return c, nil
 }
 
-// allocations returns how many allocations there are for a batch: the median of a
-// few rounds, which take longer than others, as reading the counter stops the
+// allocations returns the number of allocations per batch: the median of a few rounds.
+// These are separate from the timed rounds, since reading the counter stops the
 // program.
 func allocations(s *Session, n int) (float64, error) {
 	var allocs []float64
@@ -101,8 +101,8 @@ func allocations(s *Session, n int) (float64, error) {
 	return median(allocs), nil
 }
 
-// calibrate returns how many batches the slower of the two takes that long for.
-// It also warms both of them up.
+// calibrate returns how many batches the slower session processes in the given time. It
+// also warms both sessions up.
 func calibrate(base, subject *Session, length time.Duration) (int, error) {
 	for n := 1; ; n *= 2 {
 		var slowest time.Duration

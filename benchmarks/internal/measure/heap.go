@@ -2,11 +2,11 @@ package measure
 
 import "runtime"
 
-// Heap returns how many bytes live on the heap.
+// Heap returns the number of live bytes on the heap.
 func Heap() int64 {
 	var stats runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what pools held goes with the second one
+	runtime.GC() // the second one frees what pools held
 	runtime.ReadMemStats(&stats)
 	return int64(stats.HeapAlloc)
 }

@@ -1,4 +1,4 @@
-// Package measure takes the time of pipelines, and counts what they allocate.
+// Package measure measures the time and the allocations of pipelines.
 package measure
 
 import (
@@ -12,15 +12,15 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/fake"
 )
 
-// Session is a pipeline that runs in rounds. In between it waits, with all that
-// it keeps from one batch to the next.
+// Session is a pipeline that runs in rounds. Between rounds it waits and keeps what it
+// has allocated for later batches.
 type Session struct {
 	gate     *fake.Gate
 	finished chan error
 }
 
-// Start starts a pipeline whose source waits at the gate. The name labels the
-// samples of a CPU profile. Stop has to be called in the end.
+// Start starts a pipeline whose source waits at the gate. The name labels the samples
+// of a CPU profile. The caller must call Stop.
 func Start(ctx context.Context, name string, gate *fake.Gate, run func(context.Context) error) (*Session, error) {
 	s := &Session{gate: gate, finished: make(chan error, 1)}
 	go pprof.Do(ctx, pprof.Labels("side", name), func(ctx context.Context) {
@@ -29,8 +29,8 @@ func Start(ctx context.Context, name string, gate *fake.Gate, run func(context.C
 	return s, s.wait()
 }
 
-// Run runs a round of n batches, after one that warms up, and returns how long
-// the n have taken.
+// Run runs a round of n batches, after one that warms up, and returns the time that the
+// n batches took.
 func (s *Session) Run(n int) (time.Duration, error) {
 	s.gate.Begin(n)
 	if err := s.wait(); err != nil {
@@ -39,8 +39,7 @@ func (s *Session) Run(n int) (time.Duration, error) {
 	return s.gate.Elapsed(), nil
 }
 
-// Allocs runs a round of n batches and returns how many allocations there were
-// for each.
+// Allocs runs a round of n batches and returns the number of allocations per batch.
 func (s *Session) Allocs(n int) (float64, error) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -57,7 +56,7 @@ func (s *Session) Stop() error {
 	return <-s.finished
 }
 
-// wait waits until the source is at the gate again.
+// wait waits until the source waits at the gate again.
 func (s *Session) wait() error {
 	select {
 	case <-s.gate.Ended():

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Job is a pipeline that runs to its end, made anew for each run.
+// Job is a pipeline that runs to its end and is prepared anew for each run.
 type Job struct {
 	Records int
 	Prepare func() (run func(context.Context) error, err error)
 }
 
-// CompareJobs measures two jobs that spend their time waiting, in turn, so many
-// times each. What they allocate is not measured.
+// CompareJobs measures two jobs that spend their time waiting, in turn, for this many
+// rounds each. It does not measure allocations.
 func CompareJobs(ctx context.Context, base, subject Job, rounds int) (Comparison, error) {
 	var times [2][]float64
 	var ratios, more []float64

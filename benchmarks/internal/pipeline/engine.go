@@ -10,10 +10,10 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// Engine runs pipelines by a worker of funnel. The zero value runs them without
-// metrics and options.
+// Engine runs pipelines in a worker of funnel. The zero value uses no metrics and no
+// options.
 type Engine struct {
-	Metrics *metrics.Set // what metrics report to, nil for no metrics
+	Metrics *metrics.Set // what metrics report to, or nil for no metrics
 	Options []funnel.WorkerOption
 }
 

@@ -14,13 +14,12 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// Loop runs pipelines the way that one writes by hand: read, process, write,
-// collect and check every ack, ack the source.
+// Loop runs pipelines as one would by hand: read, process, write, collect and check
+// every ack, ack the source.
 //
-// It loses nothing and acks nothing early, and that is what it has in common
-// with the engine. It does no more than the pipelines at hand need: it does not
-// retry, a record may be refused by one of the tasks only, and not if it was
-// split, and destinations are written to one after the other.
+// Like the engine it loses nothing and acks nothing early. It does no more than the
+// pipelines at hand need: it does not retry; only one task may refuse records, and no
+// pieces of a split; it writes to one destination after the other.
 type Loop struct{}
 
 // Run runs a pipeline until its source ends.
@@ -57,11 +56,11 @@ type run struct {
 	*Pipeline
 	processorIDs, destinationIDs []string
 
-	scratch [][]opencdc.Record // for each processor: what it has made of a batch
-	refused []refusal          // of the batch
+	scratch [][]opencdc.Record // for each processor: a buffer for the records that it returns
+	refused []refusal          // refused records of the batch
 }
 
-// refusal is why a record was refused.
+// refusal is a refused record and the reason.
 type refusal struct {
 	record opencdc.Record
 	err    error
@@ -95,13 +94,13 @@ func (r *run) batch(ctx context.Context, records []opencdc.Record) error {
 	return r.Source.Ack(ctx, positions)
 }
 
-// process lets a processor process records and returns what goes on.
+// process calls a processor and returns the records that go on.
 func (r *run) process(ctx context.Context, i int, records []opencdc.Record) ([]opencdc.Record, error) {
 	results := r.Processors[i].Process(ctx, records)
 	if len(results) != len(records) {
 		return nil, fmt.Errorf("got %d results for %d records", len(results), len(records))
 	}
-	next, n := records, 0 // in place, as long as there is room
+	next, n := records, 0 // in place while there is room
 	for k := range results {
 		switch result := results[k].(type) {
 		case sdk.SingleRecord:
@@ -122,8 +121,8 @@ func (r *run) process(ctx context.Context, i int, records []opencdc.Record) ([]o
 	return next[:n], nil
 }
 
-// grow returns a slice that begins with the records and has room for at least
-// need. Each processor has one, kept from batch to batch.
+// grow returns a slice that begins with the records and has room for at least need. It
+// is kept for each processor from batch to batch.
 func (r *run) grow(i int, records []opencdc.Record, need int) []opencdc.Record {
 	if len(r.scratch[i]) < need {
 		bigger := make([]opencdc.Record, 2*need)
@@ -135,8 +134,8 @@ func (r *run) grow(i int, records []opencdc.Record, need int) []opencdc.Record {
 	return r.scratch[i]
 }
 
-// write writes records to a destination, collects their acks and notes what was
-// refused.
+// write writes records to a destination, collects their acks and keeps the refused
+// ones.
 func (r *run) write(ctx context.Context, d funnel.Destination, taskID string, records []opencdc.Record) error {
 	if err := d.Write(ctx, records); err != nil {
 		return err
@@ -170,12 +169,12 @@ func (r *run) write(ctx context.Context, d funnel.Destination, taskID string, re
 	return nil
 }
 
-// refuse notes that a record was refused.
+// refuse keeps a refused record.
 func (r *run) refuse(record *opencdc.Record, err error, taskID string) {
 	r.refused = append(r.refused, refusal{record: *record, err: err, taskID: taskID})
 }
 
-// bury writes what was refused to the dead-letter queue.
+// bury writes the refused records to the dead-letter queue.
 func (r *run) bury(ctx context.Context) error {
 	if r.DLQ == nil {
 		return r.refused[0].err
@@ -196,8 +195,7 @@ func (r *run) bury(ctx context.Context) error {
 	return nil
 }
 
-// deadLetter returns the record that goes to the dead-letter queue. It is the
-// one that the engine writes.
+// deadLetter returns the dead letter, the same one that the engine writes.
 func (r *refusal) deadLetter(now time.Time) opencdc.Record {
 	sourceID := SourceID
 	if id, err := r.record.Metadata.GetConduitSourceConnectorID(); err == nil {
@@ -216,7 +214,7 @@ func (r *refusal) deadLetter(now time.Time) opencdc.Record {
 	}
 }
 
-// open opens what the pipeline consists of.
+// open opens the connectors and processors of the pipeline.
 func (r *run) open(ctx context.Context) error {
 	err := r.Source.Open(ctx)
 	for _, p := range r.Processors {

@@ -1,5 +1,5 @@
-// Package pipeline runs the same pipeline in two ways: by a hand-written loop
-// and by the engine.
+// Package pipeline runs the same pipeline in two ways: in a hand-written loop and in
+// the engine.
 package pipeline
 
 import (
@@ -8,14 +8,14 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// SourceID and DLQID are the IDs of the tasks that every pipeline has one of.
+// SourceID and DLQID are the IDs of the source task and the dead-letter queue.
 const (
 	SourceID = "source"
 	DLQID    = "dlq"
 )
 
-// Pipeline takes records from a source through the processors, one after the
-// other, to all of the destinations.
+// Pipeline takes records from a source through the processors, one after the other, to
+// all destinations.
 type Pipeline struct {
 	Source       funnel.Source
 	Processors   []funnel.Processor
@@ -23,12 +23,12 @@ type Pipeline struct {
 	DLQ          funnel.Destination // nil if there is none
 }
 
-// ProcessorID returns the ID of the task of a processor.
+// ProcessorID returns the task ID of a processor.
 func ProcessorID(i int) string {
 	return fmt.Sprintf("processor-%d", i)
 }
 
-// DestinationID returns the ID of the task of a destination.
+// DestinationID returns the task ID of a destination.
 func DestinationID(i int) string {
 	return fmt.Sprintf("destination-%d", i)
 }

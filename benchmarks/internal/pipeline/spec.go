@@ -11,7 +11,7 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/fake"
 )
 
-// ErrRefused is why records are refused.
+// ErrRefused is the error of refused records.
 var ErrRefused = errors.New("refused")
 
 // Spec describes a pipeline of fakes.
@@ -20,8 +20,8 @@ type Spec struct {
 	Payload      fake.Payload
 	Process      []Step // what each processor does
 	Destinations int
-	AcksPerCall  int // of the destinations, 0 for all that there are
-	Refuse       int // percent of the records that destinations refuse, evenly spread
+	AcksPerCall  int // of the destinations; 0 means all that are due
+	Refuse       int // percent of records that destinations refuse, evenly spread
 	HasDLQ       bool
 }
 
@@ -50,7 +50,7 @@ func SplitInTwo(_ int, record opencdc.Record) sdk.ProcessedRecord {
 	return pieces
 }
 
-// FailPercent fails so many of 100 records, evenly spread.
+// FailPercent fails percent of 100 records, evenly spread.
 func FailPercent(percent int) Step {
 	return func(i int, record opencdc.Record) sdk.ProcessedRecord {
 		if isAmong(i, percent) {
@@ -60,12 +60,12 @@ func FailPercent(percent int) Step {
 	}
 }
 
-// isAmong picks so many of 100 indices, evenly spread.
+// isAmong picks percent of 100 indices, evenly spread.
 func isAmong(i, percent int) bool {
 	return i*percent%100+percent >= 100
 }
 
-// Records returns how many different records there are.
+// Records returns the number of different records.
 func (s Spec) Records() int {
 	n := 0
 	for _, size := range s.Sizes {
@@ -74,7 +74,7 @@ func (s Spec) Records() int {
 	return n
 }
 
-// Build prepares the fakes of a pipeline, whose source waits at the gate.
+// Build prepares the fakes of a pipeline. Its source waits at the gate.
 func (s Spec) Build(gate *fake.Gate) *Pipeline {
 	records := fake.Records(s.Records(), s.Payload)
 	p := &Pipeline{Source: fake.NewSource(gate, records, s.Sizes, len(s.Process) > 0 || s.Refuse > 0)}

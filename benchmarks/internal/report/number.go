@@ -8,7 +8,7 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/suite"
 )
 
-// nanoseconds returns a time with three significant digits and its unit.
+// nanoseconds formats a time with three significant digits and a unit.
 func nanoseconds(ns float64) string {
 	unit := "ns"
 	for _, next := range []string{"µs", "ms", "s"} {
@@ -20,8 +20,8 @@ func nanoseconds(ns float64) string {
 	return significant(ns) + " " + unit
 }
 
-// significant returns a number with three significant digits, two of them
-// behind the point at most.
+// significant formats a number with three significant digits, of which at most two are
+// decimals.
 func significant(value float64) string {
 	switch size := math.Abs(value); {
 	case size >= 99.95:
@@ -33,7 +33,7 @@ func significant(value float64) string {
 	}
 }
 
-// allocations returns a number of allocations, 0 if there are none at all.
+// allocations formats a number of allocations: 0 only if there are none at all.
 func allocations(value float64) string {
 	if value > 0 && value < 0.0005 {
 		return "< 0.001"
@@ -41,12 +41,12 @@ func allocations(value float64) string {
 	return thousandths(value)
 }
 
-// thousandths returns a number with three digits behind the point at most.
+// thousandths formats a number with at most three decimals.
 func thousandths(value float64) string {
 	return strconv.FormatFloat(math.Round(value*1000)/1000+0, 'f', -1, 64)
 }
 
-// kibibytes returns a number of bytes.
+// kibibytes formats a number of bytes in KiB.
 func kibibytes(bytes int64) string {
 	return fmt.Sprintf("%s KiB", suite.Thousands(int(math.Round(float64(bytes)/1024))))
 }

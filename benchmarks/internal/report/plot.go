@@ -23,7 +23,7 @@ const (
 	fonts       = "Liberation Sans,Arial,Helvetica,sans-serif"
 )
 
-// curve is how a series looks.
+// curve describes a series of the plot.
 type curve struct {
 	series, name string
 	color        color.RGBA
@@ -31,7 +31,7 @@ type curve struct {
 	glyph        draw.GlyphDrawer
 }
 
-// curves returns how the series of the plot look, in the order of the legend.
+// curves returns the curves of the plot, in the order of the legend.
 func curves() []curve {
 	return []curve{
 		{"watermill", "Watermill", color.RGBA{R: 0x00, G: 0x9e, B: 0x73, A: 0xff}, nil, draw.PyramidGlyph{}},
@@ -41,8 +41,8 @@ func curves() []curve {
 	}
 }
 
-// Plot draws the cost per record over the batch size, with both axes
-// logarithmic, as SVG. The same points give the same bytes.
+// Plot draws the cost per record by batch size as SVG, with logarithmic axes. The same
+// points give the same bytes.
 func Plot(points []Point) ([]byte, error) {
 	p := plot.New()
 	styleAxes(p)
@@ -66,7 +66,7 @@ func Plot(points []Point) ([]byte, error) {
 		return nil, errors.New("there is nothing to plot: no points of the case " + plottedCase)
 	}
 	p.X.Min, p.X.Max = decades(p.X.Min, p.X.Max)
-	p.Y.Min, p.Y.Max = decades(p.Y.Min, 8*p.Y.Max) // with room for the legend
+	p.Y.Min, p.Y.Max = decades(p.Y.Min, 8*p.Y.Max) // leaves room for the legend
 
 	canvas := vgsvg.NewWith(vgsvg.UseWH(660, 420))
 	p.Draw(draw.Crop(draw.New(canvas), margin, -margin, margin, -margin))
@@ -74,7 +74,7 @@ func Plot(points []Point) ([]byte, error) {
 	if _, err := canvas.WriteTo(&buf); err != nil {
 		return nil, err
 	}
-	// Viewers without the font have one with the same widths.
+	// Viewers without this font have one of the same widths.
 	return bytes.ReplaceAll(buf.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:"+fonts)), nil
 }
 
@@ -124,12 +124,12 @@ func sans(style *text.Style, size vg.Length) {
 	style.Font.Size = size
 }
 
-// decades returns the powers of ten around a range.
+// decades returns the powers of ten that enclose a range.
 func decades(min, max float64) (float64, float64) {
 	return math.Pow10(int(math.Floor(math.Log10(min)))), math.Pow10(int(math.Ceil(math.Log10(max))))
 }
 
-// ticks returns a labelled tick for each power of ten, and others in between.
+// ticks returns a labelled tick for each power of ten and unlabelled ones in between.
 func ticks(min, max float64, label func(float64) string) []plot.Tick {
 	var ticks []plot.Tick
 	for decade := min; decade <= max; decade *= 10 {

@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// Begin and End are the lines between which the tables stand in a file.
+// Begin and End are the lines that enclose the tables in a file.
 const (
 	Begin = "<!-- benchmarks:begin -->"
 	End   = "<!-- benchmarks:end -->"
 )
 
-// Replace puts text between the lines Begin and End of a document, in place of
-// what is there. The document must have each of them once, in this order.
+// Replace replaces what is between the lines Begin and End of a document by text. The
+// document must have each of them once, in this order.
 func Replace(document []byte, text string) ([]byte, error) {
 	begin, end := []byte(Begin+"\n"), []byte(End+"\n")
 	if n := bytes.Count(document, begin); n != 1 {

@@ -1,5 +1,4 @@
-// Package report keeps measurements in files and shows them: as tables and as a
-// plot.
+// Package report stores measurements in files and shows them as tables and a plot.
 package report
 
 import (
@@ -14,13 +13,13 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/suite"
 )
 
-// Results are measurements, and where they were made.
+// Results are measurements and the environment they were made in.
 type Results struct {
 	Environment Environment `json:"environment"`
 	Points      []Point     `json:"points"`
 }
 
-// Environment is where something was measured.
+// Environment is where measurements were made.
 type Environment struct {
 	Go   string `json:"go"`
 	OS   string `json:"os"`
@@ -28,7 +27,7 @@ type Environment struct {
 	CPUs int    `json:"cpus"`
 }
 
-// Point is what was measured of one series of a case.
+// Point is the measurement of one series of a case.
 type Point struct {
 	Case   string  `json:"case"`
 	Series string  `json:"series"`
@@ -36,22 +35,23 @@ type Point struct {
 	NS     float64 `json:"ns"`     // nanoseconds per record
 	Allocs float64 `json:"allocs"` // heap allocations per record
 
-	// Of the subject of a comparison: the medians of subject / base and of subject
-	// - base, in ns per record.
+	// For the subject of a comparison: the medians of subject / base and of subject -
+	// base, the latter in ns per record.
 	Ratio float64 `json:"ratio"`
 	More  float64 `json:"more"`
 
-	Bytes int64 `json:"bytes"` // kept on the heap, where that is what was measured
+	Bytes int64 `json:"bytes"` // bytes kept on the heap, if the case measures memory
 }
 
-// NewResults returns results without measurements, made here.
+// NewResults returns results without measurements, with the environment of this
+// program.
 func NewResults() *Results {
 	return &Results{Environment: Environment{
 		Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(),
 	}}
 }
 
-// Add adds what a comparison has shown.
+// Add adds a comparison.
 func (r *Results) Add(row suite.Row, c measure.Comparison) {
 	r.Points = append(r.Points,
 		Point{Case: row.Case, Series: row.Base, X: row.X, NS: c.Base.NS, Allocs: c.Base.Allocs},
@@ -59,12 +59,12 @@ func (r *Results) Add(row suite.Row, c measure.Comparison) {
 	)
 }
 
-// AddBytes adds how much a worker keeps.
+// AddBytes adds the number of bytes that a worker keeps.
 func (r *Results) AddBytes(name string, x int, bytes int64) {
 	r.Points = append(r.Points, Point{Case: name, Series: suite.Engine, X: x, Bytes: bytes})
 }
 
-// Comparison returns what was measured for a row.
+// Comparison returns the measurement of a row. ok is false if there is none.
 func (r *Results) Comparison(row suite.Row) (c measure.Comparison, ok bool) {
 	base, ok := r.find(row.Case, row.Base, row.X)
 	if !ok {
@@ -101,7 +101,7 @@ func Load(file string) (*Results, error) {
 	return r, nil
 }
 
-// Save writes the results to a file, a line for each point.
+// Save writes the results to a file, one line per point.
 func (r *Results) Save(file string) error {
 	return os.WriteFile(file, []byte(r.String()), 0o644)
 }
@@ -133,7 +133,7 @@ func (p Point) String() string {
 	return s + "}"
 }
 
-// rounded returns a number with four significant digits.
+// rounded rounds a number to four significant digits.
 func rounded(value float64) string {
 	short, err := strconv.ParseFloat(strconv.FormatFloat(value, 'g', 4, 64), 64)
 	if err != nil {

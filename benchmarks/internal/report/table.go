@@ -9,9 +9,8 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/suite"
 )
 
-// Tables returns the results as Markdown: the cases with a target, compared to
-// the loop and to the engine itself, and how the cost grows. What was not
-// measured is left out.
+// Tables returns the results as Markdown: the cases with a target, compared to the loop
+// or to the engine itself, and how the cost grows. It leaves out what was not measured.
 func Tables(r *Results) string {
 	var loop, engine []suite.Row
 	for _, row := range suite.Rows() {
@@ -31,19 +30,18 @@ func Tables(r *Results) string {
 	)
 }
 
-// Headlines returns a short table of the results as Markdown, for those who only want
-// an impression.
+// Headlines returns a short table of the results as Markdown.
 func Headlines(r *Results) string {
 	return paragraphs(r.table("loop", "engine", suite.Headlines()), r.environment())
 }
 
-// paragraphs joins the parts that are not empty.
+// paragraphs joins the non-empty parts.
 func paragraphs(parts ...string) string {
 	parts = slices.DeleteFunc(parts, func(part string) bool { return part == "" })
 	return strings.Join(parts, "\n")
 }
 
-// table compares the series of rows.
+// table returns a table that compares the series of each row.
 func (r *Results) table(base, subject string, rows []suite.Row) string {
 	var m markdown
 	for _, row := range rows {
@@ -64,7 +62,7 @@ func (r *Results) table(base, subject string, rows []suite.Row) string {
 	return m.String()
 }
 
-// difference returns a comparison in the terms of its target.
+// difference formats a comparison in the terms of its target.
 func difference(t suite.Target, c measure.Comparison) string {
 	switch {
 	case t.Speedup > 0:
@@ -86,7 +84,7 @@ func signed(number string) string {
 	return "+" + number
 }
 
-// verdict returns a target and whether it is met.
+// verdict formats a target and whether it is met.
 func verdict(t suite.Target, c measure.Comparison) string {
 	switch {
 	case !t.IsSet():
@@ -98,7 +96,7 @@ func verdict(t suite.Target, c measure.Comparison) string {
 	}
 }
 
-// memory says what a worker keeps.
+// memory formats how much memory a worker keeps.
 func (r *Results) memory() string {
 	var kept []string
 	for _, n := range suite.MemoryBatches {
@@ -112,7 +110,7 @@ func (r *Results) memory() string {
 	return fmt.Sprintf("Memory of a worker, whose batches are of mixed sizes up to 1,000: %s batches.\n", strings.Join(kept, ", "))
 }
 
-// environment says where the results were measured.
+// environment formats where the results were measured.
 func (r *Results) environment() string {
 	if len(r.Points) == 0 {
 		return ""
@@ -122,8 +120,8 @@ func (r *Results) environment() string {
 		e.Go, e.OS, e.Arch, e.CPUs)
 }
 
-// growth shows how the cost of the loop and the engine grows, and that of peers
-// where it was measured.
+// growth returns a table of how the cost of the loop and the engine grows, and that of
+// peers where it was measured.
 func (r *Results) growth() string {
 	const columns = 6
 	var m markdown
@@ -163,13 +161,13 @@ func (r *Results) growth() string {
 	return m.String()
 }
 
-// peer is another series than ours.
+// peer is the series of another library.
 type peer struct{ series, name string }
 
 var peers = []peer{{"benthos", "Benthos"}, {"watermill", "Watermill"}}
 
-// peerRow returns what a peer costs in the rows that have a comparison, nil if
-// that was not measured.
+// peerRow returns the costs of a peer for the rows that have a comparison, or nil if
+// they were not measured.
 func (r *Results) peerRow(peer peer, rows []suite.Row) []string {
 	cells, isMeasured := []string{peer.name}, false
 	for _, row := range rows {

@@ -17,16 +17,14 @@ type Case struct {
 	Spec pipeline.Spec
 }
 
-// Start starts the pipeline in the way of a series. The source waits at the gate
-// of the session.
+// Start starts the pipeline for a series. The source waits at the gate of the session.
 func (c *Case) Start(ctx context.Context, series string) (*measure.Session, error) {
 	gate := fake.NewGate()
 	p := c.Spec.Build(gate)
 	return measure.Start(ctx, series, gate, Runner(series, p))
 }
 
-// Runner returns what runs a pipeline in the way of a series, until the source
-// ends.
+// Runner returns a function that runs a pipeline for a series until the source ends.
 func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
 	return func(ctx context.Context) error {
 		switch series {

@@ -8,15 +8,15 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/pipeline"
 )
 
-// perRecord is the limit of what counts as no allocation per record: there are
+// perRecord is the limit below which allocations count as none per record: there are
 // some per batch.
 const perRecord = 0.03
 
-// usual is the size of the batches where nothing else is said.
+// usual is the default number of records per batch.
 const usual = 1_000
 
-// Cases returns the cases that compare the engine to the loop, and the engine
-// with metrics to the one without.
+// Cases returns the cases that compare the engine to the loop, and the engine with
+// metrics to the engine without.
 func Cases() []Case {
 	return slices.Concat(
 		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(),
@@ -31,7 +31,7 @@ func toLoop(name string, x int, title string, target Target, spec pipeline.Spec)
 	}
 }
 
-// counted returns a number of things.
+// counted formats a number of things.
 func counted(n int, thing string) string {
 	if n != 1 {
 		thing += "s"

@@ -12,13 +12,13 @@ import (
 // MemoryCase is the name of the case that measures the memory of a worker.
 const MemoryCase = "memory"
 
-// MemoryBatches are after how many batches the memory is measured. Ten are all
-// sizes once.
+// MemoryBatches are the numbers of batches after which memory is measured. Ten batches
+// have each size once.
 var MemoryBatches = []int{10, 10_000}
 
-// Memory measures how many bytes a worker keeps, by the number of batches. The
-// batches are of mixed sizes up to 1,000, and all kinds of things happen to
-// their records.
+// Memory returns how many bytes a worker keeps after each number of MemoryBatches. The
+// batches have mixed sizes up to 1,000; their records are filtered, split, nacked and
+// sent to two destinations.
 func Memory(ctx context.Context) (bytes []int64, err error) {
 	spec := pipeline.Spec{
 		Sizes: []int{1, 50, 1_000, 5, 200, 1, 10, 300, 2, 30},

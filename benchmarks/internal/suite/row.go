@@ -1,9 +1,9 @@
-// Package suite has the cases that are measured and the targets that they have.
+// Package suite defines the cases to measure and their targets.
 package suite
 
 import "strconv"
 
-// Names of series: the ways in which the same work is done.
+// Names of series: ways to do the same work.
 const (
 	Loop      = "loop"       // the hand-written loop
 	Engine    = "engine"     // a worker of funnel
@@ -12,13 +12,13 @@ const (
 	Parallel  = "parallel"   // a worker with a parallel processor
 )
 
-// Row is a comparison of two series, with what it is to show.
+// Row is a comparison of two series, with its target.
 type Row struct {
-	Case          string // together with X it tells a row from all others
-	X             int    // records per batch, unless the case is about another number
+	Case          string // unique together with X
+	X             int    // records per batch, or the number that the case varies
 	Title         string
 	Base, Subject string // series
-	Target        Target // of the subject
+	Target        Target // for the subject
 }
 
 // Rows returns the rows of all cases.
@@ -33,8 +33,7 @@ func Rows() []Row {
 	return rows
 }
 
-// Headlines returns the few rows that say most, all of which compare the engine to the
-// loop.
+// Headlines returns the most telling rows, all of which compare the engine to the loop.
 func Headlines() []Row {
 	var headlines []Row
 	for _, c := range []struct {
@@ -50,14 +49,14 @@ func Headlines() []Row {
 	return headlines
 }
 
-// Growth is the rows of a case that differ in one number.
+// Growth has the rows of a case that differ in one number.
 type Growth struct {
-	Title string // what the number is
+	Title string // names the number
 	Unit  string
 	Rows  []Row
 }
 
-// Growths returns over what the growth of the cost is shown.
+// Growths returns the growths to show.
 func Growths() []Growth {
 	growths := []struct{ name, title, unit string }{
 		{"linear", "records per batch", ""},
@@ -79,7 +78,7 @@ func Growths() []Growth {
 	return all
 }
 
-// Thousands returns a number that is not negative, with separators: 12,345.
+// Thousands formats a number that is not negative with separators: 12,345.
 func Thousands(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {

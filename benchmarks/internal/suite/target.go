@@ -7,22 +7,22 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/measure"
 )
 
-// Target is what the subject of a comparison is to reach. What is 0 is not asked
-// for.
+// Target is what the subject of a comparison must reach. Fields that are 0 set no
+// target.
 type Target struct {
 	Ratio      float64 // subject / base, at most
-	More       float64 // ns per record that the subject takes more than the base, at most
-	MoreAllocs float64 // allocations per record that it makes more than the base, at most
-	Allocs     float64 // allocations per record, fewer than that
+	More       float64 // ns per record more than the base, at most
+	MoreAllocs float64 // allocations per record more than the base, at most
+	Allocs     float64 // allocations per record, fewer than this
 	Speedup    float64 // base / subject, at least
 }
 
-// IsSet returns true if there is something to reach.
+// IsSet returns true if there is a target.
 func (t Target) IsSet() bool {
 	return t != Target{}
 }
 
-// IsMet returns true if a comparison shows what is to be reached.
+// IsMet returns true if a comparison meets the target.
 func (t Target) IsMet(c measure.Comparison) bool {
 	return (t.Ratio == 0 || c.Ratio <= t.Ratio) &&
 		(t.More == 0 || c.More <= t.More) &&
@@ -31,7 +31,7 @@ func (t Target) IsMet(c measure.Comparison) bool {
 		(t.Speedup == 0 || 1/c.Ratio >= t.Speedup)
 }
 
-// String says what is to be reached.
+// String formats the target.
 func (t Target) String() string {
 	var parts []string
 	add := func(value float64, format string) {

@@ -12,8 +12,8 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/pipeline"
 )
 
-// Waiting is a row whose pipelines spend their time waiting. The subject gets
-// more records than the base, so that it runs for a while, too.
+// Waiting is a row whose pipelines spend their time waiting. The subject gets more
+// records than the base, so that it runs long enough, too.
 type Waiting struct {
 	Row
 	Jobs [2]measure.Job // of the base, of the subject
@@ -25,18 +25,18 @@ func (w *Waiting) Measure(ctx context.Context, effort measure.Effort) (measure.C
 }
 
 const (
-	// call is how long connectors take per call.
+	// call is the time that a connector takes per call.
 	call = time.Millisecond
-	// ahead is how many records are read ahead.
+	// ahead is the number of records to read ahead.
 	ahead = 1_000
-	// lookup is how long a processor takes per record, and workers how many
-	// records it processes at a time.
+	// lookup is the time that a processor takes per record. A parallel one processes
+	// this many records at a time: workers.
 	lookup  = 2 * time.Millisecond
 	workers = 16
 )
 
-// WaitingCases returns the cases in which reading ahead or parallel processors
-// are to help, compared to the engine without them.
+// WaitingCases returns the cases that compare reading ahead and parallel processors to
+// the engine without them.
 func WaitingCases() []Waiting {
 	return []Waiting{
 		{
@@ -69,8 +69,8 @@ func WaitingCases() []Waiting {
 	}
 }
 
-// moving returns a job of so many records in batches of that size, from a source
-// that takes that long per batch to a destination that takes its time.
+// moving returns a job that moves records in batches of this size, from a source that
+// waits this long per batch to a destination that waits per write.
 func moving(records, size int, read time.Duration, options []funnel.WorkerOption) measure.Job {
 	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
 		source := fake.NewWaitingSource(records, size, read)
@@ -78,8 +78,8 @@ func moving(records, size int, read time.Duration, options []funnel.WorkerOption
 	}}
 }
 
-// processing returns a job of one batch for a processor that takes its time for
-// each record, on so many workers.
+// processing returns a job of one batch for a processor that waits per record, on this
+// many workers.
 func processing(records, workers int) measure.Job {
 	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
 		var p funnel.Processor = fake.NewWaitingProcessor(lookup)
@@ -94,8 +94,8 @@ func processing(records, workers int) measure.Job {
 	}}
 }
 
-// running returns what runs a pipeline and makes sure that it has done all of its
-// work.
+// running returns a function that runs a pipeline and checks that all of its records
+// were acked.
 func running(e pipeline.Engine, s *fake.WaitingSource, ps []funnel.Processor, d funnel.Destination) func(context.Context) error {
 	return func(ctx context.Context) error {
 		left := s.Left()
