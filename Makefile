@@ -1,5 +1,4 @@
-# Every module of the repository, and the one with what funnel is compared to,
-# which is large and is built and vetted only.
+# All modules of the repository. PEERS has large dependencies: it is only built and vetted.
 MODULES := . examples benchmarks
 PEERS := benchmarks/peers
 
@@ -19,7 +18,7 @@ BENCH ?= Cases
 ROUNDS ?= 10
 
 .PHONY: help
-help: ## Say what there is to make
+help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .PHONY: demo
@@ -28,16 +27,16 @@ demo: ## Run a pipeline over real data (examples/quickstart)
 	@cd examples && go run ./quickstart $(ARGS)
 
 .PHONY: ci
-ci: ## Check everything, as for each change (.ci/run)
+ci: ## Run the checks that every change must pass (.ci/run)
 	.ci/run
 
 .PHONY: test
-test: ## Run the tests of every module but that of the peers
+test: ## Run the tests of every module except the peers
 	@if [ -z "$(RACE)" ]; then echo "there is no C compiler: the tests run without the race detector"; fi
 	@for m in $(MODULES); do echo "go test $(RACE) ./... in $$m"; (cd $$m && go test $(RACE) ./...) || exit 1; done
 
 .PHONY: cover
-cover: ## Show which statements of the engine no test reaches
+cover: ## Show functions that tests do not fully cover
 	go test -coverpkg=./... -coverprofile=cover.out ./...
 	go tool cover -func=cover.out | grep -v '100.0%'
 
@@ -50,12 +49,12 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: ## Measure the engine, a loop and the peers; renew the tables and the plot
+bench: ## Measure the engine, the loop and the peers; update tables and plot
 	cd $(PEERS) && go run .
 	cd benchmarks && go run . && go run . -render
 
 .PHONY: bench-compare
-bench-compare: ## Benchmark the revision BASE (HEAD) and the working tree in turns, with benchstat
+bench-compare: ## Compare the working tree to the revision BASE (HEAD) with benchstat
 	@dir=$$(mktemp -d) && trap 'git worktree remove --force "$$dir/base"; rm -rf "$$dir"' EXIT && \
 	git worktree add --quiet --detach "$$dir/base" $(BASE) && \
 	(cd "$$dir/base/benchmarks" && go test -c -o "$$dir/base.test" .) && \
@@ -73,7 +72,7 @@ bench-test: ## Run each benchmark of the engine for BENCHTIME (1x)
 	@for m in $(MODULES); do (cd $$m && go test -run '^$$' -bench . -benchtime $(BENCHTIME) ./...) || exit 1; done
 
 .PHONY: generate
-generate: ## Make the generated files anew
+generate: ## Regenerate the generated files
 	go generate ./...
 	cd benchmarks && go generate ./...
 
@@ -82,7 +81,7 @@ fmt: ## Format the code
 	gofmt -w $$(git ls-files '*.go')
 
 .PHONY: lint
-lint: ## Check format, vet, static analysis and tidy modules
+lint: ## Check formatting, vet, staticcheck and go.mod
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted: $$files"; exit 1; fi
 	@for m in $(MODULES) $(PEERS); do \
 		echo "vet, staticcheck and tidy in $$m"; \
@@ -90,5 +89,5 @@ lint: ## Check format, vet, static analysis and tidy modules
 	done
 
 .PHONY: clean
-clean: ## Remove what the other targets have made
+clean: ## Remove files that other targets have made
 	rm -rf cover.out examples/out
