@@ -16,7 +16,7 @@ import (
 )
 
 // DLQ is a dead-letter queue: the destination of nacked records. Its window remembers
-// the outcomes of the last source records, and it refuses a nack if there are too many
+// the outcomes of the last source records. A nack is refused if there are too many
 // among them.
 //
 // A record in the queue has the position of the failed record, the operation create,
@@ -87,8 +87,8 @@ func (d *DLQ) Ack(_ context.Context, batch *Batch) {
 // accepted, and an error that says why if these are not all.
 //
 // Once the window refuses a nack, it refuses every nack until the queue is opened
-// again. With a threshold of 0 the error is that of the record; otherwise it is fatal
-// (see [FatalError]) and wraps [ErrNackThreshold] and the error of the record. If the
+// again. With a threshold of 0 the error is the record's own; otherwise it is fatal
+// (see [FatalError]) and wraps [ErrNackThreshold] and the record's own. If the
 // destination fails, the error also wraps that of the first record that was not
 // written, and is fatal unless it only says that the context has ended.
 func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error) {

@@ -29,7 +29,7 @@ var (
 	// calls.
 	ErrAcksStopped = errors.New("the destination has stopped acking")
 	// ErrNackThreshold means that the dead-letter queue refused a record because there
-	// are too many nacks in its window. The error is fatal. With a threshold of 0 the
+	// were too many nacks in its window. The error is fatal. With a threshold of 0 the
 	// worker stops with the record's own error instead.
 	ErrNackThreshold = errors.New("too many nacks")
 	// ErrProcessorResults means that a processor returned no results, more results than
@@ -76,7 +76,7 @@ func (e *fatalError) Unwrap() error { return e.err }
 // TaskError names the task that an error comes from. Each error of [Worker.Do],
 // [Worker.Open] and [Worker.Close] that comes from a task wraps a *TaskError, which
 // [errors.As] finds. The dead-letter queue is not a task: if a record cannot be written
-// to it, TaskID is that of the task that nacked the record.
+// to it, TaskID names the task that nacked the record.
 type TaskError struct {
 	// TaskID is the ID of the task, as NewWorker found it.
 	TaskID string

@@ -49,9 +49,9 @@ var (
 //
 // Connectors are labelled by pipeline_name, plugin and type (source or destination),
 // processors by pipeline_name and processor, DLQs by pipeline_name and plugin. The size
-// of a record is that of its key and payload in bytes: the length of raw data, or the
-// length of the JSON of structured data. The time of a record is the time of the call
-// divided by the number of its records.
+// of a record is the number of bytes in its key and payload: the length of raw data, or
+// of the JSON of structured data. The time of a record is the time of the call divided
+// by the number of its records.
 //
 // Metrics is safe for concurrent use.
 type Metrics struct {
@@ -159,7 +159,7 @@ type ConnectorMetricsImpl struct {
 	timer metrics.Timer
 }
 
-// Enabled reports whether anyone sees what is observed.
+// Enabled reports whether anyone reads the observations.
 func (m ConnectorMetricsImpl) Enabled() bool {
 	return metrics.Enabled(m.timer) || metrics.Enabled(m.bytes)
 }
@@ -184,7 +184,7 @@ type ProcessorMetricsImpl struct {
 	timer metrics.Timer
 }
 
-// Enabled reports whether anyone sees what is observed.
+// Enabled reports whether anyone reads the observations.
 func (m ProcessorMetricsImpl) Enabled() bool {
 	return metrics.Enabled(m.timer)
 }

@@ -20,8 +20,8 @@ import (
 // addition:
 //   - Its results depend neither on which records are passed in the same call, nor on
 //     the order of the calls.
-//   - It returns slices of its own: that of the results and those in a MultiRecord. No
-//     other call writes to them, not even a later one.
+//   - Its slices, the results and those in a MultiRecord, are its own. No other call
+//     writes to them, not even a later one.
 //   - It changes in place only data that no other record of the batch holds. Records
 //     share maps or other data only if the source or an earlier processor makes them do
 //     so. If they may, the processor copies what it changes.

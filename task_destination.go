@@ -29,8 +29,8 @@ type Destination interface {
 	Write(context.Context, []opencdc.Record) error
 	// Ack returns acks for the records of the last Write, in order: those that are
 	// available and were not returned yet. It blocks until there is at least one. If it
-	// returns none all the same, it is called again; five empty results in a row mean
-	// that the destination has stopped acking.
+	// returns none anyway, it is called again; five empty results in a row mean that
+	// the destination has stopped acking.
 	//
 	// The destination may reuse the slice in its next call.
 	Ack(context.Context) ([]connector.DestinationAck, error)

@@ -22,9 +22,9 @@ type Source interface {
 	// Teardown is not called.
 	Open(context.Context) error
 	// Read returns the next records. It blocks until there is at least one. If it
-	// returns none all the same, it is called again: consecutive empty reads start at
-	// least 1 ms apart, an interval that grows to 100 ms. Each record needs a position
-	// that is not empty.
+	// returns none anyway, it is called again: consecutive empty reads start at least 1
+	// ms apart, an interval that grows to 100 ms. Each record needs a position that is
+	// not empty.
 	//
 	// Read returns [io.EOF] if there are no more records, alone or together with the
 	// last ones. Only io.EOF itself means that; an error that wraps it is an ordinary

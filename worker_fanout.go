@@ -51,9 +51,9 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 
 // do sends a batch down all branches at the same time and waits for them.
 //
-// If a branch fails, the context of the others ends. The error is that of the branch
-// that failed first, joined to whatever else went wrong on others. A panic on a branch
-// becomes a panic here. A fan-out that has failed is not used again.
+// If a branch fails, the context of the others ends, and do returns the error of the
+// first branch that failed, joined to whatever else went wrong on others. A panic on a
+// branch becomes a panic here. A fan-out that has failed is not used again.
 func (f *fanOut) do(ctx context.Context, b *Batch) error {
 	b.copies.Source().Ledger.Share()
 	if err := lost(b.copies.Retain(len(f.branches) - 1)); err != nil {

@@ -188,7 +188,7 @@ func (w *Worker) reason(ctx context.Context, err error) error {
 		return err
 	case ctx.Err() != nil: // the read may say only that the context has ended
 		return joinErrors(err, reason)
-	case errors.Unwrap(err) == error(ackErr): // err is that of the ack and nothing else
+	case errors.Unwrap(err) == error(ackErr): // err holds nothing but the error of the ack
 		return reason
 	default:
 		return joinErrors(err, reason)

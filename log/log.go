@@ -46,8 +46,8 @@ func Test(t testing.TB) CtxLogger {
 	return New(zerolog.New(zerolog.NewTestWriter(t)))
 }
 
-// WithComponent returns a logger that adds the component to every line, in place of
-// that of l.
+// WithComponent returns a logger that adds the component to every line and drops the
+// component of l.
 func (l CtxLogger) WithComponent(component string) CtxLogger {
 	l.component = component
 	return l

@@ -94,11 +94,11 @@ func Enabled(metric any) bool {
 	return !ok || e.Enabled()
 }
 
-// Resolve returns the metric that currently receives the observations of m, if there is
-// exactly one: that of the only registry of the [Set] that made m. Otherwise it returns
-// m. Before each series of observations, resolve the metric to save a detour for each
-// of them. A resolved timer does not raise negative durations to 0: the caller must not
-// pass any.
+// Resolve returns the metric that currently receives the observations of m if there is
+// exactly one, which is so if the [Set] that made m has a single registry. Otherwise it
+// returns m. Resolving a metric before each series of observations saves a detour for
+// each of them. A resolved timer does not raise negative durations to 0: the caller
+// must not pass any.
 func Resolve[M any](m M) M {
 	for {
 		s, ok := any(m).(interface{ target() (M, bool) })

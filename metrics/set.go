@@ -177,8 +177,8 @@ func (f *family[M]) ask(r Registry) (bind func()) {
 	}
 }
 
-// WithValues returns the metric for these label values. It panics if their number is
-// not that of the labels. If a registry panics when it is asked for its own metric,
+// WithValues returns the metric for these label values. It panics unless there are as
+// many values as labels. If a registry panics when it is asked for its own metric,
 // WithValues panics, too, and the family does not get the metric.
 func (f *family[M]) WithValues(values ...string) M {
 	if len(values) != len(f.desc.Labels) {

@@ -26,7 +26,7 @@ type csvSource struct {
 	rows    *csv.Reader
 	columns []string
 
-	read, acked int   // records read, and those of them that are done
+	read, acked int   // records read, and how many of these are done
 	position    int64 // of the last record that is done
 	ended       bool  // the file has been read to the end
 }

@@ -89,7 +89,7 @@ type copyState struct {
 	flag Flag
 }
 
-// Attach ties empty Copies to their source batch. The pool is nil unless these are to
+// Attach ties empty Copies to their source batch. pool must be nil unless these are to
 // be all copies of the source batch.
 func (c *Copies) Attach(s *SourceBatch, pool *Pool) {
 	c.source, c.infos, c.pool = s, &s.infos, pool

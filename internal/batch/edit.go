@@ -127,7 +127,7 @@ func (c *Copies) ensureStates() {
 	for i := range n {
 		states = append(states, copyState{slot: int32(c.first + i)})
 	}
-	c.states = gap.Of(states) // with its gap at the start, where that of records is as well
+	c.states = gap.Of(states) // both gaps are at the start
 }
 
 // expand replaces pieces by a state for each copy, and counts the copies in the ledger.

@@ -3,10 +3,10 @@
 // those still to come are behind it.
 //
 // A slice has two users. One edits it. The other reads what All returned, in either
-// direction, while the first one edits where the reader has been. So an edit never
-// writes to an array that All returned, except where elements were taken out since.
-// Elements that are put in or have to move wait in separate arrays until the next call
-// of All.
+// direction, while the first one edits where the reader has been. So an edit writes to
+// an array that All returned only where it sets elements or where elements were taken
+// out since. Elements that are put in or have to move wait in separate arrays until the
+// next call of All.
 package gap
 
 import "slices"

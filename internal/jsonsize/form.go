@@ -21,8 +21,8 @@ type formKind uint8
 const (
 	// plain is a bool, a number or a string.
 	plain formKind = iota
-	// open is a map, slice, array, pointer or interface whose JSON is made of that of
-	// its parts.
+	// open is a map, slice, array, pointer or interface whose JSON consists of the JSON
+	// of its parts.
 	open
 	// opaque is a value that only the encoder can measure.
 	opaque

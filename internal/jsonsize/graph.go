@@ -27,7 +27,7 @@ const long = 256
 // in, level by level, and adds their sizes up on the way back.
 type graph struct {
 	maxDepth int // levels
-	small    int // the budget of what is not remembered
+	small    int // the budget for things that are not remembered
 	walk     walk
 	things   map[nesting.Ref]int // indexes of nodes
 	nodes    []node
