@@ -211,5 +211,5 @@ func (b *Batch) unshare() error {
 	if err == nil {
 		return nil
 	}
-	return FatalError(fmt.Errorf("record %s cannot be copied for a branch: %w", show(p), err))
+	return FatalError(fmt.Errorf("record %s cannot be copied for a branch: %w", quotePosition(p), err))
 }

@@ -167,7 +167,7 @@ func (d *DLQ) deliver(ctx context.Context, nacked []*batch.NackedRecord, letters
 	err := d.task.deliver(ctx, &written)
 	if len(written.refused) > 0 {
 		first := written.refused[0]
-		err = joinErrors(fmt.Errorf("record %s: %w", show(nacked[first.index].Position), first.err), err)
+		err = joinErrors(fmt.Errorf("record %s: %w", quotePosition(nacked[first.index].Position), first.err), err)
 	}
 	return err
 }
@@ -206,7 +206,7 @@ func (l *queueLines) write(ctx context.Context, logger log.CtxLogger, now time.T
 	}
 	if e := logger.Warn(ctx); e != nil {
 		e.Int("records", l.records).
-			Str(log.RecordPositionField, shorten(l.first.Position)).
+			Str(log.RecordPositionField, shortPosition(l.first.Position)).
 			Str(log.TaskIDField, l.first.TaskID).
 			Str(zerolog.ErrorFieldName, causeText(&l.first)).
 			Msg("records were written to the dead-letter queue")

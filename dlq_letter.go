@@ -22,7 +22,7 @@ func deadLetters(now time.Time, nacked []*batch.NackedRecord, sourceID string) (
 	letters := make([]opencdc.Record, len(nacked))
 	for i, n := range nacked {
 		if err := deepcopy.CheckDepth(&n.Record); err != nil {
-			return letters[:i], fmt.Errorf("record %s cannot be made a dead letter: %w", show(n.Position), err)
+			return letters[:i], fmt.Errorf("record %s cannot be made a dead letter: %w", quotePosition(n.Position), err)
 		}
 		letters[i] = deadLetter(now, n, sourceID)
 	}
@@ -45,14 +45,14 @@ func deadLetter(now time.Time, n *batch.NackedRecord, sourceID string) opencdc.R
 		Position:  n.Position,
 		Operation: opencdc.OperationCreate,
 		Metadata:  metadata,
-		Payload:   opencdc.Change{After: opencdc.StructuredData(plain(n.Record).Map())},
+		Payload:   opencdc.Change{After: opencdc.StructuredData(mappable(n.Record).Map())},
 	}
 }
 
 // nackError returns the error that stops the worker if a nack of the record is not
 // accepted.
 func nackError(n *batch.NackedRecord) error {
-	return taskError(n.TaskID, fmt.Errorf("record %s was nacked: %w", show(n.Position), cause(n)))
+	return taskError(n.TaskID, fmt.Errorf("record %s was nacked: %w", quotePosition(n.Position), cause(n)))
 }
 
 // cause returns why a record was nacked. It is never nil.
@@ -71,19 +71,19 @@ func validText(s string) string {
 	return strings.ToValidUTF8(s, string(utf8.RuneError))
 }
 
-// plain returns the record in a form that its method Map handles: with data instead of
+// mappable returns the record in a form that its method Map handles: with data instead of
 // pointers to data, and with an operation.
-func plain(r opencdc.Record) opencdc.Record {
+func mappable(r opencdc.Record) opencdc.Record {
 	if r.Operation == 0 {
 		r.Operation = opencdc.OperationCreate
 	}
-	r.Key = plainData(r.Key)
-	r.Payload.Before = plainData(r.Payload.Before)
-	r.Payload.After = plainData(r.Payload.After)
+	r.Key = mappableData(r.Key)
+	r.Payload.Before = mappableData(r.Payload.Before)
+	r.Payload.After = mappableData(r.Payload.After)
 	return r
 }
 
-func plainData(d opencdc.Data) opencdc.Data {
+func mappableData(d opencdc.Data) opencdc.Data {
 	switch d := d.(type) {
 	case nil, opencdc.RawData, opencdc.StructuredData:
 		return d

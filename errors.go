@@ -190,26 +190,26 @@ func errorText(err error) (text string) {
 // shownBytes is how many bytes of a position an error or a log line shows.
 const shownBytes = 64
 
-// show formats a position for an error: quoted and, if it is long, cut short and with
+// quotePosition formats a position for an error: quoted and, if it is long, cut short and with
 // its length.
-func show(p opencdc.Position) string {
+func quotePosition(p opencdc.Position) string {
 	if len(p) <= shownBytes {
 		return strconv.Quote(string(p))
 	}
 	return fmt.Sprintf("%q... (%d bytes)", p[:shownBytes], len(p))
 }
 
-// shorten is show for log lines: unquoted, since the logger quotes fields.
-func shorten(p opencdc.Position) string {
+// shortPosition is quotePosition for log lines: unquoted, since the logger quotes fields.
+func shortPosition(p opencdc.Position) string {
 	if len(p) <= shownBytes {
 		return string(p)
 	}
 	return fmt.Sprintf("%s... (%d bytes)", p[:shownBytes], len(p))
 }
 
-// lost wraps an error of the ledger in ErrLostRecords: what a task has done does not
+// lostRecords wraps an error of the ledger in ErrLostRecords: what a task has done does not
 // add up. It returns nil for nil.
-func lost(err error) error {
+func lostRecords(err error) error {
 	if err == nil {
 		return nil
 	}

@@ -207,19 +207,19 @@ func observeDuration(timer metrics.Timer, n int, start time.Time) {
 	}
 }
 
-// listener does what [metrics.Enabled] does for one metric, but looks up the method
+// enablement does what [metrics.Enabled] does for one metric, but looks up the method
 // only once.
-type listener struct {
+type enablement struct {
 	metric interface{ Enabled() bool } // nil if the metric is always enabled
 }
 
-func listenerOf(metric any) listener {
+func enablementOf(metric any) enablement {
 	m, _ := metric.(interface{ Enabled() bool })
-	return listener{m}
+	return enablement{m}
 }
 
 // now returns true if the metric is enabled at this time.
-func (l listener) now() bool {
+func (l enablement) now() bool {
 	return l.metric == nil || l.metric.Enabled()
 }
 

@@ -80,9 +80,9 @@ func (o *outcome) result() error {
 	panic(o.panicked)
 }
 
-// holding calls f and returns its error. If f panics, the panic also holds err, an
+// keeping calls f and returns its error. If f panics, the panic also holds err, an
 // earlier error or nil.
-func holding(err error, f func() error) error {
+func keeping(err error, f func() error) error {
 	if err != nil {
 		defer func() {
 			if value := recover(); value != nil {
@@ -96,7 +96,7 @@ func holding(err error, f func() error) error {
 // also calls f and joins its error to err, an earlier error or nil. If f panics, the
 // panic also holds err.
 func also(err error, f func() error) error {
-	return joinErrors(err, holding(err, f))
+	return joinErrors(err, keeping(err, f))
 }
 
 // joinErrors joins the errors that are not nil. A single one is returned as it is.

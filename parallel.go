@@ -153,7 +153,7 @@ func (p *parallelProcessor) processPart(
 		return nil
 	}, func(err error, panicked *PanicError) {
 		if err != nil {
-			err = fmt.Errorf("the processor was given a part of the batch, %d records from %s on: %w", len(recs), show(first), err)
+			err = fmt.Errorf("the processor was given a part of the batch, %d records from %s on: %w", len(recs), quotePosition(first), err)
 			results[0] = failedPart{error: err}
 		}
 		if err != nil || panicked != nil {

@@ -43,11 +43,11 @@ type Destination interface {
 
 // DestinationTask writes batches to a destination.
 type DestinationTask struct {
-	id          string
-	destination Destination
-	logger      log.CtxLogger
-	metrics     ConnectorMetrics
-	isMeasured  listener
+	id             string
+	destination    Destination
+	logger         log.CtxLogger
+	metrics        ConnectorMetrics
+	metricsEnabled enablement
 }
 
 // NewDestinationTask returns a task that writes to destination. Nil metrics
@@ -62,11 +62,11 @@ func NewDestinationTask(
 		metrics = NoOpConnectorMetrics{}
 	}
 	return &DestinationTask{
-		id:          id,
-		destination: destination,
-		logger:      logger.WithComponent("task:destination").WithField(log.ConnectorIDField, id),
-		metrics:     metrics,
-		isMeasured:  listenerOf(metrics),
+		id:             id,
+		destination:    destination,
+		logger:         logger.WithComponent("task:destination").WithField(log.ConnectorIDField, id),
+		metrics:        metrics,
+		metricsEnabled: enablementOf(metrics),
 	}
 }
 
@@ -117,10 +117,10 @@ func (t *DestinationTask) validate() error {
 
 // delivery is one write to a destination, with the acks that it has received.
 type delivery struct {
-	records []opencdc.Record
-	acked   int       // how many of the first records have an ack
-	refused []refusal // the acks with an error, in order
-	empty   int       // consecutive calls that returned no acks
+	records   []opencdc.Record
+	acked     int       // how many of the first records have an ack
+	refused   []refusal // the acks with an error, in order
+	emptyAcks int       // consecutive calls that returned no acks
 }
 
 // refusal is an ack with an error.
@@ -133,18 +133,18 @@ type refusal struct {
 // even by a panic, the acks that d counts are valid.
 func (t *DestinationTask) deliver(ctx context.Context, d *delivery) error {
 	var start time.Time
-	isMeasured := t.isMeasured.now()
+	isMeasured := t.metricsEnabled.now()
 	if isMeasured {
 		start = time.Now()
 	}
 	if err := t.destination.Write(ctx, d.records); err != nil {
-		return fmt.Errorf("failed to write %d records, from %s on: %w", len(d.records), show(d.records[0].Position), err)
+		return fmt.Errorf("failed to write %d records, from %s on: %w", len(d.records), quotePosition(d.records[0].Position), err)
 	}
 	for d.acked < len(d.records) {
 		acks, err := t.destination.Ack(ctx)
 		if err != nil {
 			return fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %s: %w",
-				len(d.records), d.acked, show(d.next()), err)
+				len(d.records), d.acked, quotePosition(d.next()), err)
 		}
 		if len(acks) == 0 {
 			err = d.wait(ctx)
@@ -167,31 +167,31 @@ func (d *delivery) next() opencdc.Position { return d.records[d.acked].Position 
 // wait waits until a destination that has returned no acks may be asked again. It
 // returns an error if the destination has stopped acking.
 func (d *delivery) wait(ctx context.Context) error {
-	d.empty++
-	switch d.empty {
+	d.emptyAcks++
+	switch d.emptyAcks {
 	case 1:
 		return nil
 	case maxAckCalls:
-		return fmt.Errorf("%w: %d of %d records are acked, the next one is %s", ErrAcksStopped, d.acked, len(d.records), show(d.next()))
+		return fmt.Errorf("%w: %d of %d records are acked, the next one is %s", ErrAcksStopped, d.acked, len(d.records), quotePosition(d.next()))
 	}
-	_, err := sleep(ctx, pause(d.empty-1, minAckPause, maxAckPause), nil)
+	_, err := sleep(ctx, pause(d.emptyAcks-1, minAckPause, maxAckPause), nil)
 	return err
 }
 
 // take checks and counts acks. If one is wrong, no ack of the delivery counts.
 func (d *delivery) take(acks []connector.DestinationAck) error {
-	d.empty = 0
+	d.emptyAcks = 0
 	if given := d.acked + len(acks); given > len(d.records) {
 		d.acked = 0
 		return fmt.Errorf("%w: the destination was given %d records and has sent more acks, %d, the last one of %s",
-			ErrAckMismatch, len(d.records), given, show(acks[len(acks)-1].Position))
+			ErrAckMismatch, len(d.records), given, quotePosition(acks[len(acks)-1].Position))
 	}
 	for i := range acks {
 		ack := &acks[i]
 		if want := d.next(); !bytes.Equal(ack.Position, want) {
 			d.acked = 0
 			return fmt.Errorf("%w: the destination has acked position %s, expected %s",
-				ErrAckMismatch, show(ack.Position), show(want))
+				ErrAckMismatch, quotePosition(ack.Position), quotePosition(want))
 		}
 		if ack.Error != nil {
 			d.refused = append(d.refused, refusal{d.acked, ack.Error})

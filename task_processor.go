@@ -50,11 +50,11 @@ type Processor interface {
 
 // ProcessorTask runs a processor.
 type ProcessorTask struct {
-	id         string
-	processor  Processor
-	logger     log.CtxLogger
-	metrics    ProcessorMetrics
-	isMeasured listener
+	id             string
+	processor      Processor
+	logger         log.CtxLogger
+	metrics        ProcessorMetrics
+	metricsEnabled enablement
 }
 
 // NewProcessorTask returns a task that runs processor. Nil metrics count as
@@ -69,11 +69,11 @@ func NewProcessorTask(
 		metrics = NoOpProcessorMetrics{}
 	}
 	return &ProcessorTask{
-		id:         id,
-		processor:  processor,
-		logger:     logger.WithComponent("task:processor").WithField(log.ProcessorIDField, id),
-		metrics:    metrics,
-		isMeasured: listenerOf(metrics),
+		id:             id,
+		processor:      processor,
+		logger:         logger.WithComponent("task:processor").WithField(log.ProcessorIDField, id),
+		metrics:        metrics,
+		metricsEnabled: enablementOf(metrics),
 	}
 }
 
@@ -121,7 +121,7 @@ func (t *ProcessorTask) Do(ctx context.Context, b *Batch) error {
 		return nil
 	}
 	var start time.Time
-	isMeasured := t.isMeasured.now()
+	isMeasured := t.metricsEnabled.now()
 	if isMeasured {
 		start = time.Now()
 	}
@@ -149,10 +149,10 @@ func checkResults(results *batch.Results, in []opencdc.Record, returned []sdk.Pr
 	switch {
 	case len(returned) == 0:
 		return fmt.Errorf("%w: the processor was given %d records, from %s on, and returned no result",
-			ErrProcessorResults, len(in), show(in[0].Position))
+			ErrProcessorResults, len(in), quotePosition(in[0].Position))
 	case len(returned) > len(in):
 		return fmt.Errorf("%w: the processor was given %d records, from %s on, and returned more results, %d",
-			ErrProcessorResults, len(in), show(in[0].Position), len(returned))
+			ErrProcessorResults, len(in), quotePosition(in[0].Position), len(returned))
 	}
 	results.Count(returned)
 	if results.Unknown < 0 {
@@ -176,7 +176,7 @@ func unknownResults(in []opencdc.Record, returned []sdk.ProcessedRecord) error {
 			failed = append(failed, part.error)
 		} else if unknown == nil {
 			unknown = fmt.Errorf("%w: record %s: the processor returned a result of the unknown kind %T",
-				ErrProcessorResults, show(in[i].Position), result)
+				ErrProcessorResults, quotePosition(in[i].Position), result)
 		}
 	}
 	return joinErrors(append(failed, unknown)...)

@@ -50,11 +50,11 @@ type Source interface {
 
 // SourceTask reads batches from a source. It is the first task of a pipeline.
 type SourceTask struct {
-	id         string
-	source     Source
-	logger     log.CtxLogger
-	metrics    ConnectorMetrics
-	isMeasured listener
+	id             string
+	source         Source
+	logger         log.CtxLogger
+	metrics        ConnectorMetrics
+	metricsEnabled enablement
 }
 
 // NewSourceTask returns a task that reads from source. Nil metrics count as
@@ -69,11 +69,11 @@ func NewSourceTask(
 		metrics = NoOpConnectorMetrics{}
 	}
 	return &SourceTask{
-		id:         id,
-		source:     source,
-		logger:     logger.WithComponent("task:source").WithField(log.ConnectorIDField, id),
-		metrics:    metrics,
-		isMeasured: listenerOf(metrics),
+		id:             id,
+		source:         source,
+		logger:         logger.WithComponent("task:source").WithField(log.ConnectorIDField, id),
+		metrics:        metrics,
+		metricsEnabled: enablementOf(metrics),
 	}
 }
 
@@ -111,7 +111,7 @@ func (t *SourceTask) Do(ctx context.Context, b *Batch) error {
 		return errors.New("cannot read records into a batch that holds records already")
 	}
 	var start time.Time
-	isMeasured := t.isMeasured.now()
+	isMeasured := t.metricsEnabled.now()
 	if isMeasured {
 		start = time.Now()
 	}

@@ -47,15 +47,15 @@ type Worker struct {
 	FirstTask *TaskNode
 	DLQ       *DLQ
 
-	ids      map[*TaskNode]string // the task IDs, as NewWorker found them
-	logger   log.CtxLogger
-	timer    metrics.Timer
-	isTiming listener
+	ids          map[*TaskNode]string // the task IDs, as NewWorker found them
+	logger       log.CtxLogger
+	timer        metrics.Timer
+	timerEnabled enablement
 
-	// lifecycle is the lifecycle lock: it holds a value while the worker is being
-	// opened, stopped or closed. Its holder may close the gate and then wait for Do, so
-	// Do must not wait for the lock once the gate is closed.
-	lifecycle chan struct{}
+	// lifecycleLock holds a value while the worker is being opened, stopped or closed.
+	// Its holder may close the gate and then wait for Do, so Do must not wait for the
+	// lock once the gate is closed.
+	lifecycleLock chan struct{}
 	// The batch in flight is inside the gate. The holder of the lifecycle lock closes
 	// the gate before it tears the source down.
 	gate *gate.Gate
@@ -64,21 +64,21 @@ type Worker struct {
 	done    chan struct{} // closed when Do returns
 
 	// What the worker opens and closes. Guarded by the lifecycle lock.
-	phase  phase
-	source resource
-	others []*resource // the tasks in order, then the dead-letter queue
+	phase       phase
+	source      resource
+	tasksAndDLQ []*resource // the tasks in order, then the dead-letter queue
 
 	batch       Batch // the batch in flight; sourceBatch and pool belong to it
 	sourceBatch batch.SourceBatch
 	pool        batch.Pool
-	empty       emptyReads
+	emptyReads  emptyReads
 
 	fanOuts map[*TaskNode]*fanOut // one for each node with several next nodes
 
 	readAhead  int         // in records, 0 for none
 	prefetcher *prefetcher // nil unless reading ahead
 
-	releasing *lock.Mutex // held while records are released
+	releaseLock *lock.Mutex // held while records are released
 }
 
 // WorkerOption configures a worker, see [WithReadAhead]. Only this package can make
@@ -129,17 +129,17 @@ func NewWorker(
 		timer = noop.Timer{}
 	}
 	w := &Worker{
-		Source:    source,
-		FirstTask: first,
-		DLQ:       dlq,
-		ids:       ids,
-		logger:    logger.WithComponent("worker"),
-		timer:     timer,
-		isTiming:  listenerOf(timer),
-		lifecycle: make(chan struct{}, 1),
-		gate:      gate.New(),
-		done:      make(chan struct{}),
-		releasing: lock.New(),
+		Source:        source,
+		FirstTask:     first,
+		DLQ:           dlq,
+		ids:           ids,
+		logger:        logger.WithComponent("worker"),
+		timer:         timer,
+		timerEnabled:  enablementOf(timer),
+		lifecycleLock: make(chan struct{}, 1),
+		gate:          gate.New(),
+		done:          make(chan struct{}),
+		releaseLock:   lock.New(),
 	}
 	w.listResources()
 	for i, opt := range opts {

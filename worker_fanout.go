@@ -17,10 +17,10 @@ type fanOut struct {
 	walking    sync.WaitGroup // branches that have a batch
 
 	// ctx is the context of the branches. It ends when one of them fails, when the
-	// worker ends, or with before, the context above the fork.
+	// worker ends, or with parent, the context above the fork.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	before context.Context
+	parent context.Context
 
 	mu     sync.Mutex
 	failed outcome // the first error, then those that do not follow from it
@@ -32,7 +32,7 @@ type branch struct {
 	batch   Batch
 	infos   batch.NackInfos
 	start   chan struct{} // gets a value when there is a batch to walk
-	running *TaskNode     // the node whose task has, or last had, the batch
+	current *TaskNode     // the node whose task has, or last had, the batch
 	walk    func() error
 	ended   func(err error, panicked *PanicError)
 }
@@ -56,7 +56,7 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 // branch becomes a panic here. A fan-out that has failed is not used again.
 func (f *fanOut) do(ctx context.Context, b *Batch) error {
 	b.copies.Source().Ledger.Share()
-	if err := lost(b.copies.Retain(len(f.branches) - 1)); err != nil {
+	if err := lostRecords(b.copies.Retain(len(f.branches) - 1)); err != nil {
 		return err
 	}
 	if f.ctx == nil {
@@ -76,7 +76,7 @@ func (f *fanOut) do(ctx context.Context, b *Batch) error {
 // begin starts a goroutine for each branch, which is kept, with its grown stack, for
 // later batches.
 func (f *fanOut) begin(ctx context.Context) {
-	f.before = ctx
+	f.parent = ctx
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	for i := range f.branches {
 		f.goroutines.Go(f.branches[i].serve)
@@ -144,14 +144,14 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	defer f.mu.Unlock()
 	f.cancel(errOtherBranch)
 	isFirst := len(f.failed.errs) == 0 && f.failed.panicked == nil
-	before := []error{context.Canceled, f.before.Err(), context.Cause(f.before)}
+	parentErrs := []error{context.Canceled, f.parent.Err(), context.Cause(f.parent)}
 	switch {
 	case err == ErrGoexit: // the branch has lost its goroutine
-		f.failed.add(f.worker.taskError(b.running, err), nil)
+		f.failed.add(f.worker.taskError(b.current, err), nil)
 	case isFirst || err == nil:
 		f.failed.add(err, panicked)
 	case isOnly(err, context.Canceled, errOtherBranch): // it only follows from the failure of another branch
-	case f.before.Err() != nil && len(f.failed.errs) > 0 && isOnly(f.failed.errs[0], before...):
+	case f.parent.Err() != nil && len(f.failed.errs) > 0 && isOnly(f.failed.errs[0], parentErrs...):
 		f.failed.errs[0] = err // the first one only passed on what came from above the fork
 	default:
 		f.failed.add(err, nil)

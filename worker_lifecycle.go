@@ -20,12 +20,12 @@ const (
 	phaseNew phase = iota
 	phaseOpen
 	phaseClosed
-	phaseFailed  // the last Open failed
-	phaseGivenUp // the last Open failed, and Close was called
+	phaseFailed       // the last Open failed
+	phaseFailedClosed // the last Open failed, and Close was called
 )
 
 // isFailed returns true if the last Open failed.
-func (p phase) isFailed() bool { return p == phaseFailed || p == phaseGivenUp }
+func (p phase) isFailed() bool { return p == phaseFailed || p == phaseFailedClosed }
 
 // state is the state of a resource.
 type state int
@@ -44,8 +44,8 @@ type resource struct {
 	close func(context.Context) error
 }
 
-// shut closes the resource if it is open. If that fails, it stays open.
-func (r *resource) shut(ctx context.Context) error {
+// closeIfOpen closes the resource if it is open. If that fails, it stays open.
+func (r *resource) closeIfOpen(ctx context.Context) error {
 	if r.state != stateOpen {
 		return nil
 	}
@@ -81,7 +81,7 @@ func (w *Worker) listResources() {
 		return nil
 	}
 	for node := range w.FirstTask.TaskNodes() {
-		w.others = append(w.others, &resource{
+		w.tasksAndDLQ = append(w.tasksAndDLQ, &resource{
 			open: func(ctx context.Context) error {
 				if err := node.Task.Open(ctx); err != nil {
 					return w.taskError(node, fmt.Errorf("failed to open: %w", err))
@@ -99,7 +99,7 @@ func (w *Worker) listResources() {
 	if w.DLQ == nil {
 		return
 	}
-	w.others = append(w.others, &resource{
+	w.tasksAndDLQ = append(w.tasksAndDLQ, &resource{
 		open: func(ctx context.Context) error {
 			if err := w.DLQ.Open(ctx); err != nil {
 				return fmt.Errorf("failed to open the dead-letter queue %q: %w", w.DLQ.ID(), err)
@@ -148,7 +148,7 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 		w.closeEach(ctx, append(w.reversed(), &w.source), &failed)
 		err = failed.result()
 	}()
-	for i, r := range w.others {
+	for i, r := range w.tasksAndDLQ {
 		if err := r.open(ctx); err != nil {
 			failed.add(err, nil)
 			return nil // the deferred call closes everything and sets the error
@@ -186,7 +186,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	if err := w.gate.Close(ctx); err != nil {
 		return err
 	}
-	return w.source.shut(ctx)
+	return w.source.closeIfOpen(ctx)
 }
 
 // Close tears the source down unless Stop has, and closes the DLQ and the tasks if they
@@ -207,7 +207,7 @@ func (w *Worker) Close(ctx context.Context) error {
 		return err
 	}
 	if w.phase.isFailed() {
-		w.phase = phaseGivenUp
+		w.phase = phaseFailedClosed
 	} else {
 		w.phase = phaseClosed
 	}
@@ -219,12 +219,12 @@ func (w *Worker) Close(ctx context.Context) error {
 // ends first.
 func (w *Worker) lockLifecycle(ctx context.Context, quit <-chan struct{}) (bool, error) {
 	select {
-	case w.lifecycle <- struct{}{}:
+	case w.lifecycleLock <- struct{}{}:
 		return true, nil
 	default:
 	}
 	select {
-	case w.lifecycle <- struct{}{}:
+	case w.lifecycleLock <- struct{}{}:
 		return true, nil
 	case <-quit:
 		return false, nil
@@ -234,7 +234,7 @@ func (w *Worker) lockLifecycle(ctx context.Context, quit <-chan struct{}) (bool,
 }
 
 func (w *Worker) unlockLifecycle() {
-	<-w.lifecycle
+	<-w.lifecycleLock
 }
 
 // isRunning returns true if Do has begun and not returned.
@@ -249,7 +249,7 @@ func (w *Worker) isRunning() bool {
 
 // reversed returns the resources without the source, in reverse order of opening.
 func (w *Worker) reversed() []*resource {
-	reversed := slices.Clone(w.others)
+	reversed := slices.Clone(w.tasksAndDLQ)
 	slices.Reverse(reversed)
 	return reversed
 }
@@ -268,7 +268,7 @@ func (w *Worker) closeEach(ctx context.Context, all []*resource, failed *outcome
 		return
 	}
 	defer w.closeEach(ctx, all[1:], failed)
-	failed.try(func() error { return all[0].shut(ctx) })
+	failed.try(func() error { return all[0].closeIfOpen(ctx) })
 }
 
 // closeTask closes a task. The first task may still be working on what it has read, so

@@ -58,16 +58,16 @@ type prefetcher struct {
 	room  chan struct{} // gets a value when there may be room for another read
 	done  chan struct{} // closed when the goroutine has ended
 
-	mu       sync.Mutex
-	arrivals []arrival
-	waiting  int              // records in arrivals
-	taken    []opencdc.Record // the buffer of the batch in flight, if it was merged
-	memory   reuse.Buffer[opencdc.Record]
-	reads    int // reads that have returned
-	state    prefetchState
-	err      error       // the error of the last read
-	panicked *PanicError // the panic of the last read
-	isTorn   bool        // tearing the source down may have begun before the last read ended
+	mu            sync.Mutex
+	arrivals      []arrival
+	waiting       int              // records in arrivals
+	taken         []opencdc.Record // the buffer of the batch in flight, if it was merged
+	memory        reuse.Buffer[opencdc.Record]
+	reads         int // reads that have returned
+	state         prefetchState
+	err           error       // the error of the last read
+	panicked      *PanicError // the panic of the last read
+	mayBeTornDown bool        // tearing the source down may have begun before the last read ended
 }
 
 // prefetchState is what a prefetcher is doing.
@@ -103,7 +103,7 @@ func (w *Worker) runAhead(ctx context.Context) (err error) {
 		failed.add(err, nil)
 		failed.try(func() error { return p.stop(ctx, isStopped) })
 		failed.add(nil, p.panicked)
-		if e := p.unsaid(ctx, isStopped); e != nil && (err == nil || !isAny(err, e)) {
+		if e := p.unreported(ctx, isStopped); e != nil && (err == nil || !isAny(err, e)) {
 			failed.add(e, nil)
 		}
 		if !isOver && !failed.isFailure() {
@@ -222,7 +222,7 @@ func (p *prefetcher) add(b *Batch) (isKept bool) {
 	source := b.copies.Source()
 	n := len(source.Positions)
 	var readAt []time.Time
-	if n > 0 && p.worker.isTiming.now() {
+	if n > 0 && p.worker.timerEnabled.now() {
 		readAt = slices.Repeat([]time.Time{time.Now()}, n)
 	}
 	defer signal(p.ready)
@@ -265,7 +265,7 @@ func (p *prefetcher) merge(last *arrival, next arrival) {
 func (p *prefetcher) end(err error, panicked *PanicError) {
 	p.mu.Lock()
 	p.state = prefetchEnded
-	p.err, p.panicked, p.isTorn = err, panicked, p.worker.Stopping()
+	p.err, p.panicked, p.mayBeTornDown = err, panicked, p.worker.Stopping()
 	p.mu.Unlock()
 	signal(p.ready)
 }
@@ -383,14 +383,14 @@ func (p *prefetcher) endRead(ctx context.Context) error {
 	if err := w.gate.Close(ctx); err != nil { // does not wait: no batch is in flight
 		return err
 	}
-	return w.source.shut(ctx)
+	return w.source.closeIfOpen(ctx)
 }
 
-// unsaid returns the error of the last read if nothing else may hide it. A failed read
+// unreported returns the error of the last read if nothing else may hide it. A failed read
 // is no error once the source is being torn down, or if it only says that the context
 // has ended. The end of the goroutine by Goexit always is one.
-func (p *prefetcher) unsaid(ctx context.Context, isStopped bool) error {
-	isDue := !isStopped && !p.isTorn && (ctx.Err() == nil || !isOnly(p.err, ctx.Err(), context.Cause(ctx)))
+func (p *prefetcher) unreported(ctx context.Context, isStopped bool) error {
+	isDue := !isStopped && !p.mayBeTornDown && (ctx.Err() == nil || !isOnly(p.err, ctx.Err(), context.Cause(ctx)))
 	if p.err != nil && (isDue || isAny(p.err, ErrGoexit)) {
 		return p.err
 	}

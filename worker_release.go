@@ -16,10 +16,10 @@ import (
 
 // release releases the finished records of a source batch.
 func (w *Worker) release(ctx context.Context, s *batch.SourceBatch) error {
-	if err := w.releasing.Lock(ctx); err != nil {
+	if err := w.releaseLock.Lock(ctx); err != nil {
 		return err
 	}
-	defer w.releasing.Unlock()
+	defer w.releaseLock.Unlock()
 	return w.releaseLocked(ctx, s)
 }
 
@@ -127,7 +127,7 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, from, en
 	for i := start; i < limit && !s.Ledger.IsStored(i); i++ {
 		nacked = append(nacked, s.Ledger.Cause(i))
 	}
-	err := holding(refusal, func() error {
+	err := keeping(refusal, func() error {
 		return w.DLQ.store(ctx, nacked, w.ids[w.FirstTask], func(i int) { s.Ledger.Store(start + i) })
 	})
 	if err != nil || start+len(nacked) == limit {
@@ -209,11 +209,11 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) erro
 	if err := b.checkPositions(); err != nil {
 		return err
 	}
-	if err := w.releasing.Lock(ctx); err != nil {
+	if err := w.releaseLock.Lock(ctx); err != nil {
 		return err
 	}
-	defer w.releasing.Unlock()
-	if err := lost(settle()); err != nil {
+	defer w.releaseLock.Unlock()
+	if err := lostRecords(settle()); err != nil {
 		return err
 	}
 	s.Release.CopyPositions = true

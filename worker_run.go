@@ -48,7 +48,7 @@ func (w *Worker) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return contextError(ctx)
 		}
-		if isLast, err := w.next(ctx); err != nil {
+		if isLast, err := w.runBatch(ctx); err != nil {
 			return withContextError(ctx, err)
 		} else if isLast {
 			return nil
@@ -79,7 +79,7 @@ func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
 	if w.source.state == stateNew {
 		w.source.state = stateOpen
 	}
-	w.empty.base = time.Now()
+	w.emptyReads.base = time.Now()
 	w.fanOuts = make(map[*TaskNode]*fanOut)
 	for node := range w.FirstTask.TaskNodes() {
 		if len(node.Next) > 1 {
@@ -95,8 +95,8 @@ func (w *Worker) endFanOuts() {
 	}
 }
 
-// next reads and processes a batch. It returns true if there are no more.
-func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
+// runBatch reads and processes a batch. It returns true if there are no more.
+func (w *Worker) runBatch(ctx context.Context) (isLast bool, err error) {
 	b, isLast, err := w.read(ctx)
 	if err != nil {
 		if w.Stopping() {
@@ -109,7 +109,7 @@ func (w *Worker) next(ctx context.Context) (isLast bool, err error) {
 	}
 	isDropped, err := w.process(ctx, b)
 	if err != nil {
-		return false, w.reason(ctx, err)
+		return false, w.streamReason(ctx, err)
 	}
 	return isLast || isDropped, nil
 }
@@ -130,7 +130,7 @@ func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 // readInto has the first task read a batch into b, after a pause if the last read
 // returned nothing. It returns true if there are no more batches.
 func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
-	if ok, err := w.empty.begin(ctx, w.gate.Closed()); !ok {
+	if ok, err := w.emptyReads.begin(ctx, w.gate.Closed()); !ok {
 		return false, err
 	}
 	source := b.copies.Source()
@@ -141,7 +141,7 @@ func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error
 	if b.copies.Source() == nil {
 		b.copies.Attach(source, nil) // the task replaced it by a zero Batch
 	}
-	w.empty.end(len(b.copies.Source().Positions) == 0)
+	w.emptyReads.end(len(b.copies.Source().Positions) == 0)
 	return err != nil, nil
 }
 
@@ -155,7 +155,7 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	if err := b.checkPositions(); err != nil {
 		return false, w.taskError(w.FirstTask, err)
 	}
-	if w.isTiming.now() {
+	if w.timerEnabled.now() {
 		b.copies.SetReadTimes(time.Now())
 	}
 	source := b.copies.Source() // a task may replace what b points to
@@ -169,14 +169,14 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	return false, nil
 }
 
-// reason returns why a batch failed. If err says that Source.Ack returned io.EOF, the
+// streamReason returns why a batch failed. If err says that Source.Ack returned io.EOF, the
 // stream of the source has closed, and the next read says why.
-func (w *Worker) reason(ctx context.Context, err error) error {
+func (w *Worker) streamReason(ctx context.Context, err error) error {
 	ackErr, ok := find[*sourceAckError](err)
 	if !ok || !isAny(ackErr.err, io.EOF) || w.Stopping() {
 		return err
 	}
-	reason := holding(err, func() error {
+	reason := keeping(err, func() error {
 		if w.prefetcher != nil {
 			return w.prefetcher.dropUntilError(ctx)
 		}

@@ -51,7 +51,7 @@ func (w *Worker) walk(ctx context.Context, first step, on *branch) error {
 		case stageMarks:
 			err = k.checkMarks(ctx, 0)
 		case stageNext:
-			isOver, err = k.goOn(ctx)
+			isOver, err = k.advance(ctx)
 		}
 		if err != nil {
 			return err
@@ -77,7 +77,7 @@ func (k *walk) doTask(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		k.branch.running = k.node
+		k.branch.current = k.node
 	}
 	if k.calls > 0 {
 		if err := k.waitToRetry(ctx); err != nil {
@@ -122,7 +122,7 @@ func (k *walk) call(ctx context.Context) error {
 func (k *walk) waitToRetry(ctx context.Context) error {
 	w, records := k.worker, k.batch.ActiveRecords()
 	w.logger.Warn(ctx).Str(log.TaskIDField, w.ids[k.node]).Int("rounds", k.calls).
-		Int("records", len(records)).Str(log.RecordPositionField, shorten(records[0].Position)).
+		Int("records", len(records)).Str(log.RecordPositionField, shortPosition(records[0].Position)).
 		Msg("the task gave no answer, trying again")
 	_, err := sleep(ctx, pause(k.calls, minRetryPause, maxRetryPause), nil)
 	return err
@@ -143,7 +143,7 @@ func (k *walk) checkMarks(ctx context.Context, inactive int) error {
 		k.calls = 0
 	} else if k.calls++; k.calls == maxRetryCalls {
 		return k.taskError(FatalError(fmt.Errorf("%w: no answer for %d records in %d calls in a row, the first one is %s",
-			ErrNoProgress, b.copies.Len(), k.calls, show(b.copies.Records()[0].Position))))
+			ErrNoProgress, b.copies.Len(), k.calls, quotePosition(b.copies.Records()[0].Position))))
 	}
 	return k.divide()
 }
@@ -182,7 +182,7 @@ func (k *walk) divide() error {
 	parts := k.later[done:]
 	for _, part := range parts {
 		if part.batch.copies.HasNacks() {
-			if err := lost(part.batch.copies.SettleNacked(k.worker.ids[k.node])); err != nil {
+			if err := lostRecords(part.batch.copies.SettleNacked(k.worker.ids[k.node])); err != nil {
 				return err
 			}
 		}
@@ -192,13 +192,13 @@ func (k *walk) divide() error {
 	return nil
 }
 
-// goOn takes the batch to the next nodes. It returns true if there is nothing left to
+// advance takes the batch to the next nodes. It returns true if there is nothing left to
 // do with it.
-func (k *walk) goOn(ctx context.Context) (isOver bool, err error) {
+func (k *walk) advance(ctx context.Context) (isOver bool, err error) {
 	b := k.batch
 	switch next := k.node.Next; {
 	case b.copies.IsSettled() || b.copies.Len() == 0 || len(next) == 0:
-		if err := lost(b.copies.Settle()); err != nil {
+		if err := lostRecords(b.copies.Settle()); err != nil {
 			return true, err
 		}
 	case len(next) == 1:
