@@ -23,16 +23,18 @@ type Task interface {
 	// ID returns the identifier of this Task. Each Task in a pipeline must be
 	// uniquely identified by the ID. NewWorker calls it once.
 	ID() string
-	// Open opens the Task for processing. It is called once before the worker
-	// starts processing records. A Task that fails to open is not closed.
+	// Open opens the Task for processing. It is called before the worker starts
+	// processing records: once, or again after a [Worker.Open] that failed. A Task
+	// that fails to open is not closed.
 	Open(context.Context) error
 	// Close closes the Task. It is called once after the worker has stopped
 	// processing records, and again by a later [Worker.Close] if it failed.
 	Close(context.Context) error
 	// Do processes the given batch of records. It is called for each batch of records
-	// that the worker processes, unless none of its records is active. An error stops
-	// the worker, and no record of this batch is acked. (If the batch is part of what
-	// was read, records before it may be.)
+	// that the worker processes, unless none of its records is active. The first task
+	// gets an empty batch, and fills it. An error stops the worker, and no record of
+	// this batch is acked. (If the batch is part of what was read, records before it
+	// may be.)
 	Do(context.Context, *Batch) error
 }
 

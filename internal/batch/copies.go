@@ -44,8 +44,8 @@ func (f Flag) isActive() bool { return f != FlagFilter }
 // Copies are the copies of source records that travel together. The zero value holds
 // none and has no source batch.
 //
-// Copies are not safe for concurrent use, and must not be copied once they hold
-// records.
+// Copies are not safe for concurrent use. If the struct is assigned to another one, that
+// one takes over: only one of them may be used from then on.
 type Copies struct {
 	source *SourceBatch
 
@@ -78,7 +78,7 @@ type Copies struct {
 	isSettled   bool // every copy was settled
 
 	infos *NackInfos // what states refer to, shared by all parts of a divided batch
-	pool  *Pool      // nil if there are other copies of the source batch
+	pool  *Pool      // nil makes new buffers
 }
 
 // copyState says where a copy comes from and what has become of it. There may be one
