@@ -1,4 +1,4 @@
-package funnel_test
+package model
 
 import (
 	"fmt"
@@ -22,8 +22,8 @@ import (
 //     call between may be one call or several.
 //   - Two details are policies, of which a run has to follow one throughout.
 
-// modelPolicy is a choice among what the contract leaves open.
-type modelPolicy struct {
+// policy is a choice among what the contract leaves open.
+type policy struct {
 	// earlyFilter lets a filtered record be finished when it is filtered, not
 	// when its batch ends.
 	earlyFilter bool
@@ -32,19 +32,19 @@ type modelPolicy struct {
 	freeRound bool
 }
 
-// modelPolicies are all of them.
-var modelPolicies = []modelPolicy{{}, {earlyFilter: true}, {freeRound: true}, {earlyFilter: true, freeRound: true}}
+// policies are all of them.
+var policies = []policy{{}, {earlyFilter: true}, {freeRound: true}, {earlyFilter: true, freeRound: true}}
 
-// modelNack is the nack of a copy: who nacked it, why, and what goes to the
+// nackInfo is the nack of a copy: who nacked it, why, and what goes to the
 // dead-letter queue.
-type modelNack struct {
+type nackInfo struct {
 	task string
 	err  error // nil for a nack without an error
-	form modelForm
+	form form
 }
 
 // matches reports whether a record of the dead-letter queue tells of the nack.
-func (d modelNack) matches(b modelLetter) bool {
+func (d nackInfo) matches(b deadLetter) bool {
 	if d.task != b.task || d.form.String() != b.form {
 		return false
 	}
@@ -54,41 +54,41 @@ func (d modelNack) matches(b modelLetter) bool {
 	return strings.Contains(b.text, d.err.Error())
 }
 
-// String shows the nack as [modelLetter] does.
-func (d modelNack) String() string {
+// String shows the nack as [deadLetter] does.
+func (d nackInfo) String() string {
 	text := "an error that says that there is none"
 	if d.err != nil {
 		text = d.err.Error()
 	}
-	return modelLetter{form: d.form.String(), task: d.task, text: text}.String()
+	return deadLetter{form: d.form.String(), task: d.task, text: text}.String()
 }
 
-// modelLetter is a record that the dead-letter queue was given.
-type modelLetter struct{ form, task, text string }
+// deadLetter is a record that the dead-letter queue was given.
+type deadLetter struct{ form, task, text string }
 
 // String shows the letter.
-func (b modelLetter) String() string { return b.form + " nacked by " + b.task + ": " + b.text }
+func (b deadLetter) String() string { return b.form + " nacked by " + b.task + ": " + b.text }
 
-// modelStep is a call that must be seen, or a fan-out.
-type modelStep struct {
+// expectedCall is a call that must be seen, or a fan-out.
+type expectedCall struct {
 	who   string   // "read", "ack", "dlq", or a node's ID
 	items []string // the forms, the positions for "ack"
 	slots []int    // the source records that the call is about, in order
 	// nacks are the nacks that a call to the dead-letter queue tells of.
-	nacks []modelNack
+	nacks []nackInfo
 
-	fan    [][]*modelStep // the branches of a fan-out, else nil
-	faulty []int          // the branches that end with an error
+	fan    [][]*expectedCall // the branches of a fan-out, else nil
+	faulty []int             // the branches that end with an error
 }
 
 // mayCut reports whether a branch of a fan-out may be cut short because another
 // one ends with an error.
-func (s *modelStep) mayCut(branch int) bool {
+func (s *expectedCall) mayCut(branch int) bool {
 	return len(s.faulty) > 1 || len(s.faulty) == 1 && s.faulty[0] != branch
 }
 
-// modelEnding is how Do must end.
-type modelEnding struct {
+// ending is how Do must end.
+type ending struct {
 	// all are errors that Do's error must be.
 	all []error
 	// any are errors of which Do's error must be one, if there are some.
@@ -106,23 +106,23 @@ type modelEnding struct {
 }
 
 // bad reports whether Do must not return nil.
-func (e modelEnding) bad() bool { return e.fails || e.panics != nil || e.exits }
+func (e ending) bad() bool { return e.fails || e.panics != nil || e.exits }
 
-// modelExpectation is what the model works out.
-type modelExpectation struct {
-	steps []*modelStep
+// expectation is what the model works out.
+type expectation struct {
+	steps []*expectedCall
 	// endings are how Do may end. There are several if several branches of a
 	// fan-out end with an error.
-	endings []modelEnding
-	open    map[int]bool        // slots with copies that were never settled
-	nacks   map[int][]modelNack // the nacks that could have been first, by slot
+	endings []ending
+	open    map[int]bool       // slots with copies that were never settled
+	nacks   map[int][]nackInfo // the nacks that could have been first, by slot
 }
 
 // String shows the steps of an expectation.
-func (x *modelExpectation) String() string {
+func (x *expectation) String() string {
 	var b strings.Builder
-	var show func(steps []*modelStep, indent string)
-	show = func(steps []*modelStep, indent string) {
+	var show func(steps []*expectedCall, indent string)
+	show = func(steps []*expectedCall, indent string) {
 		for _, step := range steps {
 			if step.fan == nil {
 				fmt.Fprintf(&b, "%s%-6s %s\n", indent, step.who, strings.Join(step.items, " "))
@@ -142,33 +142,33 @@ func (x *modelExpectation) String() string {
 		}
 	}
 	show(x.steps, "  ")
-	for _, ending := range x.endings {
-		fmt.Fprintf(&b, "  Do %+v\n", ending)
+	for _, e := range x.endings {
+		fmt.Fprintf(&b, "  Do %+v\n", e)
 	}
 	return b.String()
 }
 
 // waits returns the writes that may wait for the end of their context: those of
 // which the model says that another branch of the same fan-out fails beside them.
-func (t *modelTree) waits() []modelWait {
+func (t *taskTree) waits() []waitingWrite {
 	destinations := map[string]bool{}
 	for _, n := range t.nodes() {
-		destinations[n.id] = n.kind == modelDestination
+		destinations[n.id] = n.kind == kindDestination
 	}
 	calls := map[string]int{}
-	var all []modelWait
-	var look func(steps []*modelStep, cut bool)
-	look = func(steps []*modelStep, cut bool) {
+	var all []waitingWrite
+	var look func(steps []*expectedCall, cut bool)
+	look = func(steps []*expectedCall, cut bool) {
 		for _, step := range steps {
 			calls[step.who]++
 			if cut && destinations[step.who] {
-				all = append(all, modelWait{node: step.who, nth: calls[step.who]})
+				all = append(all, waitingWrite{node: step.who, nth: calls[step.who]})
 			}
 			for i, branch := range step.fan {
 				look(branch, cut || step.mayCut(i))
 			}
 		}
 	}
-	look(modelExpect(t, modelPolicies[0], &modelRun{}).steps, false)
+	look(expect(t, policies[0], &trace{}).steps, false)
 	return all
 }

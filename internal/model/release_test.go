@@ -1,4 +1,4 @@
-package funnel_test
+package model
 
 import (
 	"errors"
@@ -12,7 +12,7 @@ import (
 
 // release releases what is finished, or leaves some of it for later. In a fan-out
 // it does nothing, the join does it.
-func (s *modelSim) release() {
+func (s *simulation) release() {
 	if s.depth > 0 {
 		return
 	}
@@ -21,7 +21,7 @@ func (s *modelSim) release() {
 }
 
 // releaseDue releases what was left for later.
-func (s *modelSim) releaseDue() {
+func (s *simulation) releaseDue() {
 	if s.due && s.depth == 0 {
 		s.due = false
 		s.releaseSome(false)
@@ -31,7 +31,7 @@ func (s *modelSim) releaseDue() {
 // releaseSome acks the finished slots at the front and sends the nacked ones to
 // the dead-letter queue. With hold it leaves those at the end that the run has
 // released together with what comes after them.
-func (s *modelSim) releaseSome(hold bool) {
+func (s *simulation) releaseSome(hold bool) {
 	for s.front < s.end && s.out[s.front] == 0 {
 		start, stop, who := s.front, s.ackedRun(s.front), "ack"
 		if stop == start {
@@ -58,20 +58,20 @@ func (s *modelSim) releaseSome(hold bool) {
 
 // ackedRun returns where the run of slots ends that starts at a slot, is finished and
 // was not nacked.
-func (s *modelSim) ackedRun(start int) (stop int) {
+func (s *simulation) ackedRun(start int) (stop int) {
 	for stop = start; stop < s.end && s.out[stop] == 0 && len(s.first[stop]) == 0; stop++ {
 	}
 	return stop
 }
 
 // nackedRun returns where the run of nacks from one task ends that starts at a slot.
-func (s *modelSim) nackedRun(start int) (stop int) {
+func (s *simulation) nackedRun(start int) (stop int) {
 	task := s.nack(start).task
 	for stop = start + 1; stop < s.end && s.out[stop] == 0 && len(s.first[stop]) > 0; stop++ {
 		if s.nack(stop).task != task {
 			break
 		}
-		if _, ok := s.letters[stop]; !ok && slices.ContainsFunc(s.first[stop], func(d modelNack) bool { return d.task != task }) {
+		if _, ok := s.letters[stop]; !ok && slices.ContainsFunc(s.first[stop], func(d nackInfo) bool { return d.task != task }) {
 			break // it was not sent, so that nobody knows which of them was first
 		}
 	}
@@ -80,7 +80,7 @@ func (s *modelSim) nackedRun(start int) (stop int) {
 
 // remember puts an outcome into the window and reports whether it makes too
 // many nacks there.
-func (s *modelSim) remember(nack bool) bool {
+func (s *simulation) remember(nack bool) bool {
 	if s.tree.queue.size == 0 {
 		return false
 	}
@@ -98,8 +98,8 @@ func (s *modelSim) remember(nack bool) bool {
 }
 
 // refuse stops because the slot at the front was nacked and not accepted.
-func (s *modelSim) refuse() {
-	e := modelEnding{}
+func (s *simulation) refuse() {
+	e := ending{}
 	for _, nack := range s.first[s.front] {
 		if nack.err != nil {
 			e.any = append(e.any, nack.err)
@@ -116,8 +116,8 @@ func (s *modelSim) refuse() {
 }
 
 // ack is a call of Ack of the source, with the slots from start to the front.
-func (s *modelSim) ack(start int) {
-	step := &modelStep{who: "ack"}
+func (s *simulation) ack(start int) {
+	step := &expectedCall{who: "ack"}
 	for slot := start; slot < s.front; slot++ {
 		step.slots = append(step.slots, slot)
 		step.items = append(step.items, s.tree.position(slot))
@@ -128,24 +128,24 @@ func (s *modelSim) ack(start int) {
 	}
 	switch s.tree.fault.kind {
 	case faultSourceAck:
-		s.fail(modelEnding{all: []error{errModelAck}})
+		s.fail(ending{all: []error{errAck}})
 	case faultSourcePanic:
-		s.stop(modelEnding{panics: modelPanic})
+		s.stop(ending{panics: testPanic})
 	}
-	s.emit(&modelStep{who: "read", items: []string{"reason"}})
+	s.emit(&expectedCall{who: "read", items: []string{"reason"}})
 	if err := s.tree.reason(); err != nil && !errors.Is(err, io.EOF) {
-		s.fail(modelEnding{all: []error{err}})
+		s.fail(ending{all: []error{err}})
 	}
-	s.fail(modelEnding{all: []error{io.EOF}})
+	s.fail(ending{all: []error{io.EOF}})
 }
 
 // send sends the slots from start to the front to the dead-letter queue and
 // acks those that it confirms.
-func (s *modelSim) send(start int) {
+func (s *simulation) send(start int) {
 	if start == s.front {
 		return
 	}
-	step := &modelStep{who: "dlq"}
+	step := &expectedCall{who: "dlq"}
 	for slot := start; slot < s.front; slot++ {
 		step.slots = append(step.slots, slot)
 		step.items = append(step.items, s.nack(slot).form.String())
@@ -155,14 +155,14 @@ func (s *modelSim) send(start int) {
 	if s.strikes("", faultQueueWrite, faultQueueNack, faultQueuePanic) {
 		switch s.tree.fault.kind {
 		case faultQueuePanic:
-			s.stop(modelEnding{panics: modelPanic})
+			s.stop(ending{panics: testPanic})
 		case faultQueueNack:
 			s.front = start + s.tree.queueNacks(len(step.slots))
 			if start < s.front {
 				s.ack(start)
 			}
 		}
-		s.fail(modelEnding{fatal: true, all: []error{errModelQueue}})
+		s.fail(ending{fatal: true, all: []error{errQueue}})
 	}
 	s.ack(start)
 }

@@ -1,4 +1,4 @@
-package funnel_test
+package model
 
 import (
 	"cmp"
@@ -12,10 +12,10 @@ import (
 	"github.com/conduitio/funnel/connector"
 )
 
-// The source, the destinations and the dead-letter queue of the model test.
+// The source, the destinations and the dead-letter queue.
 
-// modelOutstanding is what a destination has written and not confirmed.
-type modelOutstanding struct {
+// outstanding is what a destination has written and not confirmed.
+type outstanding struct {
 	acks  []connector.DestinationAck
 	buf   []connector.DestinationAck // what the last call returned
 	empty int                        // answers without an ack in a row
@@ -25,7 +25,7 @@ type modelOutstanding struct {
 }
 
 // take returns the next acks. The slice is used again by the next call.
-func (o *modelOutstanding) take(p *modelPart) []connector.DestinationAck {
+func (o *outstanding) take(p *part) []connector.DestinationAck {
 	clear(o.buf)
 	o.buf = o.buf[:0]
 	switch {
@@ -49,35 +49,35 @@ func (o *modelOutstanding) take(p *modelPart) []connector.DestinationAck {
 	return o.buf
 }
 
-// modelFakeDestination is a destination of a node.
-type modelFakeDestination struct {
-	modelNodePart
-	modelOutstanding
-	current *modelCall
+// fakeDestination is a destination of a node.
+type fakeDestination struct {
+	nodePart
+	outstanding
+	current *call
 	asked   int // for acks since the last write
 }
 
-func (d *modelFakeDestination) ID() string {
+func (d *fakeDestination) ID() string {
 	d.w.complain("%s: ID is called", d.id)
 	return d.id
 }
 
-func (d *modelFakeDestination) Errors() <-chan error {
+func (d *fakeDestination) Errors() <-chan error {
 	d.w.complain("%s: Errors is called", d.id)
 	return nil
 }
 
-func (d *modelFakeDestination) Open(context.Context) error {
+func (d *fakeDestination) Open(context.Context) error {
 	d.w.opened(d.id)
 	return nil
 }
 
-func (d *modelFakeDestination) Teardown(context.Context) error {
+func (d *fakeDestination) Teardown(context.Context) error {
 	d.w.closed(d.id)
 	return nil
 }
 
-func (d *modelFakeDestination) Write(ctx context.Context, recs []opencdc.Record) error {
+func (d *fakeDestination) Write(ctx context.Context, recs []opencdc.Record) error {
 	if len(d.acks) > 0 {
 		d.w.complain("%s: Write is called before all acks were fetched", d.id)
 	}
@@ -92,7 +92,7 @@ func (d *modelFakeDestination) Write(ctx context.Context, recs []opencdc.Record)
 		return ctx.Err()
 	}
 	if d.strikes(faultWrite) {
-		return errModelTask
+		return errTask
 	}
 	d.w.keep(d.id, recs, c.items)
 	d.current, d.empty, d.asked = c, 0, 0
@@ -116,12 +116,12 @@ func (d *modelFakeDestination) Write(ctx context.Context, recs []opencdc.Record)
 	return nil
 }
 
-func (d *modelFakeDestination) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
+func (d *fakeDestination) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
 	d.enter(ctx, "Ack", d.w.tree.linear())
 	defer d.leave()
 	if len(d.acks) == 0 {
 		d.w.complain("%s: Ack is called though nothing is outstanding", d.id)
-		return nil, errModelTask
+		return nil, errTask
 	}
 	d.asked++
 	defer d.w.end(d.current)
@@ -132,11 +132,11 @@ func (d *modelFakeDestination) Ack(ctx context.Context) ([]connector.Destination
 	switch {
 	case d.strikes(faultAck) && (len(d.acks) == 1 || d.asked > 1):
 		d.acks = nil
-		return nil, errModelTask
+		return nil, errTask
 	case d.strikes(faultAckStop) && (len(d.acks) == 1 || d.asked > 3):
 		if d.asked > 12 {
 			d.w.complain("%s: Ack is called again and again", d.id)
-			return nil, errModelTask
+			return nil, errTask
 		}
 		return nil, nil
 	case d.strikes(faultAckMany):
@@ -147,51 +147,51 @@ func (d *modelFakeDestination) Ack(ctx context.Context) ([]connector.Destination
 		last := len(d.acks) - 1
 		held := d.acks[last]
 		d.acks = d.acks[:last]
-		acks := d.take(&d.modelPart)
+		acks := d.take(&d.part)
 		d.acks = append(slices.Clone(d.acks), held)
 		return acks, nil
 	}
-	acks := d.take(&d.modelPart)
+	acks := d.take(&d.part)
 	d.current.broken = len(d.acks) > 0
 	return acks, nil
 }
 
-// modelFakeQueue is the destination of the dead-letter queue.
-type modelFakeQueue struct {
-	modelPart
-	modelOutstanding
-	current *modelCall
+// fakeQueue is the destination of the dead-letter queue.
+type fakeQueue struct {
+	part
+	outstanding
+	current *call
 	start   time.Time
 }
 
-func (q *modelFakeQueue) ID() string {
+func (q *fakeQueue) ID() string {
 	q.w.complain("dlq: ID is called")
 	return q.id
 }
 
-func (q *modelFakeQueue) Errors() <-chan error {
+func (q *fakeQueue) Errors() <-chan error {
 	q.w.complain("dlq: Errors is called")
 	return nil
 }
 
-func (q *modelFakeQueue) Open(context.Context) error {
+func (q *fakeQueue) Open(context.Context) error {
 	q.w.opened(q.id)
 	return nil
 }
 
-func (q *modelFakeQueue) Teardown(context.Context) error {
+func (q *fakeQueue) Teardown(context.Context) error {
 	q.w.closed(q.id)
 	return nil
 }
 
-func (q *modelFakeQueue) Write(ctx context.Context, recs []opencdc.Record) error {
+func (q *fakeQueue) Write(ctx context.Context, recs []opencdc.Record) error {
 	q.enter(ctx, "Write", true)
 	defer q.leave()
 	q.count++
 	if len(recs) == 0 || len(q.acks) > 0 {
 		q.w.complain("dlq: Write with %d records while %d are outstanding", len(recs), len(q.acks))
 	}
-	c := &modelCall{who: "dlq"}
+	c := &call{who: "dlq"}
 	q.acks = make([]connector.DestinationAck, len(recs))
 	for i, rec := range recs {
 		b, f := q.read(rec)
@@ -208,25 +208,25 @@ func (q *modelFakeQueue) Write(ctx context.Context, recs []opencdc.Record) error
 		switch f.kind {
 		case faultQueueWrite:
 			q.acks = nil
-			return errModelQueue
+			return errQueue
 		case faultQueuePanic:
 			q.acks = nil
-			panic(modelPanic)
+			panic(testPanic)
 		case faultQueueNack:
-			q.acks[q.w.tree.queueNacks(len(recs))].Error = errModelQueue
+			q.acks[q.w.tree.queueNacks(len(recs))].Error = errQueue
 		}
 	}
 	return nil
 }
 
 // read checks a record of the dead-letter queue and returns what it tells.
-func (q *modelFakeQueue) read(rec opencdc.Record) (modelLetter, modelForm) {
-	var b modelLetter
+func (q *fakeQueue) read(rec opencdc.Record) (deadLetter, form) {
+	var b deadLetter
 	after, ok := rec.Payload.After.(opencdc.StructuredData)
 	if !ok {
 		q.w.complain("dlq: the payload is %T", rec.Payload.After)
 	}
-	f := modelFormOfMap(after)
+	f := formOfMap(after)
 	b.form = f.String()
 	if want := cmp.Or(f.pos, q.w.tree.position(f.slot())); string(rec.Position) != want {
 		q.w.complain("dlq: the position is %q, that of the record %q", rec.Position, want)
@@ -251,59 +251,59 @@ func (q *modelFakeQueue) read(rec opencdc.Record) (modelLetter, modelForm) {
 	return b, f
 }
 
-func (q *modelFakeQueue) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
+func (q *fakeQueue) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
 	q.enter(ctx, "Ack", true)
 	defer q.leave()
 	if len(q.acks) == 0 {
 		q.w.complain("dlq: Ack is called though nothing is outstanding")
-		return nil, errModelQueue
+		return nil, errQueue
 	}
 	defer q.w.end(q.current)
 	for i, ack := range q.acks {
 		if i > 0 && ack.Error != nil { // what comes before it is confirmed first
 			rest := q.acks[i:]
 			q.acks = q.acks[:i]
-			acks := q.take(&q.modelPart)
+			acks := q.take(&q.part)
 			q.acks = append(slices.Clone(q.acks), rest...)
 			return acks, nil
 		}
 	}
-	return q.take(&q.modelPart), nil
+	return q.take(&q.part), nil
 }
 
-// modelFakeSource is the source.
-type modelFakeSource struct {
-	modelPart // of Read
-	acks      modelPart
-	sleepy    int
-	answers   int
-	closed    bool         // Ack has returned io.EOF
-	torn      *modelSignal // Teardown was called
-	given     [][]opencdc.Position
+// fakeSource is the source.
+type fakeSource struct {
+	part    // of Read
+	acks    part
+	sleepy  int
+	answers int
+	closed  bool    // Ack has returned io.EOF
+	torn    *signal // Teardown was called
+	given   [][]opencdc.Position
 }
 
-func (s *modelFakeSource) ID() string {
+func (s *fakeSource) ID() string {
 	s.w.complain("source: ID is called")
 	return s.id
 }
 
-func (s *modelFakeSource) Errors() <-chan error {
+func (s *fakeSource) Errors() <-chan error {
 	s.w.complain("source: Errors is called")
 	return nil
 }
 
-func (s *modelFakeSource) Open(context.Context) error {
+func (s *fakeSource) Open(context.Context) error {
 	s.w.opened(s.id)
 	return nil
 }
 
-func (s *modelFakeSource) Teardown(context.Context) error {
+func (s *fakeSource) Teardown(context.Context) error {
 	s.w.closed(s.id)
 	s.torn.fire()
 	return nil
 }
 
-func (s *modelFakeSource) Read(ctx context.Context) ([]opencdc.Record, error) {
+func (s *fakeSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	s.enter(ctx, "Read", s.w.tree.linear())
 	defer s.leave()
 	if s.acks.busy.Load() {
@@ -314,10 +314,10 @@ func (s *modelFakeSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 		return nil, ctx.Err()
 	}
 	if s.torn.fired() {
-		return nil, errModelTorn
+		return nil, errTorn
 	}
 	if s.closed {
-		s.w.end(s.w.begin(&modelCall{who: "read", items: []string{"reason"}}))
+		s.w.end(s.w.begin(&call{who: "read", items: []string{"reason"}}))
 		if err := t.reason(); err != nil {
 			return nil, err
 		}
@@ -329,12 +329,12 @@ func (s *modelFakeSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-s.torn.done:
-			return nil, errModelTorn
+			return nil, errTorn
 		}
 	}
 	read := t.reads[s.answers]
 	s.answers++
-	c := s.w.begin(&modelCall{who: "read", items: t.readItems(read)})
+	c := s.w.begin(&call{who: "read", items: t.readItems(read)})
 	defer s.w.end(c)
 	s.pause(ctx, s.sleepy)
 	var recs []opencdc.Record
@@ -344,11 +344,11 @@ func (s *modelFakeSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	if t.fault.nth == s.answers {
 		switch t.fault.kind {
 		case faultRead:
-			return recs, errModelRead
+			return recs, errRead
 		case faultReadCanceled:
 			return recs, context.Canceled
 		case faultReadPanic:
-			panic(modelPanic)
+			panic(testPanic)
 		case faultNoPosition:
 			if len(recs) > 0 {
 				recs[s.rand.IntN(len(recs))].Position = nil
@@ -361,14 +361,14 @@ func (s *modelFakeSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return recs, nil
 }
 
-func (s *modelFakeSource) Ack(ctx context.Context, positions []opencdc.Position) error {
+func (s *fakeSource) Ack(ctx context.Context, positions []opencdc.Position) error {
 	s.acks.enter(ctx, "Ack", true)
 	defer s.acks.leave()
 	if s.busy.Load() {
 		s.w.complain("source: Ack is called during Read")
 	}
 	s.acks.count++
-	c := &modelCall{who: "ack"}
+	c := &call{who: "ack"}
 	for i, position := range positions {
 		c.items = append(c.items, string(position))
 		positions[i] = opencdc.Position("mine")
@@ -383,9 +383,9 @@ func (s *modelFakeSource) Ack(ctx context.Context, positions []opencdc.Position)
 	if f := s.w.tree.fault; f.nth == s.acks.count {
 		switch f.kind {
 		case faultSourceAck:
-			return errModelAck
+			return errAck
 		case faultSourcePanic:
-			panic(modelPanic)
+			panic(testPanic)
 		case faultSourceClosed:
 			s.closed = true
 			return io.EOF
@@ -395,7 +395,7 @@ func (s *modelFakeSource) Ack(ctx context.Context, positions []opencdc.Position)
 }
 
 // check complains if somebody wrote into a slice that belongs to the source.
-func (s *modelFakeSource) check() {
+func (s *fakeSource) check() {
 	for i, positions := range s.given {
 		for _, position := range positions {
 			if string(position) != "mine" {

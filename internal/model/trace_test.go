@@ -1,26 +1,26 @@
-package funnel_test
+package model
 
 import (
 	"fmt"
 	"strings"
 )
 
-// What a run of the model test has shown.
+// What a run has shown.
 
-// modelCall is a call that was seen.
-type modelCall struct {
-	who     string   // as in modelStep
-	items   []string // as in modelStep
-	slots   []int    // as in modelStep, not for "ack"
-	letters []modelLetter
+// call is a call that was seen.
+type call struct {
+	who     string   // as in expectedCall
+	items   []string // as in expectedCall
+	slots   []int    // as in expectedCall, not for "ack"
+	letters []deadLetter
 	// begin and end order all calls of a run. A write ends with its last ack.
 	begin, end int
 	// broken is set for a write that failed or was not confirmed to its end.
 	broken bool
 }
 
-// modelOutcome is how Do ended.
-type modelOutcome struct {
+// outcome is how Do ended.
+type outcome struct {
 	err      error
 	panicked any
 	exited   bool // by runtime.Goexit
@@ -28,7 +28,7 @@ type modelOutcome struct {
 }
 
 // String shows the outcome.
-func (o modelOutcome) String() string {
+func (o outcome) String() string {
 	switch {
 	case o.hung:
 		return "did not return"
@@ -41,28 +41,28 @@ func (o modelOutcome) String() string {
 	}
 }
 
-// modelRun is all that a run has shown.
-type modelRun struct {
-	calls   []*modelCall
-	outcome modelOutcome
-	wrong   []string             // found by the parts themselves
-	lives   map[string]modelLife // of the parts
-	kept    []modelChange        // records that destinations kept
+// trace is all that a run has shown.
+type trace struct {
+	calls   []*call
+	outcome outcome
+	wrong   []string        // found by the parts themselves
+	lives   map[string]life // of the parts
+	kept    []keptForms     // records that destinations kept
 }
 
-// modelChange is a record when it was written and at the end of the run.
-type modelChange struct{ who, then, now string }
+// keptForms is a record when it was written and at the end of the run.
+type keptForms struct{ who, then, now string }
 
 // String shows the calls of a run.
-func (r *modelRun) String() string {
+func (r *trace) String() string {
 	var b strings.Builder
 	for _, c := range r.calls {
 		fmt.Fprintf(&b, "  %3d-%-3d %-6s %s", c.begin, c.end, c.who, strings.Join(c.items, " "))
 		if c.broken {
 			b.WriteString(" (not confirmed)")
 		}
-		for _, letter := range c.letters {
-			b.WriteString("\n              " + letter.String())
+		for _, l := range c.letters {
+			b.WriteString("\n              " + l.String())
 		}
 		b.WriteString("\n")
 	}
@@ -71,8 +71,8 @@ func (r *modelRun) String() string {
 }
 
 // letters returns what the run has sent to the dead-letter queue.
-func (r *modelRun) letters() map[int]modelLetter {
-	all := map[int]modelLetter{}
+func (r *trace) letters() map[int]deadLetter {
+	all := map[int]deadLetter{}
 	for _, c := range r.calls {
 		for i, b := range c.letters {
 			all[c.slots[i]] = b
@@ -82,7 +82,7 @@ func (r *modelRun) letters() map[int]modelLetter {
 }
 
 // acked returns the number of positions that were acked.
-func (r *modelRun) acked() int {
+func (r *trace) acked() int {
 	n := 0
 	for _, c := range r.calls {
 		if c.who == "ack" {
@@ -94,7 +94,7 @@ func (r *modelRun) acked() int {
 
 // sizes returns how many source records a call to ack or to the dead-letter queue
 // was about, by the first of them.
-func (r *modelRun) sizes() map[string]map[int]int {
+func (r *trace) sizes() map[string]map[int]int {
 	acks, nacks := map[int]int{}, map[int]int{}
 	acked := 0
 	for _, c := range r.calls {

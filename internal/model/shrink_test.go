@@ -1,4 +1,4 @@
-package funnel_test
+package model
 
 import (
 	"slices"
@@ -8,9 +8,9 @@ import (
 // Making a tree that fails smaller. What a task does to a record depends on no
 // other task, so that most of a tree can be taken away and the failure stays.
 
-// modelShrink returns the smallest tree that it finds by taking away one thing
+// shrink returns the smallest tree that it finds by taking away one thing
 // after the other, as long as the tree still fails.
-func modelShrink(t *modelTree, fails func(*modelTree) bool) *modelTree {
+func shrink(t *taskTree, fails func(*taskTree) bool) *taskTree {
 	for {
 		smaller := t.smaller()
 		i := slices.IndexFunc(smaller, fails)
@@ -22,54 +22,54 @@ func modelShrink(t *modelTree, fails func(*modelTree) bool) *modelTree {
 }
 
 // smaller returns trees with one thing less each, the biggest things first.
-func (t *modelTree) smaller() []*modelTree {
-	var all []*modelTree
-	change := func(f func(c *modelTree) (changed bool)) {
+func (t *taskTree) smaller() []*taskTree {
+	var all []*taskTree
+	change := func(f func(c *taskTree) (changed bool)) {
 		c := t.clone()
 		if !f(c) {
 			return
 		}
 		if c.wait.nth > 0 && !slices.Contains(c.waits(), c.wait) {
-			c.wait = modelWait{} // it would wait forever
+			c.wait = waitingWrite{} // it would wait forever
 		}
 		all = append(all, c)
 	}
 	for i := range t.nodes() {
-		change(func(c *modelTree) bool { return c.removeBranch(i) })
+		change(func(c *taskTree) bool { return c.removeBranch(i) })
 	}
 	for i := range t.nodes() {
-		change(func(c *modelTree) bool { return c.removeNode(i) })
+		change(func(c *taskTree) bool { return c.removeNode(i) })
 	}
 	for _, whole := range []bool{true, false} {
-		change(func(c *modelTree) bool { return c.removeRead(whole) })
+		change(func(c *taskTree) bool { return c.removeRead(whole) })
 	}
 	for i := range t.nodes() {
-		for habit := range modelHabits(&modelNode{}) {
-			change(func(c *modelTree) bool {
-				field := modelHabits(c.nodes()[i])[habit]
+		for habit := range habits(&node{}) {
+			change(func(c *taskTree) bool {
+				field := habits(c.nodes()[i])[habit]
 				changed := *field != 0
 				*field = 0
 				return changed
 			})
 		}
-		change(func(c *modelTree) bool {
+		change(func(c *taskTree) bool {
 			n := c.nodes()[i]
 			changed := n.early || n.backward || n.doubtful
 			n.early, n.backward, n.doubtful = false, false, false
 			return changed
 		})
-		change(func(c *modelTree) bool {
+		change(func(c *taskTree) bool {
 			n := c.nodes()[i]
 			changed := n.move != moveNot || n.style != styleUntouched
 			n.move, n.style = moveNot, styleUntouched
 			return changed
 		})
 	}
-	change(func(c *modelTree) bool {
+	change(func(c *taskTree) bool {
 		plain := *c
 		plain.twins, plain.closes, plain.stopAfter, plain.closeAgain = false, false, false, false
-		plain.metrics, plain.queue.lull, plain.wait = metricsNil, 0, modelWait{}
-		plain.reads = slices.DeleteFunc(plain.reads, func(read modelRead) bool { return read.from == read.to && !read.eof })
+		plain.metrics, plain.queue.lull, plain.wait = metricsNil, 0, waitingWrite{}
+		plain.reads = slices.DeleteFunc(plain.reads, func(read sourceRead) bool { return read.from == read.to && !read.eof })
 		changed := len(plain.reads) < len(t.reads) || plain.twins != c.twins || plain.closes != c.closes || plain.stopAfter != c.stopAfter ||
 			plain.closeAgain != c.closeAgain || plain.metrics != c.metrics || plain.queue != c.queue || plain.wait != c.wait
 		*c = plain
@@ -78,15 +78,15 @@ func (t *modelTree) smaller() []*modelTree {
 	return all
 }
 
-// modelHabits returns what a node may do without.
-func modelHabits(n *modelNode) []*int {
+// habits returns what a node may do without.
+func habits(n *node) []*int {
 	return []*int{&n.fail, &n.filter, &n.split, &n.hush, &n.atMost, &n.lull, &n.sleepy}
 }
 
 // clone returns a copy of the tree that shares nothing.
-func (t *modelTree) clone() *modelTree {
-	var clone func(n *modelNode) *modelNode
-	clone = func(n *modelNode) *modelNode {
+func (t *taskTree) clone() *taskTree {
+	var clone func(n *node) *node
+	clone = func(n *node) *node {
 		c := *n
 		c.next = nil
 		for _, next := range n.next {
@@ -101,8 +101,8 @@ func (t *modelTree) clone() *modelTree {
 }
 
 // parent returns the node before a node, and where it is there.
-func (t *modelTree) parent(n *modelNode) (*modelNode, int) {
-	for _, p := range append([]*modelNode{t.first}, t.nodes()...) {
+func (t *taskTree) parent(n *node) (*node, int) {
+	for _, p := range append([]*node{t.first}, t.nodes()...) {
 		if i := slices.Index(p.next, n); i >= 0 {
 			return p, i
 		}
@@ -111,7 +111,7 @@ func (t *modelTree) parent(n *modelNode) (*modelNode, int) {
 }
 
 // removeBranch removes the i-th node and all behind it, if it is in a fan-out.
-func (t *modelTree) removeBranch(i int) bool {
+func (t *taskTree) removeBranch(i int) bool {
 	p, at := t.parent(t.nodes()[i])
 	if len(p.next) < 2 {
 		return false
@@ -121,7 +121,7 @@ func (t *modelTree) removeBranch(i int) bool {
 }
 
 // removeNode puts what is behind the i-th node in its place.
-func (t *modelTree) removeNode(i int) bool {
+func (t *taskTree) removeNode(i int) bool {
 	n := t.nodes()[i]
 	p, at := t.parent(n)
 	if len(n.next) == 0 {
@@ -132,7 +132,7 @@ func (t *modelTree) removeNode(i int) bool {
 }
 
 // removeRead removes the last read of records, or only the last record of it.
-func (t *modelTree) removeRead(whole bool) bool {
+func (t *taskTree) removeRead(whole bool) bool {
 	for i := len(t.reads) - 1; i >= 0; i-- {
 		read := &t.reads[i]
 		if read.from == read.to {
@@ -152,12 +152,12 @@ func (t *modelTree) removeRead(whole bool) bool {
 	return false
 }
 
-// TestModelShrinks makes trees smaller that fail for a known reason.
-func TestModelShrinks(t *testing.T) {
-	splits := func(tree *modelTree) bool {
+// TestShrinks makes trees smaller that fail for a known reason.
+func TestShrinks(t *testing.T) {
+	splits := func(tree *taskTree) bool {
 		calls := 0
-		var look func(steps []*modelStep)
-		look = func(steps []*modelStep) {
+		var look func(steps []*expectedCall)
+		look = func(steps []*expectedCall) {
 			for _, step := range steps {
 				if slices.ContainsFunc(step.items, func(item string) bool { return item[:2] == "3/" }) {
 					calls++
@@ -167,17 +167,17 @@ func TestModelShrinks(t *testing.T) {
 				}
 			}
 		}
-		look(modelExpect(tree, modelPolicies[0], &modelRun{}).steps)
+		look(expect(tree, policies[0], &trace{}).steps)
 		return calls > 0
 	}
 	tried := 0
 	for seed := uint64(1); tried < 20; seed++ {
-		tree := modelDraw(seed)
+		tree := draw(seed)
 		if !splits(tree) {
 			continue
 		}
 		tried++
-		small := modelShrink(tree, splits)
+		small := shrink(tree, splits)
 		if got := len(small.nodes()); got > 3 || small.records() != 4 || !splits(small) {
 			t.Errorf("seed %d became\n%s", seed, small)
 		}

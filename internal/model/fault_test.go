@@ -1,12 +1,12 @@
-package funnel_test
+package model
 
-// What can go wrong in a tree of the model test.
+// What can go wrong in a tree.
 
-// modelFaultKind is what goes wrong in a tree, if anything does.
-type modelFaultKind int
+// faultKind is what goes wrong in a tree, if anything does.
+type faultKind int
 
 const (
-	faultNone modelFaultKind = iota
+	faultNone faultKind = iota
 
 	// In a destination.
 	faultWrite    // Write returns an error
@@ -50,7 +50,7 @@ const (
 	faults
 )
 
-var modelFaultNames = [faults]string{
+var faultNames = [faults]string{
 	faultNone: "none", faultWrite: "write fails", faultAck: "ack fails", faultAckWrong: "acks a wrong position",
 	faultAckMany: "acks too many", faultAckStop: "stops acking", faultNothing: "returns nothing",
 	faultTooMany: "returns too many", faultAlien: "returns an unknown result", faultMute: "goes mute",
@@ -62,16 +62,16 @@ var modelFaultNames = [faults]string{
 	faultQueueWrite: "queue write fails", faultQueueNack: "queue nacks", faultQueuePanic: "queue panics",
 }
 
-// modelFault happens at the nth call, counted from 1, of the thing it is about.
-type modelFault struct {
-	kind modelFaultKind
+// fault happens at the nth call, counted from 1, of the thing it is about.
+type fault struct {
+	kind faultKind
 	node string // for a fault in a task
 	nth  int
 }
 
-// modelWait is a write that waits until its context ends, as it does because
+// waitingWrite is a write that waits until its context ends, as it does because
 // another branch fails.
-type modelWait struct {
+type waitingWrite struct {
 	node string
 	nth  int
 }

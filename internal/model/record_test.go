@@ -1,4 +1,4 @@
-package funnel_test
+package model
 
 import (
 	"encoding/binary"
@@ -11,15 +11,15 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// The records of the model test. What a record holds follows from its form
+// The records. What a record holds follows from its form
 // alone: the lineage, the position and the marks of the tasks that changed it.
 // The marks stand in many places of the record, some of them deep, and a task
 // sets them in all places. A record that is touched by somebody else's task
 // therefore shows marks that are not those of its own way, or different marks
 // in different places.
 
-// modelForm is what a record looks like.
-type modelForm struct {
+// form is what a record looks like.
+type form struct {
 	// id is the lineage: "3" is the fourth record of the source, "3/0" the
 	// first piece that it was split into, "3/0/1" the second piece of that.
 	id string
@@ -30,13 +30,13 @@ type modelForm struct {
 }
 
 // String returns the form as it is shown in traces.
-func (f modelForm) String() string {
+func (f form) String() string {
 	return f.id + "@" + f.pos + "[" + f.marks + "]"
 }
 
 // slot returns the index of the source record that the lineage starts at, -1
 // if the lineage is not one.
-func (f modelForm) slot() int {
+func (f form) slot() int {
 	root, _, _ := strings.Cut(f.id, "/")
 	slot, err := strconv.Atoi(root)
 	if err != nil {
@@ -65,11 +65,11 @@ func compareLineage(a, b string) int {
 // record builds the record of the form. Nothing in it is shared with any other
 // record. The kind of the key and of the payload before the change depends on
 // the source record, so that a batch has raw, structured and absent data.
-func (f modelForm) record() opencdc.Record {
+func (f form) record() opencdc.Record {
 	slot := f.slot()
 	rec := opencdc.Record{
 		Position:  opencdc.Position(f.pos),
-		Operation: modelOperation(slot),
+		Operation: operationOf(slot),
 		Metadata:  opencdc.Metadata{"id": f.id, "marks": f.marks},
 	}
 	switch slot % 3 {
@@ -79,7 +79,7 @@ func (f modelForm) record() opencdc.Record {
 			"inner": map[string]any{"marks": f.marks},
 		}
 	case 1:
-		rec.Key = opencdc.RawData(modelDigest(f.marks))
+		rec.Key = opencdc.RawData(digestOf(f.marks))
 	}
 	switch slot / 3 % 3 {
 	case 0:
@@ -87,13 +87,13 @@ func (f modelForm) record() opencdc.Record {
 			"list": []any{"x", map[string]any{"marks": f.marks}},
 		}
 	case 1:
-		rec.Payload.Before = opencdc.RawData(modelDigest(f.marks))
+		rec.Payload.Before = opencdc.RawData(digestOf(f.marks))
 	}
 	rec.Payload.After = opencdc.StructuredData{
 		"id":      f.id,
 		"map":     map[string]any{"list": []any{map[string]any{"marks": f.marks}, []any{f.marks}}},
 		"strings": []string{f.marks},
-		"bytes":   modelDigest(f.marks),
+		"bytes":   digestOf(f.marks),
 		"maps":    []map[string]any{{"marks": f.marks}},
 		"typed":   map[string]string{"marks": f.marks},
 		"nested":  opencdc.StructuredData{"marks": f.marks},
@@ -102,36 +102,36 @@ func (f modelForm) record() opencdc.Record {
 	return rec
 }
 
-// modelOperation is the operation of the records that come from a source record.
-func modelOperation(slot int) opencdc.Operation {
+// operationOf is the operation of the records that come from a source record.
+func operationOf(slot int) opencdc.Operation {
 	return opencdc.Operation(slot%4 + 1)
 }
 
-// modelDigest is the form that marks take in a place that holds bytes. Its
+// digestOf is the form that marks take in a place that holds bytes. Its
 // length does not depend on the marks, so that it can be changed in place.
-func modelDigest(marks string) []byte {
+func digestOf(marks string) []byte {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(marks))
 	return binary.BigEndian.AppendUint64(nil, h.Sum64())
 }
 
-// modelMark adds a mark to all places of the record, in place.
-func modelMark(rec opencdc.Record, mark string) {
+// markAll adds a mark to all places of the record, in place.
+func markAll(rec opencdc.Record, mark string) {
 	marks := rec.Metadata["marks"] + mark
-	digest := modelDigest(marks)
-	(&modelPlaces{
+	digest := digestOf(marks)
+	(&places{
 		text:  func(string, string) (string, bool) { return marks, true },
 		bytes: func(_ string, b []byte) { copy(b, digest) },
 	}).visit(rec)
 }
 
-// modelFormOf reads the form of a record. If the places of the record do not
+// formOf reads the form of a record. If the places of the record do not
 // agree, the lineage of the form says so.
-func modelFormOf(rec opencdc.Record) modelForm {
-	f := modelForm{id: rec.Metadata["id"], pos: string(rec.Position), marks: rec.Metadata["marks"]}
-	digest := string(modelDigest(f.marks))
+func formOf(rec opencdc.Record) form {
+	f := form{id: rec.Metadata["id"], pos: string(rec.Position), marks: rec.Metadata["marks"]}
+	digest := string(digestOf(f.marks))
 	var torn []string
-	(&modelPlaces{
+	(&places{
 		text: func(place, marks string) (string, bool) {
 			if marks != f.marks {
 				torn = append(torn, fmt.Sprintf("%s is %q", place, marks))
@@ -145,7 +145,7 @@ func modelFormOf(rec opencdc.Record) modelForm {
 		},
 		lost: func(place string) { torn = append(torn, "no "+place) },
 	}).visit(rec)
-	if want := modelOperation(f.slot()); f.slot() >= 0 && rec.Operation != want {
+	if want := operationOf(f.slot()); f.slot() >= 0 && rec.Operation != want {
 		torn = append(torn, "operation "+rec.Operation.String())
 	}
 	if after, ok := rec.Payload.After.(opencdc.StructuredData); ok && after["id"] != f.id {
@@ -157,9 +157,9 @@ func modelFormOf(rec opencdc.Record) modelForm {
 	return f
 }
 
-// modelFormOfMap reads the form of a record from what [opencdc.Record.Map]
+// formOfMap reads the form of a record from what [opencdc.Record.Map]
 // made of it.
-func modelFormOfMap(m map[string]any) modelForm {
+func formOfMap(m map[string]any) form {
 	var rec opencdc.Record
 	if position, ok := m["position"].([]byte); ok {
 		rec.Position = position
@@ -191,11 +191,11 @@ func modelFormOfMap(m map[string]any) modelForm {
 		rec.Payload.Before = data(payload["before"])
 		rec.Payload.After = data(payload["after"])
 	}
-	return modelFormOf(rec)
+	return formOf(rec)
 }
 
-// modelPlaces visits every place of a record that holds marks.
-type modelPlaces struct {
+// places visits every place of a record that holds marks.
+type places struct {
 	// text is given the marks in a place and returns what to put there instead.
 	text func(place, marks string) (string, bool)
 	// bytes is given the bytes of a place that holds a digest.
@@ -204,7 +204,7 @@ type modelPlaces struct {
 	lost func(place string)
 }
 
-func (p *modelPlaces) visit(rec opencdc.Record) {
+func (p *places) visit(rec opencdc.Record) {
 	if rec.Metadata == nil {
 		p.miss("metadata")
 		return
@@ -212,7 +212,7 @@ func (p *modelPlaces) visit(rec opencdc.Record) {
 	if marks, ok := p.text("metadata", rec.Metadata["marks"]); ok {
 		rec.Metadata["marks"] = marks
 	}
-	slot := modelForm{id: rec.Metadata["id"]}.slot()
+	slot := form{id: rec.Metadata["id"]}.slot()
 	switch key := rec.Key.(type) {
 	case opencdc.StructuredData:
 		p.entry("key", key)
@@ -242,7 +242,7 @@ func (p *modelPlaces) visit(rec opencdc.Record) {
 	p.visitAfter(after)
 }
 
-func (p *modelPlaces) visitAfter(after opencdc.StructuredData) {
+func (p *places) visitAfter(after opencdc.StructuredData) {
 	outer, _ := after["map"].(map[string]any)
 	list, _ := outer["list"].([]any)
 	p.element("list of maps", list, 0)
@@ -282,7 +282,7 @@ func (p *modelPlaces) visitAfter(after opencdc.StructuredData) {
 	p.strings("map of lists", lists["marks"])
 }
 
-func (p *modelPlaces) entry(place string, m map[string]any) {
+func (p *places) entry(place string, m map[string]any) {
 	old, ok := m["marks"].(string)
 	if !ok {
 		p.miss(place)
@@ -293,7 +293,7 @@ func (p *modelPlaces) entry(place string, m map[string]any) {
 	}
 }
 
-func (p *modelPlaces) element(place string, list []any, i int) {
+func (p *places) element(place string, list []any, i int) {
 	if i >= len(list) {
 		p.miss(place)
 		return
@@ -302,7 +302,7 @@ func (p *modelPlaces) element(place string, list []any, i int) {
 	p.entry(place, m)
 }
 
-func (p *modelPlaces) strings(place string, list []string) {
+func (p *places) strings(place string, list []string) {
 	if len(list) != 1 {
 		p.miss(place)
 		return
@@ -312,7 +312,7 @@ func (p *modelPlaces) strings(place string, list []string) {
 	}
 }
 
-func (p *modelPlaces) miss(place string) {
+func (p *places) miss(place string) {
 	if p.lost != nil {
 		p.lost(place)
 	}

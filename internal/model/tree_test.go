@@ -1,4 +1,4 @@
-package funnel_test
+package model
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// The pipelines of the model test, drawn from a seed. A tree says everything
+// The pipelines, drawn from a seed. A tree says everything
 // that has an influence on what comes out: the tasks and what each of them
 // does to which record, what the source returns, how the dead-letter queue is
 // set up, and at most one fault.
@@ -19,64 +19,64 @@ import (
 // record unanswered for its first few attempts, and it may answer at most so
 // many records of a call.
 
-// modelKind is the kind of a node.
-type modelKind int
+// nodeKind is the kind of a node.
+type nodeKind int
 
 const (
-	modelSource modelKind = iota
-	modelProcessor
-	modelTask // a task that marks its batch itself
-	modelDestination
+	kindSource nodeKind = iota
+	kindProcessor
+	kindTask // a task that marks its batch itself
+	kindDestination
 )
 
-// modelStyle is how a task changes a record that it passes on.
-type modelStyle int
+// style is how a task changes a record that it passes on.
+type style int
 
 const (
-	styleUntouched modelStyle = iota // returns it as it is
-	styleInPlace                     // changes it in place, however deep
-	styleFresh                       // returns a new one and leaves the old one alone
-	styleReplace                     // puts a new one into the slice that it was given
+	styleUntouched style = iota // returns it as it is
+	styleInPlace                // changes it in place, however deep
+	styleFresh                  // returns a new one and leaves the old one alone
+	styleReplace                // puts a new one into the slice that it was given
 	styles
 )
 
-// modelMove is what a task does to the positions of the records it passes on.
-type modelMove int
+// move is what a task does to the positions of the records it passes on.
+type move int
 
 const (
-	moveNot  modelMove = iota
-	moveOwn            // every record gets a new one
-	moveSame           // all records get the same one
-	moveNone           // no record has one anymore
+	moveNot  move = iota
+	moveOwn       // every record gets a new one
+	moveSame      // all records get the same one
+	moveNone      // no record has one anymore
 	moves
 )
 
-// modelNode is a task of a tree. Percentages are of the records, or of the
+// node is a task of a tree. Percentages are of the records, or of the
 // calls where it says so.
-type modelNode struct {
+type node struct {
 	id   string
-	kind modelKind
-	next []*modelNode
+	kind nodeKind
+	next []*node
 
 	filter, fail, split int // percent that are filtered, nacked, split
 	hush                int // percent that are left unanswered at first
 	hushes              int // for at most so many attempts
 	atMost              int // answers at most so many records of a call, 0 for all
-	style               modelStyle
-	move                modelMove
+	style               style
+	move                move
 	early               bool // marks a record in place before it splits or nacks it
-	backward            bool // modelTask: marks its batch from the end
-	doubtful            bool // modelTask: marks all for retry before it answers
-	chunk               int  // modelDestination: returns at most so many acks
-	lull                int  // modelDestination: percent of answers without an ack
+	backward            bool // kindTask: marks its batch from the end
+	doubtful            bool // kindTask: marks all for retry before it answers
+	chunk               int  // kindDestination: returns at most so many acks
+	lull                int  // kindDestination: percent of answers without an ack
 	sleepy              int  // percent of calls that take their time
 }
 
-// modelVerdictKind is what a task decides to do with a record.
-type modelVerdictKind int
+// verdictKind is what a task decides to do with a record.
+type verdictKind int
 
 const (
-	verdictPass modelVerdictKind = iota
+	verdictPass verdictKind = iota
 	verdictPassAsOne
 	verdictFilter
 	verdictFilterAsNone
@@ -84,21 +84,21 @@ const (
 	verdictNack
 )
 
-// modelVerdict is what a task does with one record.
-type modelVerdict struct {
-	kind  modelVerdictKind
+// verdict is what a task does with one record.
+type verdict struct {
+	kind  verdictKind
 	parts int   // verdictSplit: the number of pieces
 	err   error // verdictNack: may be nil
 	hush  int   // the number of attempts that are not answered
 }
 
-// modelError is the error of everything that is meant to fail.
-type modelError struct{ task, id string }
+// failure is the error of everything that is meant to fail.
+type failure struct{ task, id string }
 
-func (e modelError) Error() string { return "<" + e.task + " fails " + e.id + ">" }
+func (e failure) Error() string { return "<" + e.task + " fails " + e.id + ">" }
 
-// modelHash mixes a seed with names.
-func modelHash(seed uint64, names ...string) uint64 {
+// hash mixes a seed with names.
+func hash(seed uint64, names ...string) uint64 {
 	h := fnv.New64a()
 	for _, name := range names {
 		_, _ = h.Write([]byte(name))
@@ -108,9 +108,9 @@ func modelHash(seed uint64, names ...string) uint64 {
 }
 
 // behave returns what the node does with the record of a lineage.
-func (n *modelNode) behave(seed uint64, id string) modelVerdict {
-	r := rand.New(rand.NewPCG(modelHash(seed, n.id, id), 1))
-	var v modelVerdict
+func (n *node) behave(seed uint64, id string) verdict {
+	r := rand.New(rand.NewPCG(hash(seed, n.id, id), 1))
+	var v verdict
 	if r.IntN(100) < n.hush {
 		v.hush = 1 + r.IntN(n.hushes)
 	}
@@ -124,24 +124,24 @@ func (n *modelNode) behave(seed uint64, id string) modelVerdict {
 	case at < n.filter+n.fail:
 		v.kind = verdictNack
 		if !odd {
-			v.err = modelError{task: n.id, id: id}
+			v.err = failure{task: n.id, id: id}
 		}
 	case at < n.filter+n.fail+n.split && strings.Count(id, "/") < 2:
 		v.kind, v.parts = verdictSplit, 2+r.IntN(2)
 	case odd:
 		v.kind = verdictPassAsOne
 	}
-	if n.kind == modelDestination {
+	if n.kind == kindDestination {
 		v.hush = 0
 		if v.kind == verdictNack && v.err == nil {
-			v.err = modelError{task: n.id, id: id}
+			v.err = failure{task: n.id, id: id}
 		}
 	}
 	return v
 }
 
 // pass returns the form in which a record leaves the node that passes it.
-func (n *modelNode) pass(f modelForm) modelForm {
+func (n *node) pass(f form) form {
 	if n.style == styleUntouched {
 		return f
 	}
@@ -150,7 +150,7 @@ func (n *modelNode) pass(f modelForm) modelForm {
 }
 
 // moved returns the form with the position that the node gives it.
-func (n *modelNode) moved(f modelForm) modelForm {
+func (n *node) moved(f form) form {
 	switch n.move {
 	case moveOwn:
 		f.pos = n.id + ":" + f.id
@@ -163,14 +163,14 @@ func (n *modelNode) moved(f modelForm) modelForm {
 }
 
 // piece returns the form of the i-th piece into which the node splits a record.
-func (n *modelNode) piece(f modelForm, i int) modelForm {
+func (n *node) piece(f form, i int) form {
 	f.id += "/" + strconv.Itoa(i)
 	f.marks += "." + n.id
 	return n.moved(f)
 }
 
 // left returns the form of a record that the node has split or nacked.
-func (n *modelNode) left(f modelForm) modelForm {
+func (n *node) left(f form) form {
 	if n.early {
 		f.marks += ".(" + n.id + ")"
 	}
@@ -178,7 +178,7 @@ func (n *modelNode) left(f modelForm) modelForm {
 }
 
 // String shows the node in one line.
-func (n *modelNode) String() string {
+func (n *node) String() string {
 	var b strings.Builder
 	b.WriteString(n.id)
 	word := func(format string, v int) {
@@ -187,9 +187,9 @@ func (n *modelNode) String() string {
 		}
 	}
 	switch n.kind {
-	case modelTask:
+	case kindTask:
 		b.WriteString(" (custom)")
-	case modelDestination:
+	case kindDestination:
 		fmt.Fprintf(&b, " acks <=%d", n.chunk)
 		word(" lull %d%%", n.lull)
 	}
@@ -201,7 +201,7 @@ func (n *modelNode) String() string {
 		fmt.Fprintf(&b, " <=%d times", n.hushes)
 	}
 	word(" answers <=%d", n.atMost)
-	if n.kind == modelProcessor || n.kind == modelTask {
+	if n.kind == kindProcessor || n.kind == kindTask {
 		b.WriteString([...]string{" untouched", " in-place", " fresh", " replace"}[n.style])
 		b.WriteString([...]string{"", " own-position", " same-position", " no-position"}[n.move])
 		if n.early {
@@ -218,49 +218,49 @@ func (n *modelNode) String() string {
 	return b.String()
 }
 
-// modelRead is one answer of the source: records from (included) to (excluded).
-type modelRead struct {
+// sourceRead is one answer of the source: records from (included) to (excluded).
+type sourceRead struct {
 	from, to int
 	eof      bool
 }
 
-// modelQueue is the set-up of the dead-letter queue.
-type modelQueue struct {
+// queueSetup is the set-up of the dead-letter queue.
+type queueSetup struct {
 	none            bool // there is no queue
 	size, threshold int
 	chunk, lull     int // as for a destination
 }
 
-// modelMetrics is what the tasks report to.
-type modelMetrics int
+// metricsKind is what the tasks report to.
+type metricsKind int
 
 const (
-	metricsNil modelMetrics = iota
+	metricsNil metricsKind = iota
 	metricsNoOp
 	metricsRead // metrics that read the records
 )
 
-// modelTree is one pipeline and all that happens to it.
-type modelTree struct {
+// taskTree is one pipeline and all that happens to it.
+type taskTree struct {
 	seed  uint64
-	first *modelNode
+	first *node
 	// reads are the answers of the source. If none of them says EOF, the read
 	// after the last one blocks until the source is torn down.
-	reads []modelRead
-	queue modelQueue
-	fault modelFault
-	wait  modelWait
+	reads []sourceRead
+	queue queueSetup
+	fault fault
+	wait  waitingWrite
 	// closes stops the worker with Close instead of Stop.
 	closes bool
 	// twins gives two neighbours at a time the same position.
 	twins   bool
-	metrics modelMetrics
+	metrics metricsKind
 	// stopAfter calls Stop, and closeAgain calls Close a second time, at the end.
 	stopAfter, closeAgain bool
 }
 
 // records returns the number of records of the source.
-func (t *modelTree) records() int {
+func (t *taskTree) records() int {
 	if len(t.reads) == 0 {
 		return 0
 	}
@@ -268,7 +268,7 @@ func (t *modelTree) records() int {
 }
 
 // position returns the position of a source record.
-func (t *modelTree) position(slot int) string {
+func (t *taskTree) position(slot int) string {
 	if t.twins {
 		slot /= 2
 	}
@@ -276,15 +276,15 @@ func (t *modelTree) position(slot int) string {
 }
 
 // form returns the form in which a source record is read.
-func (t *modelTree) form(slot int) modelForm {
-	return modelForm{id: strconv.Itoa(slot), pos: t.position(slot)}
+func (t *taskTree) form(slot int) form {
+	return form{id: strconv.Itoa(slot), pos: t.position(slot)}
 }
 
 // nodes returns all nodes but the source, depth first.
-func (t *modelTree) nodes() []*modelNode {
-	var all []*modelNode
-	var walk func(*modelNode)
-	walk = func(n *modelNode) {
+func (t *taskTree) nodes() []*node {
+	var all []*node
+	var walk func(*node)
+	walk = func(n *node) {
 		for _, next := range n.next {
 			all = append(all, next)
 			walk(next)
@@ -295,7 +295,7 @@ func (t *modelTree) nodes() []*modelNode {
 }
 
 // linear reports whether no node has more than one next.
-func (t *modelTree) linear() bool {
+func (t *taskTree) linear() bool {
 	for n := t.first; len(n.next) > 0; n = n.next[0] {
 		if len(n.next) > 1 {
 			return false
@@ -305,7 +305,7 @@ func (t *modelTree) linear() bool {
 }
 
 // String draws the tree.
-func (t *modelTree) String() string {
+func (t *taskTree) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d\nreads:", t.seed)
 	ends := false
@@ -329,14 +329,14 @@ func (t *modelTree) String() string {
 			t.queue.size, t.queue.threshold, t.queue.chunk, t.queue.lull)
 	}
 	if t.fault.kind != faultNone {
-		fmt.Fprintf(&b, "\nfault: %s %s, call %d", t.fault.node, modelFaultNames[t.fault.kind], t.fault.nth)
+		fmt.Fprintf(&b, "\nfault: %s %s, call %d", t.fault.node, faultNames[t.fault.kind], t.fault.nth)
 	}
 	if t.wait.nth > 0 {
 		fmt.Fprintf(&b, "\nwaits for its context: %s, call %d", t.wait.node, t.wait.nth)
 	}
 	b.WriteString("\n")
-	var draw func(n *modelNode, indent, branch string)
-	draw = func(n *modelNode, indent, branch string) {
+	var draw func(n *node, indent, branch string)
+	draw = func(n *node, indent, branch string) {
 		b.WriteString(indent + branch + n.String() + "\n")
 		if branch != "" {
 			indent += "   "
@@ -354,7 +354,7 @@ func (t *modelTree) String() string {
 }
 
 // readItems shows an answer of the source.
-func (t *modelTree) readItems(read modelRead) []string {
+func (t *taskTree) readItems(read sourceRead) []string {
 	item := strconv.Itoa(read.from) + "-" + strconv.Itoa(read.to)
 	if read.eof {
 		item += " EOF"
@@ -363,9 +363,9 @@ func (t *modelTree) readItems(read modelRead) []string {
 }
 
 // reason is what Read returns after Ack has returned io.EOF.
-func (t *modelTree) reason() error {
-	return []error{nil, io.EOF, errModelRead}[t.seed%3]
+func (t *taskTree) reason() error {
+	return []error{nil, io.EOF, errRead}[t.seed%3]
 }
 
 // queueNacks returns which of n records the dead-letter queue nacks.
-func (t *modelTree) queueNacks(n int) int { return int(t.seed/4) % n }
+func (t *taskTree) queueNacks(n int) int { return int(t.seed/4) % n }

@@ -1,4 +1,4 @@
-package funnel_test
+package model
 
 import (
 	"context"
@@ -7,21 +7,21 @@ import (
 
 // How the model walks a tree.
 
-// modelStop carries endings up to where the simulation ends.
-type modelStop struct{ endings []modelEnding }
+// stopped carries endings up to where the simulation ends.
+type stopped struct{ endings []ending }
 
-// modelCopy is a descendant of a source record.
-type modelCopy struct {
+// recordCopy is a descendant of a source record.
+type recordCopy struct {
 	slot     int
-	form     modelForm
-	original *modelForm // from before the first split, nil if there was none
+	form     form
+	original *form // from before the first split, nil if there was none
 	filtered bool
 	retry    bool
-	nack     *modelNack
+	nack     *nackInfo
 }
 
 // state is what a copy counts as when a batch is split by status.
-func (c modelCopy) state() int {
+func (c recordCopy) state() int {
 	switch {
 	case c.nack != nil:
 		return 1
@@ -32,40 +32,40 @@ func (c modelCopy) state() int {
 	}
 }
 
-// modelSim works out an expectation.
-type modelSim struct {
-	tree    *modelTree
-	policy  modelPolicy
-	letters map[int]modelLetter    // what the run has sent to the dead-letter queue, by slot
+// simulation works out an expectation.
+type simulation struct {
+	tree    *taskTree
+	policy  policy
+	letters map[int]deadLetter     // what the run has sent to the dead-letter queue, by slot
 	sizes   map[string]map[int]int // of the run's calls "ack" and "dlq", by first slot
 
 	out        []int // copies not yet settled, by slot
 	front, end int   // the slots read and not yet released
 	due        bool  // a late release is to be done
-	steps      *[]*modelStep
-	first      map[int][]modelNack // candidates for the first nack, by slot
-	depth      int                 // in how many fan-outs the walk is
-	attempts   map[string]int      // by task and lineage
-	calls      map[string]int      // by node
-	window     []bool              // the last outcomes, true is a nack
+	steps      *[]*expectedCall
+	first      map[int][]nackInfo // candidates for the first nack, by slot
+	depth      int                // in how many fan-outs the walk is
+	attempts   map[string]int     // by task and lineage
+	calls      map[string]int     // by node
+	window     []bool             // the last outcomes, true is a nack
 }
 
-// modelExpect works out what must come out of a tree. Where the contract
+// expect works out what must come out of a tree. Where the contract
 // leaves a choice that the policy does not make, the run has made it.
-func modelExpect(t *modelTree, policy modelPolicy, run *modelRun) *modelExpectation {
-	x := &modelExpectation{open: map[int]bool{}}
-	s := &modelSim{
-		tree: t, policy: policy,
+func expect(t *taskTree, p policy, run *trace) *expectation {
+	x := &expectation{open: map[int]bool{}}
+	s := &simulation{
+		tree: t, policy: p,
 		letters: run.letters(), sizes: run.sizes(),
 		out:      make([]int, t.records()),
 		steps:    &x.steps,
-		first:    map[int][]modelNack{},
+		first:    map[int][]nackInfo{},
 		attempts: map[string]int{},
 		calls:    map[string]int{},
 	}
 	x.endings = s.try(s.run)
 	if x.endings == nil {
-		x.endings = []modelEnding{{}}
+		x.endings = []ending{{}}
 	}
 	for slot, out := range s.out {
 		if out > 0 || slot >= s.end {
@@ -77,11 +77,11 @@ func modelExpect(t *modelTree, policy modelPolicy, run *modelRun) *modelExpectat
 }
 
 // try returns the endings with which f stops, nil if it does not.
-func (s *modelSim) try(f func()) (endings []modelEnding) {
+func (s *simulation) try(f func()) (endings []ending) {
 	defer func() {
 		switch stop := recover().(type) {
 		case nil:
-		case modelStop:
+		case stopped:
 			endings = stop.endings
 		default:
 			panic(stop)
@@ -91,27 +91,27 @@ func (s *modelSim) try(f func()) (endings []modelEnding) {
 	return nil
 }
 
-func (s *modelSim) stop(e ...modelEnding) { panic(modelStop{e}) }
+func (s *simulation) stop(e ...ending) { panic(stopped{e}) }
 
-func (s *modelSim) fail(e modelEnding) {
+func (s *simulation) fail(e ending) {
 	e.fails = true
 	s.stop(e)
 }
 
 // emit adds a call.
-func (s *modelSim) emit(step *modelStep) { *s.steps = append(*s.steps, step) }
+func (s *simulation) emit(step *expectedCall) { *s.steps = append(*s.steps, step) }
 
 // emitCall adds a call of a task or of Read, before which a late release is done.
-func (s *modelSim) emitCall(step *modelStep) {
+func (s *simulation) emitCall(step *expectedCall) {
 	s.releaseDue()
 	s.emit(step)
 }
 
 // strikes counts a call of something and reports whether the fault happens at it.
-func (s *modelSim) strikes(node string, kinds ...modelFaultKind) bool {
+func (s *simulation) strikes(node string, kinds ...faultKind) bool {
 	key := node
 	if node == "" {
-		key = modelFaultNames[kinds[0]]
+		key = faultNames[kinds[0]]
 	}
 	s.calls[key]++
 	f := s.tree.fault
@@ -119,17 +119,17 @@ func (s *modelSim) strikes(node string, kinds ...modelFaultKind) bool {
 }
 
 // run walks all batches.
-func (s *modelSim) run() {
+func (s *simulation) run() {
 	if s.tree.fault.kind == faultStopFirst {
 		return
 	}
 	for _, read := range s.tree.reads {
 		s.read(read)
 		s.end = read.to
-		var batch []modelCopy
+		var batch []recordCopy
 		for slot := read.from; slot < read.to; slot++ {
 			s.out[slot] = 1
-			batch = append(batch, modelCopy{slot: slot, form: s.tree.form(slot)})
+			batch = append(batch, recordCopy{slot: slot, form: s.tree.form(slot)})
 		}
 		if len(batch) > 0 {
 			s.next(s.tree.first, batch)
@@ -142,19 +142,19 @@ func (s *modelSim) run() {
 }
 
 // read is a call of Read that returns.
-func (s *modelSim) read(read modelRead) {
-	s.emitCall(&modelStep{who: "read", items: s.tree.readItems(read)})
+func (s *simulation) read(read sourceRead) {
+	s.emitCall(&expectedCall{who: "read", items: s.tree.readItems(read)})
 	if s.strikes("", faultRead, faultReadCanceled, faultNoPosition, faultReadPanic) {
 		switch s.tree.fault.kind {
 		case faultReadPanic:
-			s.stop(modelEnding{panics: modelPanic})
+			s.stop(ending{panics: testPanic})
 		case faultRead:
-			s.fail(modelEnding{all: []error{errModelRead}})
+			s.fail(ending{all: []error{errRead}})
 		case faultReadCanceled:
-			s.fail(modelEnding{all: []error{context.Canceled}})
+			s.fail(ending{all: []error{context.Canceled}})
 		case faultNoPosition:
 			if read.from < read.to {
-				s.fail(modelEnding{fatal: true})
+				s.fail(ending{fatal: true})
 			}
 		}
 	}
@@ -162,7 +162,7 @@ func (s *modelSim) read(read modelRead) {
 
 // walk gives a batch to a node and passes on what it makes of it. Idle counts
 // the rounds without an answer in a row.
-func (s *modelSim) walk(n *modelNode, in []modelCopy, idle int) {
+func (s *simulation) walk(n *node, in []recordCopy, idle int) {
 	out, called, answered := s.do(n, in)
 	switch {
 	case answered:
@@ -171,7 +171,7 @@ func (s *modelSim) walk(n *modelNode, in []modelCopy, idle int) {
 		idle++
 	}
 	if idle >= 16 {
-		s.fail(modelEnding{fatal: true, says: []string{n.id}})
+		s.fail(ending{fatal: true, says: []string{n.id}})
 	}
 	for len(out) > 0 {
 		size := 1
@@ -195,7 +195,7 @@ func (s *modelSim) walk(n *modelNode, in []modelCopy, idle int) {
 }
 
 // next gives a batch to the nodes behind a node.
-func (s *modelSim) next(n *modelNode, batch []modelCopy) {
+func (s *simulation) next(n *node, batch []recordCopy) {
 	switch len(n.next) {
 	case 0:
 		for _, c := range batch {
@@ -210,7 +210,7 @@ func (s *modelSim) next(n *modelNode, batch []modelCopy) {
 }
 
 // idle is the count of idle rounds before the first call.
-func (s *modelSim) idle() int {
+func (s *simulation) idle() int {
 	if s.policy.freeRound {
 		return -1
 	}
@@ -218,23 +218,23 @@ func (s *modelSim) idle() int {
 }
 
 // fan gives a batch to several nodes at the same time.
-func (s *modelSim) fan(heads []*modelNode, batch []modelCopy) {
+func (s *simulation) fan(heads []*node, batch []recordCopy) {
 	for _, c := range batch {
 		if !c.filtered || !s.policy.earlyFilter {
 			s.out[c.slot] += len(heads) - 1
 		}
 	}
-	step := &modelStep{fan: make([][]*modelStep, len(heads))}
-	if slices.ContainsFunc(batch, func(c modelCopy) bool { return !c.filtered }) {
+	step := &expectedCall{fan: make([][]*expectedCall, len(heads))}
+	if slices.ContainsFunc(batch, func(c recordCopy) bool { return !c.filtered }) {
 		s.releaseDue()
 	}
 	s.emit(step)
 	steps, first := s.steps, s.first
-	joined := map[int][]modelNack{}
-	var endings []modelEnding
+	joined := map[int][]nackInfo{}
+	var endings []ending
 	s.depth++
 	for i, head := range heads {
-		s.steps, s.first = &step.fan[i], map[int][]modelNack{}
+		s.steps, s.first = &step.fan[i], map[int][]nackInfo{}
 		if e := s.try(func() { s.walk(head, slices.Clone(batch), s.idle()) }); e != nil {
 			endings, step.faulty = append(endings, e...), append(step.faulty, i)
 		}
@@ -252,17 +252,17 @@ func (s *modelSim) fan(heads []*modelNode, batch []modelCopy) {
 	if endings != nil {
 		s.stop(endings...)
 	}
-	if !slices.ContainsFunc(step.fan, func(branch []*modelStep) bool { return len(branch) > 0 }) {
+	if !slices.ContainsFunc(step.fan, func(branch []*expectedCall) bool { return len(branch) > 0 }) {
 		*s.steps = (*s.steps)[:len(*s.steps)-1] // all was filtered, so there are no calls
 	}
 	s.release()
 }
 
 // settleNacked settles a run of nacked copies.
-func (s *modelSim) settleNacked(run []modelCopy) {
+func (s *simulation) settleNacked(run []recordCopy) {
 	for _, c := range run {
 		if len(s.first[c.slot]) == 0 {
-			s.first[c.slot] = []modelNack{*c.nack}
+			s.first[c.slot] = []nackInfo{*c.nack}
 		}
 		s.out[c.slot]--
 	}
@@ -270,14 +270,14 @@ func (s *modelSim) settleNacked(run []modelCopy) {
 }
 
 // settle settles a copy at the end of its branch.
-func (s *modelSim) settle(c modelCopy) {
+func (s *simulation) settle(c recordCopy) {
 	if !c.filtered || !s.policy.earlyFilter {
 		s.out[c.slot]--
 	}
 }
 
 // nack returns the nack of a slot that counts.
-func (s *modelSim) nack(slot int) modelNack {
+func (s *simulation) nack(slot int) nackInfo {
 	for _, nack := range s.first[slot] {
 		if actual, ok := s.letters[slot]; ok && nack.matches(actual) {
 			return nack
@@ -288,8 +288,8 @@ func (s *modelSim) nack(slot int) modelNack {
 
 // do is a call of the node with the records that are not filtered. It returns
 // what became of the batch, and whether there was a call and an answer.
-func (s *modelSim) do(n *modelNode, in []modelCopy) (out []modelCopy, called, answered bool) {
-	step := &modelStep{who: n.id}
+func (s *simulation) do(n *node, in []recordCopy) (out []recordCopy, called, answered bool) {
+	step := &expectedCall{who: n.id}
 	for _, c := range in {
 		if !c.filtered {
 			step.slots = append(step.slots, c.slot)
@@ -304,7 +304,7 @@ func (s *modelSim) do(n *modelNode, in []modelCopy) (out []modelCopy, called, an
 	mute := s.tree.fault.kind == faultMute && s.tree.fault.node == n.id && s.calls[n.id] >= s.tree.fault.nth
 
 	seen := 0
-	nacks := map[int]*modelNack{}
+	nacks := map[int]*nackInfo{}
 	for _, c := range in {
 		if c.filtered {
 			out = append(out, c)
@@ -320,7 +320,7 @@ func (s *modelSim) do(n *modelNode, in []modelCopy) (out []modelCopy, called, an
 		answered = true
 		switch v.kind {
 		case verdictPass, verdictPassAsOne:
-			if n.kind != modelDestination {
+			if n.kind != kindDestination {
 				c.form = n.pass(c.form)
 			}
 			out = append(out, c)
@@ -332,7 +332,7 @@ func (s *modelSim) do(n *modelNode, in []modelCopy) (out []modelCopy, called, an
 			out = append(out, c)
 		case verdictNack:
 			c.form = n.left(c.form)
-			c.nack = &modelNack{task: n.id, err: v.err, form: c.form}
+			c.nack = &nackInfo{task: n.id, err: v.err, form: c.form}
 			if c.original != nil {
 				c.nack.form = *c.original
 			}
@@ -363,7 +363,7 @@ func (s *modelSim) do(n *modelNode, in []modelCopy) (out []modelCopy, called, an
 }
 
 // hushed counts an attempt at a record and reports whether it is not answered.
-func (s *modelSim) hushed(n *modelNode, id string, v modelVerdict) bool {
+func (s *simulation) hushed(n *node, id string, v verdict) bool {
 	if v.hush == 0 {
 		return false
 	}
@@ -373,21 +373,21 @@ func (s *modelSim) hushed(n *modelNode, id string, v modelVerdict) bool {
 }
 
 // strike stops if the fault of the tree is one that a call of the node ends with.
-func (s *modelSim) strike(n *modelNode) {
+func (s *simulation) strike(n *node) {
 	if !s.strikes(n.id, faultWrite, faultAck, faultAckWrong, faultAckMany, faultAckStop,
 		faultNothing, faultTooMany, faultAlien, faultTask, faultPanic, faultGoexit) {
 		return
 	}
 	switch s.tree.fault.kind {
 	case faultWrite, faultAck, faultTask:
-		s.fail(modelEnding{all: []error{errModelTask}})
+		s.fail(ending{all: []error{errTask}})
 	case faultAckWrong, faultAckMany, faultAckStop:
-		s.fail(modelEnding{})
+		s.fail(ending{})
 	case faultNothing, faultTooMany, faultAlien:
-		s.fail(modelEnding{says: []string{n.id}})
+		s.fail(ending{says: []string{n.id}})
 	case faultPanic:
-		s.stop(modelEnding{panics: modelPanic})
+		s.stop(ending{panics: testPanic})
 	case faultGoexit:
-		s.stop(modelEnding{exits: true})
+		s.stop(ending{exits: true})
 	}
 }

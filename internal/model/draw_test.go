@@ -1,32 +1,32 @@
-package funnel_test
+package model
 
 import (
 	"fmt"
 	"math/rand/v2"
 )
 
-// How a tree of the model test is drawn from a seed.
+// How a tree is drawn from a seed.
 
-// modelDraw draws the tree of a seed.
-func modelDraw(seed uint64) *modelTree {
-	d := &modelDrawing{Rand: rand.New(rand.NewPCG(seed, 0x5eed)), budget: 18}
-	t := &modelTree{
+// draw draws the tree of a seed.
+func draw(seed uint64) *taskTree {
+	d := &drawing{Rand: rand.New(rand.NewPCG(seed, 0x5eed)), budget: 18}
+	t := &taskTree{
 		seed:       seed,
 		twins:      d.chance(10),
 		closes:     d.chance(20),
-		metrics:    modelMetrics(d.IntN(3)),
+		metrics:    metricsKind(d.IntN(3)),
 		stopAfter:  d.chance(20),
 		closeAgain: d.chance(20),
 	}
 	d.mood = d.IntN(4)
-	t.first = &modelNode{id: "src", kind: modelSource, sleepy: d.pick(0, 0, 30)}
+	t.first = &node{id: "src", kind: kindSource, sleepy: d.pick(0, 0, 30)}
 	if d.chance(30) {
 		t.first.next = d.chain(3) // no fan-out
 	} else {
 		t.first.next = d.chain(0)
 	}
 	d.reads(t)
-	t.queue = modelQueue{chunk: 1 + d.IntN(4), lull: d.pick(0, 0, 40)}
+	t.queue = queueSetup{chunk: 1 + d.IntN(4), lull: d.pick(0, 0, 40)}
 	if d.chance(30) {
 		t.queue.size, t.queue.threshold = 1000, 1000
 	}
@@ -37,30 +37,30 @@ func modelDraw(seed uint64) *modelTree {
 	return t
 }
 
-// modelDrawing is the state of drawing a tree.
-type modelDrawing struct {
+// drawing is the state of drawing a tree.
+type drawing struct {
 	*rand.Rand
 	budget int // nodes that may still be drawn
 	count  int
 	mood   int // 0 is calm, 3 is wild
 }
 
-func (d *modelDrawing) chance(percent int) bool { return d.IntN(100) < percent }
+func (d *drawing) chance(percent int) bool { return d.IntN(100) < percent }
 
-func (d *modelDrawing) pick(of ...int) int { return of[d.IntN(len(of))] }
+func (d *drawing) pick(of ...int) int { return of[d.IntN(len(of))] }
 
 // reads draws what the source returns.
-func (d *modelDrawing) reads(t *modelTree) {
+func (d *drawing) reads(t *taskTree) {
 	most, total := 1+d.IntN(8), d.IntN(14)
 	if d.chance(3) {
 		most, total = 30, 60
 	}
 	for at := 0; at < total; {
 		if d.chance(10) {
-			t.reads = append(t.reads, modelRead{from: at, to: at})
+			t.reads = append(t.reads, sourceRead{from: at, to: at})
 		}
 		n := min(1+d.IntN(most), total-at)
-		t.reads = append(t.reads, modelRead{from: at, to: at + n})
+		t.reads = append(t.reads, sourceRead{from: at, to: at + n})
 		at += n
 	}
 	switch {
@@ -68,29 +68,29 @@ func (d *modelDrawing) reads(t *modelTree) {
 	case d.chance(40) && len(t.reads) > 0:
 		t.reads[len(t.reads)-1].eof = true
 	default:
-		t.reads = append(t.reads, modelRead{from: total, to: total, eof: true})
+		t.reads = append(t.reads, sourceRead{from: total, to: total, eof: true})
 	}
 }
 
 // chain draws what follows a node that is depth fan-outs deep.
-func (d *modelDrawing) chain(depth int) []*modelNode {
+func (d *drawing) chain(depth int) []*node {
 	if depth < 3 && d.budget >= 4 && d.chance([...]int{45, 30, 20}[depth]) {
-		fan := make([]*modelNode, 2+d.pick(0, 0, 1, 2))
+		fan := make([]*node, 2+d.pick(0, 0, 1, 2))
 		for i := range fan {
 			fan[i] = d.link(depth + 1)
 		}
 		return fan
 	}
-	return []*modelNode{d.link(depth)}
+	return []*node{d.link(depth)}
 }
 
 // link draws a node and what follows it.
-func (d *modelDrawing) link(depth int) *modelNode {
+func (d *drawing) link(depth int) *node {
 	d.budget--
 	if d.budget > 0 && d.chance(60) {
 		n := d.processor()
 		// A branch may end in a custom task.
-		if n.kind == modelProcessor || d.chance(90) {
+		if n.kind == kindProcessor || d.chance(90) {
 			n.next = d.chain(depth)
 		}
 		return n
@@ -103,16 +103,16 @@ func (d *modelDrawing) link(depth int) *modelNode {
 }
 
 // some draws a percentage that grows with the mood.
-func (d *modelDrawing) some(percent int) int {
+func (d *drawing) some(percent int) int {
 	if d.mood == 0 || d.chance(45) {
 		return 0
 	}
 	return 1 + d.IntN(percent*d.mood/2+1)
 }
 
-func (d *modelDrawing) node(kind modelKind, prefix string) *modelNode {
+func (d *drawing) node(kind nodeKind, prefix string) *node {
 	d.count++
-	return &modelNode{
+	return &node{
 		id:     fmt.Sprintf("%s%02d", prefix, d.count),
 		kind:   kind,
 		sleepy: d.pick(0, 0, 20, 60),
@@ -121,13 +121,13 @@ func (d *modelDrawing) node(kind modelKind, prefix string) *modelNode {
 }
 
 // processor draws a processor or a custom task.
-func (d *modelDrawing) processor() *modelNode {
-	var n *modelNode
+func (d *drawing) processor() *node {
+	var n *node
 	if d.chance(25) {
-		n = d.node(modelTask, "task")
+		n = d.node(kindTask, "task")
 		n.backward, n.doubtful = d.chance(50), d.chance(30)
 	} else {
-		n = d.node(modelProcessor, "proc")
+		n = d.node(kindProcessor, "proc")
 	}
 	n.filter, n.split = d.some(25), d.some(30)
 	n.hushes = 15 // in a row do no harm
@@ -140,22 +140,22 @@ func (d *modelDrawing) processor() *modelNode {
 	if d.chance(20) {
 		n.atMost = 1 + d.IntN(4)
 	}
-	n.style = modelStyle(d.IntN(int(styles)))
+	n.style = style(d.IntN(int(styles)))
 	if d.chance(30) {
-		n.move = modelMove(d.IntN(int(moves)))
+		n.move = move(d.IntN(int(moves)))
 	}
 	n.early = d.chance(30)
 	return n
 }
 
-func (d *modelDrawing) destination() *modelNode {
-	n := d.node(modelDestination, "dest")
+func (d *drawing) destination() *node {
+	n := d.node(kindDestination, "dest")
 	n.chunk, n.lull = 1+d.IntN(6), d.pick(0, 0, 30, 60)
 	return n
 }
 
 // trouble draws something that ends most runs with an error.
-func (d *modelDrawing) trouble(t *modelTree) {
+func (d *drawing) trouble(t *taskTree) {
 	for _, n := range t.nodes() {
 		n.hushes = min(n.hushes, 15) // one trouble is enough
 	}
@@ -165,38 +165,38 @@ func (d *modelDrawing) trouble(t *modelTree) {
 		t.queue.threshold = d.IntN(4)
 		return
 	case d.chance(8):
-		t.queue = modelQueue{none: true}
+		t.queue = queueSetup{none: true}
 		return
 	}
 	if d.chance(25) {
-		t.fault = modelFault{
-			kind: faultRead + modelFaultKind(d.IntN(int(faults-faultRead))),
+		t.fault = fault{
+			kind: faultRead + faultKind(d.IntN(int(faults-faultRead))),
 			nth:  1 + d.IntN(4),
 		}
 		if d.chance(25) {
-			t.fault.kind = faultQueueWrite + modelFaultKind(d.IntN(int(faults-faultQueueWrite)))
+			t.fault.kind = faultQueueWrite + faultKind(d.IntN(int(faults-faultQueueWrite)))
 		}
 		return
 	}
 	nodes := t.nodes()
 	n := nodes[d.IntN(len(nodes))]
-	of := []modelFaultKind{faultPanic, faultGoexit, faultCancel, faultCancel, faultStop, faultStopShort}
+	of := []faultKind{faultPanic, faultGoexit, faultCancel, faultCancel, faultStop, faultStopShort}
 	switch n.kind {
-	case modelDestination:
+	case kindDestination:
 		of = append(of, faultWrite, faultWrite, faultAck, faultAckWrong, faultAckMany, faultAckStop)
-	case modelProcessor:
+	case kindProcessor:
 		of = append(of, faultNothing, faultTooMany, faultAlien, faultMute, faultMute, faultMute)
-	case modelTask:
+	case kindTask:
 		of = append(of, faultMute, faultMute, faultTask, faultTask, faultTask)
 	}
-	t.fault = modelFault{node: n.id, kind: of[d.IntN(len(of))], nth: 1 + d.IntN(3)}
+	t.fault = fault{node: n.id, kind: of[d.IntN(len(of))], nth: 1 + d.IntN(3)}
 	if t.fault.kind == faultCancel || t.fault.kind == faultStop {
 		t.fault.nth = 1 + d.IntN(8)
 	}
 }
 
 // waiting lets a destination wait for the end of its context, if it ends.
-func (d *modelDrawing) waiting(t *modelTree) {
+func (d *drawing) waiting(t *taskTree) {
 	if waits := t.waits(); len(waits) > 0 && d.chance(60) {
 		t.wait = waits[d.IntN(len(waits))]
 	}

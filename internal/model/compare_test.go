@@ -1,4 +1,4 @@
-package funnel_test
+package model
 
 import (
 	"cmp"
@@ -19,16 +19,16 @@ import (
 // beside them, and calls that follow each other in the model must not overlap
 // in the run.
 
-// modelCompare returns the first difference between a run and the model, and
+// compare returns the first difference between a run and the model, and
 // the model's expectation in words. An empty difference means that the run is
 // as it must be.
-func modelCompare(t *modelTree, run *modelRun) (difference, expectation string) {
-	if diff := modelInvariants(t, run); diff != "" {
-		return diff, modelExpect(t, modelPolicies[0], run).String()
+func compare(t *taskTree, run *trace) (difference, expectation string) {
+	if diff := invariants(t, run); diff != "" {
+		return diff, expect(t, policies[0], run).String()
 	}
-	for _, policy := range modelPolicies {
-		x := modelExpect(t, policy, run)
-		m := &modelMatch{tree: t, run: run, x: x}
+	for _, p := range policies {
+		x := expect(t, p, run)
+		m := &matching{tree: t, run: run, x: x}
 		diff := m.match()
 		if diff == "" {
 			return "", ""
@@ -40,8 +40,8 @@ func modelCompare(t *modelTree, run *modelRun) (difference, expectation string) 
 	return difference, expectation
 }
 
-// modelInvariants checks what holds for every run.
-func modelInvariants(t *modelTree, run *modelRun) string {
+// invariants checks what holds for every run.
+func invariants(t *taskTree, run *trace) string {
 	if len(run.wrong) > 0 {
 		return strings.Join(run.wrong, "\n")
 	}
@@ -50,12 +50,12 @@ func modelInvariants(t *modelTree, run *modelRun) string {
 			return fmt.Sprintf("%s kept %s, which then became %s", k.who, k.then, k.now)
 		}
 	}
-	for id, life := range run.lives {
-		if life != (modelLife{1, 1}) {
-			return fmt.Sprintf("%s was opened %d times and closed %d times", id, life.opened, life.closed)
+	for id, seen := range run.lives {
+		if seen != (life{1, 1}) {
+			return fmt.Sprintf("%s was opened %d times and closed %d times", id, seen.opened, seen.closed)
 		}
 	}
-	kinds := map[string]modelKind{}
+	kinds := map[string]nodeKind{}
 	for _, n := range t.nodes() {
 		kinds[n.id] = n.kind
 	}
@@ -93,7 +93,7 @@ func modelInvariants(t *modelTree, run *modelRun) string {
 					return fmt.Sprintf("the dead-letter queue was given %s while %d was next", c.items[i], acked)
 				}
 			}
-			if kind, ok := kinds[c.who]; ok && kind == modelDestination {
+			if kind, ok := kinds[c.who]; ok && kind == kindDestination {
 				id, _, _ := strings.Cut(c.items[i], "@")
 				if before, ok := last[c.who]; ok && compareLineage(before, id) >= 0 {
 					return fmt.Sprintf("%s was given %s after %s", c.who, c.items[i], before)
@@ -105,29 +105,29 @@ func modelInvariants(t *modelTree, run *modelRun) string {
 	return ""
 }
 
-// modelMatch goes through the steps of the model with the calls of a run.
-type modelMatch struct {
-	tree  *modelTree
-	run   *modelRun
-	x     *modelExpectation
-	queue map[string][]*modelCall // calls not yet matched, by who
-	lost  map[int]bool            // slots with a step that was not made
-	short bool                    // Stop has ended the steps at a read
+// matching goes through the steps of the model with the calls of a run.
+type matching struct {
+	tree  *taskTree
+	run   *trace
+	x     *expectation
+	queue map[string][]*call // calls not yet matched, by who
+	lost  map[int]bool       // slots with a step that was not made
+	short bool               // Stop has ended the steps at a read
 	diff  string
 }
 
-// modelCut says where a sequence of steps may end early.
-type modelCut int
+// cutRule says where a sequence of steps may end early.
+type cutRule int
 
 const (
-	cutNowhere modelCut = iota
+	cutNowhere cutRule = iota
 	cutAnywhere
 	cutAtReads // before or after a read
 )
 
 // match returns the first difference.
-func (m *modelMatch) match() string {
-	m.queue, m.lost = map[string][]*modelCall{}, map[int]bool{}
+func (m *matching) match() string {
+	m.queue, m.lost = map[string][]*call{}, map[int]bool{}
 	for _, c := range m.run.calls {
 		m.queue[c.who] = append(m.queue[c.who], c)
 	}
@@ -157,7 +157,7 @@ func (m *modelMatch) match() string {
 	return m.diff
 }
 
-func (m *modelMatch) differ(format string, args ...any) {
+func (m *matching) differ(format string, args ...any) {
 	if m.diff == "" {
 		m.diff = fmt.Sprintf(format, args...)
 	}
@@ -165,7 +165,7 @@ func (m *modelMatch) differ(format string, args ...any) {
 
 // sequence matches steps that follow each other, all of them after a time. It
 // returns the time of the last call, and whether all steps were made.
-func (m *modelMatch) sequence(steps []*modelStep, cut modelCut, after int) (last int, whole bool) {
+func (m *matching) sequence(steps []*expectedCall, cut cutRule, after int) (last int, whole bool) {
 	last = after
 	for i, step := range steps {
 		if m.diff != "" {
@@ -194,7 +194,7 @@ func (m *modelMatch) sequence(steps []*modelStep, cut modelCut, after int) (last
 		m.queue[step.who] = m.queue[step.who][1:]
 		if cut == cutAnywhere && step.who == "ack" && i > 0 && steps[i-1].who == "dlq" && len(c.items) < len(step.items) {
 			// The dead-letter queue did not get to confirm the rest.
-			m.call(&modelStep{who: "ack", items: step.items[:len(c.items)]}, c, last)
+			m.call(&expectedCall{who: "ack", items: step.items[:len(c.items)]}, c, last)
 			m.lose(steps[i+1:])
 			m.lost[step.slots[len(c.items)]] = true
 			return c.end, false
@@ -214,7 +214,7 @@ func (m *modelMatch) sequence(steps []*modelStep, cut modelCut, after int) (last
 }
 
 // begun reports whether there is a call left that a step may begin with.
-func (m *modelMatch) begun(step *modelStep) bool {
+func (m *matching) begun(step *expectedCall) bool {
 	for _, branch := range step.fan {
 		if len(branch) > 0 && m.begun(branch[0]) {
 			return true
@@ -224,7 +224,7 @@ func (m *modelMatch) begun(step *modelStep) bool {
 }
 
 // call compares a call with a step.
-func (m *modelMatch) call(step *modelStep, c *modelCall, after int) {
+func (m *matching) call(step *expectedCall, c *call, after int) {
 	if !slices.Equal(c.items, step.items) {
 		m.differ("%s was given\n  %s\nnot\n  %s", step.who, strings.Join(c.items, " "), strings.Join(step.items, " "))
 		return
@@ -241,7 +241,7 @@ func (m *modelMatch) call(step *modelStep, c *modelCall, after int) {
 }
 
 // fan matches the branches of a fan-out.
-func (m *modelMatch) fan(step *modelStep, cut modelCut, after int) (last int, whole bool) {
+func (m *matching) fan(step *expectedCall, cut cutRule, after int) (last int, whole bool) {
 	last, whole = after, true
 	for i, branch := range step.fan {
 		within := cut
@@ -258,7 +258,7 @@ func (m *modelMatch) fan(step *modelStep, cut modelCut, after int) (last int, wh
 }
 
 // lose remembers the slots of steps that were not made.
-func (m *modelMatch) lose(steps []*modelStep) {
+func (m *matching) lose(steps []*expectedCall) {
 	for _, step := range steps {
 		for _, branch := range step.fan {
 			m.lose(branch)
@@ -273,7 +273,7 @@ func (m *modelMatch) lose(steps []*modelStep) {
 
 // partial checks what a fan-out that failed may still release: slots at the
 // front of which nothing was lost.
-func (m *modelMatch) partial(after int) {
+func (m *matching) partial(after int) {
 	next := 0
 	for _, c := range m.run.calls {
 		if c.who == "ack" && !slices.Contains(m.queue["ack"], c) {
@@ -281,7 +281,7 @@ func (m *modelMatch) partial(after int) {
 		}
 	}
 	rest := slices.Concat(m.queue["ack"], m.queue["dlq"])
-	slices.SortFunc(rest, func(a, b *modelCall) int { return cmp.Compare(a.begin, b.begin) })
+	slices.SortFunc(rest, func(a, b *call) int { return cmp.Compare(a.begin, b.begin) })
 	m.queue["ack"], m.queue["dlq"] = nil, nil
 	sent := map[int]bool{}
 	for _, c := range rest {
@@ -298,7 +298,7 @@ func (m *modelMatch) partial(after int) {
 			switch {
 			case c.who == "ack" && len(nacks) > 0 && !sent[slot]:
 				m.differ("record %d was acked though it was nacked", slot)
-			case c.who == "dlq" && !slices.ContainsFunc(nacks, func(d modelNack) bool { return d.matches(c.letters[i]) }):
+			case c.who == "dlq" && !slices.ContainsFunc(nacks, func(d nackInfo) bool { return d.matches(c.letters[i]) }):
 				m.differ("the dead-letter queue was given\n  %s\nbut expected are\n  %v", c.letters[i], nacks)
 			}
 			sent[slot] = c.who == "dlq"
@@ -310,7 +310,7 @@ func (m *modelMatch) partial(after int) {
 }
 
 // leftover finds calls that the model does not know.
-func (m *modelMatch) leftover() {
+func (m *matching) leftover() {
 	for _, c := range m.run.calls {
 		if slices.Contains(m.queue[c.who], c) {
 			m.differ("%s was given %s, which is not expected", c.who, strings.Join(c.items, " "))
@@ -319,7 +319,7 @@ func (m *modelMatch) leftover() {
 }
 
 // ending compares how Do ended with one of the ways in which it may.
-func (m *modelMatch) ending(want modelEnding, whole bool) {
+func (m *matching) ending(want ending, whole bool) {
 	got := m.run.outcome
 	err := got.err
 	switch {
@@ -348,13 +348,13 @@ func (m *modelMatch) ending(want modelEnding, whole bool) {
 		}
 	}
 	if m.short {
-		want = modelEnding{}
+		want = ending{}
 	}
 	m.err(want, err)
 }
 
 // canceled reports whether the run has got to where the context ends.
-func (m *modelMatch) canceled() bool {
+func (m *matching) canceled() bool {
 	count := 0
 	for _, c := range m.run.calls {
 		if c.who == m.tree.fault.node {
@@ -365,7 +365,7 @@ func (m *modelMatch) canceled() bool {
 }
 
 // err compares the error that Do returned.
-func (m *modelMatch) err(want modelEnding, err error) {
+func (m *matching) err(want ending, err error) {
 	if want.fails != (err != nil) {
 		m.differ("Do returned %v, expected %+v", err, want)
 		return

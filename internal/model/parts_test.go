@@ -1,0 +1,185 @@
+package model
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+)
+
+// What stands for a part of the pipeline does what the tree says, writes down
+// every call with the records in it, and checks what can be checked on the spot:
+// that nobody calls it twice at the same time or with nothing, that the context
+// is the right one, and that what belongs to it stays as it left it. It uses its
+// rights to the full: it changes records in place, uses its slices of results and
+// acks again, keeps what it may keep, and overwrites what belongs to it.
+
+// part is what all parts have in common.
+type part struct {
+	w     *world
+	id    string
+	busy  atomic.Bool
+	count int // calls so far
+	rand  *rand.Rand
+}
+
+func newPart(w *world, id string) part {
+	return part{w: w, id: id, rand: rand.New(rand.NewPCG(hash(w.tree.seed, id), 2))}
+}
+
+// enter checks that no other call of the part is under way, and that the
+// context is that of Do where it has to be.
+func (p *part) enter(ctx context.Context, call string, exact bool) {
+	if !p.busy.CompareAndSwap(false, true) {
+		p.w.complain("%s: %s is called while another call is under way", p.id, call)
+	}
+	switch {
+	case exact && ctx != p.w.ctx:
+		p.w.complain("%s: %s is not given the context of Do", p.id, call)
+	case ctx.Value(contextKey{}) != p.w.tree:
+		p.w.complain("%s: %s is given a context that does not come from that of Do", p.id, call)
+	}
+}
+
+func (p *part) leave() { p.busy.Store(false) }
+
+func (p *part) chance(percent int) bool { return p.rand.IntN(100) < percent }
+
+// pause takes a while now and then. It returns early if the context ends.
+func (p *part) pause(ctx context.Context, percent int) {
+	if !p.chance(percent) {
+		return
+	}
+	timer := time.NewTimer(time.Duration(1+p.rand.IntN(20)) * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// nodePart is the common part of what stands for a node.
+type nodePart struct {
+	part
+	n        *node
+	attempts map[string]int
+	last     []string  // the records of the last call
+	left     time.Time // when the last call ended
+	clock    int       // at that time
+	idle     int       // calls with the same records in a row
+}
+
+func newNodePart(w *world, n *node) nodePart {
+	return nodePart{part: newPart(w, n.id), n: n, attempts: map[string]int{}}
+}
+
+// call starts a call of a node and returns the forms of the records.
+func (p *nodePart) call(ctx context.Context, recs []opencdc.Record) (*call, []form) {
+	p.enter(ctx, "call", p.w.tree.linear())
+	p.count++
+	if len(recs) == 0 {
+		p.w.complain("%s: called with nothing", p.id)
+	}
+	c := &call{who: p.id}
+	forms := make([]form, len(recs))
+	for i, rec := range recs {
+		forms[i] = formOf(rec)
+		c.items = append(c.items, forms[i].String())
+		c.slots = append(c.slots, forms[i].slot())
+	}
+	p.w.begin(c)
+	if slices.Equal(p.last, c.items) {
+		p.idle++
+		p.w.spaced(p.id, "called again after a round without an answer", p.left, p.idle, c.begin > p.clock+1)
+	} else {
+		p.last, p.idle = c.items, 0
+	}
+	if m := p.w.meetings[p.id]; m != nil {
+		if p.count == 1 && m.missing.Add(-1) == 0 {
+			m.all.fire()
+		}
+		select {
+		case <-m.all.done:
+		case <-ctx.Done():
+		}
+	}
+	switch {
+	case p.strikes(faultCancel):
+		p.w.cancel()
+	case p.strikes(faultStop):
+		p.w.stop.fire()
+	case p.strikes(faultStopShort):
+		p.w.stopShort(p.rand.IntN(2))
+	}
+	p.pause(ctx, p.n.sleepy)
+	return c, forms
+}
+
+// strikeOut ends the call in another way than by returning, if it has to.
+func (p *nodePart) strikeOut() {
+	switch {
+	case p.strikes(faultPanic):
+		panic(testPanic)
+	case p.strikes(faultGoexit):
+		runtime.Goexit()
+	}
+}
+
+// done ends a call.
+func (p *nodePart) done(c *call) {
+	p.w.end(c)
+	p.left, p.clock = time.Now(), c.end
+	p.leave()
+}
+
+// strikes reports whether the fault of the tree is of a kind and happens at
+// the present call.
+func (p *nodePart) strikes(kind faultKind) bool {
+	f := p.w.tree.fault
+	return f.kind == kind && f.node == p.id && f.nth == p.count
+}
+
+// mute reports whether the node does not answer anymore.
+func (p *nodePart) mute() bool {
+	f := p.w.tree.fault
+	return f.kind == faultMute && f.node == p.id && f.nth <= p.count
+}
+
+// answers reports whether the node answers the i-th record of a call now.
+func (p *nodePart) answers(i int, id string, v verdict) bool {
+	if p.mute() || p.n.atMost > 0 && i >= p.n.atMost {
+		return false
+	}
+	if v.hush > 0 {
+		p.attempts[id]++
+	}
+	return v.hush == 0 || p.attempts[id] > v.hush
+}
+
+// passed returns the record that the node passes on for the i-th of recs.
+func (p *nodePart) passed(recs []opencdc.Record, i int, f form) opencdc.Record {
+	to := p.n.pass(f)
+	switch p.n.style {
+	case styleInPlace:
+		markAll(recs[i], "."+p.id)
+		recs[i].Position = opencdc.Position(to.pos)
+	case styleReplace:
+		recs[i] = to.record()
+	case styleFresh:
+		return to.record()
+	}
+	return recs[i]
+}
+
+// leaves changes a record in place that the node is going to split or nack, and
+// returns its form.
+func (p *nodePart) leaves(rec opencdc.Record, f form) form {
+	if p.n.early {
+		markAll(rec, ".("+p.id+")")
+	}
+	return p.n.left(f)
+}

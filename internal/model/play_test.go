@@ -1,0 +1,195 @@
+package model
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/metrics"
+	"github.com/conduitio/funnel/metrics/noop"
+)
+
+// How a tree is played: the engine runs it once, from Open to Close.
+
+// play runs a tree in a bubble.
+func play(t *testing.T, tree *taskTree) (run *trace) {
+	run = &trace{}
+	defer func() {
+		if stuck := recover(); stuck != nil { // a goroutine of the bubble waits forever
+			run.wrong = append(run.wrong, fmt.Sprint(stuck))
+		}
+	}()
+	synctest.Test(t, func(t *testing.T) { playInBubble(t, tree, run) })
+	return run
+}
+
+func playInBubble(t *testing.T, tree *taskTree, run *trace) {
+	w := newWorld(tree)
+	defer w.cancel()
+	ctx := context.Background()
+	source := &fakeSource{
+		part:   newPart(w, tree.first.id),
+		acks:   newPart(w, "source ack"),
+		sleepy: tree.first.sleepy,
+		torn:   newSignal(),
+	}
+	worker, err := newWorker(w, source)
+	if err != nil {
+		t.Fatalf("NewWorker: %v\n%s", err, tree)
+	}
+	w.worker = worker
+	if err := worker.Open(ctx); err != nil {
+		t.Fatalf("Open: %v\n%s", err, tree)
+	}
+
+	stop := worker.Stop
+	if tree.closes {
+		stop = worker.Close
+	}
+	if tree.fault.kind == faultStopFirst {
+		if err := worker.Stop(ctx); err != nil {
+			w.complain("Stop returned %v before Do", err)
+		}
+	}
+	var ended outcome
+	done, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ended = do(w.ctx, worker)
+	}()
+	go func() {
+		defer close(stopped)
+		select {
+		case <-done:
+			return
+		case <-w.stop.done:
+		case <-w.drained.done:
+		}
+		if err := stop(ctx); err != nil {
+			w.complain("stopping returned %v", err)
+		}
+	}()
+	if !returns(done) || !returns(stopped) {
+		run.outcome.hung = true
+		w.complain("Do or Stop does not return")
+		w.finish(run)
+		return
+	}
+	run.outcome = ended
+	if tree.stopAfter {
+		if err := worker.Stop(ctx); err != nil {
+			w.complain("Stop returned %v after Do", err)
+		}
+	}
+	for range 1 + map[bool]int{true: 1}[tree.closeAgain] {
+		if err := worker.Close(ctx); err != nil {
+			w.complain("Close returned %v", err)
+		}
+	}
+	source.check()
+	w.finish(run)
+}
+
+// returns waits until a channel is closed, and reports whether it ever is.
+func returns(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-time.After(time.Hour): // a bubble's hour passes when all wait
+		return false
+	}
+}
+
+// do calls Do and tells how it ended.
+func do(ctx context.Context, w *funnel.Worker) (o outcome) {
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		o.exited = true
+		defer func() {
+			if v := recover(); v != nil {
+				o.panicked, o.exited = v, false
+			}
+		}()
+		o.err = w.Do(ctx)
+		o.exited = false
+	}()
+	<-finished
+	return o
+}
+
+// newWorker builds the worker of a tree.
+func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
+	var (
+		logger           = log.Nop()
+		connectorMetrics funnel.ConnectorMetrics
+		queueMetrics     funnel.ConnectorMetrics
+		processorMetrics funnel.ProcessorMetrics
+		timer            metrics.Timer
+	)
+	switch w.tree.metrics {
+	case metricsNoOp:
+		connectorMetrics, queueMetrics = &funnel.NoOpConnectorMetrics{}, funnel.NoOpConnectorMetrics{}
+		processorMetrics, timer = &funnel.NoOpProcessorMetrics{}, noop.Timer{}
+	case metricsRead:
+		connectorMetrics, queueMetrics = fakeMetrics{w: w}, fakeMetrics{w: w, queue: true}
+		timer = fakeTimer{w: w, start: time.Now()}
+	}
+	var build func(n *node) *funnel.TaskNode
+	build = func(n *node) *funnel.TaskNode {
+		node := &funnel.TaskNode{}
+		common := func() nodePart { return newNodePart(w, n) }
+		switch n.kind {
+		case kindSource:
+			node.Task = funnel.NewSourceTask(n.id, source, logger, connectorMetrics)
+		case kindProcessor:
+			node.Task = funnel.NewProcessorTask(n.id, &fakeProcessor{nodePart: common()}, logger, processorMetrics)
+		case kindTask:
+			node.Task = &fakeTask{nodePart: common()}
+		case kindDestination:
+			d := &fakeDestination{nodePart: common()}
+			d.outstanding.chunk, d.outstanding.lull = n.chunk, n.lull
+			node.Task = funnel.NewDestinationTask(n.id, d, logger, connectorMetrics)
+		}
+		for _, next := range n.next {
+			node.Next = append(node.Next, build(next))
+		}
+		return node
+	}
+	var dlq *funnel.DLQ
+	if q := w.tree.queue; !q.none {
+		fake := &fakeQueue{part: newPart(w, "dlq"), start: time.Now()}
+		fake.outstanding.chunk, fake.outstanding.lull = q.chunk, q.lull
+		dlq = funnel.NewDLQ("dlq", fake, logger, queueMetrics, q.size, q.threshold)
+	} else {
+		delete(w.lives, "dlq")
+	}
+	return funnel.NewWorker(build(w.tree.first), dlq, logger, timer)
+}
+
+// finish writes down what the run has shown.
+func (w *world) finish(run *trace) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	run.calls, run.wrong = w.calls, w.wrong
+	if acked := run.acked(); w.tree.metrics == metricsRead && run.outcome == (outcome{}) && w.timed != acked {
+		run.wrong = append(run.wrong, fmt.Sprintf("the timer was updated %d times for %d records", w.timed, acked))
+	}
+	run.lives = map[string]life{}
+	for id, seen := range w.lives {
+		run.lives[id] = *seen
+	}
+	for _, k := range w.kept {
+		now := formOf(k.rec)
+		if after, ok := k.rec.Payload.After.(opencdc.StructuredData); ok && k.who == "dlq" {
+			now = formOfMap(after)
+		}
+		run.kept = append(run.kept, keptForms{who: k.who, then: k.form, now: now.String()})
+	}
+}
