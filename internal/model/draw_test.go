@@ -126,6 +126,7 @@ func (d *drawing) processor() *node {
 	if d.chance(25) {
 		n = d.node(kindTask, "task")
 		n.backward, n.doubtful = d.chance(50), d.chance(30)
+		n.readsOn, n.wavers = d.chance(60), d.chance(30)
 	} else {
 		n = d.node(kindProcessor, "proc")
 	}

@@ -1,9 +1,7 @@
 package model
 
 import (
-	"bytes"
 	"context"
-	"reflect"
 	"slices"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -136,10 +134,6 @@ func (p *fakeProcessor) owns(part sdk.MultiRecord) bool {
 // reclaim checks that nobody wrote into the results of the call before, and
 // overwrites them.
 func (p *fakeProcessor) reclaim() {
-	same := func(a, b opencdc.Record) bool {
-		return bytes.Equal(a.Position, b.Position) && a.Operation == b.Operation &&
-			reflect.ValueOf(a.Metadata).Pointer() == reflect.ValueOf(b.Metadata).Pointer()
-	}
 	for i, r := range p.results {
 		var now []opencdc.Record
 		switch r := r.(type) {
@@ -148,7 +142,7 @@ func (p *fakeProcessor) reclaim() {
 		case sdk.MultiRecord:
 			now = r
 		}
-		if p.shadow[i] != nil && !slices.EqualFunc(now, p.shadow[i], same) {
+		if p.shadow[i] != nil && !slices.EqualFunc(now, p.shadow[i], isSame) {
 			p.w.complain("%s: somebody wrote into result %d of a call", p.id, i)
 		}
 		p.results[i] = sdk.ErrorRecord{Error: failure{task: p.id, id: "used again"}}

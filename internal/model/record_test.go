@@ -1,9 +1,11 @@
 package model
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/fnv"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,6 +125,12 @@ func markAll(rec opencdc.Record, mark string) {
 		text:  func(string, string) (string, bool) { return marks, true },
 		bytes: func(_ string, b []byte) { copy(b, digest) },
 	}).visit(rec)
+}
+
+// isSame reports whether a is b, or a copy that shares what b holds.
+func isSame(a, b opencdc.Record) bool {
+	return bytes.Equal(a.Position, b.Position) && a.Operation == b.Operation &&
+		reflect.ValueOf(a.Metadata).Pointer() == reflect.ValueOf(b.Metadata).Pointer()
 }
 
 // formOf reads the form of a record. If the places of the record do not

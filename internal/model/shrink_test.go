@@ -54,8 +54,8 @@ func (t *taskTree) smaller() []*taskTree {
 		}
 		change(func(c *taskTree) bool {
 			n := c.nodes()[i]
-			changed := n.early || n.backward || n.doubtful
-			n.early, n.backward, n.doubtful = false, false, false
+			changed := n.early || n.backward || n.doubtful || n.readsOn || n.wavers
+			n.early, n.backward, n.doubtful, n.readsOn, n.wavers = false, false, false, false, false
 			return changed
 		})
 		change(func(c *taskTree) bool {

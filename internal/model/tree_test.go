@@ -67,6 +67,8 @@ type node struct {
 	early               bool // marks a record in place before it splits or nacks it
 	backward            bool // kindTask: marks its batch from the end
 	doubtful            bool // kindTask: marks all for retry before it answers
+	readsOn             bool // kindTask: reads what ActiveRecords has returned while it marks the batch
+	wavers              bool // kindTask: marks a record in another way first
 	chunk               int  // kindDestination: returns at most so many acks
 	lull                int  // kindDestination: percent of answers without an ack
 	sleepy              int  // percent of calls that take their time
@@ -212,6 +214,12 @@ func (n *node) String() string {
 		}
 		if n.doubtful {
 			b.WriteString(" doubtful")
+		}
+		if n.readsOn {
+			b.WriteString(" reads-on")
+		}
+		if n.wavers {
+			b.WriteString(" wavers")
 		}
 	}
 	word(" sleepy %d%%", n.sleepy)
