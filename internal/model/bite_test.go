@@ -43,6 +43,10 @@ func performExpected(t *taskTree, x *expectation) *trace {
 			}
 			clock += 2
 			c := &call{who: step.who, items: slices.Clone(step.items), begin: clock - 1, end: clock}
+			if step.parts > 0 {
+				run.calls = append(run.calls, performParts(step, c)...)
+				continue
+			}
 			if step.who != "ack" {
 				c.slots = slices.Clone(step.slots)
 			}
@@ -79,6 +83,20 @@ func performExpected(t *taskTree, x *expectation) *trace {
 		run.outcome.err = err
 	}
 	return run
+}
+
+// performParts makes up the calls for the parts of a batch, the last one first.
+func performParts(step *expectedCall, c *call) (parts []*call) {
+	from := len(step.items)
+	for n := step.parts; n > 0; n-- {
+		to := from
+		from -= to / n
+		part := *c
+		part.items, part.slots = slices.Clone(step.items[from:to]), slices.Clone(step.slots[from:to])
+		part.parts = step.parts
+		parts = append(parts, &part)
+	}
+	return parts
 }
 
 // clone returns a copy of the run that shares nothing.
@@ -255,6 +273,24 @@ var bites = []bite{
 			i := b.IntN(len(c.items) - 1)
 			c.items[i], c.items[i+1] = c.items[i+1], c.items[i]
 			c.slots[i], c.slots[i+1] = c.slots[i+1], c.slots[i]
+		}
+	}},
+	{"parts are not worked on at the same time", func(b *biting) {
+		if c := b.call(func(c *call) bool { return c.parts > 1 }); c != nil {
+			c.parts = 1
+		}
+	}},
+	{"parts are uneven", func(b *biting) {
+		c := b.call(func(c *call) bool { return c.parts > 1 })
+		if i := slices.Index(b.calls, c); i > 0 && b.calls[i-1].begin == c.begin && len(c.items) >= len(b.calls[i-1].items) {
+			later := b.calls[i-1]
+			c.items, later.items = append(c.items, later.items[0]), later.items[1:]
+			c.slots, later.slots = append(c.slots, later.slots[0]), later.slots[1:]
+		}
+	}},
+	{"a part is left out", func(b *biting) {
+		if c := b.call(func(c *call) bool { return c.parts > 1 }); c != nil {
+			b.remove(c)
 		}
 	}},
 	{"two writes are swapped", func(b *biting) {

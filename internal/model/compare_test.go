@@ -59,6 +59,9 @@ func invariants(t *taskTree, run *trace) string {
 	for _, n := range t.nodes() {
 		kinds[n.id] = n.kind
 	}
+	if errors.Is(run.outcome.err, errTorn) {
+		return "Do returned the error of a read that was ended by tearing the source down"
+	}
 	acked, sent := 0, 0
 	last := map[string]string{} // lineages, by destination
 	for _, c := range run.calls {
@@ -94,7 +97,7 @@ func invariants(t *taskTree, run *trace) string {
 				}
 			}
 			if kind, ok := kinds[c.who]; ok && kind == kindDestination {
-				id, _, _ := strings.Cut(c.items[i], "@")
+				id := lineage(c.items[i])
 				if before, ok := last[c.who]; ok && compareLineage(before, id) >= 0 {
 					return fmt.Sprintf("%s was given %s after %s", c.who, c.items[i], before)
 				}
@@ -172,7 +175,7 @@ func (m *matching) sequence(steps []*expectedCall, cut cutRule, after int) (last
 			return last, false
 		}
 		boundary := step.who == "read" || i > 0 && steps[i-1].who == "read"
-		if !m.begun(step) && (cut == cutAnywhere || cut == cutAtReads && boundary) {
+		if !m.begun(step) && (cut == cutAnywhere || cut == cutAtReads && boundary && m.run.struck) {
 			m.lose(steps[i:])
 			m.short = cut == cutAtReads
 			return last, false
@@ -190,8 +193,7 @@ func (m *matching) sequence(steps []*expectedCall, cut cutRule, after int) (last
 			m.differ("%s was not given %s", step.who, strings.Join(step.items, " "))
 			return last, false
 		}
-		c := m.queue[step.who][0]
-		m.queue[step.who] = m.queue[step.who][1:]
+		c := m.take(step)
 		if cut == cutAnywhere && step.who == "ack" && i > 0 && steps[i-1].who == "dlq" && len(c.items) < len(step.items) {
 			// The dead-letter queue did not get to confirm the rest.
 			m.call(&expectedCall{who: "ack", items: step.items[:len(c.items)]}, c, last)
@@ -221,6 +223,34 @@ func (m *matching) begun(step *expectedCall) bool {
 		}
 	}
 	return len(m.queue[step.who]) > 0
+}
+
+// take takes the call off the queue that a step begins with. The calls for the
+// parts of a batch become one.
+func (m *matching) take(step *expectedCall) *call {
+	queue := m.queue[step.who]
+	n := min(max(step.parts, 1), len(queue))
+	parts := slices.Clone(queue[:n])
+	m.queue[step.who] = queue[n:]
+	if step.parts == 0 {
+		return parts[0]
+	}
+	slices.SortFunc(parts, func(a, b *call) int { return compareLineage(lineage(a.items[0]), lineage(b.items[0])) })
+	whole := &call{who: step.who, begin: parts[0].begin}
+	least, most := len(step.items), 0
+	for _, c := range parts {
+		if c.parts != step.parts {
+			m.differ("%s was given %d parts at the same time, not %d, with %s",
+				step.who, c.parts, step.parts, strings.Join(c.items, " "))
+		}
+		least, most = min(least, len(c.items)), max(most, len(c.items))
+		whole.items = append(whole.items, c.items...)
+		whole.begin, whole.end = min(whole.begin, c.begin), max(whole.end, c.end)
+	}
+	if most-least > 1 {
+		m.differ("%s was given parts of %d to %d records of %s", step.who, least, most, strings.Join(step.items, " "))
+	}
+	return whole
 }
 
 // call compares a call with a step.
@@ -339,7 +369,7 @@ func (m *matching) ending(want ending, whole bool) {
 		m.differ("Do %s", got)
 		return
 	}
-	if m.tree.fault.kind == faultCancel && m.canceled() {
+	if m.tree.fault.kind == faultCancel && m.run.struck {
 		if errors.Is(err, context.Canceled) {
 			return
 		}
@@ -351,17 +381,6 @@ func (m *matching) ending(want ending, whole bool) {
 		want = ending{}
 	}
 	m.err(want, err)
-}
-
-// canceled reports whether the run has got to where the context ends.
-func (m *matching) canceled() bool {
-	count := 0
-	for _, c := range m.run.calls {
-		if c.who == m.tree.fault.node {
-			count++
-		}
-	}
-	return count >= m.tree.fault.nth
 }
 
 // err compares the error that Do returned.

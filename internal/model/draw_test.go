@@ -146,6 +146,10 @@ func (d *drawing) processor() *node {
 		n.move = move(d.IntN(int(moves)))
 	}
 	n.early = d.chance(30)
+	if n.kind == kindProcessor && d.chance(25) {
+		n.workers = 1 + d.IntN(5)
+		n.atMost = 0 // what a call does not answer would depend on its part
+	}
 	return n
 }
 

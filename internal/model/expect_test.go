@@ -74,6 +74,7 @@ type expectedCall struct {
 	who   string   // "read", "ack", "dlq", or a node's ID
 	items []string // the forms, the positions for "ack"
 	slots []int    // the source records that the call is about, in order
+	parts int      // how many calls at the same time make it, 0 for one that is not divided
 	// nacks are the nacks that a call to the dead-letter queue tells of.
 	nacks []nackInfo
 

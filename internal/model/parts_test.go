@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,15 +67,39 @@ func (p *part) pause(ctx context.Context, percent int) {
 type nodePart struct {
 	part
 	n        *node
-	attempts map[string]int
+	attempts *attempts
 	last     []string  // the records of the last call
 	left     time.Time // when the last call ended
 	clock    int       // at that time
 	idle     int       // calls with the same records in a row
+	parallel           // zero unless the node works on parts of a batch
+}
+
+// parallel is what the call for a part of a batch knows of the others.
+type parallel struct {
+	first    string        // the lineage of its first record
+	began    time.Duration // when it has begun
+	together int           // how many there are
+	follows  bool          // another one was first
+	isSpared bool          // a fault is not one of this part
+}
+
+// attempts counts how often a node was given records that it leaves unanswered at
+// first, by lineage.
+type attempts struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+func (a *attempts) add(id string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.of[id]++
+	return a.of[id]
 }
 
 func newNodePart(w *world, n *node) nodePart {
-	return nodePart{part: newPart(w, n.id), n: n, attempts: map[string]int{}}
+	return nodePart{part: newPart(w, n.id), n: n, attempts: &attempts{of: map[string]int{}}}
 }
 
 // call starts a call of a node and returns the forms of the records.
@@ -84,7 +109,10 @@ func (p *nodePart) call(ctx context.Context, recs []opencdc.Record) (*call, []fo
 	if len(recs) == 0 {
 		p.w.complain("%s: called with nothing", p.id)
 	}
-	c := &call{who: p.id}
+	c := &call{who: p.id, parts: p.together, at: p.w.now()}
+	if p.together > 0 {
+		c.at = p.began
+	}
 	forms := make([]form, len(recs))
 	for i, rec := range recs {
 		forms[i] = formOf(rec)
@@ -92,14 +120,14 @@ func (p *nodePart) call(ctx context.Context, recs []opencdc.Record) (*call, []fo
 		c.slots = append(c.slots, forms[i].slot())
 	}
 	p.w.begin(c)
-	if slices.Equal(p.last, c.items) {
+	if p.together == 0 && slices.Equal(p.last, c.items) {
 		p.idle++
 		p.w.spaced(p.id, "called again after a round without an answer", p.left, p.idle, c.begin > p.clock+1)
 	} else {
 		p.last, p.idle = c.items, 0
 	}
 	if m := p.w.meetings[p.id]; m != nil {
-		if p.count == 1 && m.missing.Add(-1) == 0 {
+		if p.count == 1 && !p.follows && m.missing.Add(-1) == 0 {
 			m.all.fire()
 		}
 		select {
@@ -109,9 +137,9 @@ func (p *nodePart) call(ctx context.Context, recs []opencdc.Record) (*call, []fo
 	}
 	switch {
 	case p.strikes(faultCancel):
-		p.w.cancel()
+		p.w.strike(p.w.cancel)
 	case p.strikes(faultStop):
-		p.w.stop.fire()
+		p.w.strike(p.w.stop.fire)
 	case p.strikes(faultStopShort):
 		p.w.stopShort(p.rand.IntN(2))
 	}
@@ -140,7 +168,7 @@ func (p *nodePart) done(c *call) {
 // the present call.
 func (p *nodePart) strikes(kind faultKind) bool {
 	f := p.w.tree.fault
-	return f.kind == kind && f.node == p.id && f.nth == p.count
+	return f.kind == kind && f.node == p.id && f.nth == p.count && !p.isSpared
 }
 
 // mute reports whether the node does not answer anymore.
@@ -154,10 +182,7 @@ func (p *nodePart) answers(i int, id string, v verdict) bool {
 	if p.mute() || p.n.atMost > 0 && i >= p.n.atMost {
 		return false
 	}
-	if v.hush > 0 {
-		p.attempts[id]++
-	}
-	return v.hush == 0 || p.attempts[id] > v.hush
+	return v.hush == 0 || p.attempts.add(id) > v.hush
 }
 
 // passed returns the record that the node passes on for the i-th of recs.

@@ -62,6 +62,9 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 	go func() {
 		defer close(done)
 		ended = do(w.ctx, worker)
+		w.mu.Lock()
+		w.over = true
+		w.mu.Unlock()
 	}()
 	go func() {
 		defer close(stopped)
@@ -149,7 +152,14 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 		case kindSource:
 			node.Task = funnel.NewSourceTask(n.id, source, logger, connectorMetrics)
 		case kindProcessor:
-			node.Task = funnel.NewProcessorTask(n.id, &fakeProcessor{nodePart: common()}, logger, processorMetrics)
+			p := funnel.Processor(&fakeProcessor{nodePart: common()})
+			if n.workers > 0 {
+				var err error
+				if p, err = funnel.NewParallelProcessor(&fakeConcurrent{nodePart: common()}, n.workers); err != nil {
+					w.complain("%s: %v", n.id, err)
+				}
+			}
+			node.Task = funnel.NewProcessorTask(n.id, p, logger, processorMetrics)
 		case kindTask:
 			node.Task = &fakeTask{nodePart: common()}
 		case kindDestination:
@@ -177,7 +187,7 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 func (w *world) finish(run *trace) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	run.calls, run.wrong = w.calls, w.wrong
+	run.calls, run.wrong, run.struck = w.calls, w.wrong, w.struck
 	if acked := run.acked(); w.tree.metrics == metricsRead && run.outcome == (outcome{}) && w.timed != acked {
 		run.wrong = append(run.wrong, fmt.Sprintf("the timer was updated %d times for %d records", w.timed, acked))
 	}

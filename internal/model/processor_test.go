@@ -131,9 +131,8 @@ func (p *fakeProcessor) owns(part sdk.MultiRecord) bool {
 	return slices.ContainsFunc(p.parts, func(recs []opencdc.Record) bool { return &recs[0] == &part[0] })
 }
 
-// reclaim checks that nobody wrote into the results of the call before, and
-// overwrites them.
-func (p *fakeProcessor) reclaim() {
+// check checks that nobody wrote into the results of the call before.
+func (p *fakeProcessor) check() {
 	for i, r := range p.results {
 		var now []opencdc.Record
 		switch r := r.(type) {
@@ -145,6 +144,13 @@ func (p *fakeProcessor) reclaim() {
 		if p.shadow[i] != nil && !slices.EqualFunc(now, p.shadow[i], isSame) {
 			p.w.complain("%s: somebody wrote into result %d of a call", p.id, i)
 		}
+	}
+}
+
+// reclaim overwrites the results of the call before.
+func (p *fakeProcessor) reclaim() {
+	p.check()
+	for i := range p.results {
 		p.results[i] = sdk.ErrorRecord{Error: failure{task: p.id, id: "used again"}}
 	}
 	for _, recs := range p.parts {

@@ -47,6 +47,12 @@ func (f form) slot() int {
 	return slot
 }
 
+// lineage returns the lineage in a form as it is shown in traces.
+func lineage(shown string) string {
+	id, _, _ := strings.Cut(shown, "@")
+	return id
+}
+
 // compareLineage orders lineages as a destination has to see them: in source
 // order, pieces in the order of the split.
 func compareLineage(a, b string) int {

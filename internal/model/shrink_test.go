@@ -80,7 +80,7 @@ func (t *taskTree) smaller() []*taskTree {
 
 // habits returns what a node may do without.
 func habits(n *node) []*int {
-	return []*int{&n.fail, &n.filter, &n.split, &n.hush, &n.atMost, &n.lull, &n.sleepy}
+	return []*int{&n.fail, &n.filter, &n.split, &n.hush, &n.atMost, &n.workers, &n.lull, &n.sleepy}
 }
 
 // clone returns a copy of the tree that shares nothing.

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // What a run has shown.
@@ -15,6 +16,10 @@ type call struct {
 	letters []deadLetter
 	// begin and end order all calls of a run. A write ends with its last ack.
 	begin, end int
+	// parts is the number of calls that together are one call of a node that works
+	// on parts of a batch, 0 for other nodes.
+	parts int
+	at    time.Duration // when it has begun
 	// broken is set for a write that failed or was not confirmed to its end.
 	broken bool
 }
@@ -45,6 +50,7 @@ func (o outcome) String() string {
 type trace struct {
 	calls   []*call
 	outcome outcome
+	struck  bool            // the context has ended, or Stop was called, before Do has
 	wrong   []string        // found by the parts themselves
 	lives   map[string]life // of the parts
 	kept    []keptForms     // records that destinations kept
@@ -58,6 +64,9 @@ func (r *trace) String() string {
 	var b strings.Builder
 	for _, c := range r.calls {
 		fmt.Fprintf(&b, "  %3d-%-3d %-6s %s", c.begin, c.end, c.who, strings.Join(c.items, " "))
+		if c.parts > 0 {
+			fmt.Fprintf(&b, " (one of %d parts)", c.parts)
+		}
 		if c.broken {
 			b.WriteString(" (not confirmed)")
 		}

@@ -65,6 +65,7 @@ type node struct {
 	style               style
 	move                move
 	early               bool // marks a record in place before it splits or nacks it
+	workers             int  // kindProcessor: works on so many parts of a batch, 0 if it is not parallel
 	backward            bool // kindTask: marks its batch from the end
 	doubtful            bool // kindTask: marks all for retry before it answers
 	readsOn             bool // kindTask: reads what ActiveRecords has returned while it marks the batch
@@ -203,6 +204,7 @@ func (n *node) String() string {
 		fmt.Fprintf(&b, " <=%d times", n.hushes)
 	}
 	word(" answers <=%d", n.atMost)
+	word(" %d workers", n.workers)
 	if n.kind == kindProcessor || n.kind == kindTask {
 		b.WriteString([...]string{" untouched", " in-place", " fresh", " replace"}[n.style])
 		b.WriteString([...]string{"", " own-position", " same-position", " no-position"}[n.move])

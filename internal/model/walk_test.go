@@ -299,6 +299,7 @@ func (s *simulation) do(n *node, in []recordCopy) (out []recordCopy, called, ans
 	if len(step.slots) == 0 {
 		return in, false, false
 	}
+	step.parts = min(n.workers, len(step.slots))
 	s.emitCall(step)
 	s.strike(n)
 	mute := s.tree.fault.kind == faultMute && s.tree.fault.node == n.id && s.calls[n.id] >= s.tree.fault.nth

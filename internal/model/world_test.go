@@ -44,13 +44,17 @@ type world struct {
 	cancel context.CancelFunc
 	worker *funnel.Worker
 
-	mu    sync.Mutex
-	clock int
-	calls []*call
-	wrong []string
-	lives map[string]*life
-	kept  []keptRecord
-	timed int // updates of the timer
+	start time.Time
+
+	mu     sync.Mutex
+	clock  int
+	calls  []*call
+	struck bool // the context has ended, or Stop was called, while Do was running
+	over   bool // Do has ended
+	wrong  []string
+	lives  map[string]*life
+	kept   []keptRecord
+	timed  int // updates of the timer
 
 	meetings map[string]*meeting // by the ID of a branch's first node
 	stop     *signal             // Stop is to be called
@@ -93,6 +97,7 @@ type meeting struct {
 func newWorld(t *taskTree) *world {
 	w := &world{
 		tree:     t,
+		start:    time.Now(),
 		lives:    map[string]*life{"dlq": {}, t.first.id: {}},
 		meetings: map[string]*meeting{},
 		stop:     newSignal(),
@@ -117,6 +122,17 @@ func (w *world) complain(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wrong = append(w.wrong, fmt.Sprintf(format, args...))
+}
+
+// now returns the time since the start of the run.
+func (w *world) now() time.Duration { return time.Since(w.start) }
+
+// strike stops the run by a fault.
+func (w *world) strike(how func()) {
+	w.mu.Lock()
+	w.struck = w.struck || !w.over
+	w.mu.Unlock()
+	how()
 }
 
 func (w *world) begin(c *call) *call {
