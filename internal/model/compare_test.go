@@ -26,6 +26,11 @@ func compare(t *taskTree, run *trace) (difference, expectation string) {
 	if diff := invariants(t, run); diff != "" {
 		return diff, expect(t, policies[0], run).String()
 	}
+	if t.ahead > 0 {
+		if diff := checkAhead(t, run); diff != "" {
+			return diff, expect(t, policies[0], run).String()
+		}
+	}
 	for _, p := range policies {
 		x := expect(t, p, run)
 		m := &matching{tree: t, run: run, x: x}
@@ -134,14 +139,26 @@ func (m *matching) match() string {
 	for _, c := range m.run.calls {
 		m.queue[c.who] = append(m.queue[c.who], c)
 	}
+	if m.tree.ahead > 0 {
+		delete(m.queue, "read") // see checkAhead
+	}
 	cut := cutNowhere
-	switch m.tree.fault.kind {
-	case faultCancel:
+	switch {
+	case m.tree.fault.cancels():
 		cut = cutAnywhere
-	case faultStop:
+	case m.tree.fault.stops():
 		cut = cutAtReads
 	}
 	after, whole := m.sequence(m.x.steps, cut, 0)
+	if seen := len(m.run.of("read")); m.tree.ahead > 0 && !m.run.struck && seen < m.x.reads {
+		m.differ("the source was read %d times, not %d times", seen, m.x.reads)
+	}
+	if m.x.missing && whole {
+		whole, m.short = false, m.tree.fault.stops()
+		if !m.run.struck {
+			m.differ("the batches end before the source does")
+		}
+	}
 	if m.diff == "" && !whole {
 		m.partial(after)
 	}
@@ -235,8 +252,6 @@ func (m *matching) take(step *expectedCall) *call {
 	if step.parts == 0 {
 		return parts[0]
 	}
-	slices.SortFunc(parts, func(a, b *call) int { return compareLineage(lineage(a.items[0]), lineage(b.items[0])) })
-	whole := &call{who: step.who, begin: parts[0].begin}
 	least, most := len(step.items), 0
 	for _, c := range parts {
 		if c.parts != step.parts {
@@ -244,13 +259,11 @@ func (m *matching) take(step *expectedCall) *call {
 				step.who, c.parts, step.parts, strings.Join(c.items, " "))
 		}
 		least, most = min(least, len(c.items)), max(most, len(c.items))
-		whole.items = append(whole.items, c.items...)
-		whole.begin, whole.end = min(whole.begin, c.begin), max(whole.end, c.end)
 	}
 	if most-least > 1 {
 		m.differ("%s was given parts of %d to %d records of %s", step.who, least, most, strings.Join(step.items, " "))
 	}
-	return whole
+	return joinParts(parts)
 }
 
 // call compares a call with a step.
@@ -369,7 +382,7 @@ func (m *matching) ending(want ending, whole bool) {
 		m.differ("Do %s", got)
 		return
 	}
-	if m.tree.fault.kind == faultCancel && m.run.struck {
+	if m.tree.fault.cancels() && m.run.struck {
 		if errors.Is(err, context.Canceled) {
 			return
 		}

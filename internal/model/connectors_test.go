@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -277,9 +278,14 @@ type fakeSource struct {
 	acks    part
 	sleepy  int
 	answers int
-	closed  bool    // Ack has returned io.EOF
+	closed  *signal // Ack has returned io.EOF
 	torn    *signal // Teardown was called
 	given   [][]opencdc.Position
+
+	mu        sync.Mutex
+	balked    int  // teardowns that have failed
+	acked     int  // positions
+	exhausted bool // the last read blocks
 }
 
 func (s *fakeSource) ID() string {
@@ -298,15 +304,21 @@ func (s *fakeSource) Open(context.Context) error {
 }
 
 func (s *fakeSource) Teardown(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.balked < s.w.tree.balks {
+		s.balked++
+		return errBalks
+	}
 	s.w.closed(s.id)
 	s.torn.fire()
 	return nil
 }
 
 func (s *fakeSource) Read(ctx context.Context) ([]opencdc.Record, error) {
-	s.enter(ctx, "Read", s.w.tree.linear())
+	s.enter(ctx, "Read", s.w.tree.linear() && s.w.tree.ahead == 0)
 	defer s.leave()
-	if s.acks.busy.Load() {
+	if s.w.tree.ahead == 0 && s.acks.busy.Load() {
 		s.w.complain("source: Read is called during Ack")
 	}
 	t := s.w.tree
@@ -314,28 +326,21 @@ func (s *fakeSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 		return nil, ctx.Err()
 	}
 	if s.torn.fired() {
-		return nil, errTorn
+		return s.late()
 	}
-	if s.closed {
-		s.w.end(s.w.begin(&call{who: "read", items: []string{"reason"}}))
-		if err := t.reason(); err != nil {
-			return nil, err
-		}
-		return []opencdc.Record{t.form(0).record()}, nil
+	if s.closed.fired() {
+		return s.reason()
 	}
 	if s.answers == len(t.reads) {
-		s.w.drained.fire()
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-s.torn.done:
-			return nil, errTorn
-		}
+		return s.block(ctx)
 	}
 	read := t.reads[s.answers]
 	s.answers++
 	c := s.w.begin(&call{who: "read", items: t.readItems(read)})
 	defer s.w.end(c)
+	if t.ahead > 0 {
+		time.Sleep(time.Duration(1 + s.rand.IntN(1000))) // so that no two reads end at the same instant
+	}
 	s.pause(ctx, s.sleepy)
 	var recs []opencdc.Record
 	for slot := read.from; slot < read.to; slot++ {
@@ -361,10 +366,57 @@ func (s *fakeSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return recs, nil
 }
 
+// block is a read that finds nothing more.
+func (s *fakeSource) block(ctx context.Context) ([]opencdc.Record, error) {
+	s.progress(0, true)
+	if s.w.tree.deaf {
+		ctx = context.Background()
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.closed.done:
+		return s.reason()
+	case <-s.torn.done:
+		return s.late()
+	}
+}
+
+// reason says why the source has closed.
+func (s *fakeSource) reason() ([]opencdc.Record, error) {
+	s.w.end(s.w.begin(&call{who: "read", items: []string{"reason"}}))
+	if err := s.w.tree.reason(); err != nil {
+		return nil, err
+	}
+	return []opencdc.Record{s.w.tree.form(0).record()}, nil
+}
+
+// late is what a read returns that ends because of the teardown. It counts for
+// nothing.
+func (s *fakeSource) late() ([]opencdc.Record, error) {
+	var recs []opencdc.Record
+	if s.chance(50) {
+		recs = append(recs, form{id: "0", pos: "late"}.record())
+	}
+	return recs, []error{errTorn, errTorn, nil, io.EOF, context.Canceled}[s.rand.IntN(5)]
+}
+
+// progress notes that more was acked, or that the last read blocks. Once both have
+// come to their end, the worker is to be stopped.
+func (s *fakeSource) progress(acked int, exhausted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acked += acked
+	s.exhausted = s.exhausted || exhausted
+	if s.exhausted && s.acked == s.w.tree.records() {
+		s.w.drained.fire()
+	}
+}
+
 func (s *fakeSource) Ack(ctx context.Context, positions []opencdc.Position) error {
 	s.acks.enter(ctx, "Ack", true)
 	defer s.acks.leave()
-	if s.busy.Load() {
+	if s.w.tree.ahead == 0 && s.busy.Load() {
 		s.w.complain("source: Ack is called during Read")
 	}
 	s.acks.count++
@@ -387,10 +439,11 @@ func (s *fakeSource) Ack(ctx context.Context, positions []opencdc.Position) erro
 		case faultSourcePanic:
 			panic(testPanic)
 		case faultSourceClosed:
-			s.closed = true
+			s.closed.fire()
 			return io.EOF
 		}
 	}
+	s.progress(len(positions), false)
 	return nil
 }
 

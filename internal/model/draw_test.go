@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"math/rand/v2"
+	"testing"
 )
 
 // How a tree is drawn from a seed.
@@ -26,6 +27,15 @@ func draw(seed uint64) *taskTree {
 		t.first.next = d.chain(0)
 	}
 	d.reads(t)
+	if d.chance(35) {
+		t.ahead = d.pick(1, 1, 2, 3, 5, 8, 100)
+		t.first.sleepy = d.pick(0, 20, 60)
+	}
+	if d.chance(10) {
+		t.balks = 1 + d.IntN(2)
+	} else if t.ahead > 0 {
+		t.deaf = d.chance(50) // another goroutine must be able to end the read
+	}
 	t.queue = queueSetup{chunk: 1 + d.IntN(4), lull: d.pick(0, 0, 40)}
 	if d.chance(30) {
 		t.queue.size, t.queue.threshold = 1000, 1000
@@ -172,10 +182,13 @@ func (d *drawing) trouble(t *taskTree) {
 	case d.chance(8):
 		t.queue = queueSetup{none: true}
 		return
+	case d.chance(20):
+		t.fault = fault{kind: faultStopAt + faultKind(d.IntN(2)), nth: d.IntN(d.pick(10, 100))}
+		return
 	}
-	if d.chance(25) {
+	if d.chance(33) {
 		t.fault = fault{
-			kind: faultRead + faultKind(d.IntN(int(faults-faultRead))),
+			kind: faultRead + faultKind(d.IntN(int(faultStopAt-faultRead))),
 			nth:  1 + d.IntN(4),
 		}
 		if d.chance(25) {
@@ -202,7 +215,83 @@ func (d *drawing) trouble(t *taskTree) {
 
 // waiting lets a destination wait for the end of its context, if it ends.
 func (d *drawing) waiting(t *taskTree) {
+	if t.ahead > 0 {
+		return // which write it is depends on the batches
+	}
 	if waits := t.waits(); len(waits) > 0 && d.chance(60) {
 		t.wait = waits[d.IntN(len(waits))]
 	}
+}
+
+// TestDrawsAll checks that the trees have all that they are meant to have,
+// and that a seed always gives the same tree.
+func TestDrawsAll(t *testing.T) {
+	seen := map[string]int{}
+	count := func(what string, is bool) {
+		if is {
+			seen[what]++
+		} else {
+			seen[what] += 0
+		}
+	}
+	for seed := uint64(1); seed <= 6000; seed++ {
+		tree := draw(seed)
+		if tree.String() != draw(seed).String() {
+			t.Fatalf("seed %d does not always give the same tree", seed)
+		}
+		x := expect(tree, policies[0], &trace{})
+		for kind := faultNone; kind < faults; kind++ {
+			count("fault: "+faultNames[kind], tree.fault.kind == kind && (x.endings[0].bad() || !endsDo[kind]))
+		}
+		count("a fan-out at the source", len(tree.first.next) > 1)
+		count("no fan-out", tree.linear())
+		count("no record", tree.records() == 0)
+		count("a refused nack", tree.fault.kind == faultNone && x.endings[0].fails)
+		count("a write that waits", tree.wait.nth > 0)
+		count("a source whose teardown fails", tree.balks > 0)
+		count("a blocking read that ignores its context", tree.deaf && tree.blocks())
+		for kind := faultNone; kind < faults; kind++ {
+			count("ahead, fault: "+faultNames[kind], tree.ahead > 0 && tree.fault.kind == kind)
+		}
+		for _, n := range tree.nodes() {
+			count("a parallel processor", n.workers > 1)
+			count("a fault in a parallel processor", n.workers > 1 && tree.fault.node == n.id)
+			count("a task that reads on forward", n.readsOn && !n.backward)
+			count("a task that reads on backward", n.readsOn && n.backward)
+		}
+		depth := 0
+		var look func(n *node, fans int)
+		look = func(n *node, fans int) {
+			if len(n.next) > 1 {
+				fans++
+			}
+			depth = max(depth, fans)
+			for _, next := range n.next {
+				look(next, fans)
+				count("a task behind a destination", n.kind == kindDestination)
+			}
+			count("a branch that ends in a custom task", len(n.next) == 0 && n.kind == kindTask)
+		}
+		look(tree.first, 0)
+		for fans := range 4 {
+			count(fmt.Sprintf("%d fan-outs deep", fans), depth == fans)
+		}
+		for _, nacks := range x.nacks {
+			count("several candidates for the first nack", len(nacks) > 1)
+		}
+	}
+	for what, n := range seen {
+		if n < 5 {
+			t.Errorf("%s: drawn %d times", what, n)
+		}
+	}
+}
+
+// endsDo tells for which faults Do does not return nil when they happen.
+var endsDo = map[faultKind]bool{
+	faultWrite: true, faultAck: true, faultAckWrong: true, faultAckMany: true, faultAckStop: true,
+	faultNothing: true, faultTooMany: true, faultAlien: true, faultMute: true, faultTask: true,
+	faultPanic: true, faultGoexit: true, faultRead: true, faultReadCanceled: true, faultNoPosition: true,
+	faultReadPanic: true, faultSourceAck: true, faultSourcePanic: true, faultSourceClosed: true,
+	faultQueueWrite: true, faultQueueNack: true, faultQueuePanic: true,
 }

@@ -116,6 +116,9 @@ type expectation struct {
 	// fan-out end with an error.
 	endings []ending
 	open    map[int]bool       // slots with copies that were never settled
+	missing bool               // the batches of the run lack records that were due
+	ends    []int              // of the batches, see trace
+	reads   int                // how many there must have been
 	nacks   map[int][]nackInfo // the nacks that could have been first, by slot
 }
 

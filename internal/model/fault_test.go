@@ -43,6 +43,10 @@ const (
 	faultSourceClosed // Ack returns io.EOF, and Read the reason
 	faultStopFirst    // Stop is called before Do
 
+	// At some time, nth half milliseconds after the start.
+	faultStopAt   // Stop is called
+	faultCancelAt // the context of Do ends
+
 	// In the dead-letter queue.
 	faultQueueWrite // Write returns an error
 	faultQueueNack  // Ack returns an ack with an error
@@ -59,6 +63,7 @@ var faultNames = [faults]string{
 	faultReadCanceled: "read returns a cancellation", faultNoPosition: "record without position",
 	faultReadPanic: "read panics", faultSourceAck: "source ack fails", faultSourcePanic: "source ack panics",
 	faultSourceClosed: "source ack returns EOF", faultStopFirst: "stop before Do",
+	faultStopAt: "stop is called some time", faultCancelAt: "context ends some time",
 	faultQueueWrite: "queue write fails", faultQueueNack: "queue nacks", faultQueuePanic: "queue panics",
 }
 
@@ -68,6 +73,12 @@ type fault struct {
 	node string // for a fault in a task
 	nth  int
 }
+
+// stops reports whether Stop is called during Do.
+func (f fault) stops() bool { return f.kind == faultStop || f.kind == faultStopAt }
+
+// cancels reports whether the context of Do ends.
+func (f fault) cancels() bool { return f.kind == faultCancel || f.kind == faultCancelAt }
 
 // waitingWrite is a write that waits until its context ends, as it does because
 // another branch fails.

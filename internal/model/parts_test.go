@@ -38,6 +38,12 @@ func (p *part) enter(ctx context.Context, call string, exact bool) {
 	if !p.busy.CompareAndSwap(false, true) {
 		p.w.complain("%s: %s is called while another call is under way", p.id, call)
 	}
+	p.w.mu.Lock()
+	over := p.w.over
+	p.w.mu.Unlock()
+	if over {
+		p.w.complain("%s: %s is called after the end of Do", p.id, call)
+	}
 	switch {
 	case exact && ctx != p.w.ctx:
 		p.w.complain("%s: %s is not given the context of Do", p.id, call)
@@ -109,10 +115,7 @@ func (p *nodePart) call(ctx context.Context, recs []opencdc.Record) (*call, []fo
 	if len(recs) == 0 {
 		p.w.complain("%s: called with nothing", p.id)
 	}
-	c := &call{who: p.id, parts: p.together, at: p.w.now()}
-	if p.together > 0 {
-		c.at = p.began
-	}
+	c := &call{who: p.id, parts: p.together, at: p.began}
 	forms := make([]form, len(recs))
 	for i, rec := range recs {
 		forms[i] = formOf(rec)

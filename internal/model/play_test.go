@@ -37,6 +37,7 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 		part:   newPart(w, tree.first.id),
 		acks:   newPart(w, "source ack"),
 		sleepy: tree.first.sleepy,
+		closed: newSignal(),
 		torn:   newSignal(),
 	}
 	worker, err := newWorker(w, source)
@@ -48,15 +49,14 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 		t.Fatalf("Open: %v\n%s", err, tree)
 	}
 
-	stop := worker.Stop
+	what, stop := "Stop", worker.Stop
 	if tree.closes {
-		stop = worker.Close
+		what, stop = "Close", worker.Close
 	}
 	if tree.fault.kind == faultStopFirst {
-		if err := worker.Stop(ctx); err != nil {
-			w.complain("Stop returned %v before Do", err)
-		}
+		w.insist("Stop", worker.Stop)
 	}
+	defer time.AfterFunc(time.Duration(tree.fault.nth)*time.Millisecond/2+100*time.Microsecond, w.strikeNow).Stop()
 	var ended outcome
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -74,9 +74,7 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 		case <-w.stop.done:
 		case <-w.drained.done:
 		}
-		if err := stop(ctx); err != nil {
-			w.complain("stopping returned %v", err)
-		}
+		w.insist(what, stop)
 	}()
 	if !returns(done) || !returns(stopped) {
 		run.outcome.hung = true
@@ -86,17 +84,23 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 	}
 	run.outcome = ended
 	if tree.stopAfter {
-		if err := worker.Stop(ctx); err != nil {
-			w.complain("Stop returned %v after Do", err)
-		}
+		w.insist("Stop", worker.Stop)
 	}
 	for range 1 + map[bool]int{true: 1}[tree.closeAgain] {
-		if err := worker.Close(ctx); err != nil {
-			w.complain("Close returned %v", err)
-		}
+		w.insist("Close", worker.Close)
 	}
 	source.check()
 	w.finish(run)
+}
+
+// strikeNow strikes, if the fault of the tree is one of a certain time.
+func (w *world) strikeNow() {
+	switch w.tree.fault.kind {
+	case faultStopAt:
+		w.strike(w.stop.fire)
+	case faultCancelAt:
+		w.strike(w.cancel)
+	}
 }
 
 // returns waits until a channel is closed, and reports whether it ever is.
@@ -180,14 +184,18 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 	} else {
 		delete(w.lives, "dlq")
 	}
-	return funnel.NewWorker(build(w.tree.first), dlq, logger, timer)
+	var opts []funnel.WorkerOption
+	if w.tree.ahead > 0 {
+		opts = append(opts, funnel.WithReadAhead(w.tree.ahead))
+	}
+	return funnel.NewWorker(build(w.tree.first), dlq, logger, timer, opts...)
 }
 
 // finish writes down what the run has shown.
 func (w *world) finish(run *trace) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	run.calls, run.wrong, run.struck = w.calls, w.wrong, w.struck
+	run.calls, run.wrong, run.struck, run.struckAt = w.calls, w.wrong, w.struck, w.struckAt
 	if acked := run.acked(); w.tree.metrics == metricsRead && run.outcome == (outcome{}) && w.timed != acked {
 		run.wrong = append(run.wrong, fmt.Sprintf("the timer was updated %d times for %d records", w.timed, acked))
 	}

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,9 +20,24 @@ type call struct {
 	// parts is the number of calls that together are one call of a node that works
 	// on parts of a batch, 0 for other nodes.
 	parts int
-	at    time.Duration // when it has begun
+	// at and till are the instants of its begin and end.
+	at, till time.Duration
 	// broken is set for a write that failed or was not confirmed to its end.
 	broken bool
+}
+
+// joinParts makes the calls for the parts of a batch one call.
+func joinParts(parts []*call) *call {
+	parts = slices.SortedFunc(slices.Values(parts), func(a, b *call) int {
+		return compareLineage(lineage(a.items[0]), lineage(b.items[0]))
+	})
+	whole := *parts[0]
+	for _, c := range parts[1:] {
+		whole.items, whole.slots = slices.Concat(whole.items, c.items), slices.Concat(whole.slots, c.slots)
+		whole.begin, whole.end = min(whole.begin, c.begin), max(whole.end, c.end)
+		whole.at, whole.till = min(whole.at, c.at), max(whole.till, c.till)
+	}
+	return &whole
 }
 
 // outcome is how Do ended.
@@ -50,10 +66,16 @@ func (o outcome) String() string {
 type trace struct {
 	calls   []*call
 	outcome outcome
-	struck  bool            // the context has ended, or Stop was called, before Do has
-	wrong   []string        // found by the parts themselves
-	lives   map[string]life // of the parts
-	kept    []keptForms     // records that destinations kept
+	// struck is set if the context has ended, or Stop was called, before Do has
+	// ended, and struckAt is when.
+	struck   bool
+	struckAt time.Duration
+	// ends are the ends of the batches of a run with read-ahead, nil if they are
+	// not known: then each read is taken for a batch.
+	ends  []int
+	wrong []string        // found by the parts themselves
+	lives map[string]life // of the parts
+	kept  []keptForms     // records that destinations kept
 }
 
 // keptForms is a record when it was written and at the end of the run.

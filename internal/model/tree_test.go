@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -260,6 +261,12 @@ type taskTree struct {
 	queue queueSetup
 	fault fault
 	wait  waitingWrite
+	// ahead is the number of records that are read ahead, 0 for none.
+	ahead int
+	// balks is the number of teardowns of the source that fail, one after the other.
+	balks int
+	// deaf lets the read that blocks ignore the end of its context.
+	deaf bool
 	// closes stops the worker with Close instead of Stop.
 	closes bool
 	// twins gives two neighbours at a time the same position.
@@ -275,6 +282,11 @@ func (t *taskTree) records() int {
 		return 0
 	}
 	return t.reads[len(t.reads)-1].to
+}
+
+// blocks reports whether the read after the last one blocks.
+func (t *taskTree) blocks() bool {
+	return !slices.ContainsFunc(t.reads, func(read sourceRead) bool { return read.eof })
 }
 
 // position returns the position of a source record.
@@ -318,19 +330,26 @@ func (t *taskTree) linear() bool {
 func (t *taskTree) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d\nreads:", t.seed)
-	ends := false
 	for _, read := range t.reads {
 		fmt.Fprintf(&b, " %d-%d", read.from, read.to)
 		if read.eof {
 			b.WriteString(" EOF")
-			ends = true
 		}
 	}
-	if !ends {
+	if t.blocks() {
 		b.WriteString(" and blocks")
 	}
 	if t.twins {
 		b.WriteString(", positions in twins")
+	}
+	if t.ahead > 0 {
+		fmt.Fprintf(&b, ", %d ahead", t.ahead)
+	}
+	if t.balks > 0 {
+		fmt.Fprintf(&b, ", fails to be torn down %d times", t.balks)
+	}
+	if t.deaf {
+		b.WriteString(", ignores its context")
 	}
 	if t.queue.none {
 		b.WriteString("\nno DLQ")

@@ -38,6 +38,9 @@ type simulation struct {
 	policy  policy
 	letters map[int]deadLetter     // what the run has sent to the dead-letter queue, by slot
 	sizes   map[string]map[int]int // of the run's calls "ack" and "dlq", by first slot
+	ends    []int                  // where the run's batches end, nil if each read is one
+	reads   int                    // so far
+	reason  bool                   // the run has asked the source why it has closed
 
 	out        []int // copies not yet settled, by slot
 	front, end int   // the slots read and not yet released
@@ -53,20 +56,22 @@ type simulation struct {
 // expect works out what must come out of a tree. Where the contract
 // leaves a choice that the policy does not make, the run has made it.
 func expect(t *taskTree, p policy, run *trace) *expectation {
-	x := &expectation{open: map[int]bool{}}
+	x := &expectation{open: map[int]bool{}, ends: run.ends}
 	s := &simulation{
 		tree: t, policy: p,
-		letters: run.letters(), sizes: run.sizes(),
+		letters: run.letters(), sizes: run.sizes(), ends: run.ends,
+		reason:   t.ahead == 0 || slices.ContainsFunc(run.of("read"), func(c *call) bool { return c.items[0] == "reason" }),
 		out:      make([]int, t.records()),
 		steps:    &x.steps,
 		first:    map[int][]nackInfo{},
 		attempts: map[string]int{},
 		calls:    map[string]int{},
 	}
-	x.endings = s.try(s.run)
+	x.endings = s.try(func() { x.missing = !s.run() })
 	if x.endings == nil {
 		x.endings = []ending{{}}
 	}
+	x.reads = s.reads
 	for slot, out := range s.out {
 		if out > 0 || slot >= s.end {
 			x.open[slot] = true
@@ -118,32 +123,43 @@ func (s *simulation) strikes(node string, kinds ...faultKind) bool {
 	return f.node == node && slices.Contains(kinds, f.kind) && f.nth == s.calls[key]
 }
 
-// run walks all batches.
-func (s *simulation) run() {
+// run walks all batches. It returns false if those of the run end before the
+// source does.
+func (s *simulation) run() bool {
 	if s.tree.fault.kind == faultStopFirst {
-		return
+		return true
 	}
+	var batch []recordCopy
 	for _, read := range s.tree.reads {
 		s.read(read)
-		s.end = read.to
-		var batch []recordCopy
 		for slot := read.from; slot < read.to; slot++ {
 			s.out[slot] = 1
 			batch = append(batch, recordCopy{slot: slot, form: s.tree.form(slot)})
 		}
-		if len(batch) > 0 {
+		switch {
+		case len(batch) == 0:
+		case s.ends == nil || slices.Contains(s.ends, read.to):
+			s.end = read.to
 			s.next(s.tree.first, batch)
+			batch = nil
+		case len(s.ends) == 0 || read.to > s.ends[len(s.ends)-1]:
+			s.releaseDue()
+			return false
 		}
 		if read.eof {
 			break
 		}
 	}
 	s.releaseDue()
+	return true
 }
 
 // read is a call of Read that returns.
 func (s *simulation) read(read sourceRead) {
-	s.emitCall(&expectedCall{who: "read", items: s.tree.readItems(read)})
+	if s.tree.ahead == 0 {
+		s.emitCall(&expectedCall{who: "read", items: s.tree.readItems(read)})
+	}
+	s.reads++
 	if s.strikes("", faultRead, faultReadCanceled, faultNoPosition, faultReadPanic) {
 		switch s.tree.fault.kind {
 		case faultReadPanic:

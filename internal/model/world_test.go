@@ -24,6 +24,7 @@ var (
 	errQueue error = failure{task: "queue", id: "write"}
 	errTask  error = failure{task: "task", id: "call"}
 	errTorn  error = failure{task: "source", id: "torn down"}
+	errBalks error = failure{task: "source", id: "tearing down"}
 )
 
 // testPanic is what a part that panics panics with.
@@ -46,19 +47,20 @@ type world struct {
 
 	start time.Time
 
-	mu     sync.Mutex
-	clock  int
-	calls  []*call
-	struck bool // the context has ended, or Stop was called, while Do was running
-	over   bool // Do has ended
-	wrong  []string
-	lives  map[string]*life
-	kept   []keptRecord
-	timed  int // updates of the timer
+	mu       sync.Mutex
+	clock    int
+	calls    []*call
+	over     bool // Do has ended
+	wrong    []string
+	struck   bool // see trace
+	struckAt time.Duration
+	lives    map[string]*life
+	kept     []keptRecord
+	timed    int // updates of the timer
 
 	meetings map[string]*meeting // by the ID of a branch's first node
 	stop     *signal             // Stop is to be called
-	drained  *signal             // the source has nothing more
+	drained  *signal             // the source has nothing more, and all of it is done
 }
 
 // keptRecord is a record that a destination holds on to.
@@ -130,7 +132,9 @@ func (w *world) now() time.Duration { return time.Since(w.start) }
 // strike stops the run by a fault.
 func (w *world) strike(how func()) {
 	w.mu.Lock()
-	w.struck = w.struck || !w.over
+	if !w.struck && !w.over {
+		w.struck, w.struckAt = true, w.now()
+	}
 	w.mu.Unlock()
 	how()
 }
@@ -140,6 +144,10 @@ func (w *world) begin(c *call) *call {
 	defer w.mu.Unlock()
 	w.clock++
 	c.begin, c.end = w.clock, w.clock
+	if c.at == 0 {
+		c.at = w.now()
+	}
+	c.till = w.now()
 	w.calls = append(w.calls, c)
 	return c
 }
@@ -148,7 +156,7 @@ func (w *world) end(c *call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.clock++
-	c.end = w.clock
+	c.end, c.till = w.clock, w.now()
 }
 
 // spaced checks the delay before the n-th attempt in a row that followed on one
@@ -171,6 +179,20 @@ func (w *world) closed(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lives[id].closed++
+}
+
+// insist calls Stop or Close until the source is torn down.
+func (w *world) insist(what string, call func(context.Context) error) {
+	for balks := w.tree.balks; ; balks-- {
+		err := call(context.Background())
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, errBalks) || balks == 0 {
+			w.complain("%s returned %v", what, err)
+			return
+		}
+	}
 }
 
 // stopShort calls Stop during a batch, with a context that has ended or ends soon.

@@ -1,0 +1,213 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What must be seen of a worker that reads ahead.
+//
+// Which reads become one batch depends on time, so the model takes the batches
+// from the run: the nodes behind the source are given each of them whole. Given
+// the batches, it knows every call, as it does without reading ahead. What time
+// has to do with it is checked here, to the instant, since the clock of a bubble
+// stands still until all wait:
+//
+//   - A batch is made of whole reads that follow each other and have ended. It
+//     begins as soon as there is one and the batch before is done, and leaves no
+//     read behind that had ended before that instant.
+//   - A read begins as soon as the one before has ended and fewer records wait
+//     than are to be read ahead, and not before.
+
+// batch is a batch that a run with read-ahead has shown.
+type batch struct {
+	from, to int           // the source records
+	begin    int           // when it was first seen
+	at       time.Duration // the same as an instant
+}
+
+// checkAhead returns the first thing that is wrong with the reads of a run with
+// read-ahead or with how they became batches. It puts the ends of the batches
+// into the run.
+func checkAhead(t *taskTree, run *trace) string {
+	var reads, reasons []*call
+	for _, c := range run.calls {
+		switch {
+		case c.who == "read" && c.items[0] == "reason":
+			reasons = append(reasons, c)
+		case c.who == "read":
+			reads = append(reads, c)
+		}
+	}
+	if diff := checkReads(t, run, reads, len(reasons)); diff != "" {
+		return diff
+	}
+	batches, diff := run.batches(t)
+	if diff != "" {
+		return diff
+	}
+	run.ends = []int{}
+	for _, b := range batches {
+		run.ends = append(run.ends, b.to)
+	}
+	for i, b := range batches {
+		if diff := checkBatch(t, run, reads, i, b); diff != "" {
+			return diff
+		}
+	}
+	for i := 1; i < len(reads); i++ {
+		if run.struck && reads[i].at >= run.struckAt {
+			break
+		}
+		if diff := checkRoom(t, batches, t.reads[i-1], reads[i-1], reads[i]); diff != "" {
+			return diff
+		}
+	}
+	return ""
+}
+
+// checkReads checks which reads there were.
+func checkReads(t *taskTree, run *trace, reads []*call, reasons int) string {
+	ended := false
+	for i, c := range reads {
+		if ended || i == len(t.reads) || !slices.Equal(c.items, t.readItems(t.reads[i])) {
+			return fmt.Sprintf("read %d was %s, which is not expected", i, strings.Join(c.items, " "))
+		}
+		ended = t.reads[i].eof || t.failsAt(i)
+	}
+	acks := 0
+	for _, c := range run.calls {
+		if c.who == "ack" {
+			acks++
+		}
+	}
+	isClosed := t.fault.kind == faultSourceClosed && acks >= t.fault.nth
+	switch {
+	case reasons > 0 && (!isClosed || ended):
+		return "the source was read for a reason when there was none"
+	case isClosed && !ended && reasons == 0:
+		return "the source was not read for the reason why it has closed"
+	case reasons > 1 && t.reason() != nil:
+		return "the source was read again after it had said why it has closed"
+	}
+	return ""
+}
+
+// failsAt reports whether read i fails.
+func (t *taskTree) failsAt(i int) bool {
+	if t.fault.nth != i+1 {
+		return false
+	}
+	switch t.fault.kind {
+	case faultRead, faultReadCanceled, faultReadPanic:
+		return true
+	case faultNoPosition:
+		return t.reads[i].from < t.reads[i].to
+	default:
+		return false
+	}
+}
+
+// batches returns the batches of a run, or what is wrong with them.
+func (r *trace) batches(t *taskTree) (all []batch, diff string) {
+	for _, head := range t.first.next {
+		n, next := 0, 0 // batches and records that the node was given
+		for calls := r.of(head.id); len(calls) > 0; {
+			c := calls[0]
+			if c.parts > 0 {
+				c = joinParts(calls[:min(c.parts, len(calls))])
+			}
+			calls = calls[min(max(c.parts, 1), len(calls)):]
+			if c.slots[0] < next {
+				continue // it is given some of them again
+			}
+			for i, slot := range c.slots {
+				if slot != next+i {
+					return nil, fmt.Sprintf("%s was given %s as a batch, with %d where %d is next", head.id, strings.Join(c.items, " "), slot, next+i)
+				}
+			}
+			b := batch{from: next, to: next + len(c.slots), begin: c.begin, at: c.at}
+			next = b.to
+			if n == len(all) {
+				all = append(all, b)
+			}
+			if all[n].from != b.from || all[n].to != b.to {
+				return nil, fmt.Sprintf("%s was given %s as a batch and others something else", head.id, strings.Join(c.items, " "))
+			}
+			all[n].begin, all[n].at = min(all[n].begin, b.begin), min(all[n].at, b.at)
+			n++
+		}
+	}
+	return all, ""
+}
+
+// of returns the calls of somebody.
+func (r *trace) of(who string) []*call {
+	return slices.DeleteFunc(slices.Clone(r.calls), func(c *call) bool { return c.who != who })
+}
+
+// checkBatch checks that batch i holds what it has to and begins when it has to.
+func checkBatch(t *taskTree, run *trace, reads []*call, i int, b batch) string {
+	var begin time.Duration // when it should
+	for _, c := range run.calls {
+		if c.who != "read" && c.begin < b.begin {
+			begin = max(begin, c.till)
+		}
+	}
+	first, isWhole := true, false
+	for k, c := range reads {
+		read := t.reads[k]
+		if read.from == read.to || read.to <= b.from || t.failsAt(k) {
+			continue
+		}
+		if first {
+			begin, first = max(begin, c.till), false
+		}
+		switch {
+		case read.to <= b.to && c.end > b.begin:
+			return fmt.Sprintf("batch %d holds records of a read that had not ended", i)
+		case read.to > b.to && c.till < b.at:
+			return fmt.Sprintf("batch %d ends with record %d, but others had been read when it began", i, b.to-1)
+		}
+		isWhole = isWhole || read.to == b.to
+	}
+	switch {
+	case !isWhole:
+		return fmt.Sprintf("batch %d ends with record %d, in the middle of a read", i, b.to-1)
+	case begin != b.at:
+		return fmt.Sprintf("batch %d began after %s, not after %s", i, b.at, begin)
+	}
+	return ""
+}
+
+// checkRoom checks that a read began when there was room for what it reads. Before is
+// what the source has returned then, by the call last.
+func checkRoom(t *taskTree, batches []batch, before sourceRead, last, c *call) string {
+	waits := func(at time.Duration) int { // how many records wait
+		n := before.to
+		for _, b := range batches {
+			if b.at <= at {
+				n = before.to - b.to
+			}
+		}
+		return n
+	}
+	if n := waits(c.at); n >= t.ahead {
+		return fmt.Sprintf("the source was read for %s while %d records were waiting", strings.Join(c.items, " "), n)
+	}
+	begin := last.till
+	if waits(begin) >= t.ahead {
+		for _, b := range batches {
+			if b.at > begin && before.to-b.to < t.ahead {
+				begin = b.at
+				break
+			}
+		}
+	}
+	if begin != c.at && before.from < before.to { // there is a pause after an empty read
+		return fmt.Sprintf("the read of %s began after %s, not after %s", strings.Join(c.items, " "), c.at, begin)
+	}
+	return ""
+}
