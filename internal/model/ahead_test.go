@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -210,4 +211,76 @@ func checkRoom(t *taskTree, batches []batch, before sourceRead, last, c *call) s
 		return fmt.Sprintf("the read of %s began after %s, not after %s", strings.Join(c.items, " "), c.at, begin)
 	}
 	return ""
+}
+
+// TestSameAsSequential runs trees that come to their end with and without reading
+// ahead, and compares what has happened to each record.
+func TestSameAsSequential(t *testing.T) {
+	trees := uint64(300)
+	if testing.Short() {
+		trees = 30
+	}
+	merged := 0
+	for seed := uint64(1); seed <= trees; seed++ {
+		tree := draw(seed)
+		tree.fault, tree.wait, tree.queue = fault{}, waitingWrite{}, queueSetup{chunk: 2}
+		tree.first.calm(false)
+		tree.ahead, tree.deaf = 0, false
+		want := play(t, tree)
+		for _, ahead := range []int{1, 50} {
+			tree.ahead = ahead
+			run := play(t, tree)
+			if diff, x := compare(tree, run); diff != "" {
+				t.Fatalf("%s\n%s\nrun:\n%s\nexpected:\n%s", diff, tree, run, x)
+			}
+			if got, want := run.outline(tree), want.outline(tree); got != want {
+				t.Fatalf("with %d ahead:\n%s\nwithout:\n%s\n%s\nrun:\n%s", ahead, got, want, tree, run)
+			}
+			for _, read := range tree.reads {
+				if read.from < read.to && !slices.Contains(run.ends, read.to) {
+					merged++
+				}
+			}
+		}
+	}
+	if merged < int(trees)/4 {
+		t.Errorf("only %d reads have become a batch together with others", merged)
+	}
+}
+
+// calm lets no node from n on give no answer for so long that the worker gives up,
+// and none nack pieces: whether the others of a record are nacked with one depends
+// on which are in the same call.
+func (n *node) calm(hasSplit bool) {
+	n.hushes = min(n.hushes, 15)
+	if hasSplit {
+		n.fail = 0
+	}
+	for _, next := range n.next {
+		next.calm(hasSplit || n.split > 0)
+	}
+}
+
+// outline tells what a run has acked, dead-lettered and written where, in order,
+// and how it has ended, but not in which calls.
+func (r *trace) outline(t *taskTree) string {
+	var b strings.Builder
+	for _, who := range append([]*node{{id: "ack"}, {id: "dlq"}}, t.nodes()...) {
+		fmt.Fprintf(&b, "%s:", who.id)
+		for _, c := range r.of(who.id) {
+			for i, item := range c.items {
+				switch {
+				case who.id == "dlq" && !t.linear(): // which nack was first depends on time
+					fmt.Fprintf(&b, " %d", c.slots[i])
+				case who.id == "dlq":
+					fmt.Fprintf(&b, " %s;", c.letters[i])
+				case who.id == "ack" || who.kind == kindDestination:
+					b.WriteString(" " + item)
+				}
+			}
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "Do %s\n", r.outcome)
+	return b.String()
 }

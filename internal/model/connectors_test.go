@@ -304,6 +304,7 @@ func (s *fakeSource) Open(context.Context) error {
 }
 
 func (s *fakeSource) Teardown(context.Context) error {
+	time.Sleep(time.Duration(s.w.tree.seed%4) * time.Millisecond)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.balked < s.w.tree.balks {

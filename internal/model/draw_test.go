@@ -31,11 +31,11 @@ func draw(seed uint64) *taskTree {
 		t.ahead = d.pick(1, 1, 2, 3, 5, 8, 100)
 		t.first.sleepy = d.pick(0, 20, 60)
 	}
-	if d.chance(10) {
+	if d.chance(15) {
 		t.balks = 1 + d.IntN(2)
-	} else if t.ahead > 0 {
-		t.deaf = d.chance(50) // another goroutine must be able to end the read
 	}
+	t.deaf = t.ahead > 0 && d.chance(50)
+	t.crowd = d.chance(20)
 	t.queue = queueSetup{chunk: 1 + d.IntN(4), lull: d.pick(0, 0, 40)}
 	if d.chance(30) {
 		t.queue.size, t.queue.threshold = 1000, 1000
@@ -183,7 +183,7 @@ func (d *drawing) trouble(t *taskTree) {
 		t.queue = queueSetup{none: true}
 		return
 	case d.chance(20):
-		t.fault = fault{kind: faultStopAt + faultKind(d.IntN(2)), nth: d.IntN(d.pick(10, 100))}
+		t.fault = fault{kind: faultStopAt + faultKind(d.IntN(3)), nth: d.IntN(d.pick(10, 100))}
 		return
 	}
 	if d.chance(33) {

@@ -46,6 +46,7 @@ const (
 	// At some time, nth half milliseconds after the start.
 	faultStopAt   // Stop is called
 	faultCancelAt // the context of Do ends
+	faultBothAt   // Stop is called, and the context ends soon after
 
 	// In the dead-letter queue.
 	faultQueueWrite // Write returns an error
@@ -64,6 +65,7 @@ var faultNames = [faults]string{
 	faultReadPanic: "read panics", faultSourceAck: "source ack fails", faultSourcePanic: "source ack panics",
 	faultSourceClosed: "source ack returns EOF", faultStopFirst: "stop before Do",
 	faultStopAt: "stop is called some time", faultCancelAt: "context ends some time",
+	faultBothAt:     "stop is called some time and the context ends",
 	faultQueueWrite: "queue write fails", faultQueueNack: "queue nacks", faultQueuePanic: "queue panics",
 }
 
@@ -75,10 +77,14 @@ type fault struct {
 }
 
 // stops reports whether Stop is called during Do.
-func (f fault) stops() bool { return f.kind == faultStop || f.kind == faultStopAt }
+func (f fault) stops() bool {
+	return f.kind == faultStop || f.kind == faultStopAt || f.kind == faultBothAt
+}
 
 // cancels reports whether the context of Do ends.
-func (f fault) cancels() bool { return f.kind == faultCancel || f.kind == faultCancelAt }
+func (f fault) cancels() bool {
+	return f.kind == faultCancel || f.kind == faultCancelAt || f.kind == faultBothAt
+}
 
 // waitingWrite is a write that waits until its context ends, as it does because
 // another branch fails.

@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,7 +57,11 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 	if tree.fault.kind == faultStopFirst {
 		w.insist("Stop", worker.Stop)
 	}
-	defer time.AfterFunc(time.Duration(tree.fault.nth)*time.Millisecond/2+100*time.Microsecond, w.strikeNow).Stop()
+	defer w.strikeLater()()
+	var rescue <-chan time.Time
+	if tree.deaf && tree.balks > 0 { // Do cannot end the read itself
+		rescue = time.After(10 * time.Minute)
+	}
 	var ended outcome
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -73,6 +78,13 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 			return
 		case <-w.stop.done:
 		case <-w.drained.done:
+		case <-rescue:
+		}
+		if tree.crowd {
+			var others sync.WaitGroup
+			defer others.Wait()
+			others.Go(func() { w.insist("Stop", worker.Stop) })
+			others.Go(func() { w.insist("Close", worker.Close) })
 		}
 		w.insist(what, stop)
 	}()
@@ -93,13 +105,22 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 	w.finish(run)
 }
 
-// strikeNow strikes, if the fault of the tree is one of a certain time.
-func (w *world) strikeNow() {
-	switch w.tree.fault.kind {
-	case faultStopAt:
-		w.strike(w.stop.fire)
-	case faultCancelAt:
-		w.strike(w.cancel)
+// strikeLater strikes after a while, if the fault of the tree does, but not after
+// the returned function was called.
+func (w *world) strikeLater() (never func()) {
+	after := time.Duration(w.tree.fault.nth)*time.Millisecond/2 + 100*time.Microsecond
+	var timers []*time.Timer
+	if f := w.tree.fault; f.kind == faultStopAt || f.kind == faultBothAt {
+		timers = append(timers, time.AfterFunc(after, func() { w.strike(w.stop.fire) }))
+		after += time.Duration(w.tree.seed%8) * time.Millisecond
+	}
+	if f := w.tree.fault; f.kind == faultCancelAt || f.kind == faultBothAt {
+		timers = append(timers, time.AfterFunc(after, func() { w.strike(w.cancel) }))
+	}
+	return func() {
+		for _, timer := range timers {
+			timer.Stop()
+		}
 	}
 }
 

@@ -73,10 +73,10 @@ func (t *taskTree) smaller() []*taskTree {
 	change(func(c *taskTree) bool {
 		plain := *c
 		plain.twins, plain.closes, plain.stopAfter, plain.closeAgain = false, false, false, false
-		plain.balks, plain.deaf = 0, false
+		plain.balks, plain.deaf, plain.crowd = 0, false, false
 		plain.metrics, plain.queue.lull, plain.wait = metricsNil, 0, waitingWrite{}
 		plain.reads = slices.DeleteFunc(plain.reads, func(read sourceRead) bool { return read.from == read.to && !read.eof })
-		changed := len(plain.reads) < len(t.reads) || plain.twins != c.twins || plain.balks != c.balks || plain.deaf != c.deaf || plain.closes != c.closes || plain.stopAfter != c.stopAfter ||
+		changed := len(plain.reads) < len(t.reads) || plain.twins != c.twins || plain.balks != c.balks || plain.deaf != c.deaf || plain.crowd != c.crowd || plain.closes != c.closes || plain.stopAfter != c.stopAfter ||
 			plain.closeAgain != c.closeAgain || plain.metrics != c.metrics || plain.queue != c.queue || plain.wait != c.wait
 		*c = plain
 		return changed

@@ -98,7 +98,8 @@ func (m *marking) markAt(from, to, at int) (next int) {
 	v := m.verdicts[from]
 	next = at + to - from
 	want := funnel.RecordStatus{}
-	if m.n.doubtful && m.answered[from] && v.kind != verdictNack {
+	isPassed := v.kind == verdictPass || v.kind == verdictPassAsOne
+	if m.n.doubtful && m.answered[from] && (isPassed || m.chance(30)) { // any other mark is an answer
 		m.span(m.batch.Ack, at, next)
 	}
 	switch {
@@ -158,7 +159,7 @@ func (m *marking) look(from, to, at int) {
 	if !slices.EqualFunc(m.active[from:to], ahead, isSame) {
 		m.w.complain("%s: what it goes on reading has changed ahead of it", m.id)
 	}
-	if !m.n.readsOn || !m.chance(50) {
+	if !m.n.readsOn || !m.chance(70) {
 		return
 	}
 	now := m.batch.ActiveRecords()

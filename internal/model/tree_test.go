@@ -265,8 +265,11 @@ type taskTree struct {
 	ahead int
 	// balks is the number of teardowns of the source that fail, one after the other.
 	balks int
-	// deaf lets the read that blocks ignore the end of its context.
+	// deaf lets the read that blocks ignore the end of its context. It needs
+	// read-ahead: otherwise nobody but Stop could end it.
 	deaf bool
+	// crowd stops the worker by several calls of Stop and Close at the same time.
+	crowd bool
 	// closes stops the worker with Close instead of Stop.
 	closes bool
 	// twins gives two neighbours at a time the same position.
@@ -350,6 +353,9 @@ func (t *taskTree) String() string {
 	}
 	if t.deaf {
 		b.WriteString(", ignores its context")
+	}
+	if t.crowd {
+		b.WriteString(", stopped by several")
 	}
 	if t.queue.none {
 		b.WriteString("\nno DLQ")
