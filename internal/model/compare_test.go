@@ -386,6 +386,9 @@ func (m *matching) ending(want ending, whole bool) {
 		if errors.Is(err, context.Canceled) {
 			return
 		}
+		if m.tree.fault.kind == faultCancelAt && m.tree.blocks() && err == nil {
+			m.differ("Do returned nil though nothing but the context can have ended it")
+		}
 		if !whole && !want.fails && !m.tree.fault.stops() {
 			m.differ("Do %s though the context ended", got)
 		}

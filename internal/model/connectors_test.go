@@ -403,13 +403,14 @@ func (s *fakeSource) late() ([]opencdc.Record, error) {
 }
 
 // progress notes that more was acked, or that the last read blocks. Once both have
-// come to their end, the worker is to be stopped.
+// come to their end, the worker is to be stopped, unless the fault of the tree does
+// so.
 func (s *fakeSource) progress(acked int, exhausted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acked += acked
 	s.exhausted = s.exhausted || exhausted
-	if s.exhausted && s.acked == s.w.tree.records() {
+	if s.exhausted && s.acked == s.w.tree.records() && !s.w.tree.fault.isTimed() {
 		s.w.drained.fire()
 	}
 }

@@ -86,6 +86,11 @@ func (f fault) cancels() bool {
 	return f.kind == faultCancel || f.kind == faultCancelAt || f.kind == faultBothAt
 }
 
+// isTimed reports whether the fault happens at a certain time.
+func (f fault) isTimed() bool {
+	return f.kind == faultStopAt || f.kind == faultCancelAt || f.kind == faultBothAt
+}
+
 // waitingWrite is a write that waits until its context ends, as it does because
 // another branch fails.
 type waitingWrite struct {

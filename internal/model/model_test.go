@@ -21,9 +21,9 @@ func TestTrees(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	if trees == 0 {
-		trees = 6000
+		trees = 5000
 		if testing.Short() {
-			trees = 600
+			trees = 500
 		}
 	}
 	failed := 0
