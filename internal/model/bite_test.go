@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/conduitio/conduit-commons/opencdc"
+
 	"github.com/conduitio/funnel"
 )
 
@@ -389,5 +391,37 @@ func TestBites(t *testing.T) {
 		if changed[bt.what] < 2 {
 			t.Errorf("%s: tried on %d runs only", bt.what, changed[bt.what])
 		}
+	}
+}
+
+// TestTaskBites changes what a task goes on reading, which it must notice.
+func TestTaskBites(t *testing.T) {
+	others := []func(*marking, opencdc.Record){
+		func(m *marking, other opencdc.Record) { m.active[2] = other },
+		func(m *marking, other opencdc.Record) { m.batch.SetRecords(2, []opencdc.Record{other}) },
+		func(m *marking, _ opencdc.Record) { m.batch.Filter(2) },
+	}
+	for i, change := range others {
+		n := &node{id: "task", kind: kindTask, readsOn: true}
+		w := newWorld(&taskTree{seed: uint64(i), first: &node{id: "src", next: []*node{n}}})
+		var recs []opencdc.Record
+		for slot := range 4 {
+			recs = append(recs, w.tree.form(slot).record())
+		}
+		m := &marking{fakeTask: &fakeTask{newNodePart(w, n)}, batch: funnel.NewBatch(recs), size: len(recs)}
+		m.active, m.then = slices.Clone(recs), slices.Clone(recs)
+		look := func() bool {
+			for range 10 {
+				m.look(1, 4, 1)
+			}
+			return len(w.wrong) > 0
+		}
+		if look() {
+			t.Fatalf("the task complains without a reason: %s", w.wrong)
+		}
+		if change(m, w.tree.form(9).record()); !look() {
+			t.Errorf("the task does not notice change %d", i)
+		}
+		w.cancel()
 	}
 }

@@ -17,7 +17,8 @@ import (
 // destination, nothing that was kept changed. The second one goes through the
 // model's steps: every call must have been made, with the same records, no call
 // beside them, and calls that follow each other in the model must not overlap
-// in the run.
+// in the run. If the worker reads ahead, how reads become batches is looked at in
+// between, see ahead_test.go.
 
 // compare returns the first difference between a run and the model, and
 // the model's expectation in words. An empty difference means that the run is

@@ -9,13 +9,15 @@
 //
 //	tree, fault, draw       what a seed gives
 //	record                  records that show who touched them
-//	parts, processor, task, connectors
-//	                        what the engine runs, and what it checks by itself
-//	world, trace, play      a run, and what it has shown
+//	parts                   what the engine runs, and what it checks by itself:
+//	processor, parallel     processors
+//	task                    custom tasks
+//	connectors              source, destinations and dead-letter queue
+//	world, play, trace      a run, and what it has shown
 //	expect, walk, release   the model
-//	compare                 a run against the model
+//	compare, ahead          a run against the model
 //	shrink                  a smaller tree that fails in the same way
-//	bite                    proof that a fault in a run is noticed
+//	perform, bite           proof that a fault in a run is noticed
 //
 // Each run has a bubble of [testing/synctest]: waiting costs no time, and a
 // goroutine that is left behind or waits forever is found.

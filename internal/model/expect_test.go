@@ -20,6 +20,7 @@ import (
 //     queue tells which of them it was.
 //   - What is released at the ends of sub-batches that follow each other with no
 //     call between may be one call or several.
+//   - Which reads have become one batch if they are read ahead (see ahead_test.go).
 //   - Two details are policies, of which a run has to follow one throughout.
 
 // policy is a choice among what the contract leaves open.

@@ -50,18 +50,10 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 		t.Fatalf("Open: %v\n%s", err, tree)
 	}
 
-	what, stop := "Stop", worker.Stop
-	if tree.closes {
-		what, stop = "Close", worker.Close
-	}
 	if tree.fault.kind == faultStopFirst {
 		w.insist("Stop", worker.Stop)
 	}
 	defer w.strikeLater()()
-	var rescue <-chan time.Time
-	if tree.deaf && tree.balks > 0 { // Do cannot end the read itself
-		rescue = time.After(10 * time.Minute)
-	}
 	var ended outcome
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -73,20 +65,7 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 	}()
 	go func() {
 		defer close(stopped)
-		select {
-		case <-done:
-			return
-		case <-w.stop.done:
-		case <-w.drained.done:
-		case <-rescue:
-		}
-		if tree.crowd {
-			var others sync.WaitGroup
-			defer others.Wait()
-			others.Go(func() { w.insist("Stop", worker.Stop) })
-			others.Go(func() { w.insist("Close", worker.Close) })
-		}
-		w.insist(what, stop)
+		w.stopWhenDue(done)
 	}()
 	if !returns(done) || !returns(stopped) {
 		run.outcome.hung = true
@@ -103,6 +82,29 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 	}
 	source.check()
 	w.finish(run)
+}
+
+// stopWhenDue stops the worker as the tree wants it, unless Do ends by itself.
+func (w *world) stopWhenDue(done <-chan struct{}) {
+	var rescue <-chan time.Time
+	if w.tree.deaf && w.tree.balks > 0 { // Do cannot end the read itself
+		rescue = time.After(10 * time.Minute)
+	}
+	select {
+	case <-done:
+		return
+	case <-w.stop.done:
+	case <-w.drained.done:
+	case <-rescue:
+	}
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	if !w.tree.closes || w.tree.crowd {
+		calls.Go(func() { w.insist("Stop", w.worker.Stop) })
+	}
+	if w.tree.closes || w.tree.crowd {
+		calls.Go(func() { w.insist("Close", w.worker.Close) })
+	}
 }
 
 // strikeLater strikes after a while, if the fault of the tree does, but not after

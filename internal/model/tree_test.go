@@ -268,7 +268,7 @@ type taskTree struct {
 	// deaf lets the read that blocks ignore the end of its context. It needs
 	// read-ahead: otherwise nobody but Stop could end it.
 	deaf bool
-	// crowd stops the worker by several calls of Stop and Close at the same time.
+	// crowd stops the worker with Stop and Close at the same time.
 	crowd bool
 	// closes stops the worker with Close instead of Stop.
 	closes bool
@@ -355,7 +355,7 @@ func (t *taskTree) String() string {
 		b.WriteString(", ignores its context")
 	}
 	if t.crowd {
-		b.WriteString(", stopped by several")
+		b.WriteString(", stopped and closed at the same time")
 	}
 	if t.queue.none {
 		b.WriteString("\nno DLQ")
