@@ -1,0 +1,231 @@
+package batch
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+)
+
+// opKind is a method that edits copies, or a way to call it.
+type opKind string
+
+const (
+	opAck           opKind = "Mark(ack)"
+	opRetry         opKind = "Mark(retry)"
+	opRetryFrom     opKind = "RetryFrom"
+	opFilter        opKind = "Filter"
+	opNack          opKind = "Nack" // without an error
+	opNackErrors    opKind = "Nack(errors)"
+	opSet           opKind = "Set"
+	opSetOwn        opKind = "Set(own)" // by the first active records
+	opSplit         opKind = "Split"    // in two
+	opSplitOwn      opKind = "Split(own)"
+	opApply         opKind = "Apply"
+	opRecords       opKind = "Records"
+	opStatus        opKind = "Status"
+	opSourceRecords opKind = "SourceRecords"
+	opReadTimes     opKind = "SetReadTimes"
+	opNackedRecords opKind = "NackedRecords"
+)
+
+// errNacked are errors to nack records with.
+var errNacked = []error{errors.New("first"), errors.New("second"), nil, errors.New("fourth")}
+
+// op is something that is done to copies.
+type op struct {
+	kind    opKind
+	i, end  int
+	number  int // of the first new record
+	results string
+}
+
+// What a processor returns for a record is a letter in op.results.
+const (
+	resultSame     = 's' // the record that it was given
+	resultNew      = 'S'
+	resultFilter   = 'f'
+	resultNack     = 'n'
+	resultNil      = '-'
+	resultMulti0   = '0'
+	resultMulti1   = '1'
+	resultMulti2   = '2'
+	resultMulti3   = '3'
+	resultMultiOwn = 'o' // the records from this one on that it was given, three at most
+
+	allResults = "sSfn-0123o"
+)
+
+func (o op) String() string {
+	switch o.kind {
+	case opApply:
+		return fmt.Sprintf("%s(%s)", o.kind, o.results)
+	case opRecords, opSourceRecords, opReadTimes, opNackedRecords:
+		return string(o.kind)
+	default:
+		return fmt.Sprintf("%s[%d:%d]", o.kind, o.i, o.end)
+	}
+}
+
+// isEdit returns true for ops that are no mere look.
+func (o op) isEdit() bool {
+	switch o.kind {
+	case opRecords, opStatus, opSourceRecords:
+		return false
+	default:
+		return true
+	}
+}
+
+// do does it to copies.
+func (o op) do(c *Copies) {
+	switch o.kind {
+	case opAck:
+		c.Mark(o.i, o.end, FlagAck)
+	case opRetry:
+		c.Mark(o.i, o.end, FlagRetry)
+	case opRetryFrom:
+		c.RetryFrom(o.i)
+	case opFilter:
+		c.Filter(o.i, o.end)
+	case opNack:
+		c.Nack(o.i)
+	case opNackErrors:
+		c.Nack(o.i, o.errs()...)
+	case opSet:
+		c.Set(o.i, records(o.number, o.end-o.i))
+	case opSetOwn:
+		c.Set(o.i, c.Records()[:o.end-o.i])
+	case opSplit:
+		c.Split(o.i, records(o.number, 2))
+	case opSplitOwn:
+		c.Split(o.i, c.Records()[:2])
+	case opApply:
+		var r Results
+		r.Count(o.sdkResults(c.Records()))
+		c.Apply(&r)
+	case opRecords:
+		c.Records()
+	case opStatus:
+		c.Status(o.i)
+	case opSourceRecords:
+		c.SourceRecords()
+	case opReadTimes:
+		c.SetReadTimes(readAtOf(o.number))
+	case opNackedRecords:
+		c.NackedRecords("task")
+	}
+}
+
+// errs returns an error for each record, some of them nil.
+func (o op) errs() []error {
+	errs := make([]error, o.end-o.i)
+	for k := range errs {
+		errs[k] = errNacked[(o.number+k)%len(errNacked)]
+	}
+	return errs
+}
+
+// sdkResults returns the results of a processor that is given records.
+func (o op) sdkResults(in []opencdc.Record) []sdk.ProcessedRecord {
+	results := make([]sdk.ProcessedRecord, len(o.results))
+	for k := range results {
+		number := o.number + 3*k
+		switch letter := o.results[k]; letter {
+		case resultSame:
+			results[k] = sdk.SingleRecord(in[k])
+		case resultNew:
+			results[k] = sdk.SingleRecord(record(number))
+		case resultFilter:
+			results[k] = sdk.FilterRecord{}
+		case resultNack:
+			results[k] = sdk.ErrorRecord{Error: errNacked[number%len(errNacked)]}
+		case resultMultiOwn:
+			results[k] = sdk.MultiRecord(in[k:min(k+3, len(in))])
+		case resultNil:
+		default:
+			results[k] = sdk.MultiRecord(records(number, int(letter-resultMulti0)))
+		}
+	}
+	return results
+}
+
+// model does it to a model.
+func (o op) model(m *model) {
+	switch o.kind {
+	case opAck:
+		m.mark(o.i, o.end, FlagAck)
+	case opRetry, opRetryFrom:
+		m.mark(o.i, o.end, FlagRetry)
+	case opFilter:
+		m.filter(o.i, o.end)
+	case opNack:
+		m.nack(o.i)
+	case opNackErrors:
+		m.nack(o.i, o.errs()...)
+	case opSet:
+		m.set(o.i, numbers(o.number, o.end-o.i))
+	case opSetOwn:
+		m.set(o.i, m.names()[:o.end-o.i])
+	case opSplit:
+		m.split(o.i, numbers(o.number, 2))
+	case opSplitOwn:
+		m.split(o.i, m.names()[:2])
+	case opApply:
+		o.modelResults(m)
+	case opReadTimes:
+		m.setReadTimes(readAtOf(o.number))
+	case opNackedRecords:
+		m.nackedRecords("task")
+	case opRecords, opStatus, opSourceRecords:
+	}
+}
+
+// numbers returns the names of n records with numbers from k on.
+func numbers(k, n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = strconv.Itoa(k + i)
+	}
+	return names
+}
+
+// modelResults does to a model what each result says, from the last one to the first.
+func (o op) modelResults(m *model) {
+	in := m.names()
+	m.mark(len(o.results), m.len(), FlagRetry)
+	for i := len(o.results) - 1; i >= 0; i-- {
+		number := o.number + 3*i
+		var names []string
+		switch letter := o.results[i]; letter {
+		case resultSame:
+			m.set(i, in[i:i+1])
+			continue
+		case resultNew:
+			m.set(i, numbers(number, 1))
+			continue
+		case resultFilter:
+		case resultNack:
+			m.nack(i, errNacked[number%len(errNacked)])
+			continue
+		case resultNil:
+			m.mark(i, i+1, FlagRetry)
+			continue
+		case resultMultiOwn:
+			names = in[i:min(i+3, len(in))]
+		default:
+			names = numbers(number, int(letter-resultMulti0))
+		}
+		m.isMarked = true
+		switch len(names) {
+		case 0:
+			m.filter(i, i+1)
+		case 1:
+			m.set(i, names)
+		default:
+			m.split(i, names)
+		}
+	}
+}
