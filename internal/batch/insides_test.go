@@ -48,6 +48,9 @@ func records(k, n int) []opencdc.Record {
 
 // nameOf returns the number of a record, and what was noted in its metadata.
 func nameOf(r *opencdc.Record) string {
+	if r.Key == nil {
+		return "-1" // it was cleared
+	}
 	name := string(r.Key.(opencdc.RawData))
 	if note := r.Metadata["note"]; note != "" {
 		name += "~" + note

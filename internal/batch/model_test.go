@@ -311,7 +311,11 @@ func (m *model) compare(c *Copies) error {
 		return err
 	}
 	if got := c.contents(nil); !slices.Equal(got, m.copies) {
-		return fmt.Errorf("the copies are\n%v, want\n%v", got, m.copies)
+		from := 0
+		for from < min(len(got), len(m.copies)) && got[from] == m.copies[from] {
+			from++
+		}
+		return fmt.Errorf("the copies are, from copy %d on, %+v, want %+v", from, got[from:], m.copies[from:])
 	}
 	n, nacked, retried, inactive := m.len(), m.count(FlagNack), m.count(FlagRetry), m.count(FlagFilter)
 	if c.Len() != n || c.Inactive() != inactive || c.IsEmpty() != (len(m.copies) == 0) {
@@ -385,4 +389,3 @@ func (m *model) compareNacked(c *Copies, task string) error {
 	}
 	return nil
 }
-

@@ -157,8 +157,10 @@ func (o op) model(m *model) {
 	switch o.kind {
 	case opAck:
 		m.mark(o.i, o.end, FlagAck)
-	case opRetry, opRetryFrom:
+	case opRetry:
 		m.mark(o.i, o.end, FlagRetry)
+	case opRetryFrom:
+		m.mark(o.i, m.len(), FlagRetry)
 	case opFilter:
 		m.filter(o.i, o.end)
 	case opNack:

@@ -2,14 +2,276 @@ package batch
 
 import (
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/conduitio/conduit-commons/opencdc"
 )
+
+// world is a worker's source batch with all that has become of its copies, on their way
+// through tasks and branches.
+type world struct {
+	roll func(n int) int // a number below n
+
+	source *SourceBatch
+	pool   *Pool
+	model  *sourceModel
+
+	// The last group is on its way. Those before wait for it to end: a branch and what
+	// it is divided into share infos, which must not change while there are branches
+	// of it.
+	groups [][]*travelling
+	number int // of the next new record
+	log    []string
+}
 
 // travelling are copies that are on their way, and what is to be known of them.
 type travelling struct {
 	copies *Copies
 	model  *model
 	flag   Flag // of the part that they are
+
+	onlyReads bool // others hold their records
+}
+
+// begin begins a batch of n records.
+func (w *world) begin(n int) {
+	w.log = append(w.log, fmt.Sprintf("batch of %d", n))
+	w.source.Reset()
+	w.pool.PutBack()
+	c, m := &Copies{}, newModel(n)
+	c.Attach(w.source, w.pool)
+	all := records(0, n)
+	c.Fill(all, Positions(all))
+	w.model = m.source
+	w.groups = [][]*travelling{{{copies: c, model: m}}}
+	w.number = firstEmpty
+}
+
+// run does anything to copies until they are all settled, or until isOver returns true,
+// and settles the others.
+func (w *world) run(isOver func() bool) error {
+	for !isOver() && len(w.groups) > 0 {
+		if err := w.step(); err != nil {
+			return err
+		}
+		if err := w.compare(); err != nil {
+			return err
+		}
+	}
+	for len(w.groups) > 0 {
+		last := len(w.groups) - 1
+		for _, tr := range w.groups[last] {
+			if err := settlePart(*tr); err != nil {
+				return fmt.Errorf("at the end: %w", err)
+			}
+			if err := w.compare(); err != nil {
+				return fmt.Errorf("at the end: %w", err)
+			}
+		}
+		w.groups = w.groups[:last]
+	}
+	for i, open := range w.model.open {
+		if open != 0 {
+			return fmt.Errorf("the model has %d open copies of record %d", open, i)
+		}
+	}
+	return nil
+}
+
+// compare compares all copies that are on their way with their models.
+func (w *world) compare() error {
+	for _, group := range w.groups {
+		for i, tr := range group {
+			if err := tr.model.compare(tr.copies); err != nil {
+				return fmt.Errorf("copies %d of %d: %w", i, len(group), err)
+			}
+		}
+	}
+	return w.model.compare(w.source)
+}
+
+// step does something to some copies of the last group.
+func (w *world) step() error {
+	last := len(w.groups) - 1
+	if len(w.groups[last]) == 0 {
+		w.groups = w.groups[:last]
+		return nil
+	}
+	k := w.roll(len(w.groups[last]))
+	tr := w.groups[last][k]
+	switch kind := w.roll(24); {
+	case kind < 16:
+		return w.edit(tr)
+	case kind < 18:
+		w.logf(k, "compare")
+		return tr.model.compareRecords(tr.copies)
+	case kind < 20:
+		w.logf(k, "divide")
+		parts, err := divide(tr.copies, tr.model)
+		group := slices.Delete(w.groups[last], k, k+1)
+		for i := range parts {
+			parts[i].onlyReads = tr.onlyReads
+			group = append(group, &parts[i])
+		}
+		w.groups[last] = group
+		return err
+	case kind < 21:
+		w.logf(k, "settle")
+		w.groups[last] = slices.Delete(w.groups[last], k, k+1)
+		return settlePart(*tr)
+	case kind < 22:
+		if tr.model.count(FlagNack) == 0 && len(w.groups) < 4 {
+			w.logf(k, "fork")
+			return w.fork(k)
+		}
+		w.logf(k, "nacked")
+		return tr.model.compareNacked(tr.copies, "look")
+	case tr.model.count(FlagRetry) > 0:
+		return nil // they are divided first
+	case kind < 23:
+		w.logf(k, "share")
+		tr.copies.Share()
+		tr.model.isShared, tr.onlyReads = true, true
+		return nil
+	default:
+		w.logf(k, "unshare")
+		_, err := tr.copies.Unshare()
+		tr.model.isShared, tr.onlyReads = false, false
+		return err
+	}
+}
+
+func (w *world) logf(k int, format string, args ...any) {
+	w.log = append(w.log, fmt.Sprintf("%d.%d:", len(w.groups), k)+fmt.Sprintf(format, args...))
+}
+
+// edit does what a task may do to copies.
+func (w *world) edit(tr *travelling) error {
+	n := tr.model.len()
+	if n == 0 {
+		w.log = append(w.log, "nothing")
+		return nil
+	}
+	o := w.newOp(n)
+	if tr.onlyReads {
+		switch o.kind {
+		case opRetry, opRetryFrom, opNack, opNackErrors, opAck:
+		default:
+			o = op{kind: opRecords}
+		}
+	}
+	w.log = append(w.log, o.String())
+	if o.kind == opApply || w.roll(2) == 0 {
+		tr.copies.BeginTask()
+		defer tr.copies.EndTask(w.roll(2) == 0)
+	}
+	if note := w.roll(3); note == 0 && !tr.onlyReads {
+		i := w.roll(n)
+		tr.note(i, strconv.Itoa(len(w.log)))
+	}
+	o.do(tr.copies)
+	o.model(tr.model)
+	return nil
+}
+
+// note changes the metadata of active record i in place.
+func (tr *travelling) note(i int, note string) {
+	r, s := &tr.copies.Records()[i], tr.model.at(i)
+	r.Metadata = maps.Clone(r.Metadata) // split records and their pieces may have it in common
+	if r.Metadata == nil {
+		r.Metadata = opencdc.Metadata{}
+	}
+	r.Metadata["note"] = note
+	number, _, _ := strings.Cut(s.record, "~")
+	s.record = number + "~" + note
+}
+
+// newOp returns an op on copies of which n are active.
+func (w *world) newOp(n int) op {
+	i := w.roll(n)
+	end := i + 1 + w.roll(n-i)
+	o := op{i: i, end: end, number: w.number}
+	w.number += 3*n + 3
+	switch w.roll(14) {
+	case 0:
+		o.kind = opAck
+	case 1:
+		o.kind = opRetry
+	case 2, 3:
+		o.kind = opRetryFrom
+	case 4:
+		o.kind = opFilter
+	case 5:
+		o.kind, o.end = opFilter, i+1
+	case 6:
+		o.kind, o.end = opNack, i+1
+	case 7:
+		o.kind = opNackErrors
+	case 8:
+		o.kind = opSet
+	case 9:
+		o.kind, o.end = opSetOwn, min(end, i+3)
+	case 10, 11:
+		o.kind = opSplit
+	case 12:
+		o.kind = opReadTimes
+	default:
+		o.kind = opApply
+		letters := "sSfn-0123" // pieces that are other records as well have maps in common with them
+		if w.roll(3) == 0 {
+			letters = "sSf23" // without marks
+		}
+		results := make([]byte, n-w.roll(2)*w.roll(n))
+		for k := range results {
+			results[k] = letters[w.roll(len(letters))]
+		}
+		o.results = string(results)
+	}
+	return o
+}
+
+// fork sends copies down two or three branches. Those that only read have the records
+// in common. If there are none, the last branch has the records as they are.
+func (w *world) fork(k int) error {
+	last := len(w.groups) - 1
+	tr := w.groups[last][k]
+	w.groups[last] = slices.Delete(w.groups[last], k, k+1)
+	n := 2 + w.roll(2)
+	if err := tr.copies.Retain(n - 1); err != nil {
+		return err
+	}
+	tr.model.retain(n - 1)
+	keeps := !tr.onlyReads
+	var forks []*travelling
+	for i := range n {
+		fork := newFork(tr.copies, tr.model)
+		fork.onlyReads = w.roll(3) == 0
+		switch {
+		case fork.onlyReads:
+			keeps = false
+		case i == n-1 && keeps:
+		default:
+			if _, err := fork.copies.Unshare(); err != nil {
+				return err
+			}
+			fork.model.isShared = false
+		}
+		forks = append(forks, &fork)
+	}
+	w.groups = append(w.groups, forks)
+	return nil
+}
+
+// newFork returns a fork of copies.
+func newFork(c *Copies, m *model) travelling {
+	fork := travelling{copies: &Copies{}, model: m.fork()}
+	c.Fork(fork.copies, &NackInfos{})
+	return fork
 }
 
 // divide divides copies, which are used up, and compares the parts with what the model
@@ -51,9 +313,62 @@ func divide(c *Copies, m *model) ([]travelling, error) {
 	return parts, nil
 }
 
-// newFork returns a fork of copies.
-func newFork(c *Copies, m *model) travelling {
-	fork := travelling{copies: &Copies{}, model: m.fork()}
-	c.Fork(fork.copies, &NackInfos{})
-	return fork
+// FuzzCopies_insides does anything to copies, and looks at the books after each step.
+func FuzzCopies_insides(f *testing.F) {
+	for _, seed := range []string{
+		"", "\x03\x00\x01", "splitsplitsplit retry nack", "\x04\x05\x01\x03\x03\x02\x01\x02\x00\x01",
+		"0123456789012345678901234567890123456789", "zyxwvutsrqponmlkjihgfedcba",
+		"700Y100Y180Y100Y0X07707000212",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		data = data[:min(len(data), 300)]
+		w := &world{source: &SourceBatch{}, pool: &Pool{}}
+		w.roll = func(n int) int {
+			if len(data) == 0 {
+				return 0
+			}
+			number := int(data[0]) % n
+			data = data[1:]
+			return number
+		}
+		w.play(t, 8, func() bool { return len(data) == 0 })
+	})
+}
+
+// play takes batches of up to so many records to the end of their ways, until isOver
+// returns true.
+func (w *world) play(t *testing.T, size int, isOver func() bool) {
+	for !isOver() {
+		w.begin(w.roll(size + 1))
+		if err := w.run(isOver); err != nil {
+			t.Fatalf("%s: %v", strings.Join(w.log, ", "), err)
+		}
+	}
+}
+
+// TestCopies_random does many random steps to a few copies, and some to many.
+func TestCopies_random(t *testing.T) {
+	for _, test := range []struct{ size, steps, worlds int }{
+		{size: 4, steps: 60, worlds: 4_000},
+		{size: 12, steps: 200, worlds: 300},
+		{size: 300, steps: 100, worlds: 10},
+	} {
+		if testing.Short() || raceEnabled {
+			test.worlds = test.worlds/5 + 1
+		}
+		t.Run(fmt.Sprintf("up to %d records", test.size), func(t *testing.T) {
+			t.Parallel()
+			for seed := range test.worlds {
+				rnd := rand.New(rand.NewPCG(uint64(seed), uint64(test.size)))
+				left := test.steps
+				w := &world{roll: rnd.IntN, source: &SourceBatch{}, pool: &Pool{}}
+				w.play(t, test.size, func() bool {
+					left--
+					return left < 0
+				})
+			}
+		})
+	}
 }

@@ -1,0 +1,126 @@
+package batch
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+)
+
+// reading is a task that goes through what Records has returned, in either direction,
+// and edits the copies where it has been.
+type reading struct {
+	travelling
+	read     []opencdc.Record // what Records has returned
+	was      []string         // what that held
+	backward bool
+	done     []string
+
+	count int // how many records were read
+	added int // how many more there are in place of those
+}
+
+// next reads the next record, and looks at all that are still to be read.
+func (r *reading) next() error {
+	r.count++
+	n := len(r.was)
+	from, to := r.count-1, n
+	if r.backward {
+		from, to = 0, n-r.count+1
+	}
+	if got := namesOf(r.read[from:to]); !slices.Equal(got, r.was[from:to]) {
+		return fmt.Errorf("records [%d:%d] are %v, they were %v", from, to, got, r.was[from:to])
+	}
+	return nil
+}
+
+// visited returns the range of the records that have come from those that were read.
+func (r *reading) visited() (from, to int) {
+	if r.backward {
+		return len(r.was) - r.count, len(r.was) + r.added
+	}
+	return 0, r.count + r.added
+}
+
+// do does an op to the copies.
+func (r *reading) do(o op) {
+	n := r.model.len()
+	r.done = append(r.done, o.String())
+	o.do(r.copies)
+	o.model(r.model)
+	r.added += r.model.len() - n
+}
+
+// readEdits are what a task may do where it has been.
+var readEdits = []opKind{opAck, opRetry, opFilter, opNack, opNackErrors, opSet, opSplit}
+
+// newReading returns a task that is about to read copies to which something was done. If
+// isFirst is set, it has called Records for the first time, else a second time, after
+// an edit.
+func newReading(rnd *rand.Rand, isFirst bool) *reading {
+	w := &world{roll: rnd.IntN, number: firstEmpty}
+	n := 1 + rnd.IntN(8)
+	r := &reading{travelling: travelling{copies: newCopies(n, nil), model: newModel(n)}, backward: rnd.IntN(2) == 0}
+	edit := func() {
+		if n := r.model.len(); n > 0 {
+			r.do(w.newOp(n))
+		}
+	}
+	for range rnd.IntN(6) {
+		edit()
+	}
+	r.copies.BeginTask()
+	if n := r.model.len(); n > 0 && rnd.IntN(2) == 0 {
+		r.do(op{kind: opRetryFrom, i: rnd.IntN(n), end: n})
+	}
+	r.read = r.copies.Records()
+	if !isFirst {
+		edit()
+		r.read = r.copies.Records()
+	}
+	r.was, r.added = namesOf(r.read), 0
+	return r
+}
+
+// TestCopies_readWhileEdited lets tasks go through records of which they edit those that
+// they have read. The slice that the first call of Records has returned stays readable
+// even if Records is called on the way.
+func TestCopies_readWhileEdited(t *testing.T) {
+	passes := 6_000
+	if testing.Short() || raceEnabled {
+		passes = 1_500
+	}
+	for seed := range passes {
+		rnd := rand.New(rand.NewPCG(uint64(seed), 7))
+		isFirst := rnd.IntN(2) == 0
+		r := newReading(rnd, isFirst)
+		fail := func(err error) {
+			if err != nil {
+				t.Fatalf("seed %d, backward %t, first call %t, %v: %v", seed, r.backward, isFirst, r.done, err)
+			}
+		}
+		for range r.was {
+			fail(r.next())
+			for range rnd.IntN(4) {
+				if from, to := r.visited(); from < to {
+					i := from + rnd.IntN(to-from)
+					o := op{kind: readEdits[rnd.IntN(len(readEdits))], i: i, end: i + 1 + rnd.IntN(to-i), number: firstEmpty * (2 + len(r.done))}
+					if o.kind == opNack {
+						o.end = i + 1
+					}
+					r.do(o)
+				}
+				if isFirst && rnd.IntN(2) == 0 {
+					r.do(op{kind: opRecords})
+				}
+				if n := r.model.len(); n > 0 && rnd.IntN(2) == 0 { // a look at another record
+					r.do(op{kind: opStatus, i: rnd.IntN(n)})
+				}
+			}
+		}
+		r.copies.EndTask(rnd.IntN(2) == 0)
+		fail(r.model.compareRecords(r.copies))
+	}
+}
