@@ -246,9 +246,9 @@ func endOnBranches(c *Copies, m *model) error {
 // TestCopies_everySequence does every sequence of so many ops to copies of each small
 // number of records.
 func TestCopies_everySequence(t *testing.T) {
-	for n, length := range []int{4, 4, 3, 2} {
+	for n, length := range []int{3, 3, 3, 2} {
 		if testing.Short() || raceEnabled {
-			length = min(length, 3-n/2)
+			length = min(length, 2)
 		}
 		t.Run(fmt.Sprintf("%d records", n), func(t *testing.T) {
 			t.Parallel()
