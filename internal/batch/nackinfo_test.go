@@ -1,0 +1,126 @@
+package batch
+
+import (
+	"runtime"
+	"testing"
+	"weak"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+)
+
+// named returns the info that a number refers to.
+func (n *NackInfos) named(number int32) nackInfo { return n.of(&copyState{info: number}) }
+
+func TestNackInfos_numbers(t *testing.T) {
+	n := &NackInfos{}
+	if got := n.named(0); got != (nackInfo{}) || n.len() != 0 {
+		t.Errorf("without infos there is %v", got)
+	}
+	var kept []*opencdc.Record
+	for i := range 100 {
+		r := n.keep(record(i))
+		kept = append(kept, r)
+		if got := n.add(nackInfo{original: r, err: errNo}); int(got) != i+1 || n.len() != i+1 {
+			t.Fatalf("info %d has the number %d", i, got)
+		}
+	}
+	for i, r := range kept {
+		if nameOf(r) != numbers(i, 1)[0] || n.named(int32(i+1)) != (nackInfo{original: r, err: errNo}) {
+			t.Errorf("info %d is %v", i, n.named(int32(i+1)))
+		}
+	}
+}
+
+// Records are kept in few arrays.
+func TestNackInfos_keepAllocations(t *testing.T) {
+	r := record(1)
+	if allocs := testing.AllocsPerRun(10, func() {
+		n := &NackInfos{}
+		for range 1_000 {
+			n.keep(r)
+		}
+	}); allocs > 12 {
+		t.Errorf("%v allocations", allocs)
+	}
+	n := &NackInfos{}
+	n.keep(r)
+	if cap(n.originals) != 1 {
+		t.Errorf("there is room for %d records, one is kept", cap(n.originals))
+	}
+}
+
+// Those of a branch begin with what there was before it, on all branches before.
+func TestNackInfos_branches(t *testing.T) {
+	var ways [4]NackInfos
+	numbers := []int32{}
+	originals := records(0, 12)
+	for i := range ways {
+		if i > 0 {
+			ways[i].follow(&ways[i-1])
+		}
+		for k := range i { // the first one has none of its own
+			numbers = append(numbers, ways[i].add(nackInfo{original: &originals[3*i+k]}))
+		}
+		for k, number := range numbers {
+			if want := int32(k + 1); number != want || ways[i].named(number).original == nil {
+				t.Errorf("branch %d: info %d has the number %d", i, want, number)
+			}
+		}
+	}
+	last := &ways[len(ways)-1]
+	for k, want := range []string{"3", "6", "7", "9", "10", "11"} {
+		if got := nameOf(last.named(int32(k + 1)).original); got != want {
+			t.Errorf("info %d is of record %s, want %s", k+1, got, want)
+		}
+	}
+	// What a branch adds, others do not see.
+	sibling := &NackInfos{}
+	sibling.follow(&ways[2])
+	if number := sibling.add(nackInfo{err: errNo}); number != 4 || last.named(4).err != nil || sibling.named(4).err != errNo {
+		t.Errorf("the sibling's info has the number %d", number)
+	}
+}
+
+// Room is made at once.
+func TestNackInfos_grow(t *testing.T) {
+	n := &NackInfos{}
+	n.grow(100)
+	n.add(nackInfo{})
+	first := &n.own[0]
+	for range 99 {
+		n.add(nackInfo{})
+	}
+	if &n.own[0] != first {
+		t.Error("the infos were moved")
+	}
+	n.grow(1_000)
+	if cap(n.own)-len(n.own) < 1_000 {
+		t.Errorf("there is room for %d more", cap(n.own)-len(n.own))
+	}
+}
+
+// Clear keeps memory for the next infos, and nothing that they have referred to.
+func TestNackInfos_clear(t *testing.T) {
+	n, before := &NackInfos{}, &NackInfos{}
+	before.add(nackInfo{})
+	n.follow(before)
+	kept := weak.Make(n.keep(record(1)))
+	for range 100 {
+		n.add(nackInfo{original: kept.Value(), err: errNo})
+	}
+	memory := n.own
+	n.Clear()
+	if n.len() != 0 || n.before != nil {
+		t.Errorf("%d infos are left", n.len())
+	}
+	n.grow(1)
+	n.own = n.own[:1]
+	if !isSame(n.own, memory) || n.own[0] != (nackInfo{}) {
+		t.Error("the memory was given up, or not cleared")
+	}
+	runtime.GC()
+	if kept.Value() != nil {
+		t.Error("a record is kept")
+	}
+	runtime.KeepAlive(n)
+}

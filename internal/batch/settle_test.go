@@ -1,0 +1,155 @@
+package batch
+
+import (
+	"slices"
+	"testing"
+)
+
+// front returns what is finished at the front of the ledger of copies.
+func front(c *Copies) (from, to int, nacked bool) { return c.Source().Ledger.Front() }
+
+func TestCopies_settle(t *testing.T) {
+	for name, do := range map[string]func(c *Copies){
+		"as read":                func(*Copies) {},
+		"filtered":               func(c *Copies) { c.Filter(0, 3) },
+		"filtered by results":    func(c *Copies) { apply(c, "fsf") },
+		"split by results":       func(c *Copies) { apply(c, "2s3") },
+		"split":                  func(c *Copies) { c.Split(1, records(10, 3)) },
+		"split, unanswered":      func(c *Copies) { c.Split(1, records(10, 3)); c.RetryFrom(2) },
+		"unanswered":             func(c *Copies) { c.RetryFrom(1) },
+		"nacked":                 func(c *Copies) { c.Nack(1, errNo) },
+		"split twice by results": func(c *Copies) { apply(c, "2s3"); apply(c, "s2f3s0") },
+	} {
+		c := newCopies(3, nil)
+		do(c)
+		if _, to, _ := front(c); to != 0 {
+			t.Fatalf("%s: %d are finished before they are settled", name, to)
+		}
+		for range 2 {
+			if err := c.Settle(); err != nil || !c.IsSettled() {
+				t.Fatalf("%s: settled is %t, %v", name, c.IsSettled(), err)
+			}
+		}
+		if _, to, nacked := front(c); to != 3 || nacked {
+			t.Errorf("%s: %d are finished, nacked %t", name, to, nacked)
+		}
+	}
+}
+
+// Each copy that is on a way of its own is settled there.
+func TestCopies_settleParts(t *testing.T) {
+	c := newCopies(2, nil)
+	c.Split(0, records(10, 3))
+	c.Mark(1, 2, FlagRetry)
+	if err := c.Retain(1); err != nil {
+		t.Fatal(err)
+	}
+	fork := &Copies{}
+	c.Fork(fork, &NackInfos{})
+	_, all := parts(c)
+	_, more := parts(fork)
+	for i, part := range slices.Concat(all, more) {
+		if _, to, _ := front(part); to != 0 {
+			t.Errorf("%d are finished before part %d was settled", to, i)
+		}
+		if err := part.Settle(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, to, _ := front(all[0]); to != 2 {
+		t.Errorf("%d are finished", to)
+	}
+}
+
+// What goes wrong in the ledger is returned, and what comes behind it is not settled.
+func TestCopies_settleTwice(t *testing.T) {
+	for name, settle := range map[string]func(c *Copies) error{
+		"settle":       (*Copies).Settle,
+		"settle nacks": func(c *Copies) error { return c.SettleNacked("task") },
+		"retain":       func(c *Copies) error { return c.Retain(1) },
+	} {
+		for results, settled := range map[string]int{"sss": 0, "s2s": 1, "fss": 0, "nss": 0} {
+			c := newCopies(3, nil)
+			apply(c, results)
+			c.ensureStates()
+			copies := 1
+			if results[settled] == '2' {
+				copies = 2
+			}
+			if err := c.source.Ledger.Settle(settled, settled+1, copies); err != nil {
+				t.Fatal(err)
+			}
+			if err := settle(c); err == nil {
+				t.Errorf("%s, %s: no error, though record %d is done", name, results, settled)
+			}
+			if to, _ := c.source.Ledger.Run(2); to != 2 {
+				t.Errorf("%s, %s: a record behind was settled", name, results)
+			}
+		}
+	}
+}
+
+// A source record is nacked with what the task has given its first copy: the record as
+// it was before its first split, and with the source's position if it has none.
+func TestCopies_settleNacked(t *testing.T) {
+	c := newCopies(5, nil)
+	c.Set(0, records(firstEmpty, 1))
+	c.Set(1, records(firstEmpty+4, 1)) // has no position
+	c.Split(2, records(20, 2))
+	c.Set(3, records(30, 1))
+	c.Nack(3, errNo)
+	c.Filter(4, 5)
+	c.Nack(4)
+	want := []cause{
+		{record: "1000", position: "p1000", task: "task"},
+		{record: "1004", position: "p1", task: "task"},
+		{record: "2", position: "p2", task: "task", err: errNo},
+		{},
+		{record: "4", position: "p4", task: "task"},
+	}
+	nacked, sources := c.NackedRecords("task")
+	for i := range 2 {
+		if err := c.SettleNacked("task"); err != nil || !c.IsSettled() {
+			t.Fatalf("call %d: settled is %t, %v", i, c.IsSettled(), err)
+		}
+	}
+	var got []cause
+	for i := range want {
+		if _, isNack := c.source.Ledger.Run(i); isNack {
+			got = append(got, causeOf(c.source.Ledger.Cause(i)))
+		} else {
+			got = append(got, cause{})
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	want = slices.Delete(want, 3, 4)
+	got = nil
+	for _, n := range nacked {
+		got = append(got, causeOf(n))
+	}
+	if !slices.Equal(got, want) || !slices.Equal(sources, []int{0, 1, 2, 4, 5}) {
+		t.Errorf("nacked are %+v before %d, want %+v", got, sources, want)
+	}
+}
+
+// Records that were filtered are between those that were nacked.
+func TestCopies_nackedRecords(t *testing.T) {
+	for results, want := range map[string][]int{
+		"nnn": {0, 1, 2, 3},
+		"nfn": {0, 2, 3},
+		"fff": {3},
+		"nff": {0, 3},
+		"ffn": {2, 3},
+		"2f2": {0, 2, 3},
+		"s-n": {0, 1, 2, 3},
+	} {
+		c := newCopies(3, nil)
+		apply(c, results)
+		nacked, sources := c.NackedRecords("task")
+		if len(nacked) != len(want)-1 || !slices.Equal(sources, want) {
+			t.Errorf("%s: %d nacked, before %d, want %d", results, len(nacked), sources, want)
+		}
+	}
+}
