@@ -69,16 +69,6 @@ func (o op) String() string {
 	}
 }
 
-// isEdit returns true for ops that are no mere look.
-func (o op) isEdit() bool {
-	switch o.kind {
-	case opRecords, opStatus, opSourceRecords:
-		return false
-	default:
-		return true
-	}
-}
-
 // do does it to copies.
 func (o op) do(c *Copies) {
 	switch o.kind {
