@@ -327,7 +327,7 @@ func (m *model) compare(c *Copies) error {
 	if c.IsUnmarked() != (nacked == 0 && retried == 0) {
 		return fmt.Errorf("unmarked is %t with %d nacked, %d to be retried", c.IsUnmarked(), nacked, retried)
 	}
-	if !c.IsUnanswered(inactive) != (retried < n) || c.IsUnanswered(inactive+1) || c.IsUnanswered(inactive-1) {
+	if c.IsUnanswered(inactive) != (retried == n) || c.IsUnanswered(inactive+1) || c.IsUnanswered(inactive-1) {
 		return fmt.Errorf("unanswered is %t with %d of %d to be retried", c.IsUnanswered(inactive), retried, n)
 	}
 	if c.IsSettled() != m.isSettled || c.IsShared() != m.isShared {

@@ -16,6 +16,7 @@ type reading struct {
 	read     []opencdc.Record // what Records has returned
 	was      []string         // what that held
 	backward bool
+	kinds    []opKind // what it does to them
 	done     []string
 
 	count int // how many records were read
@@ -61,18 +62,21 @@ var readEdits = []opKind{opAck, opRetry, opFilter, opNack, opNackErrors, opSet, 
 // an edit.
 func newReading(rnd *rand.Rand, isFirst bool) *reading {
 	w := &world{roll: rnd.IntN, number: firstEmpty}
-	n := 1 + rnd.IntN(8)
+	n := 1 + rnd.IntN(16)
 	r := &reading{travelling: travelling{copies: newCopies(n, nil), model: newModel(n)}, backward: rnd.IntN(2) == 0}
+	for range 1 + rnd.IntN(3) { // a few kinds, as each of them hides some faults
+		r.kinds = append(r.kinds, readEdits[rnd.IntN(len(readEdits))])
+	}
 	edit := func() {
 		if n := r.model.len(); n > 0 {
 			r.do(w.newOp(n))
 		}
 	}
-	for range rnd.IntN(6) {
+	for range max(0, rnd.IntN(12)-6) {
 		edit()
 	}
 	r.copies.BeginTask()
-	if n := r.model.len(); n > 0 && rnd.IntN(2) == 0 {
+	if n := r.model.len(); n > 0 && rnd.IntN(8) == 0 {
 		r.do(op{kind: opRetryFrom, i: rnd.IntN(n), end: n})
 	}
 	r.read = r.copies.Records()
@@ -84,18 +88,35 @@ func newReading(rnd *rand.Rand, isFirst bool) *reading {
 	return r
 }
 
+// newOp returns an edit of some of the records [from, to), mostly of the one read last.
+func (r *reading) newOp(rnd *rand.Rand, from, to int) op {
+	i := from + rnd.IntN(to-from)
+	o := op{kind: r.kinds[rnd.IntN(len(r.kinds))], i: i, end: i + 1 + rnd.IntN(to-i), number: firstEmpty * (2 + len(r.done))}
+	if o.kind == opNack {
+		o.end = i + 1
+	}
+	if rnd.IntN(2) == 0 {
+		o.i, o.end = to-1, to
+		if r.backward {
+			o.i, o.end = from, from+1
+		}
+	}
+	return o
+}
+
 // TestCopies_readWhileEdited lets tasks go through records of which they edit those that
 // they have read. The slice that the first call of Records has returned stays readable
 // even if Records is called on the way.
 func TestCopies_readWhileEdited(t *testing.T) {
-	passes := 6_000
+	passes := 10_000
 	if testing.Short() || raceEnabled {
-		passes = 1_500
+		passes = 3_000
 	}
 	for seed := range passes {
 		rnd := rand.New(rand.NewPCG(uint64(seed), 7))
 		isFirst := rnd.IntN(2) == 0
 		r := newReading(rnd, isFirst)
+		pause := 1 + rnd.IntN(8) // between edits
 		fail := func(err error) {
 			if err != nil {
 				t.Fatalf("seed %d, backward %t, first call %t, %v: %v", seed, r.backward, isFirst, r.done, err)
@@ -104,18 +125,13 @@ func TestCopies_readWhileEdited(t *testing.T) {
 		for range r.was {
 			fail(r.next())
 			for range rnd.IntN(4) {
-				if from, to := r.visited(); from < to {
-					i := from + rnd.IntN(to-from)
-					o := op{kind: readEdits[rnd.IntN(len(readEdits))], i: i, end: i + 1 + rnd.IntN(to-i), number: firstEmpty * (2 + len(r.done))}
-					if o.kind == opNack {
-						o.end = i + 1
-					}
-					r.do(o)
+				if from, to := r.visited(); from < to && rnd.IntN(pause) == 0 {
+					r.do(r.newOp(rnd, from, to))
 				}
-				if isFirst && rnd.IntN(2) == 0 {
+				if isFirst && rnd.IntN(2*pause) == 0 {
 					r.do(op{kind: opRecords})
 				}
-				if n := r.model.len(); n > 0 && rnd.IntN(2) == 0 { // a look at another record
+				if n := r.model.len(); n > 0 && rnd.IntN(2*pause) == 0 { // a look at another record
 					r.do(op{kind: opStatus, i: rnd.IntN(n)})
 				}
 			}
