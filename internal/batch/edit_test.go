@@ -246,24 +246,31 @@ func TestCopies_retryFromMarks(t *testing.T) {
 	}
 }
 
-// Editing the records before the unanswered ones leaves these as they are.
-func TestCopies_editsBeforeUnanswered(t *testing.T) {
-	c := newCopies(10, nil)
-	c.RetryFrom(5)
-	c.Nack(4, errNo)
-	c.Filter(0, 1)
-	c.Set(0, records(firstEmpty, 4))
-	c.Split(2, records(firstEmpty+10, 2))
-	if c.unanswered == nil || c.unanswered.states.Len() > 0 {
-		t.Error("the unanswered records were marked")
-	}
-	c.Mark(5, 6, FlagAck)
-	if c.unanswered != nil {
-		t.Error("there are unanswered records of which one was acked")
-	}
-	want := []Flag{FlagFilter, FlagAck, FlagAck, FlagAck, FlagAck, FlagNack, FlagAck, FlagRetry, FlagRetry, FlagRetry, FlagRetry}
-	if got := flagsOf(c); !slices.Equal(got, want) {
-		t.Errorf("the flags are %d, want %d", got, want)
+// Editing the last records before the unanswered ones leaves these as they are, and
+// editing the first one of these marks them all.
+func TestCopies_editsBesideUnanswered(t *testing.T) {
+	for name, edit := range map[string]func(c *Copies, i int){
+		"ack":    func(c *Copies, i int) { c.Mark(i, i+1, FlagAck) },
+		"retry":  func(c *Copies, i int) { c.Mark(i, i+1, FlagRetry) },
+		"filter": func(c *Copies, i int) { c.Filter(i, i+1) },
+		"nack":   func(c *Copies, i int) { c.Nack(i) },
+		"nacks":  func(c *Copies, i int) { c.Nack(i-1, errNo, errNo) },
+		"set":    func(c *Copies, i int) { c.Set(i-1, records(firstEmpty, 2)) },
+		"split":  func(c *Copies, i int) { c.Split(i, records(firstEmpty, 2)) },
+	} {
+		c := newCopies(10, nil)
+		c.RetryFrom(5)
+		edit(c, 4)
+		if c.unanswered == nil || c.unanswered.states.Len() > 0 {
+			t.Errorf("%s: the unanswered records were marked", name)
+		}
+		edit(c, c.Len()-5)
+		if c.unanswered != nil {
+			t.Errorf("%s: an unanswered record was edited", name)
+		}
+		if _, err := c.Status(c.Len() - 1); err != nil || len(flagsOf(c)) < 10 {
+			t.Errorf("%s: the flags are %d, the last error is %v", name, flagsOf(c), err)
+		}
 	}
 }
 

@@ -145,6 +145,18 @@ func TestCopies_applyAllocates(t *testing.T) {
 	}
 }
 
+// The infos of all nacks and splits get their room at once.
+func TestCopies_mergeMakesRoomForInfos(t *testing.T) {
+	const n = 1_000
+	for _, pattern := range []string{"n", "n2"} {
+		c := newCopies(n, nil)
+		apply(c, strings.Repeat(pattern, n/len(pattern)))
+		if got := cap(c.infos.own); got != n {
+			t.Errorf("%s: there is room for %d infos, want %d", pattern, got, n)
+		}
+	}
+}
+
 // The slice of results, and the slices in it, stay as they are: a processor may use
 // them again.
 func TestCopies_resultsStayTheProcessors(t *testing.T) {
