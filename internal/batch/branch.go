@@ -10,10 +10,10 @@ import (
 )
 
 // Fork makes fork, on a branch, hold the same copies, and infos, which must be empty,
-// its nack infos. The two share the records but not the flags. The caller still has to
-// retain the copies of the fork.
+// its nack infos. The two share the records but not the flags. The caller must have
+// retained the copies of the fork with Retain.
 func (c *Copies) Fork(fork *Copies, infos *NackInfos) {
-	infos.follow(c.infos)
+	infos.branchFrom(c.infos)
 	records, states := c.records.All(), c.states.All()
 	*fork = *c
 	fork.infos, fork.pool, fork.pieceBuffer = infos, nil, nil

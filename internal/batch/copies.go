@@ -63,7 +63,8 @@ type Copies struct {
 	pieces  []int32
 	unsplit []opencdc.Record
 
-	counts    [flags]int // number of states with each flag; not kept for FlagAck
+	counts    [flags]int // number of states with each flag; right for FlagNack and FlagRetry only
+	inactive  int        // number of copies that are not active
 	marksEnd  int        // upper bound: no active record at or after it is nacked or retried
 	hasPieces bool       // some copies are pieces
 
@@ -155,15 +156,12 @@ func (c *Copies) Marks() (nacked, retried int) {
 
 // Inactive returns the number of filtered copies.
 func (c *Copies) Inactive() int {
-	n := c.inactive()
+	n := c.inactive
 	if c.unanswered != nil {
-		n += c.unanswered.inactive()
+		n += c.unanswered.inactive
 	}
 	return n
 }
-
-// inactive is Inactive without the unanswered copies.
-func (c *Copies) inactive() int { return c.counts[FlagFilter] }
 
 // IsUnanswered reports whether a task has answered for no record. Inactive is the count
 // before the call of the task.
@@ -216,7 +214,10 @@ func (c *Copies) Records() []opencdc.Record {
 }
 
 // BeginTask is called before a task gets the copies.
-func (c *Copies) BeginTask() { c.isHandedOut = false }
+func (c *Copies) BeginTask() {
+	c.isHandedOut = false
+	c.records.Unpin()
+}
 
 // EndTask is called after a task has had the copies. A task that is not trusted may
 // have changed positions in place, so EndTask clips them.
@@ -224,6 +225,9 @@ func (c *Copies) EndTask(isTrusted bool) {
 	c.records.Unpin()
 	if c.isHandedOut && !isTrusted {
 		clip(c.records.All())
+		if c.unanswered != nil {
+			clip(c.unanswered.records.All())
+		}
 	}
 }
 
@@ -232,7 +236,12 @@ func (c *Copies) EndTask(isTrusted bool) {
 func (c *Copies) IsShared() bool { return c.isShared }
 
 // Share marks the records as held by others.
-func (c *Copies) Share() { c.isShared = true }
+func (c *Copies) Share() {
+	c.isShared = true
+	if c.unanswered != nil {
+		c.unanswered.isShared = true
+	}
+}
 
 // IsSettled returns true if the copies were settled.
 func (c *Copies) IsSettled() bool { return c.isSettled }

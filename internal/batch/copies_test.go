@@ -399,3 +399,35 @@ func TestCopies_eachRun(t *testing.T) {
 		}
 	}
 }
+
+// positionWithRoom is a position behind which there is room.
+func positionWithRoom() opencdc.Position { return append(make(opencdc.Position, 0, 8), "new"...) }
+
+// A task that is not trusted may change positions of records that it then does not
+// answer.
+func TestCopies_endTaskClipsUnanswered(t *testing.T) {
+	c := newCopies(3, nil)
+	c.BeginTask()
+	c.Records()[2].Position = positionWithRoom()
+	c.RetryFrom(1)
+	c.EndTask(false)
+	if p := c.Records()[2].Position; len(p) < cap(p) {
+		t.Error("there is room behind the position of an unanswered record")
+	}
+}
+
+// The unanswered copies are shared with whoever holds the others.
+func TestCopies_shareUnanswered(t *testing.T) {
+	c := newCopies(3, nil)
+	c.RetryFrom(1)
+	c.Share()
+	c.Divide(func(flag Flag) *Copies {
+		part := &Copies{}
+		t.Cleanup(func() {
+			if !part.IsShared() {
+				t.Errorf("the part with flag %d is not shared", flag)
+			}
+		})
+		return part
+	})
+}

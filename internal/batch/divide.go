@@ -13,6 +13,9 @@ import (
 //
 // For each run Divide calls part with the flag of the run, and fills the Copies that
 // part returns, which must be empty. The receiver must not be used afterwards.
+//
+// Two runs of FlagAck may be adjacent where the second one consists of filtered copies at
+// the front of those that were not answered.
 func (c *Copies) Divide(part func(Flag) *Copies) {
 	c.nackSiblings()
 	if n := c.states.Len(); n > 0 && c.unanswered != nil && c.states.At(n-1).flag == FlagRetry {
@@ -31,7 +34,7 @@ func (c *Copies) Divide(part func(Flag) *Copies) {
 // divide is Divide without the unanswered copies. Records without a mark get the flag
 // unmarked.
 func (c *Copies) divide(unmarked Flag, part func(Flag) *Copies) {
-	if c.IsUnmarked() && (c.inactive() == 0 || unmarked == FlagAck) {
+	if c.IsUnmarked() && (c.inactive == 0 || unmarked == FlagAck) {
 		*part(unmarked) = *c
 		return
 	}
@@ -58,8 +61,8 @@ func (c *Copies) divide(unmarked Flag, part func(Flag) *Copies) {
 			}
 		}
 		to := part(flag)
-		*to = c.sub()
-		to.counts[FlagFilter] = n - active
+		*to = c.emptyPart()
+		to.inactive = n - active
 		to.records, to.states = gap.Of(records[:active]), gap.Of(states[:n])
 		if flag == FlagNack {
 			to.counts[FlagNack] = active
@@ -119,9 +122,9 @@ func (c *Copies) takeUnanswered(slot int32) {
 	records := tail.records.All()
 	c.records = gap.Of(slices.Concat(c.records.All(), records[:active]))
 	c.states = gap.Of(slices.Concat(c.states.All(), states[:n]))
-	c.counts[FlagFilter] += n - active
+	c.inactive += n - active
 	tail.records, tail.states = gap.Of(records[active:]), gap.Of(states[n:])
-	tail.counts[FlagFilter] -= n - active
+	tail.inactive -= n - active
 	if n == len(states) {
 		c.unanswered = nil
 	}

@@ -18,7 +18,7 @@ import (
 
 // Mark gives the active records [i, end) a flag, FlagAck or FlagRetry.
 func (c *Copies) Mark(i, end int, flag Flag) {
-	c.include(end)
+	c.rejoinBefore(end)
 	if flag == FlagAck && c.states.Len() == 0 {
 		return // they are acked already
 	}
@@ -42,7 +42,7 @@ func (c *Copies) RetryFrom(i int) {
 
 // Filter filters the active records [i, end).
 func (c *Copies) Filter(i, end int) {
-	c.include(end)
+	c.rejoinBefore(end)
 	c.ensureStates()
 	for range end - i {
 		c.seek(i)
@@ -54,7 +54,7 @@ func (c *Copies) Filter(i, end int) {
 // nil. Without errors, it marks record i.
 func (c *Copies) Nack(i int, errs ...error) {
 	end := i + max(len(errs), 1)
-	c.include(end)
+	c.rejoinBefore(end)
 	c.ensureStates()
 	c.marksEnd = max(c.marksEnd, end)
 	for k := i; k < end; k++ {
@@ -69,7 +69,7 @@ func (c *Copies) Nack(i int, errs ...error) {
 // Set replaces the active records from i on. Their status does not change.
 func (c *Copies) Set(i int, records []opencdc.Record) {
 	end := i + len(records)
-	c.include(end)
+	c.rejoinBefore(end)
 	c.records.Set(i, records)
 	for k := i; k < end; k++ {
 		clipPosition(c.records.At(k))
@@ -78,7 +78,7 @@ func (c *Copies) Set(i int, records []opencdc.Record) {
 
 // Split replaces active record i by at least two pieces, which are copied.
 func (c *Copies) Split(i int, pieces []opencdc.Record) {
-	c.include(i + 1)
+	c.rejoinBefore(i + 1)
 	c.ensureStates()
 	c.pieceBuffer = append(c.pieceBuffer[:0], pieces...) // the pieces may be records of this batch, which are about to move
 	clip(c.pieceBuffer)
@@ -93,12 +93,19 @@ func (c *Copies) mark(s *copyState, flag Flag) {
 	}
 	c.counts[s.flag]--
 	c.counts[flag]++
+	if !flag.isActive() {
+		c.inactive++
+	}
 	s.flag = flag
 }
 
 // forgetError removes the error that a copy was nacked with.
 func (c *Copies) forgetError(s *copyState) {
-	if n := c.infos.of(s); n.err != nil {
+	switch n := c.infos.of(s); {
+	case n.err == nil:
+	case n.original == nil:
+		s.info = 0
+	default:
 		s.info = c.infos.add(nackInfo{original: n.original})
 	}
 }
@@ -132,7 +139,7 @@ func (c *Copies) ensureStates() {
 
 // expand replaces pieces by a state for each copy, and counts the copies in the ledger.
 func (c *Copies) expand() {
-	states := c.pool.takeStates(c.records.Len() + c.inactive())
+	states := c.pool.takeStates(c.records.Len() + c.inactive)
 	retained := retainer{ledger: &c.source.Ledger}
 	for i, n := range c.pieces {
 		s := copyState{slot: int32(c.first + i)}
@@ -154,7 +161,7 @@ func (c *Copies) expand() {
 
 // state returns the state of active record i.
 func (c *Copies) state(i int) *copyState {
-	if c.inactive() == 0 {
+	if c.inactive == 0 {
 		return c.states.At(i)
 	}
 	c.seek(i)
@@ -221,13 +228,13 @@ func (c *Copies) cutUnanswered(i int) {
 	if c.pieces != nil {
 		c.ensureStates()
 	}
-	cut := c.sub()
+	cut := c.emptyPart()
 	cut.first = c.first + i
 	if c.states.Len() > 0 {
 		c.seek(i)
 		cut.records, cut.states = gap.Of(c.records.Cut()), gap.Of(c.states.Cut())
-		cut.counts[FlagFilter] = cut.states.Len() - cut.records.Len()
-		c.counts[FlagFilter] -= cut.counts[FlagFilter]
+		cut.inactive = cut.states.Len() - cut.records.Len()
+		c.inactive -= cut.inactive
 	} else {
 		records := c.records.All()
 		c.records, cut.records = gap.Of(records[:i]), gap.Of(records[i:])
@@ -235,13 +242,13 @@ func (c *Copies) cutUnanswered(i int) {
 	c.unanswered = &cut
 }
 
-// sub returns empty Copies for some of these.
-func (c *Copies) sub() Copies {
+// emptyPart returns empty Copies for some of these.
+func (c *Copies) emptyPart() Copies {
 	return Copies{source: c.source, infos: c.infos, hasPieces: c.hasPieces, isShared: c.isShared}
 }
 
-// include rejoins the unanswered copies if an active record before end is among them.
-func (c *Copies) include(end int) {
+// rejoinBefore rejoins the unanswered copies if an active record before end is among them.
+func (c *Copies) rejoinBefore(end int) {
 	if c.unanswered != nil && end > c.records.Len() {
 		c.rejoin()
 	}
@@ -257,9 +264,11 @@ func (c *Copies) rejoin() {
 	c.ensureStates()
 	tail.ensureStates()
 	n := c.states.Len()
-	c.records = gap.Of(slices.Concat(c.records.All(), tail.records.All()))
+	// A task may still be reading the array that holds the records.
+	records := make([]opencdc.Record, 0, c.records.Len()+tail.records.Len())
+	c.records = gap.Of(tail.records.AppendTo(c.records.AppendTo(records)))
 	c.states = gap.Of(slices.Concat(c.states.All(), tail.states.All()))
-	c.counts[FlagFilter] += tail.inactive()
+	c.inactive += tail.inactive
 	c.marksEnd = c.records.Len()
 	for i := n; i < c.states.Len(); i++ {
 		if s := c.states.At(i); s.flag.isActive() {

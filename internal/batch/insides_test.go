@@ -184,7 +184,7 @@ func (c *Copies) insidesOfPieces() error {
 			filtered++
 		}
 	}
-	if active != c.records.Len() || c.counts[FlagFilter] != filtered || c.counts[FlagNack] != 0 || c.counts[FlagRetry] != 0 {
+	if active != c.records.Len() || c.inactive != filtered || c.counts[FlagNack] != 0 || c.counts[FlagRetry] != 0 {
 		return fmt.Errorf("pieces %d: %d records, counts %d", c.pieces, c.records.Len(), c.counts)
 	}
 	if c.hasPieces != isSplit || c.records.Before() > 0 {
@@ -197,7 +197,7 @@ func (c *Copies) insidesOfPieces() error {
 }
 
 func (c *Copies) insidesWithoutStates() error {
-	if c.counts[FlagFilter] != 0 || c.counts[FlagNack] != 0 || c.counts[FlagRetry] != 0 {
+	if c.inactive != 0 || c.counts[FlagNack] != 0 || c.counts[FlagRetry] != 0 {
 		return fmt.Errorf("no states, and counts %d", c.counts)
 	}
 	if n := c.records.Len(); n > 0 && (c.hasPieces || c.records.Before() > 0) {
@@ -235,7 +235,10 @@ func (c *Copies) insidesOfStates() error {
 			before++
 		}
 	}
-	for flag := FlagNack; flag <= FlagFilter; flag++ {
+	if counts[FlagFilter] != c.inactive {
+		return fmt.Errorf("%d copies are filtered, counted are %d", counts[FlagFilter], c.inactive)
+	}
+	for _, flag := range []Flag{FlagNack, FlagRetry} {
 		if counts[flag] != c.counts[flag] {
 			return fmt.Errorf("%d copies have flag %d, counted are %d", counts[flag], flag, c.counts[flag])
 		}

@@ -29,7 +29,7 @@ func causeOf(n *NackedRecord) cause {
 func (s *sourceModel) compare(source *SourceBatch) error {
 	l := &source.Ledger
 	for i, open := range s.open {
-		to, nacked := l.Run(i)
+		to, nacked := l.RunFrom(i)
 		if isFinished := to > i; isFinished != (open == 0) {
 			return fmt.Errorf("source record %d is finished: %t, want %d open copies", i, isFinished, open)
 		}

@@ -69,9 +69,9 @@ func (n *NackInfos) of(s *copyState) nackInfo {
 	return n.own[i-n.first]
 }
 
-// follow makes the infos, which must be empty, continue those from before a fork. The
+// branchFrom makes the infos, which must be empty, continue those from before a fork. The
 // latter must not change while the branch is in use.
-func (n *NackInfos) follow(before *NackInfos) {
+func (n *NackInfos) branchFrom(before *NackInfos) {
 	n.before, n.first = before, before.len()
 }
 

@@ -56,7 +56,7 @@ func TestNackInfos_branches(t *testing.T) {
 	originals := records(0, 12)
 	for i := range ways {
 		if i > 0 {
-			ways[i].follow(&ways[i-1])
+			ways[i].branchFrom(&ways[i-1])
 		}
 		for k := range i { // the first one has none of its own
 			numbers = append(numbers, ways[i].add(nackInfo{original: &originals[3*i+k]}))
@@ -75,7 +75,7 @@ func TestNackInfos_branches(t *testing.T) {
 	}
 	// What a branch adds, others do not see.
 	sibling := &NackInfos{}
-	sibling.follow(&ways[2])
+	sibling.branchFrom(&ways[2])
 	if number := sibling.add(nackInfo{err: errNo}); number != 4 || last.named(4).err != nil || sibling.named(4).err != errNo {
 		t.Errorf("the sibling's info has the number %d", number)
 	}
@@ -103,7 +103,7 @@ func TestNackInfos_grow(t *testing.T) {
 func TestNackInfos_clear(t *testing.T) {
 	n, before := &NackInfos{}, &NackInfos{}
 	before.add(nackInfo{})
-	n.follow(before)
+	n.branchFrom(before)
 	kept := weak.Make(n.keep(record(1)))
 	for range 100 {
 		n.add(nackInfo{original: kept.Value(), err: errNo})

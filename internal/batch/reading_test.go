@@ -55,7 +55,7 @@ func (r *reading) do(o op) {
 }
 
 // readEdits are what a task may do where it has been.
-var readEdits = []opKind{opAck, opRetry, opFilter, opNack, opNackErrors, opSet, opSplit}
+var readEdits = []opKind{opAck, opRetry, opFilter, opNack, opNackErrors, opSet, opSplit, opRetryFrom}
 
 // newReading returns a task that is about to read copies to which something was done. If
 // isFirst is set, it has called Records for the first time, else a second time, after
@@ -101,6 +101,9 @@ func (r *reading) newOp(rnd *rand.Rand, from, to int) op {
 			o.i, o.end = from, from+1
 		}
 	}
+	if o.kind == opRetryFrom && !r.backward {
+		o.i = r.model.len() // the others are still to be read
+	}
 	return o
 }
 
@@ -138,5 +141,41 @@ func TestCopies_readWhileEdited(t *testing.T) {
 		}
 		r.copies.EndTask(rnd.IntN(2) == 0)
 		fail(r.model.compareRecords(r.copies))
+	}
+}
+
+// A task may give its last records to itself once more, edit those before them, and read
+// on towards the first one.
+func TestCopies_readBackwardBeforeUnanswered(t *testing.T) {
+	for name, edit := range map[string]func(c *Copies){
+		"mark":    func(c *Copies) { c.Mark(8, 9, FlagAck) },
+		"records": func(c *Copies) { c.Records() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCopies(10, nil)
+			c.BeginTask()
+			read := c.Records()
+			c.RetryFrom(9)
+			c.Filter(4, 5)
+			edit(c)
+			if got, want := namesOf(read[:4]), numbers(0, 4); !slices.Equal(got, want) {
+				t.Errorf("the task reads %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// The same goes for what the second call of Records has returned.
+func TestCopies_readBackwardBeforeUnansweredAgain(t *testing.T) {
+	c := newCopies(10, nil)
+	c.BeginTask()
+	c.Records()
+	c.Filter(9, 10)
+	read := c.Records()
+	c.RetryFrom(8)
+	c.Filter(3, 4)
+	c.Mark(7, 8, FlagAck)
+	if got, want := namesOf(read[:3]), numbers(0, 3); !slices.Equal(got, want) {
+		t.Errorf("the task reads %v, want %v", got, want)
 	}
 }

@@ -65,7 +65,8 @@ func (r *Results) countPieces(n int) {
 }
 
 // Apply puts the results for the first active records into the batch. The records
-// beyond them are to be retried. No result may be of an unknown type.
+// beyond them are to be retried. No result may be of an unknown type, and the processor
+// must have got its records from Records.
 func (c *Copies) Apply(r *Results) {
 	n := len(r.All)
 	if n < c.records.Len() {
@@ -114,7 +115,7 @@ func (c *Copies) reshape(r *Results) {
 		}
 	}
 	c.records, c.pieces = gap.Of(out[:n]), pieces
-	c.counts[FlagFilter] = r.filters
+	c.inactive = r.filters
 	if r.splits > 0 {
 		c.unsplit, c.hasPieces = records, true
 	}

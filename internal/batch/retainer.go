@@ -24,8 +24,8 @@ func (r *retainer) flush() {
 	if r.from == r.to {
 		return
 	}
-	// This fails if a record is already settled. Then settling its pieces fails, too,
-	// and tells the caller.
+	// This fails if a record of the run is already settled. Then settling its pieces
+	// fails, too, and tells the caller.
 	_ = r.ledger.Retain(r.from, r.to, r.copies)
 	r.from = r.to
 }

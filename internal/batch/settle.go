@@ -71,7 +71,9 @@ func (c *Copies) nackedRecord(s *copyState, record *opencdc.Record, taskID strin
 	if info.original != nil {
 		record = info.original
 	}
-	r := NackedRecord{Record: *record, Position: record.Position, Err: info.err, TaskID: taskID}
+	r := NackedRecord{Record: *record, Err: info.err, TaskID: taskID}
+	clipPosition(&r.Record) // an original is what the task has made of it
+	r.Position = r.Record.Position
 	if len(r.Position) == 0 {
 		r.Position = c.source.Positions[s.slot]
 	}

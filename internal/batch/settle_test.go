@@ -82,7 +82,7 @@ func TestCopies_settleTwice(t *testing.T) {
 			if err := settle(c); err == nil {
 				t.Errorf("%s, %s: no error, though record %d is done", name, results, settled)
 			}
-			if to, _ := c.source.Ledger.Run(2); to != 2 {
+			if to, _ := c.source.Ledger.RunFrom(2); to != 2 {
 				t.Errorf("%s, %s: a record behind was settled", name, results)
 			}
 		}
@@ -115,7 +115,7 @@ func TestCopies_settleNacked(t *testing.T) {
 	}
 	var got []cause
 	for i := range want {
-		if _, isNack := c.source.Ledger.Run(i); isNack {
+		if _, isNack := c.source.Ledger.RunFrom(i); isNack {
 			got = append(got, causeOf(c.source.Ledger.Cause(i)))
 		} else {
 			got = append(got, cause{})
@@ -151,5 +151,33 @@ func TestCopies_nackedRecords(t *testing.T) {
 		if len(nacked) != len(want)-1 || !slices.Equal(sources, want) {
 			t.Errorf("%s: %d nacked, before %d, want %d", results, len(nacked), sources, want)
 		}
+	}
+}
+
+// The original of a split is what the task has made of the record. What goes to the
+// dead-letter queue has no room behind its position either.
+func TestCopies_originalsAreClipped(t *testing.T) {
+	for name, split := range map[string]func(c *Copies){
+		"by a task": func(c *Copies) { c.Split(0, records(10, 2)) },
+		"by a processor": func(c *Copies) {
+			apply(c, "2")
+		},
+		"by a processor, after marks": func(c *Copies) {
+			c.Mark(0, 1, FlagRetry)
+			apply(c, "2")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCopies(1, nil)
+			c.BeginTask()
+			c.Records()[0].Position = positionWithRoom()
+			split(c)
+			c.EndTask(false)
+			c.Nack(0, errNo)
+			nacked, _ := c.NackedRecords("task")
+			if p := nacked[0].Position; string(p) != "new" || len(p) < cap(p) {
+				t.Errorf("the position is %q, with room for %d", p, cap(p))
+			}
+		})
 	}
 }

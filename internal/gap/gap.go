@@ -167,6 +167,16 @@ func (s *Slice[T]) All() []T {
 	return s.home[:len(s.home):len(s.home)]
 }
 
+// AppendTo appends the elements to a slice. Unlike All, it moves none of them.
+func (s *Slice[T]) AppendTo(to []T) []T {
+	to = append(to, s.home[:s.lo]...)
+	to = append(to, s.left...)
+	for i := len(s.right) - 1; i >= 0; i-- {
+		to = append(to, s.right[i])
+	}
+	return append(to, s.home[s.hi:]...)
+}
+
 // Pin keeps the slice that All returned last readable even if All is called again after
 // an edit. That call moves the elements to another array, once.
 func (s *Slice[T]) Pin() { s.isPinned = true }

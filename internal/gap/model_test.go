@@ -201,6 +201,9 @@ func (e *editor) compare() error {
 	if len(m.before) > 0 && s.Last() != s.At(len(m.before)-1) {
 		return fmt.Errorf("Last is not element %d", len(m.before)-1)
 	}
+	if got, want := s.AppendTo([]int{-1}), slices.Concat([]int{-1}, m.before, m.after); !slices.Equal(got, want) {
+		return fmt.Errorf("AppendTo returns %v, want %v", got, want)
+	}
 	if !slices.Equal(e.cut, e.cutWas) {
 		return fmt.Errorf("what was cut out changed from %v to %v", e.cutWas, e.cut)
 	}
