@@ -120,7 +120,7 @@ func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) 
 // takeResults returns n nil results, valid until the next call.
 func (p *parallelProcessor) takeResults(n int) []sdk.ProcessedRecord {
 	buf := p.last.Value()
-	if buf == nil || cap(buf.results) < n || buf.age.IsOver(n, cap(buf.results)) {
+	if buf == nil || cap(buf.results) < n || buf.age.EndRound(n, cap(buf.results)) {
 		buf = &buffer{results: make([]sdk.ProcessedRecord, n)}
 		p.last = weak.Make(buf)
 	}

@@ -128,7 +128,7 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, from, en
 		nacked = append(nacked, s.Ledger.Cause(i))
 	}
 	err := keeping(refusal, func() error {
-		return w.DLQ.store(ctx, nacked, w.ids[w.FirstTask], func(i int) { s.Ledger.Store(start + i) })
+		return w.DLQ.store(ctx, nacked, w.ids[w.FirstTask], func(i int) { s.Ledger.MarkStored(start + i) })
 	})
 	if err != nil || start+len(nacked) == limit {
 		return joinErrors(err, refusal)

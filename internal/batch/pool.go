@@ -35,7 +35,7 @@ type recordBuffer struct {
 // take returns an empty slice with room for n records, or nil if the buffer is too
 // small or is given up.
 func (b *recordBuffer) take(n int) []opencdc.Record {
-	if size := cap(b.records); size < n || b.age.IsOver(n, size) {
+	if size := cap(b.records); size < n || b.age.EndRound(n, size) {
 		return nil
 	}
 	if n < len(b.records) {

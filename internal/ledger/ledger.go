@@ -198,7 +198,7 @@ func (l *Ledger[C]) Cause(i int) *C {
 // Store records that the cause of a slot is stored outside the ledger. The slot must be
 // in a nacked run that Front has returned, and stays in the ledger until it is
 // released. Slots may be stored in any order.
-func (l *Ledger[C]) Store(i int) {
+func (l *Ledger[C]) MarkStored(i int) {
 	if l.isShared {
 		l.mu.Lock()
 		defer l.mu.Unlock()

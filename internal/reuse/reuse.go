@@ -80,7 +80,7 @@ func (b *Buffer[T]) put(used []T) {
 	if cap(used) > cap(b.kept) {
 		b.kept = used[:0]
 	}
-	if b.age.IsOver(needed, cap(b.kept)) {
+	if b.age.EndRound(needed, cap(b.kept)) {
 		b.kept = nil
 	}
 }
@@ -91,9 +91,9 @@ type Age struct {
 	small int // consecutive small rounds
 }
 
-// IsOver records that a round needed this many elements of memory with room for size
+// EndRound records that a round needed this many elements of memory with room for size
 // elements. It returns true if the memory should be given up.
-func (a *Age) IsOver(needed, size int) bool {
+func (a *Age) EndRound(needed, size int) bool {
 	if size < smallCap || needed >= size/4 {
 		a.small = 0
 		return false
