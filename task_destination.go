@@ -99,11 +99,12 @@ func (t *DestinationTask) Do(ctx context.Context, b *Batch) error {
 		return nil
 	}
 	d := delivery{records: records}
-	if err := t.deliver(ctx, &d); err != nil {
-		return taskError(t.id, err)
-	}
+	err := t.deliver(ctx, &d)
 	for _, r := range d.refused {
 		b.copies.Nack(r.index, r.err)
+	}
+	if err != nil {
+		return taskError(t.id, err)
 	}
 	return nil
 }

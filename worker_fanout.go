@@ -49,45 +49,15 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	return f
 }
 
-// do sends a batch down all branches at the same time and waits for them.
-//
-// If a branch fails, the context of the others ends, and do returns the error of the
-// first branch that failed, joined to whatever else went wrong on others. A panic on a
-// branch becomes a panic here. A fan-out that has failed is not used again.
-func (f *fanOut) do(ctx context.Context, b *Batch) error {
-	b.copies.Source().Ledger.Share()
-	if err := lostRecords(b.copies.Retain(len(f.branches) - 1)); err != nil {
-		return err
-	}
-	if f.ctx == nil {
-		f.begin(ctx)
-	}
-	if err := f.fork(b); err != nil {
-		return err
-	}
-	f.walking.Add(len(f.branches))
-	for i := range f.branches {
-		f.branches[i].start <- struct{}{}
-	}
-	f.walking.Wait()
-	return f.failed.result()
-}
-
-// begin starts a goroutine for each branch, which is kept, with its grown stack, for
-// later batches.
-func (f *fanOut) begin(ctx context.Context) {
-	f.parent = ctx
-	f.ctx, f.cancel = context.WithCancelCause(ctx)
-	for i := range f.branches {
-		f.goroutines.Go(f.branches[i].serve)
-	}
-}
-
-// fork gives each branch a batch of the same copies. Branches do not see each other's
+// fork gives each branch a batch of the same copies, and retains them. Branches do not see each other's
 // changes: a branch that is a single destination only reads, so it shares the records,
 // and any other branch gets records of its own. If no branch only reads, the last one
 // keeps the originals.
 func (f *fanOut) fork(b *Batch) error {
+	b.copies.Source().Ledger.Share()
+	if err := lostRecords(b.copies.Retain(len(f.branches) - 1)); err != nil {
+		return err
+	}
 	keeper := len(f.branches) - 1
 	for i := range f.branches {
 		if f.branches[i].node.onlyReads() {
@@ -105,6 +75,33 @@ func (f *fanOut) fork(b *Batch) error {
 		}
 	}
 	return nil
+}
+
+// join walks the batches of all branches at the same time and waits for them.
+//
+// If a branch fails, the context of the others ends, and join returns the error of the
+// first branch that failed, joined to whatever else went wrong on others. A panic on a
+// branch becomes a panic here. A fan-out that has failed is not used again.
+func (f *fanOut) join(ctx context.Context) error {
+	if f.ctx == nil {
+		f.begin(ctx)
+	}
+	f.walking.Add(len(f.branches))
+	for i := range f.branches {
+		f.branches[i].start <- struct{}{}
+	}
+	f.walking.Wait()
+	return f.failed.result()
+}
+
+// begin starts a goroutine for each branch, which is kept, with its grown stack, for
+// later batches.
+func (f *fanOut) begin(ctx context.Context) {
+	f.parent = ctx
+	f.ctx, f.cancel = context.WithCancelCause(ctx)
+	for i := range f.branches {
+		f.goroutines.Go(f.branches[i].serve)
+	}
 }
 
 // end stops the goroutines and ends the context of the branches.

@@ -170,26 +170,40 @@ func (k *walk) checkContext(ctx context.Context) error {
 // divide divides the batch by status and settles the nacked parts. The other parts
 // continue in order, each to the end before the next one starts.
 func (k *walk) divide() error {
-	done := len(k.later)
-	k.batch.copies.Divide(func(flag batch.Flag) *batch.Copies {
-		part := step{stage: stageNext, node: k.node, batch: &Batch{}}
-		if flag == batch.FlagRetry {
-			part.stage, part.calls = stageTask, k.calls
-		}
+	first := len(k.later)
+	flag := k.batch.copies.Divide(func(flag batch.Flag) *batch.Copies {
+		part := k.part(flag, &Batch{})
 		k.later = append(k.later, part)
 		return &part.batch.copies
 	})
-	parts := k.later[done:]
+	k.step = k.part(flag, k.batch)
+	if err := k.settleNacked(k.batch); err != nil {
+		return err
+	}
+	parts := k.later[first:]
 	for _, part := range parts {
-		if part.batch.copies.HasNacks() {
-			if err := lostRecords(part.batch.copies.SettleNacked(k.worker.ids[k.node])); err != nil {
-				return err
-			}
+		if err := k.settleNacked(part.batch); err != nil {
+			return err
 		}
 	}
 	slices.Reverse(parts)
-	k.pop()
 	return nil
+}
+
+// part returns the step for a part of the batch.
+func (k *walk) part(flag batch.Flag, b *Batch) step {
+	if flag == batch.FlagRetry {
+		return step{stage: stageTask, node: k.node, batch: b, calls: k.calls}
+	}
+	return step{stage: stageNext, node: k.node, batch: b}
+}
+
+// settleNacked settles a part whose records were nacked.
+func (k *walk) settleNacked(b *Batch) error {
+	if !b.copies.HasNacks() {
+		return nil
+	}
+	return lostRecords(b.copies.SettleNacked(k.worker.ids[k.node]))
 }
 
 // advance takes the batch to the next nodes. It returns true if there is nothing left to
@@ -205,7 +219,11 @@ func (k *walk) advance(ctx context.Context) (isOver bool, err error) {
 		k.stage, k.node = stageTask, next[0]
 		return false, nil
 	default:
-		err = k.worker.fanOuts[k.node].do(ctx, b)
+		branches := k.worker.fanOuts[k.node]
+		if err := branches.fork(b); err != nil {
+			return true, err
+		}
+		err = branches.join(ctx)
 	}
 	if k.branch != nil {
 		return true, err

@@ -16,7 +16,7 @@ func (c *Copies) Fork(fork *Copies, infos *NackInfos) {
 	infos.branchFrom(c.infos)
 	records, states := c.records.All(), c.states.All()
 	*fork = *c
-	fork.infos, fork.pool, fork.pieceBuffer = infos, nil, nil
+	fork.infos, fork.pool, fork.pieceBuffer, fork.spare = infos, nil, nil, nil
 	fork.records, fork.states = gap.Of(records), gap.Of(slices.Clone(states))
 }
 

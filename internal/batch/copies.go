@@ -71,10 +71,12 @@ type Copies struct {
 	// unanswered holds further copies, behind those above, all of them to be retried.
 	// Marking them this way costs nothing per record.
 	unanswered *Copies
+	spare      *Copies // to be used for the next unanswered copies, or nil
 
 	pieceBuffer []opencdc.Record // for the pieces that a task passes in
 
 	isHandedOut bool // the current task has asked for the records
+	isUnclipped bool // positions may have room behind them
 	isShared    bool // others hold the records: copy before writing
 	isSettled   bool // every copy was settled
 
@@ -220,14 +222,20 @@ func (c *Copies) BeginTask() {
 }
 
 // EndTask is called after a task has had the copies. A task that is not trusted may
-// have changed positions in place, so EndTask clips them.
+// have changed positions in place, so EndTask clips them. It clips those of unanswered
+// records when they are answered: clipping them in each round would cost too much.
 func (c *Copies) EndTask(isTrusted bool) {
 	c.records.Unpin()
 	if c.isHandedOut && !isTrusted {
-		clip(c.records.All())
-		if c.unanswered != nil {
-			clip(c.unanswered.records.All())
-		}
+		c.isUnclipped = true
+	}
+	if !c.isUnclipped {
+		return
+	}
+	clip(c.records.All())
+	c.isUnclipped = false
+	if c.unanswered != nil {
+		c.unanswered.isUnclipped = true
 	}
 }
 

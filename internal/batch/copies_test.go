@@ -99,9 +99,11 @@ func TestCopies_isAsRead(t *testing.T) {
 	}
 	c := newCopies(3, nil)
 	c.RetryFrom(1)
-	c.Divide(func(Flag) *Copies { return c })
-	if c.IsAsRead() {
-		t.Error("a part of the records is as read")
+	_, all := divideAll(c)
+	for i, part := range all {
+		if part.IsAsRead() {
+			t.Errorf("part %d of the records is as read", i)
+		}
 	}
 }
 
@@ -248,15 +250,7 @@ func TestCopies_share(t *testing.T) {
 	c.Share()
 	c.Nack(1)
 	c.RetryFrom(2)
-	c.Divide(func(flag Flag) *Copies {
-		part := &Copies{}
-		t.Cleanup(func() {
-			if !part.IsShared() {
-				t.Errorf("the part with flag %d is not shared", flag)
-			}
-		})
-		return part
-	})
+	wantSharedParts(t, c)
 }
 
 // A record says itself when it was read, or it is the time that is known, or now.
@@ -300,11 +294,8 @@ func TestCopies_setReadTimes(t *testing.T) {
 	}
 	c := newCopies(3, nil)
 	c.RetryFrom(1)
-	var last *Copies
-	c.Divide(func(Flag) *Copies {
-		last = &Copies{}
-		return last
-	})
+	_, all := divideAll(c)
+	last := all[len(all)-1]
 	say(&last.Records()[1], "30000000000")
 	last.SetReadTimes(now)
 	if got := c.Source().ReadAt; !slices.EqualFunc(got, []time.Time{now, now, said}, time.Time.Equal) {
@@ -341,16 +332,16 @@ func TestCopies_unmarkedCostNothingPerRecord(t *testing.T) {
 			c.Set(n/2, all[:n/4])
 			c.Mark(0, n, FlagAck)
 			c.Status(n - 1)
-			part := &Copies{}
-			c.Divide(func(Flag) *Copies { return part })
-			if part.SourceRecords() != n {
+			c.Divide(func(Flag) *Copies { panic("there are several parts") })
+			if c.SourceRecords() != n {
 				t.Fatal("some records are gone")
 			}
-			if err := part.Retain(1); err != nil {
+			if err := c.Retain(1); err != nil {
 				t.Fatal(err)
 			}
-			part.Fork(c, &NackInfos{})
-			if err := errors.Join(c.Settle(), part.Settle()); err != nil {
+			fork := &Copies{}
+			c.Fork(fork, &NackInfos{})
+			if err := errors.Join(c.Settle(), fork.Settle()); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -411,8 +402,12 @@ func TestCopies_endTaskClipsUnanswered(t *testing.T) {
 	c.Records()[2].Position = positionWithRoom()
 	c.RetryFrom(1)
 	c.EndTask(false)
-	if p := c.Records()[2].Position; len(p) < cap(p) {
-		t.Error("there is room behind the position of an unanswered record")
+	_, all := divideAll(c)
+	again := all[1]
+	again.BeginTask()
+	again.EndTask(true)
+	if p := again.Records()[1].Position; len(p) < cap(p) {
+		t.Error("there is room behind the position of a record that was answered in a later round")
 	}
 }
 
@@ -421,13 +416,16 @@ func TestCopies_shareUnanswered(t *testing.T) {
 	c := newCopies(3, nil)
 	c.RetryFrom(1)
 	c.Share()
-	c.Divide(func(flag Flag) *Copies {
-		part := &Copies{}
-		t.Cleanup(func() {
-			if !part.IsShared() {
-				t.Errorf("the part with flag %d is not shared", flag)
-			}
-		})
-		return part
-	})
+	wantSharedParts(t, c)
+}
+
+// wantSharedParts divides copies and fails the test if one of the parts is not shared.
+func wantSharedParts(t *testing.T, c *Copies) {
+	t.Helper()
+	flags, all := divideAll(c)
+	for i, part := range all {
+		if !part.IsShared() {
+			t.Errorf("the part with flag %d is not shared", flags[i])
+		}
+	}
 }

@@ -11,31 +11,45 @@ import (
 // nacked, and those to be retried, which are unmarked again. Before that, it nacks all
 // pieces of a record of which one was nacked.
 //
-// For each run Divide calls part with the flag of the run, and fills the Copies that
-// part returns, which must be empty. The receiver must not be used afterwards.
+// The first run stays in these Copies, and Divide returns its flag. For each other run
+// it calls part with the flag of the run, and fills the Copies that part returns, which
+// must be empty.
 //
-// Two runs of FlagAck may be adjacent where the second one consists of filtered copies at
-// the front of those that were not answered.
-func (c *Copies) Divide(part func(Flag) *Copies) {
+// Two runs of FlagAck may be adjacent where the second one consists of filtered copies
+// at the front of those that were not answered.
+func (c *Copies) Divide(part func(Flag) *Copies) (first Flag) {
 	c.nackSiblings()
 	if n := c.states.Len(); n > 0 && c.unanswered != nil && c.states.At(n-1).flag == FlagRetry {
 		c.rejoin() // the last run continues in the unanswered copies
 	}
+	isFirst := true
+	next := func(flag Flag) *Copies {
+		if isFirst {
+			isFirst, first = false, flag
+			return c
+		}
+		return part(flag)
+	}
 	tail := c.unanswered
 	c.unanswered = nil
 	if tail == nil || c.hasCopies() {
-		c.divide(FlagAck, part)
+		c.divide(FlagAck, next)
 	}
 	if tail != nil {
-		tail.divide(FlagRetry, part)
+		tail.divide(FlagRetry, next)
 	}
+	return first
 }
 
-// divide is Divide without the unanswered copies. Records without a mark get the flag
+// divide divides copies without unanswered ones. It fills what next returns for each
+// run, which may be c itself for the first one. Records without a mark get the flag
 // unmarked.
-func (c *Copies) divide(unmarked Flag, part func(Flag) *Copies) {
+func (c *Copies) divide(unmarked Flag, next func(Flag) *Copies) {
 	if c.IsUnmarked() && (c.inactive == 0 || unmarked == FlagAck) {
-		*part(unmarked) = *c
+		if to := next(unmarked); to != c {
+			*to = *c
+			to.spare = c
+		}
 		return
 	}
 	flagOf := func(s *copyState) Flag {
@@ -60,7 +74,7 @@ func (c *Copies) divide(unmarked Flag, part func(Flag) *Copies) {
 				states[n].flag = FlagAck
 			}
 		}
-		to := part(flag)
+		to := next(flag)
 		*to = c.emptyPart()
 		to.inactive = n - active
 		to.records, to.states = gap.Of(records[:active]), gap.Of(states[:n])

@@ -7,13 +7,18 @@ import (
 	"testing"
 )
 
-// parts divides copies and returns a line for each part.
-func parts(c *Copies) (lines []string, all []*Copies) {
-	var flags []Flag
-	c.Divide(func(flag Flag) *Copies {
+// divideAll divides copies and returns all parts with their flags.
+func divideAll(c *Copies) (flags []Flag, all []*Copies) {
+	first := c.Divide(func(flag Flag) *Copies {
 		flags, all = append(flags, flag), append(all, &Copies{})
 		return all[len(all)-1]
 	})
+	return slices.Insert(flags, 0, first), slices.Insert(all, 0, c)
+}
+
+// parts divides copies and returns a line for each part.
+func parts(c *Copies) (lines []string, all []*Copies) {
+	flags, all := divideAll(c)
 	for i, part := range all {
 		copies := []string{}
 		for _, s := range part.contents(nil) {

@@ -228,7 +228,11 @@ func (c *Copies) cutUnanswered(i int) {
 	if c.pieces != nil {
 		c.ensureStates()
 	}
-	cut := c.emptyPart()
+	cut := c.spare
+	if cut == nil {
+		cut = &Copies{}
+	}
+	*cut = c.emptyPart()
 	cut.first = c.first + i
 	if c.states.Len() > 0 {
 		c.seek(i)
@@ -239,12 +243,12 @@ func (c *Copies) cutUnanswered(i int) {
 		records := c.records.All()
 		c.records, cut.records = gap.Of(records[:i]), gap.Of(records[i:])
 	}
-	c.unanswered = &cut
+	c.unanswered, c.spare = cut, nil
 }
 
 // emptyPart returns empty Copies for some of these.
 func (c *Copies) emptyPart() Copies {
-	return Copies{source: c.source, infos: c.infos, hasPieces: c.hasPieces, isShared: c.isShared}
+	return Copies{source: c.source, infos: c.infos, hasPieces: c.hasPieces, isUnclipped: c.isUnclipped, isShared: c.isShared}
 }
 
 // rejoinBefore rejoins the unanswered copies if an active record before end is among them.
@@ -269,6 +273,7 @@ func (c *Copies) rejoin() {
 	c.records = gap.Of(tail.records.AppendTo(c.records.AppendTo(records)))
 	c.states = gap.Of(slices.Concat(c.states.All(), tail.states.All()))
 	c.inactive += tail.inactive
+	c.isUnclipped = c.isUnclipped || tail.isUnclipped
 	c.marksEnd = c.records.Len()
 	for i := n; i < c.states.Len(); i++ {
 		if s := c.states.At(i); s.flag.isActive() {

@@ -274,15 +274,13 @@ func newFork(c *Copies, m *model) travelling {
 	return fork
 }
 
-// divide divides copies, which are used up, and compares the parts with what the model
-// is divided into.
+// divide divides copies and compares the parts with what the model is divided into.
 func divide(c *Copies, m *model) ([]travelling, error) {
 	var parts []travelling
-	c.Divide(func(flag Flag) *Copies {
-		p := travelling{copies: &Copies{}, flag: flag}
-		parts = append(parts, p)
-		return p.copies
-	})
+	flags, all := divideAll(c)
+	for i := range all {
+		parts = append(parts, travelling{copies: all[i], flag: flags[i]})
+	}
 	want := m.divide()
 	for i := range parts {
 		p := &parts[i]
