@@ -15,6 +15,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 )
 
 // The fuzz targets here read what tasks do to batches from bytes. It is done to
@@ -230,17 +231,6 @@ type fuzzModel struct {
 	lines []string     // what is to happen
 }
 
-func newFuzzModel(data []byte) (*fuzzModel, fuzzBatch) {
-	m := &fuzzModel{dice: data, refused: make(map[string]string)}
-	batch := make(fuzzBatch, 1+m.dice.roll(8))
-	m.copies, m.causes = make([]int, len(batch)), make([]string, len(batch))
-	for i := range batch {
-		batch[i] = fuzzCopy{id: m.newID(), slot: i}
-		m.copies[i] = 1
-	}
-	return m, batch
-}
-
 func (m *fuzzModel) newID() string {
 	m.last++
 	return strconv.Itoa(m.last)
@@ -347,8 +337,6 @@ func (m *fuzzModel) ops(b *fuzzBatch, atMost int) []fuzzCall {
 	return ops
 }
 
-var fuzzTasks = []string{"first", "second", "out"}
-
 // walk takes a batch through a task and to the end of its way.
 func (m *fuzzModel) walk(task int, b fuzzBatch) {
 	ids := b.ids()
@@ -453,9 +441,9 @@ func (m *fuzzModel) sourceRecords() []opencdc.Record {
 }
 
 // queue returns a dead-letter queue that notes what is nacked, why, and by whom.
-func (m *fuzzModel) queue(j *journal) *funnel.DLQ {
-	d := newDestination(new(journal), "dlq")
-	d.write = func(_ context.Context, recs []opencdc.Record) error {
+func (m *fuzzModel) queue(j *fake.Journal) *funnel.DLQ {
+	d := fake.NewDestination(&fake.Journal{}, "dlq")
+	d.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 		words := []string{"dlq"}
 		for _, rec := range recs {
 			text, _ := rec.Metadata.GetConduitDLQNackError()
@@ -463,34 +451,47 @@ func (m *fuzzModel) queue(j *journal) *funnel.DLQ {
 			failed := rec.Payload.After.(opencdc.StructuredData)["metadata"].(map[string]any)
 			words = append(words, fmt.Sprintf("%s:%s@%s", failed["id"], text, task))
 		}
-		j.add(words...)
+		j.Add(words...)
 		return nil
 	}
-	return queue(d)
+	return fake.Queue(d)
 }
 
 // destination returns a destination that nacks what the model says.
-func (m *fuzzModel) destination(j *journal) *fakeDestination {
-	d := newDestination(new(journal), "out")
-	d.write = func(_ context.Context, recs []opencdc.Record) error {
+func (m *fuzzModel) destination(j *fake.Journal) *fake.Destination {
+	d := fake.NewDestination(&fake.Journal{}, "out")
+	d.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 		ids := fuzzIDs(recs)
-		j.add(append([]string{"out"}, ids...)...)
-		d.pending = nil
+		j.Add(append([]string{"out"}, ids...)...)
+		d.Pending = nil
 		for i, id := range ids {
 			ack := connector.DestinationAck{Position: recs[i].Position}
 			if text, ok := m.refused[id]; ok {
 				ack.Error = errors.New(text)
 			}
-			d.pending = append(d.pending, ack)
+			d.Pending = append(d.Pending, ack)
 		}
 		return nil
 	}
 	return d
 }
 
-func wantFuzzModel(t *testing.T, m *fuzzModel, j *journal) {
+func newFuzzModel(data []byte) (*fuzzModel, fuzzBatch) {
+	m := &fuzzModel{dice: data, refused: make(map[string]string)}
+	batch := make(fuzzBatch, 1+m.dice.roll(8))
+	m.copies, m.causes = make([]int, len(batch)), make([]string, len(batch))
+	for i := range batch {
+		batch[i] = fuzzCopy{id: m.newID(), slot: i}
+		m.copies[i] = 1
+	}
+	return m, batch
+}
+
+var fuzzTasks = []string{"first", "second", "out"}
+
+func wantFuzzModel(t *testing.T, m *fuzzModel, j *fake.Journal) {
 	t.Helper()
-	got, want := j.all("first", "second", "out", "dlq", "ack"), m.lines
+	got, want := j.Lines("first second out dlq ack"), m.lines
 	if !slices.Equal(got, want) {
 		t.Fatalf("calls %v\ngot:\n  %s\nwant:\n  %s", m.calls, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
@@ -510,11 +511,11 @@ func checkPipeline(t *testing.T, data []byte) {
 	m, batch := newFuzzModel(data)
 	m.walk(0, batch)
 
-	j := new(journal)
+	j := &fake.Journal{}
 	calls := m.calls
 	task := func(id string) *funnel.TaskNode {
-		return custom(id, func(_ context.Context, b *funnel.Batch) error {
-			j.add(append([]string{id}, fuzzIDs(b.ActiveRecords())...)...)
+		return fake.Custom(id, func(_ context.Context, b *funnel.Batch) error {
+			j.Add(append([]string{id}, fuzzIDs(b.ActiveRecords())...)...)
 			if len(calls) == 0 {
 				return errors.New("the task was called once too often")
 			}
@@ -528,8 +529,8 @@ func checkPipeline(t *testing.T, data []byte) {
 			return nil
 		})
 	}
-	source := newSource(j, fakeRead{recs: m.sourceRecords()})
-	err := run(t, m.queue(j), from(source), task("first"), task("second"), to(m.destination(j)))
+	source := fake.NewSource(j, fake.Read{Records: m.sourceRecords()})
+	err := fake.Run(t, m.queue(j), fake.From(source), task("first"), task("second"), fake.To(m.destination(j)))
 	if err != nil {
 		t.Errorf("Do: %v", err)
 	}
@@ -548,8 +549,8 @@ func FuzzBatch_settled(f *testing.F) {
 func checkSettled(t *testing.T, data []byte) {
 	m, batch := newFuzzModel(data)
 	isNack := m.dice.roll(2) == 0
-	j := new(journal)
-	w := newWorker(t, chain(from(newSource(j)), to(m.destination(j))), m.queue(j))
+	j := &fake.Journal{}
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j)), fake.To(m.destination(j))), m.queue(j))
 	b := funnel.NewBatch(m.sourceRecords())
 	for range 1 + m.dice.roll(30) {
 		op := m.op(&batch)
@@ -577,9 +578,9 @@ func checkSettled(t *testing.T, data []byte) {
 	m.release()
 	for range 2 { // the second time does nothing
 		if isNack {
-			wantNoError(t, w.Nack(t.Context(), b, "outside"))
+			fake.WantNoError(t, w.Nack(t.Context(), b, "outside"))
 		} else {
-			wantNoError(t, w.Ack(t.Context(), b))
+			fake.WantNoError(t, w.Ack(t.Context(), b))
 		}
 		wantFuzzModel(t, m, j)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 )
 
 // A task that splits each record and asks for the active records after each
@@ -18,8 +19,8 @@ import (
 // nothing and handle nothing twice.
 func TestBatch_twoTasksSplit(t *testing.T) {
 	for _, backward := range []bool{false, true} {
-		j := &journal{}
-		first := custom("first", func(_ context.Context, b *funnel.Batch) error {
+		j := &fake.Journal{}
+		first := fake.Custom("first", func(_ context.Context, b *funnel.Batch) error {
 			recs := b.ActiveRecords()
 			for k := range recs {
 				i, at := k, 2*k
@@ -27,26 +28,26 @@ func TestBatch_twoTasksSplit(t *testing.T) {
 					i = len(recs) - 1 - k
 					at = i
 				}
-				b.SplitRecord(at, splitInto(recs[i], 2))
+				b.SplitRecord(at, fake.Pieces(recs[i], 2))
 				b.ActiveRecords()
 			}
 			return nil
 		})
 		var seen []string
-		second := custom("second", func(_ context.Context, b *funnel.Batch) error {
+		second := fake.Custom("second", func(_ context.Context, b *funnel.Batch) error {
 			at := 0
 			for _, rec := range b.ActiveRecords() {
 				seen = append(seen, string(rec.Position))
-				b.SplitRecord(at, splitInto(rec, 2))
+				b.SplitRecord(at, fake.Pieces(rec, 2))
 				at += 2
 			}
 			return nil
 		})
-		wantNoError(t, run(t, nil, from(batchesOf(j, "1 2 3")), first, second, to(newDestination(j, "out"))))
+		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), first, second, fake.To(fake.NewDestination(j, "out"))))
 		if got, want := strings.Join(seen, " "), "1a 1b 2a 2b 3a 3b"; got != want {
 			t.Errorf("backward %t: the second task saw %s, want %s", backward, got, want)
 		}
-		j.want(t, []string{"out", "ack"}, "out 1aa 1ab 1ba 1bb 2aa 2ab 2ba 2bb 3aa 3ab 3ba 3bb", "ack 1 2 3")
+		j.Want(t, "out ack", "out 1aa 1ab 1ba 1bb 2aa 2ab 2ba 2bb 3aa 3ab 3ba 3bb", "ack 1 2 3")
 	}
 }
 
@@ -70,7 +71,7 @@ func TestBatch_readWhileEdited(t *testing.T) {
 				return 0
 			case 1:
 				n := 2 + rnd.IntN(2)
-				b.SplitRecord(i, splitInto(rec, n))
+				b.SplitRecord(i, fake.Pieces(rec, n))
 				return n
 			case 2:
 				b.SetRecords(i, []opencdc.Record{rec})
@@ -80,7 +81,7 @@ func TestBatch_readWhileEdited(t *testing.T) {
 				case 0:
 					b.Status(k)
 				case 1:
-					b.Nack(k, errTest)
+					b.Nack(k, fake.ErrTest)
 					b.Ack(k)
 				case 2:
 					b.Retry(k, len(b.ActiveRecords()))
@@ -100,7 +101,7 @@ func TestBatch_readWhileEdited(t *testing.T) {
 		var want, got []string
 		pass := func(_ context.Context, b *funnel.Batch) error {
 			recs := b.ActiveRecords()
-			want = positionsOf(recs)
+			want = fake.Positions(recs)
 			at := 0
 			for k := range recs {
 				i := k
@@ -111,7 +112,7 @@ func TestBatch_readWhileEdited(t *testing.T) {
 				got = append(got, string(recs[i].Position))
 				if rnd.IntN(3) > 0 {
 					if !asks {
-						b.SplitRecord(at, splitInto(recs[i], 2))
+						b.SplitRecord(at, fake.Pieces(recs[i], 2))
 						at += 2
 						continue
 					}
@@ -125,13 +126,13 @@ func TestBatch_readWhileEdited(t *testing.T) {
 			}
 			return nil
 		}
-		j := &journal{}
-		err := run(t, nil, from(batchesOf(j, "1 2 3 4 5")), custom("history", history), custom("more", history), custom("pass", pass), to(newDestination(j, "out")))
-		wantNoError(t, err)
+		j := &fake.Journal{}
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Custom("history", history), fake.Custom("more", history), fake.Custom("pass", pass), fake.To(fake.NewDestination(j, "out")))
+		fake.WantNoError(t, err)
 		if !slices.Equal(got, want) {
 			t.Fatalf("seed %d, backward %t, asks %t: the pass has read %v, there were %v", seed, backward, asks, got, want)
 		}
-		j.want(t, []string{"ack"}, "ack 1 2 3 4 5")
+		j.Want(t, "ack", "ack 1 2 3 4 5")
 	}
 }
 
@@ -139,14 +140,14 @@ func TestBatch_readWhileEdited(t *testing.T) {
 func TestBatch_lookAhead(t *testing.T) {
 	looks := map[string]func(b *funnel.Batch, i int){
 		"Status": func(b *funnel.Batch, i int) { b.Status(i) },
-		"Nack":   func(b *funnel.Batch, i int) { b.Nack(i, errTest); b.Ack(i) },
+		"Nack":   func(b *funnel.Batch, i int) { b.Nack(i, fake.ErrTest); b.Ack(i) },
 		"Retry":  func(b *funnel.Batch, i int) { b.Retry(i); b.Ack(i) },
 		"rest":   func(b *funnel.Batch, i int) { b.Retry(3, 4); b.Ack(3) },
 	}
 	for name, look := range looks {
 		for _, backward := range []bool{false, true} {
 			var seen []string
-			task := custom("task", func(_ context.Context, b *funnel.Batch) error {
+			task := fake.Custom("task", func(_ context.Context, b *funnel.Batch) error {
 				recs := b.ActiveRecords()
 				for k := range recs {
 					i, ahead := k, 2
@@ -161,8 +162,8 @@ func TestBatch_lookAhead(t *testing.T) {
 				}
 				return nil
 			})
-			j := &journal{}
-			wantNoError(t, run(t, nil, from(batchesOf(j, "1 2 3 4 5")), task, to(newDestination(j, "out"))))
+			j := &fake.Journal{}
+			fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), task, fake.To(fake.NewDestination(j, "out"))))
 			want := []string{"1", "2", "3", "4", "5"}
 			if backward {
 				slices.Reverse(want)
@@ -177,7 +178,7 @@ func TestBatch_lookAhead(t *testing.T) {
 // The status of a record is that of the active record at the index, however the
 // batch keeps it.
 func TestBatch_Status(t *testing.T) {
-	b := funnel.NewBatch(records("1", "2", "3", "4", "5", "6"))
+	b := funnel.NewBatch(fake.Records("1", "2", "3", "4", "5", "6"))
 	want := func(flags ...funnel.RecordFlag) {
 		t.Helper()
 		var got []funnel.RecordFlag
@@ -194,8 +195,8 @@ func TestBatch_Status(t *testing.T) {
 	}
 	const ack, nack, retry = funnel.RecordFlagAck, funnel.RecordFlagNack, funnel.RecordFlagRetry
 	want(ack, ack, ack, ack, ack, ack)
-	b.Nack(1, errFor("2"))
-	if s := b.Status(1); s.Flag != nack || s.Error.Error() != errFor("2").Error() {
+	b.Nack(1, fake.ErrOf("2"))
+	if s := b.Status(1); s.Flag != nack || s.Error.Error() != fake.ErrOf("2").Error() {
 		t.Errorf("the status is %+v", s)
 	}
 	b.Filter(0)
@@ -208,7 +209,7 @@ func TestBatch_Status(t *testing.T) {
 	b.Ack(0)
 	want(ack, ack, ack, retry, retry)
 	for _, i := range []int{-1, 5} {
-		if got, ok := panicOf(func() { b.Status(i) }).(string); !ok || !strings.Contains(got, fmt.Sprint(i)) || !strings.Contains(got, "5") {
+		if got, ok := fake.PanicOf(func() { b.Status(i) }).(string); !ok || !strings.Contains(got, fmt.Sprint(i)) || !strings.Contains(got, "5") {
 			t.Errorf("index %d: panicked with %q", i, got)
 		}
 	}
@@ -219,8 +220,8 @@ func TestBatch_Status(t *testing.T) {
 func BenchmarkBatch_splitAndAsk(b *testing.B) {
 	for _, n := range []int{2_000, 8_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			recs := records(make([]string, n)...)
-			pieces := records("a", "b")
+			recs := fake.Records(make([]string, n)...)
+			pieces := fake.Records("a", "b")
 			for b.Loop() {
 				batch := funnel.NewBatch(slices.Clone(recs))
 				for i := range n {

@@ -17,6 +17,7 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 )
 
 // marks is what a task does to a batch in one of its rounds.
@@ -33,9 +34,9 @@ type marks func(b *funnel.Batch)
 //	ack a b      the positions that were acked
 func outcome(t *testing.T, positions string, rounds ...marks) []string {
 	t.Helper()
-	j := new(journal)
+	j := &fake.Journal{}
 	task := func(_ context.Context, b *funnel.Batch) error {
-		j.add(append([]string{"task"}, positionsOf(b.ActiveRecords())...)...)
+		j.AddRecords("task", b.ActiveRecords())
 		if len(rounds) > 0 {
 			round := rounds[0]
 			rounds = rounds[1:]
@@ -43,27 +44,8 @@ func outcome(t *testing.T, positions string, rounds ...marks) []string {
 		}
 		return nil
 	}
-	wantNoError(t, run(t, queueWithErrors(j), from(batchesOf(j, positions)), custom("marks", task), to(newDestination(j, "out"))))
-	return j.all("task", "out", "dlq", "ack")
-}
-
-// queueWithErrors returns a dead-letter queue that adds the record and the error
-// of each nack to the journal.
-func queueWithErrors(j *journal) *funnel.DLQ {
-	d := newDestination(new(journal), "dlq")
-	d.write = func(_ context.Context, recs []opencdc.Record) error {
-		words := []string{"dlq"}
-		for _, rec := range recs {
-			text, err := rec.Metadata.GetConduitDLQNackError()
-			if err != nil {
-				return err
-			}
-			words = append(words, fmt.Sprintf("%s:%s", rec.Position, text))
-		}
-		j.add(words...)
-		return nil
-	}
-	return queue(d)
+	fake.WantNoError(t, fake.Run(t, fake.QueueWithErrors(j), fake.From(fake.SourceOf(j, positions)), fake.Custom("marks", task), fake.To(fake.NewDestination(j, "out"))))
+	return j.Lines("task out dlq ack")
 }
 
 // boom returns an error for each text.
@@ -76,18 +58,11 @@ func boom(texts ...string) []error {
 }
 
 // pieces returns records with these positions.
-func pieces(positions string) []opencdc.Record { return records(strings.Fields(positions)...) }
-
-func wantLines(t *testing.T, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("got:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
-	}
-}
+func pieces(positions string) []opencdc.Record { return fake.Records(strings.Fields(positions)...) }
 
 func wantActive(t *testing.T, b *funnel.Batch, want string) {
 	t.Helper()
-	if got := strings.Join(positionsOf(b.ActiveRecords()), " "); got != want {
+	if got := strings.Join(fake.Positions(b.ActiveRecords()), " "); got != want {
 		t.Errorf("the active records are %q, want %q", got, want)
 	}
 	if got := b.HasActiveRecords(); got != (want != "") {
@@ -335,7 +310,7 @@ func TestBatch_marks(t *testing.T) {
 		want:   []string{"out b", "ack a b"},
 	}} {
 		t.Run(c.name, func(t *testing.T) {
-			wantLines(t, outcome(t, c.batch, c.rounds...), append([]string{"task " + c.batch}, c.want...)...)
+			fake.WantLines(t, outcome(t, c.batch, c.rounds...), append([]string{"task " + c.batch}, c.want...)...)
 		})
 	}
 }
@@ -348,7 +323,7 @@ func TestBatch_filteringIsAnAnswer(t *testing.T) {
 		b.SplitRecord(5, pieces("x y"))
 		b.Retry(0, 7)
 	}}, 6)
-	wantLines(t, outcome(t, "a b c d e f g", rounds...),
+	fake.WantLines(t, outcome(t, "a b c d e f g", rounds...),
 		"task a b c d e f g", "ack a",
 		"task b c d e f x y", "ack b",
 		"task c d e f x x y", "ack c",
@@ -404,10 +379,10 @@ func markInOrder(b *funnel.Batch, names []string, plan string, order []int) {
 				b.Retry(at)
 			}
 		case 's':
-			b.SplitRecord(at, records(name+"1", name+"2"))
+			b.SplitRecord(at, fake.Records(name+"1", name+"2"))
 			active = slices.Replace(active, at, at+1, name+"1", name+"2")
 		case 'x':
-			b.SetRecords(at, records(name+"x"))
+			b.SetRecords(at, fake.Records(name+"x"))
 		}
 	}
 }
@@ -454,8 +429,8 @@ func expectedOutcome(names []string, plan string) []string {
 // however many of them are filtered and split on the way, and however many were
 // before.
 func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
-	j := new(journal)
-	before := custom("before", func(_ context.Context, b *funnel.Batch) error {
+	j := &fake.Journal{}
+	before := fake.Custom("before", func(_ context.Context, b *funnel.Batch) error {
 		for _, i := range []int{9, 5, 2, 1, 0} { // a b c f j
 			b.Filter(i)
 		}
@@ -470,16 +445,16 @@ func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
 		"i1": sdk.MultiRecord{},
 		"i2": sdk.MultiRecord(pieces("I2")),
 		"i3": sdk.MultiRecord(pieces("i31 i32")),
-		"k":  sdk.ErrorRecord{Error: errTest},
+		"k":  sdk.ErrorRecord{Error: fake.ErrTest},
 		"l":  sdk.SingleRecord(pieces("L")[0]),
 	}
-	process := each(func(rec opencdc.Record) sdk.ProcessedRecord {
-		j.add("process", string(rec.Position))
+	process := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		j.Add("process", string(rec.Position))
 		return plan[string(rec.Position)]
 	})
-	wantNoError(t, run(t, queueWithErrors(j), from(batchesOf(j, "a b c d e f g h i j k l")),
-		before, through("p", process), to(newDestination(j, "out"))))
-	j.want(t, []string{"process", "out", "dlq", "ack"},
+	fake.WantNoError(t, fake.Run(t, fake.QueueWithErrors(j), fake.From(fake.SourceOf(j, "a b c d e f g h i j k l")),
+		before, fake.Through("p", process), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "process out dlq ack",
 		"process d", "process e", "process g", "process h", "process i1", "process i2", "process i3",
 		"process k", "process l",
 		"out e1 e2 e3 H I2 i31 i32", "ack a b c d e f g h i j", "dlq k:test error", "ack k", "out L", "ack l")
@@ -488,12 +463,12 @@ func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
 // What a split record was before is known whatever positions its pieces, or
 // other records, have by then.
 func TestBatch_originalWhateverThePosition(t *testing.T) {
-	j := new(journal)
-	same := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	j := &fake.Journal{}
+	same := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		rec.Position = opencdc.Position("same")
 		return sdk.SingleRecord(rec)
 	})
-	splits := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	splits := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		pieces := make(sdk.MultiRecord, 3)
 		for i := range pieces {
 			pieces[i] = rec.Clone()
@@ -502,26 +477,26 @@ func TestBatch_originalWhateverThePosition(t *testing.T) {
 		}
 		return pieces
 	})
-	fails := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	fails := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		if id := rec.Metadata["id"]; id == "12" || id == "33" {
-			return sdk.ErrorRecord{Error: errFor(id)}
+			return sdk.ErrorRecord{Error: fake.ErrOf(id)}
 		}
 		rec.Position = opencdc.Position("3")
 		return sdk.SingleRecord(rec)
 	})
-	dlq := newDestination(j, "dlq")
-	wantNoError(t, run(t, queue(dlq), from(batchesOf(j, "1 2 3")),
-		through("same", same), through("splits", splits), through("fails", fails), to(newDestination(j, "out"))))
-	j.want(t, []string{"out", "dlq", "ack"},
+	dlq := fake.NewDestination(j, "dlq")
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dlq), fake.From(fake.SourceOf(j, "1 2 3")),
+		fake.Through("same", same), fake.Through("splits", splits), fake.Through("fails", fails), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "out dlq ack",
 		"dlq same", "ack 1", "out 3 3 3", "ack 2", "dlq same", "ack 3")
 	for i, want := range []string{"1", "3"} {
-		failed := dlq.written[i].Payload.After.(opencdc.StructuredData)
+		failed := dlq.Written[i].Payload.After.(opencdc.StructuredData)
 		if got := failed["metadata"].(map[string]any)["id"]; got != want {
 			t.Errorf("record %v is in the dead-letter queue, want %s", got, want)
 		}
-		text, err := dlq.written[i].Metadata.GetConduitDLQNackError()
-		wantNoError(t, err)
-		if want := errFor(want + []string{"2", "3"}[i]).Error(); text != want {
+		text, err := dlq.Written[i].Metadata.GetConduitDLQNackError()
+		fake.WantNoError(t, err)
+		if want := fake.ErrOf(want + []string{"2", "3"}[i]).Error(); text != want {
 			t.Errorf("the error is %q, want %q", text, want)
 		}
 	}
@@ -531,7 +506,7 @@ func TestBatch_originalWhateverThePosition(t *testing.T) {
 // five active records.
 var batchStates = map[string]marks{
 	"fresh":              func(*funnel.Batch) {},
-	"marked":             func(b *funnel.Batch) { b.Nack(2, errTest) },
+	"marked":             func(b *funnel.Batch) { b.Nack(2, fake.ErrTest) },
 	"tail to be retried": func(b *funnel.Batch) { b.Retry(3, 5) },
 	"all to be retried":  func(b *funnel.Batch) { b.Retry(0, 5) },
 	"filtered and split": func(b *funnel.Batch) { b.SplitRecord(4, pieces("e1 e2 e3")); b.Filter(3); b.Filter(0) },
@@ -564,7 +539,7 @@ func TestBatch_outOfBounds(t *testing.T) {
 		"Retry(-1,5)":     {func(b *funnel.Batch) { b.Retry(-1, 5) }, []string{"-1", "5", "length 5"}},
 		"Retry(0,5,5,5)":  {func(b *funnel.Batch) { b.Retry(0, 5, 5, 5) }, []string{"3 end indices", "index 0", "length 5"}},
 		"Nack(-1)":        {func(b *funnel.Batch) { b.Nack(-1) }, []string{"Batch.Nack", "-1", "length 5"}},
-		"Nack(5)":         {func(b *funnel.Batch) { b.Nack(5, errTest) }, []string{"Batch.Nack", "index 5", "length 5"}},
+		"Nack(5)":         {func(b *funnel.Batch) { b.Nack(5, fake.ErrTest) }, []string{"Batch.Nack", "index 5", "length 5"}},
 		"Nack(4,2 errs)":  {func(b *funnel.Batch) { b.Nack(4, boom("x", "y")...) }, []string{"4", "6", "length 5"}},
 		"SetRecords(-1)":  {func(b *funnel.Batch) { b.SetRecords(-1, pieces("x")) }, []string{"Batch.SetRecords", "-1", "length 5"}},
 		"SetRecords(5)":   {func(b *funnel.Batch) { b.SetRecords(5, pieces("x")) }, []string{"Batch.SetRecords", "5", "length 5"}},
@@ -584,13 +559,13 @@ func TestBatch_outOfBounds(t *testing.T) {
 					prepare(b)
 					mustPanic(t, func() { c.call(b) }, c.words...)
 				})
-				wantLines(t, got, undisturbed...)
+				fake.WantLines(t, got, undisturbed...)
 
 				b := funnel.NewBatch(pieces("a b c d e"))
 				prepare(b)
 				active := slices.Clone(b.ActiveRecords())
 				mustPanic(t, func() { c.call(b) }, c.words...)
-				wantActive(t, b, strings.Join(positionsOf(active), " "))
+				wantActive(t, b, strings.Join(fake.Positions(active), " "))
 			})
 		}
 	}
@@ -630,7 +605,7 @@ func TestBatch_emptyRanges(t *testing.T) {
 					b.SetRecords(i, nil)
 				}
 			})
-			wantLines(t, got, undisturbed...)
+			fake.WantLines(t, got, undisturbed...)
 		})
 	}
 }
@@ -716,7 +691,7 @@ func TestBatch_beyondTheSlice(t *testing.T) {
 	b.Retry(1, 3)
 	wantActive(t, b, "a1 a2 a3")
 	_ = append(b.ActiveRecords(), pieces("u v w")...)
-	if got := strings.Join(positionsOf(memory[2:]), " "); got != "x y z" {
+	if got := strings.Join(fake.Positions(memory[2:]), " "); got != "x y z" {
 		t.Errorf("the memory behind the records holds %q", got)
 	}
 }
@@ -789,18 +764,16 @@ func TestBatch_aliases(t *testing.T) {
 // A batch in which a source record has no position is settled nowhere: acking it
 // would wipe the source's place.
 func TestBatch_emptyPosition(t *testing.T) {
-	for name, settle := range map[string]func(*funnel.Worker, *funnel.Batch) error{
+	for _, settle := range map[string]func(*funnel.Worker, *funnel.Batch) error{
 		"ack":  func(w *funnel.Worker, b *funnel.Batch) error { return w.Ack(t.Context(), b) },
 		"nack": func(w *funnel.Worker, b *funnel.Batch) error { return w.Nack(t.Context(), b, "task") },
 	} {
-		j := new(journal)
-		w := newWorker(t, chain(from(newSource(j)), to(newDestination(j, "out"))), queueWithErrors(j))
+		j := &fake.Journal{}
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j)), fake.To(fake.NewDestination(j, "out"))), fake.QueueWithErrors(j))
 		err := settle(w, funnel.NewBatch([]opencdc.Record{{Position: opencdc.Position("a")}, {}, {Position: opencdc.Position("c")}}))
-		wantError(t, err, nil, "record 1", "batch of 3", "empty position")
-		if !funnel.IsFatalError(err) {
-			t.Errorf("%s: the error is not fatal", name)
-		}
-		j.want(t, nil)
+		fake.WantError(t, err, nil, "record 1", "batch of 3", "empty position")
+		fake.WantFatal(t, err, true)
+		j.Want(t, "")
 	}
 }
 
@@ -808,7 +781,7 @@ func TestBatch_emptyPosition(t *testing.T) {
 var inOrder = map[string]func(b *funnel.Batch, n int){
 	"nack": func(b *funnel.Batch, n int) {
 		for i := range n {
-			b.Nack(i, errTest)
+			b.Nack(i, fake.ErrTest)
 		}
 	},
 	"retry backward": func(b *funnel.Batch, n int) {
@@ -829,7 +802,7 @@ var inOrder = map[string]func(b *funnel.Batch, n int){
 	"filter every other": func(b *funnel.Batch, n int) {
 		for i := range n / 2 {
 			b.Filter(i)
-			b.Nack(i, errTest)
+			b.Nack(i, fake.ErrTest)
 		}
 	},
 	"filter every other backward": func(b *funnel.Batch, n int) {
@@ -860,7 +833,7 @@ var inOrder = map[string]func(b *funnel.Batch, n int){
 				b.Retry(at)
 				at++
 			case 2:
-				b.Nack(at, errTest)
+				b.Nack(at, fake.ErrTest)
 			case 3:
 				b.SetRecords(at, twoPieces[:1])
 			}
@@ -876,21 +849,21 @@ var inOrder = map[string]func(b *funnel.Batch, n int){
 				b.SplitRecord(i, twoPieces)
 				b.Retry(i)
 			case 2:
-				b.Nack(i, errTest)
+				b.Nack(i, fake.ErrTest)
 			case 3:
 				b.SetRecords(i, twoPieces[:1])
 			}
 		}
 	},
 	"process": func(b *funnel.Batch, _ int) {
-		_ = through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		_ = fake.Through("p", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 			switch len(rec.Position) % 4 {
 			case 0:
 				return sdk.FilterRecord{}
 			case 1:
 				return sdk.MultiRecord(twoPieces)
 			case 2:
-				return sdk.ErrorRecord{Error: errTest}
+				return sdk.ErrorRecord{Error: fake.ErrTest}
 			default:
 				return sdk.SingleRecord(rec)
 			}

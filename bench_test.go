@@ -11,6 +11,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -30,7 +31,7 @@ func (d *refusingDestination) Write(_ context.Context, recs []opencdc.Record) er
 	for i := range recs {
 		d.acks[i].Position = recs[i].Position
 		if i%2 == d.start {
-			d.acks[i].Error = errTest
+			d.acks[i].Error = fake.ErrTest
 		}
 	}
 	return nil
@@ -44,9 +45,9 @@ func (d *refusingDestination) Ack(context.Context) ([]connector.DestinationAck, 
 // that there can be.
 func BenchmarkWorker_alternatingNacks(b *testing.B) {
 	benchmarkBatch(b, func() *funnel.TaskNode {
-		return node(&fakeTask{id: "fan-out", process: func(context.Context, *funnel.Batch) error { return nil }},
-			node(funnel.NewDestinationTask("a", &refusingDestination{start: 0}, log.Nop(), nil)),
-			node(funnel.NewDestinationTask("b", &refusingDestination{start: 1}, log.Nop(), nil)))
+		return fake.Node(&fake.Task{Name: "fan-out", OnDo: fake.Nothing},
+			fake.Node(funnel.NewDestinationTask("a", &refusingDestination{start: 0}, log.Nop(), nil)),
+			fake.Node(funnel.NewDestinationTask("b", &refusingDestination{start: 1}, log.Nop(), nil)))
 	})
 }
 
@@ -54,13 +55,13 @@ func BenchmarkWorker_alternatingNacks(b *testing.B) {
 func BenchmarkWorker_rounds(b *testing.B) {
 	for name, answer := range map[string]func(b *funnel.Batch, n int){
 		"filter": func(b *funnel.Batch, n int) { b.Filter(0); b.Retry(0, n-1) },
-		"nack":   func(b *funnel.Batch, n int) { b.Nack(0, errTest); b.Retry(1, n) },
+		"nack":   func(b *funnel.Batch, n int) { b.Nack(0, fake.ErrTest); b.Retry(1, n) },
 		"split":  func(b *funnel.Batch, n int) { b.SplitRecord(0, make([]opencdc.Record, 2)); b.Retry(2, n+1) },
 		"set":    func(b *funnel.Batch, n int) { b.SetRecords(0, make([]opencdc.Record, 1)); b.Retry(1, n) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			benchmarkBatch(b, func() *funnel.TaskNode {
-				return custom("task", func(_ context.Context, b *funnel.Batch) error {
+				return fake.Custom("task", func(_ context.Context, b *funnel.Batch) error {
 					answer(b, len(b.ActiveRecords()))
 					return nil
 				})
@@ -72,9 +73,9 @@ func BenchmarkWorker_rounds(b *testing.B) {
 // A processor that answers for one record per round.
 func BenchmarkWorker_shortResults(b *testing.B) {
 	benchmarkBatch(b, func() *funnel.TaskNode {
-		return chain(through("p", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return fake.Chain(fake.Through("p", fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			return []sdk.ProcessedRecord{sdk.MultiRecord{recs[0], recs[0]}}
-		})), custom("end", func(context.Context, *funnel.Batch) error { return nil }))
+		})), fake.Custom("end", fake.Nothing))
 	})
 }
 
@@ -83,15 +84,15 @@ func BenchmarkWorker_shortResults(b *testing.B) {
 // which it is copied.
 func piecesOnBranches() *funnel.TaskNode {
 	k := 0
-	p := through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	p := fake.Through("p", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		if k++; k%2 == 0 {
-			return sdk.ErrorRecord{Error: errTest}
+			return sdk.ErrorRecord{Error: fake.ErrTest}
 		}
 		return sdk.MultiRecord{rec, rec}
 	}))
 	for i := range 2 {
-		p.Next = append(p.Next, chain(through(fmt.Sprint("q", i), each(single)),
-			node(funnel.NewDestinationTask(fmt.Sprint("d", i), &refusingDestination{start: -1}, log.Nop(), nil))))
+		p.Next = append(p.Next, fake.Chain(fake.Through(fmt.Sprint("q", i), fake.Each(fake.Pass)),
+			fake.Node(funnel.NewDestinationTask(fmt.Sprint("d", i), &refusingDestination{start: -1}, log.Nop(), nil))))
 	}
 	return p
 }
@@ -105,12 +106,12 @@ func BenchmarkWorker_settlingTask(b *testing.B) {
 	var w *funnel.Worker
 	benchmarkWorker(b, &w, func() *funnel.TaskNode {
 		k := 0
-		return chain(through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		return fake.Chain(fake.Through("p", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 			if k++; k%2 == 0 {
-				return sdk.ErrorRecord{Error: errTest}
+				return sdk.ErrorRecord{Error: fake.ErrTest}
 			}
 			return sdk.SingleRecord(rec)
-		})), custom("settles", func(ctx context.Context, batch *funnel.Batch) error { return w.Ack(ctx, batch) }))
+		})), fake.Custom("settles", func(ctx context.Context, batch *funnel.Batch) error { return w.Ack(ctx, batch) }))
 	})
 }
 
@@ -128,7 +129,7 @@ func benchmarkWorker(b *testing.B, w **funnel.Worker, task func() *funnel.TaskNo
 			reads := 0
 			source := quietSource{read: func() ([]opencdc.Record, error) {
 				if reads++; reads > b.N {
-					return nil, errTest
+					return nil, fake.ErrTest
 				}
 				for i := range recs {
 					recs[i] = opencdc.Record{Position: opencdc.Position("p")}
@@ -137,11 +138,11 @@ func benchmarkWorker(b *testing.B, w **funnel.Worker, task func() *funnel.TaskNo
 			}}
 			dlq := funnel.NewDLQ("dlq", &refusingDestination{start: -1}, log.Nop(), nil, 0, 0)
 			var err error
-			if *w, err = funnel.NewWorker(chain(from(source), task()), dlq, log.Nop(), nil); err != nil {
+			if *w, err = funnel.NewWorker(fake.Chain(fake.From(source), task()), dlq, log.Nop(), nil); err != nil {
 				b.Fatal(err)
 			}
 			b.ResetTimer()
-			if err := (*w).Do(b.Context()); !errors.Is(err, errTest) {
+			if err := (*w).Do(b.Context()); !errors.Is(err, fake.ErrTest) {
 				b.Fatal(err)
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/record")

@@ -15,11 +15,12 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
 
 // prepared is a processor that returns the same results again and again.
-func prepared(results []sdk.ProcessedRecord) fakeProcessor {
+func prepared(results []sdk.ProcessedRecord) fake.Processor {
 	return func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return results }
 }
 
@@ -41,7 +42,7 @@ func TestWorker_allocations(t *testing.T) {
 			split[i] = sdk.MultiRecord{recs[i], recs[i]}
 		}
 		out := func(id string, n int) *funnel.TaskNode {
-			return node(funnel.NewDestinationTask(id, quietDestination{acks: slices.Repeat(acks, 2)[:n]}, log.Nop(), nil))
+			return fake.Node(funnel.NewDestinationTask(id, quietDestination{acks: slices.Repeat(acks, 2)[:n]}, log.Nop(), nil))
 		}
 		fan := func(first *funnel.TaskNode, next ...*funnel.TaskNode) *funnel.TaskNode {
 			first.Next = next
@@ -49,11 +50,11 @@ func TestWorker_allocations(t *testing.T) {
 		}
 		for name, first := range map[string]*funnel.TaskNode{
 			"linear":       out("out", size),
-			"three":        chain(through("1", prepared(single)), through("2", prepared(single)), through("3", prepared(single)), out("out", size)),
-			"filter":       chain(through("half", prepared(half)), out("out", (size+1)/2)),
-			"split":        chain(through("split", prepared(split)), out("out", 2*size)),
-			"destinations": fan(through("1", prepared(single)), out("a", size), out("b", size), out("c", size)),
-			"split and destinations": fan(through("split", prepared(split)),
+			"three":        fake.Chain(fake.Through("1", prepared(single)), fake.Through("2", prepared(single)), fake.Through("3", prepared(single)), out("out", size)),
+			"filter":       fake.Chain(fake.Through("half", prepared(half)), out("out", (size+1)/2)),
+			"split":        fake.Chain(fake.Through("split", prepared(split)), out("out", 2*size)),
+			"destinations": fan(fake.Through("1", prepared(single)), out("a", size), out("b", size), out("c", size)),
+			"split and destinations": fan(fake.Through("split", prepared(split)),
 				out("a", 2*size), out("b", 2*size)),
 		} {
 			reads := 0
@@ -63,12 +64,12 @@ func TestWorker_allocations(t *testing.T) {
 				}
 				return recs, nil
 			}}
-			w := newWorker(t, chain(from(source), first), nil)
+			w := fake.NewWorker(t, fake.Chain(fake.From(source), first), nil)
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			err := w.Do(t.Context())
 			runtime.ReadMemStats(&after)
-			wantNoError(t, err)
+			fake.WantNoError(t, err)
 			// One is the slice of positions, which the source may keep.
 			if perBatch := float64(after.Mallocs-before.Mallocs) / batches; perBatch > 2 {
 				t.Errorf("%s: a batch of %d records costs %.2f allocations", name, size, perBatch)
@@ -85,12 +86,12 @@ func TestWorker_memoryOfParts(t *testing.T) {
 		for i := range recs {
 			recs[i].Position = opencdc.Position("p")
 		}
-		source := newSource(&journal{}, fakeRead{recs: recs})
+		source := fake.NewSource(&fake.Journal{}, fake.Read{Records: recs})
 		dlq := funnel.NewDLQ("dlq", &refusingDestination{start: -1}, log.Nop(), nil, 0, 0)
-		w := newWorker(t, chain(from(source), piecesOnBranches()), dlq)
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), piecesOnBranches()), dlq)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		wantNoError(t, w.Do(t.Context()))
+		fake.WantNoError(t, w.Do(t.Context()))
 		runtime.ReadMemStats(&after)
 		return float64(after.TotalAlloc-before.TotalAlloc) / float64(size)
 	}
@@ -102,15 +103,15 @@ func TestWorker_memoryOfParts(t *testing.T) {
 // What a destination keeps stays as it was, while the worker uses its buffers
 // again.
 func TestWorker_recordsStay(t *testing.T) {
-	j := &journal{}
-	source := newSource(j)
+	j := &fake.Journal{}
+	source := fake.NewSource(j)
 	var want []string
 	for i := range 50 {
 		var positions []string
 		for k := range 1 + i%7 {
 			positions = append(positions, fmt.Sprint(i, "/", k))
 		}
-		source.reads = append(source.reads, fakeRead{recs: records(positions...)})
+		source.Reads = append(source.Reads, fake.Read{Records: fake.Records(positions...)})
 		for k, p := range positions {
 			if k%3 == 1 {
 				continue // filtered
@@ -118,10 +119,10 @@ func TestWorker_recordsStay(t *testing.T) {
 			want = append(want, p+"a", p+"b")
 		}
 	}
-	edit := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+	edit := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		results := make([]sdk.ProcessedRecord, len(recs))
 		for i, rec := range recs {
-			results[i] = splitInto(rec, 2)
+			results[i] = fake.Pieces(rec, 2)
 			if i%3 == 1 {
 				results[i] = sdk.FilterRecord{}
 			}
@@ -129,17 +130,17 @@ func TestWorker_recordsStay(t *testing.T) {
 		return results
 	})
 	var kept []opencdc.Record
-	a, b := newDestination(j, "a"), newDestination(j, "b")
-	a.write = func(_ context.Context, recs []opencdc.Record) error {
+	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+	a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 		kept = append(kept, recs...)
 		return nil
 	}
-	first := from(source)
-	edits := through("edit", edit)
-	edits.Next = []*funnel.TaskNode{to(a), to(b)}
+	first := fake.From(source)
+	edits := fake.Through("edit", edit)
+	edits.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
 	first.Next = []*funnel.TaskNode{edits}
-	wantNoError(t, runWorker(t, newWorker(t, first, nil)))
-	if got := positionsOf(kept); !slices.Equal(got, want) {
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)))
+	if got := fake.Positions(kept); !slices.Equal(got, want) {
 		t.Errorf("a destination has kept\n%v, want\n%v", got, want)
 	}
 }
@@ -147,24 +148,24 @@ func TestWorker_recordsStay(t *testing.T) {
 // A batch that is done is not held for long while the worker waits for the next
 // one.
 func TestWorker_forgets(t *testing.T) {
-	pass := each(single)
-	split := each(func(rec opencdc.Record) sdk.ProcessedRecord { return splitInto(rec, 2) })
-	filter := fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		results := each(single)(ctx, recs)
+	pass := fake.Each(fake.Pass)
+	split := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord { return fake.Pieces(rec, 2) })
+	filter := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		results := fake.Each(fake.Pass)(ctx, recs)
 		results[1] = sdk.FilterRecord{}
 		return results
 	})
-	for name, p := range map[string]fakeProcessor{"replaced": pass, "split": split, "filtered": filter} {
+	for name, p := range map[string]fake.Processor{"replaced": pass, "split": split, "filtered": filter} {
 		for branches := 1; branches <= 2; branches++ {
 			synctest.Test(t, func(t *testing.T) {
 				var held []weak.Pointer[byte]
-				s := newSource(&journal{})
-				s.endless = true
-				s.read = func(ctx context.Context) ([]opencdc.Record, error) {
+				s := fake.NewSource(&fake.Journal{})
+				s.Endless = true
+				s.OnRead = func(ctx context.Context) ([]opencdc.Record, error) {
 					if len(held) > 0 {
-						return nil, s.block(ctx)
+						return nil, s.Block(ctx)
 					}
-					recs := records("1", "2", "3")
+					recs := fake.Records("1", "2", "3")
 					for i := range recs {
 						data := make([]byte, 100)
 						held = append(held, weak.Make(&data[0]))
@@ -172,14 +173,14 @@ func TestWorker_forgets(t *testing.T) {
 					}
 					return recs, nil
 				}
-				task := through("task", p)
+				task := fake.Through("task", p)
 				for i := range branches {
-					task.Next = append(task.Next, node(funnel.NewDestinationTask(fmt.Sprint(i), &refusingDestination{start: -1}, log.Nop(), nil)))
+					task.Next = append(task.Next, fake.Node(funnel.NewDestinationTask(fmt.Sprint(i), &refusingDestination{start: -1}, log.Nop(), nil)))
 				}
-				w := newWorker(t, chain(from(s), task), nil)
+				w := fake.NewWorker(t, fake.Chain(fake.From(s), task), nil)
 				done := make(chan error, 1)
 				go func() { done <- w.Do(t.Context()) }()
-				<-s.reading
+				<-s.Reading
 				synctest.Wait()
 				for range 3 {
 					runtime.GC()
@@ -189,8 +190,8 @@ func TestWorker_forgets(t *testing.T) {
 						t.Errorf("%s, %d branches: record %d is still held", name, branches, i)
 					}
 				}
-				wantNoError(t, w.Stop(t.Context()))
-				wantNoError(t, <-done)
+				fake.WantNoError(t, w.Stop(t.Context()))
+				fake.WantNoError(t, <-done)
 			})
 		}
 	}

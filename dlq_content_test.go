@@ -17,6 +17,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -24,7 +25,9 @@ import (
 type strictError struct{ text string }
 
 func (e *strictError) Error() string { return e.text }
+
 func (e *strictError) Unwrap() error { return errors.New(e.text) }
+
 func (e *strictError) Is(error) bool { return e.text == "" }
 
 // explodingError has a method that panics.
@@ -35,15 +38,15 @@ func (explodingError) Error() string { panic("boom") }
 // deadLettersOf returns what becomes of records that are nacked.
 func deadLettersOf(t *testing.T, err error, recs ...opencdc.Record) []opencdc.Record {
 	t.Helper()
-	j := &journal{}
-	dead := newDestination(j, "dlq")
-	wantNoError(t, run(t, queue(dead), from(newSource(j, fakeRead{recs: recs})),
-		through("p", each(func(opencdc.Record) sdk.ProcessedRecord { return sdk.ErrorRecord{Error: err} })),
-		to(newDestination(j, "out"))))
-	if len(dead.written) != len(recs) {
-		t.Fatalf("%d dead letters for %d records", len(dead.written), len(recs))
+	j := &fake.Journal{}
+	dead := fake.NewDestination(j, "dlq")
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.NewSource(j, fake.Read{Records: recs})),
+		fake.Through("p", fake.Each(fake.FailWith(err))),
+		fake.To(fake.NewDestination(j, "out"))))
+	if len(dead.Written) != len(recs) {
+		t.Fatalf("%d dead letters for %d records", len(dead.Written), len(recs))
 	}
-	return dead.written
+	return dead.Written
 }
 
 func payloadOf(t *testing.T, letter opencdc.Record) map[string]any {
@@ -59,7 +62,7 @@ func payloadOf(t *testing.T, letter opencdc.Record) map[string]any {
 // the engine adds can be stored wherever the record can.
 func TestDLQ_recordIsComplete(t *testing.T) {
 	raw, structured := opencdc.RawData("key"), opencdc.StructuredData{"amount": 12}
-	letter := deadLettersOf(t, errTest, opencdc.Record{
+	letter := deadLettersOf(t, fake.ErrTest, opencdc.Record{
 		Position: opencdc.Position("1"),
 		Key:      &raw,
 		Payload:  opencdc.Change{Before: (*opencdc.StructuredData)(nil), After: &structured},
@@ -78,7 +81,7 @@ func TestDLQ_recordIsComplete(t *testing.T) {
 	if err := letter.ToProto(&opencdcv1.Record{}); err != nil {
 		t.Errorf("the dead letter cannot be encoded: %v", err)
 	}
-	letter = deadLettersOf(t, errTest, opencdc.Record{Position: opencdc.Position("1"), Key: (*opencdc.RawData)(nil), Operation: opencdc.OperationDelete})[0]
+	letter = deadLettersOf(t, fake.ErrTest, opencdc.Record{Position: opencdc.Position("1"), Key: (*opencdc.RawData)(nil), Operation: opencdc.OperationDelete})[0]
 	if got := payloadOf(t, letter); got["key"] != nil || got["operation"] != opencdc.OperationDelete.String() {
 		t.Errorf("the payload is %v", got)
 	}
@@ -86,15 +89,15 @@ func TestDLQ_recordIsComplete(t *testing.T) {
 
 // The IDs in a dead letter are valid text, whatever the host has chosen.
 func TestDLQ_idsAreValid(t *testing.T) {
-	j := &journal{}
-	dead := newDestination(j, "dlq")
-	source := node(funnel.NewSourceTask("source\xff", batchesOf(j, "1"), log.Nop(), nil))
-	wantNoError(t, run(t, queue(dead), source, through("p\xfe", each(fail)), to(newDestination(j, "out"))))
-	got, err := dead.written[0].Metadata.GetConduitSourceConnectorID()
+	j := &fake.Journal{}
+	dead := fake.NewDestination(j, "dlq")
+	source := fake.Node(funnel.NewSourceTask("source\xff", fake.SourceOf(j, "1"), log.Nop(), nil))
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), source, fake.Through("p\xfe", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out"))))
+	got, err := dead.Written[0].Metadata.GetConduitSourceConnectorID()
 	if err != nil || got != "source\uFFFD" {
 		t.Errorf("the ID of the source is %q, %v", got, err)
 	}
-	if got, err = dead.written[0].Metadata.GetConduitDLQNackNodeID(); err != nil || got != "p\uFFFD" {
+	if got, err = dead.Written[0].Metadata.GetConduitDLQNackNodeID(); err != nil || got != "p\uFFFD" {
 		t.Errorf("the ID of the task is %q, %v", got, err)
 	}
 }
@@ -112,7 +115,7 @@ func TestDLQ_errorTexts(t *testing.T) {
 		{nil, "nacked without an error"},
 		{explodingError{}, "boom"},
 	} {
-		letter := deadLettersOf(t, tt.err, records("1")...)[0]
+		letter := deadLettersOf(t, tt.err, fake.Records("1")...)[0]
 		got, err := letter.Metadata.GetConduitDLQNackError()
 		if err != nil || !strings.Contains(got, tt.want) || !utf8.ValidString(got) {
 			t.Errorf("%T: the text is %q, %v", tt.err, got, err)
@@ -121,11 +124,11 @@ func TestDLQ_errorTexts(t *testing.T) {
 			t.Errorf("%T: the dead letter cannot be encoded: %v", tt.err, err)
 		}
 		// Without a queue the error is that of Do.
-		j := &journal{}
-		err = run(t, nil, from(batchesOf(j, "1")),
-			through("p", each(func(opencdc.Record) sdk.ProcessedRecord { return sdk.ErrorRecord{Error: tt.err} })),
-			to(newDestination(j, "out")))
-		wantError(t, err, nil, `task "p"`, `record "1"`)
+		j := &fake.Journal{}
+		err = fake.Run(t, nil, fake.From(fake.SourceOf(j, "1")),
+			fake.Through("p", fake.Each(fake.FailWith(tt.err))),
+			fake.To(fake.NewDestination(j, "out")))
+		fake.WantError(t, err, nil, `task "p"`, `record "1"`)
 	}
 }
 
@@ -134,47 +137,47 @@ func TestDLQ_errorTexts(t *testing.T) {
 func TestWorker_nilPointerErrors(t *testing.T) {
 	for _, where := range []string{"write", "write after another branch", "read", "ack", "task", "nack when the context has ended"} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			source, a := batchesOf(j, "1"), newDestination(j, "a")
-			task := custom("task", func(context.Context, *funnel.Batch) error { return nil })
+			j := &fake.Journal{}
+			source, a := fake.SourceOf(j, "1"), fake.NewDestination(j, "a")
+			task := fake.Custom("task", fake.Nothing)
 			var none *strictError
 			writing := make(chan struct{})
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			switch where {
 			case "write after another branch":
-				a.write = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); return none }
+				a.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); return none }
 			case "nack when the context has ended":
-				task = through("task", each(func(opencdc.Record) sdk.ProcessedRecord { cancel(); return sdk.ErrorRecord{Error: none} }))
+				task = fake.Through("task", fake.Each(func(opencdc.Record) sdk.ProcessedRecord { cancel(); return sdk.ErrorRecord{Error: none} }))
 			case "write":
-				a.write = func(context.Context, []opencdc.Record) error { return none }
+				a.OnWrite = func(context.Context, []opencdc.Record) error { return none }
 			case "read":
-				source.read = func(context.Context) ([]opencdc.Record, error) { return nil, none }
+				source.OnRead = func(context.Context) ([]opencdc.Record, error) { return nil, none }
 			case "ack":
-				source.ack = func(context.Context, []opencdc.Position) error { return none }
+				source.OnAck = func(context.Context, []opencdc.Position) error { return none }
 			case "task":
-				task = custom("task", func(context.Context, *funnel.Batch) error { return none })
+				task = fake.Custom("task", func(context.Context, *funnel.Batch) error { return none })
 			}
-			b := newDestination(j, "b")
-			b.write = func(ctx context.Context, _ []opencdc.Record) error {
+			b := fake.NewDestination(j, "b")
+			b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error {
 				switch where {
 				case "write", "task":
 					<-ctx.Done()
 					return ctx.Err()
 				case "write after another branch":
 					<-writing
-					return errTest
+					return fake.ErrTest
 				}
 				return nil
 			}
-			first := from(source)
-			first.Next = []*funnel.TaskNode{chain(task, to(a)), to(b)}
-			w := newWorker(t, first, nil)
-			done := start(ctx, w)
-			if e := <-done; e.err == nil {
+			first := fake.From(source)
+			first.Next = []*funnel.TaskNode{fake.Chain(task, fake.To(a)), fake.To(b)}
+			w := fake.NewWorker(t, first, nil)
+			done := fake.Start(ctx, w)
+			if e := <-done; e.Err == nil {
 				t.Errorf("%s: Do has ended with %+v", where, e)
 			}
-			wantNoError(t, w.Close(t.Context()))
+			fake.WantNoError(t, w.Close(t.Context()))
 		})
 	}
 }
@@ -182,12 +185,12 @@ func TestWorker_nilPointerErrors(t *testing.T) {
 // A processor may take a record's position away. Its dead letter has that of the
 // source.
 func TestDLQ_positionOfTheSource(t *testing.T) {
-	j := &journal{}
-	dead := newDestination(j, "dlq")
-	away := each(func(rec opencdc.Record) sdk.ProcessedRecord { rec.Position = nil; return sdk.SingleRecord(rec) })
-	wantNoError(t, run(t, queue(dead), from(batchesOf(j, "1 2")), through("away", away), through("p", each(fail)), to(newDestination(j, "out"))))
-	j.want(t, []string{"dlq", "ack"}, "dlq 1 2", "ack 1 2")
-	if got := payloadOf(t, dead.written[0])["position"]; len(got.([]byte)) != 0 {
+	j := &fake.Journal{}
+	dead := fake.NewDestination(j, "dlq")
+	away := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord { rec.Position = nil; return sdk.SingleRecord(rec) })
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2")), fake.Through("away", away), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "dlq ack", "dlq 1 2", "ack 1 2")
+	if got := payloadOf(t, dead.Written[0])["position"]; len(got.([]byte)) != 0 {
 		t.Errorf("the position of the record itself is %q", got)
 	}
 }
@@ -197,36 +200,36 @@ func TestDLQ_positionOfTheSource(t *testing.T) {
 func TestDLQ_failureNamesTheRecord(t *testing.T) {
 	broken := errors.New("broker unreachable")
 	for _, how := range []string{"write", "ack", "refusal", "panic"} {
-		j := &journal{}
-		dead := newDestination(j, "dlq")
+		j := &fake.Journal{}
+		dead := fake.NewDestination(j, "dlq")
 		switch how {
 		case "write":
-			dead.write = func(context.Context, []opencdc.Record) error { return broken }
+			dead.OnWrite = func(context.Context, []opencdc.Record) error { return broken }
 		case "panic":
-			dead.write = func(context.Context, []opencdc.Record) error { panic(broken) }
+			dead.OnWrite = func(context.Context, []opencdc.Record) error { panic(broken) }
 		case "refusal":
-			dead.refuse["2"] = broken
+			dead.Refuse["2"] = broken
 		case "ack":
-			dead.write = func(context.Context, []opencdc.Record) error { dead.pending = nil; return nil }
+			dead.OnWrite = func(context.Context, []opencdc.Record) error { dead.Pending = nil; return nil }
 		}
-		w := newWorker(t, chain(from(batchesOf(j, "1 2")), through("p", byPosition(does{"2": fail})), to(newDestination(j, "out"))), queue(dead))
-		var e ending
-		synctest.Test(t, func(t *testing.T) { e = <-start(t.Context(), w) })
-		err := e.err
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.Fail})), fake.To(fake.NewDestination(j, "out"))), fake.Queue(dead))
+		var e fake.Ending
+		synctest.Test(t, func(t *testing.T) { e = <-fake.Start(t.Context(), w) })
+		err := e.Err
 		if how == "panic" {
-			wantPanic(t, e, broken)
-			err, _ = e.panicked.(error)
+			e.WantPanic(t, broken)
+			err, _ = e.Panic.(error)
 		}
-		wantError(t, err, errTest, `task "p"`, `record "2"`)
+		fake.WantError(t, err, fake.ErrTest, `task "p"`, `record "2"`)
 		var from *funnel.TaskError
 		if !errors.As(err, &from) || from.TaskID != "p" {
 			t.Errorf("%s: the error is of %v", how, from)
 		}
 		switch how {
 		case "ack":
-			wantError(t, err, funnel.ErrAcksStopped)
+			fake.WantError(t, err, funnel.ErrAcksStopped)
 		default:
-			wantError(t, err, broken)
+			fake.WantError(t, err, broken)
 		}
 		if how != "panic" && !funnel.IsFatalError(err) {
 			t.Errorf("%s: error is not fatal: %v", how, err)
@@ -236,87 +239,74 @@ func TestDLQ_failureNamesTheRecord(t *testing.T) {
 
 // A queue that fails because the worker's context has ended would not fail again.
 func TestDLQ_contextEnds(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	ctx, cancel := context.WithCancel(t.Context())
-	dead := newDestination(j, "dlq")
-	dead.write = func(ctx context.Context, _ []opencdc.Record) error { cancel(); return ctx.Err() }
-	err := newWorker(t, chain(from(batchesOf(j, "1")), through("p", each(fail)), to(newDestination(j, "out"))), queue(dead)).Do(ctx)
-	wantError(t, err, context.Canceled)
-	wantError(t, err, errTest)
-	if funnel.IsFatalError(err) {
-		t.Errorf("error is fatal: %v", err)
-	}
+	dead := fake.NewDestination(j, "dlq")
+	dead.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { cancel(); return ctx.Err() }
+	err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out"))), fake.Queue(dead)).Do(ctx)
+	fake.WantError(t, err, context.Canceled)
+	fake.WantError(t, err, fake.ErrTest)
+	fake.WantFatal(t, err, false)
 }
 
 // Once a nack was refused, all are, until the queue is opened again.
 func TestDLQ_frozenWindow(t *testing.T) {
-	j := &journal{}
-	w := newWorker(t, chain(from(batchesOf(j)), to(newDestination(j, "out"))), funnel.NewDLQ("dlq", newDestination(j, "dlq"), log.Nop(), nil, 2, 1))
+	j := &fake.Journal{}
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), fake.Window(fake.NewDestination(j, "dlq"), 2, 1))
 	ctx := t.Context()
-	nack := func(p string) error { return w.Nack(ctx, nacked(p), "task") }
-	wantNoError(t, nack("1"))
+	nack := func(p string) error { return w.Nack(ctx, fake.NackedBatch(p), "task") }
+	fake.WantNoError(t, nack("1"))
 	refused := nack("2")
-	wantError(t, refused, funnel.ErrNackThreshold, `"2"`, "more than 1", "last 2")
-	wantError(t, refused, errTest, `task "task"`)
-	if !funnel.IsFatalError(refused) {
-		t.Errorf("error is not fatal: %v", refused)
-	}
-	wantNoError(t, w.Ack(ctx, funnel.NewBatch(records("3", "4", "5"))))
-	wantError(t, nack("6"), funnel.ErrNackThreshold)
-	wantNoError(t, w.DLQ.Open(ctx))
-	wantNoError(t, nack("7"))
-	j.want(t, []string{"dlq", "ack"}, "dlq 1", "ack 1", "ack 3 4 5", "dlq 7", "ack 7")
-}
-
-// nacked returns a batch in which each record is nacked.
-func nacked(positions ...string) *funnel.Batch {
-	b := funnel.NewBatch(records(positions...))
-	for i, p := range positions {
-		b.Nack(i, errFor(p))
-	}
-	return b
+	fake.WantError(t, refused, funnel.ErrNackThreshold, `"2"`, "more than 1", "last 2")
+	fake.WantError(t, refused, fake.ErrTest, `task "task"`)
+	fake.WantFatal(t, refused, true)
+	fake.WantNoError(t, w.Ack(ctx, funnel.NewBatch(fake.Records("3", "4", "5"))))
+	fake.WantError(t, nack("6"), funnel.ErrNackThreshold)
+	fake.WantNoError(t, w.DLQ.Open(ctx))
+	fake.WantNoError(t, nack("7"))
+	j.Want(t, "dlq ack", "dlq 1", "ack 1", "ack 3 4 5", "dlq 7", "ack 7")
 }
 
 // Called again after a part has failed, Nack dead-letters and acks only what is
 // left, counts no record twice, and is refused with the same error.
 func TestWorker_nackAgain(t *testing.T) {
-	j := &journal{}
-	dead, source := newDestination(j, "dlq"), batchesOf(j)
-	dlq := funnel.NewDLQ("dlq", dead, log.Nop(), nil, 10, 3)
-	w := newWorker(t, chain(from(source), to(newDestination(j, "out"))), dlq)
+	j := &fake.Journal{}
+	dead, source := fake.NewDestination(j, "dlq"), fake.SourceOf(j)
+	dlq := fake.Window(dead, 10, 3)
+	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(fake.NewDestination(j, "out"))), dlq)
 	ctx := t.Context()
-	b := nacked("0", "1", "2")
-	dead.refuse["1"] = errTest
-	wantError(t, w.Nack(ctx, b, "task"), errTest, `"1"`)
-	source.ack = func(context.Context, []opencdc.Position) error { return errTest }
-	delete(dead.refuse, "1")
-	wantError(t, w.Nack(ctx, b, "task"), errTest)
-	source.ack = nil
-	wantNoError(t, w.Nack(ctx, b, "task"))
-	wantNoError(t, w.Nack(ctx, b, "task"))
-	j.want(t, []string{"dlq", "ack"}, "dlq 0 1 2", "ack 0", "dlq 1", "ack 1 2", "ack 1 2")
+	b := fake.NackedBatch("0", "1", "2")
+	dead.Refuse["1"] = fake.ErrTest
+	fake.WantError(t, w.Nack(ctx, b, "task"), fake.ErrTest, `"1"`)
+	source.OnAck = func(context.Context, []opencdc.Position) error { return fake.ErrTest }
+	delete(dead.Refuse, "1")
+	fake.WantError(t, w.Nack(ctx, b, "task"), fake.ErrTest)
+	source.OnAck = nil
+	fake.WantNoError(t, w.Nack(ctx, b, "task"))
+	fake.WantNoError(t, w.Nack(ctx, b, "task"))
+	j.Want(t, "dlq ack", "dlq 0 1 2", "ack 0", "dlq 1", "ack 1 2", "ack 1 2")
 
 	// Three have counted, so the next one is one too many.
-	other := nacked("3", "4")
+	other := fake.NackedBatch("3", "4")
 	err := w.Nack(ctx, other, "task")
-	wantError(t, err, funnel.ErrNackThreshold, `"3"`)
+	fake.WantError(t, err, funnel.ErrNackThreshold, `"3"`)
 	if again := w.Nack(ctx, other, "task"); again != err {
 		t.Errorf("another error: %v", again)
 	}
-	j.want(t, []string{"dlq"}, "dlq 0 1 2", "dlq 1")
+	j.Want(t, "dlq", "dlq 0 1 2", "dlq 1")
 }
 
 // A queue that fails and a window that refuses a later record are both known.
 func TestDLQ_failureAndRefusal(t *testing.T) {
-	j := &journal{}
-	dead := newDestination(j, "dlq")
+	j := &fake.Journal{}
+	dead := fake.NewDestination(j, "dlq")
 	broken := errors.New("broker unreachable")
-	dead.write = func(context.Context, []opencdc.Record) error { return broken }
-	dlq := funnel.NewDLQ("dlq", dead, log.Nop(), nil, 10, 1)
-	err := run(t, dlq, from(batchesOf(j, "1 2")), through("p", each(fail)), to(newDestination(j, "out")))
-	wantError(t, err, broken, `"1"`)
-	wantError(t, err, funnel.ErrNackThreshold, `"2"`)
-	j.want(t, []string{"dlq", "ack"}, "dlq 1")
+	dead.OnWrite = func(context.Context, []opencdc.Record) error { return broken }
+	dlq := fake.Window(dead, 10, 1)
+	err := fake.Run(t, dlq, fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out")))
+	fake.WantError(t, err, broken, `"1"`)
+	fake.WantError(t, err, funnel.ErrNackThreshold, `"2"`)
+	j.Want(t, "dlq ack", "dlq 1")
 }
 
 // What goes to the queue is logged, however much it is: the first record at once,
@@ -325,13 +315,13 @@ func TestDLQ_log(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		logger := log.New(zerolog.New(&out).Level(zerolog.WarnLevel))
-		j := &journal{}
-		dead := newDestination(j, "dlq")
+		j := &fake.Journal{}
+		dead := fake.NewDestination(j, "dlq")
 		dlq := funnel.NewDLQ("dlq", dead, logger, nil, 0, 0)
-		w := newWorker(t, chain(from(batchesOf(j)), to(newDestination(j, "out"))), dlq)
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), dlq)
 		nack := func(positions ...string) {
 			t.Helper()
-			wantNoError(t, w.Nack(t.Context(), nacked(positions...), "task "+positions[0]))
+			fake.WantNoError(t, w.Nack(t.Context(), fake.NackedBatch(positions...), "task "+positions[0]))
 		}
 		lines := func(want ...string) {
 			t.Helper()
@@ -366,39 +356,39 @@ func TestDLQ_log(t *testing.T) {
 // again.
 func TestWorker_nackAgainAfterAPanic(t *testing.T) {
 	for _, where := range []string{"ack", "metrics"} {
-		j := &journal{}
-		dead := newDestination(j, "dlq")
+		j := &fake.Journal{}
+		dead := fake.NewDestination(j, "dlq")
 		panics := true
-		dead.acks = func(context.Context) ([]connector.DestinationAck, error) {
-			if len(dead.pending) == 0 || !panics || where == "metrics" {
-				acks := dead.pending
-				dead.pending = nil
+		dead.OnAck = func(context.Context) ([]connector.DestinationAck, error) {
+			if len(dead.Pending) == 0 || !panics || where == "metrics" {
+				acks := dead.Pending
+				dead.Pending = nil
 				return acks, nil
 			}
-			if len(dead.pending) < 3 {
-				panic(errTest)
+			if len(dead.Pending) < 3 {
+				panic(fake.ErrTest)
 			}
-			acks := dead.pending[:1]
-			dead.pending = dead.pending[1:]
+			acks := dead.Pending[:1]
+			dead.Pending = dead.Pending[1:]
 			return acks, nil
 		}
 		metrics := observing(func() {
 			if panics && where == "metrics" {
-				panic(errTest)
+				panic(fake.ErrTest)
 			}
 		})
-		w := newWorker(t, chain(from(batchesOf(j)), to(newDestination(j, "out"))), funnel.NewDLQ("dlq", dead, log.Nop(), metrics, 0, 0))
-		b := nacked("0", "1", "2")
-		p, ok := panicOf(func() { _ = w.Nack(t.Context(), b, "task") }).(*funnel.PanicError)
-		if !ok || p.Value != errTest || !strings.Contains(p.Err.Error(), `task "task"`) {
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), funnel.NewDLQ("dlq", dead, log.Nop(), metrics, 0, 0))
+		b := fake.NackedBatch("0", "1", "2")
+		p, ok := fake.PanicOf(func() { _ = w.Nack(t.Context(), b, "task") }).(*funnel.PanicError)
+		if !ok || p.Value != fake.ErrTest || !strings.Contains(p.Err.Error(), `task "task"`) {
 			t.Errorf("%s: Nack panicked with %v", where, p)
 		}
 		panics = false
-		wantNoError(t, w.Nack(t.Context(), b, "task"))
+		fake.WantNoError(t, w.Nack(t.Context(), b, "task"))
 		if where == "ack" {
-			j.want(t, []string{"dlq", "ack"}, "dlq 0 1 2", "dlq 1 2", "ack 0 1 2")
+			j.Want(t, "dlq ack", "dlq 0 1 2", "dlq 1 2", "ack 0 1 2")
 		} else {
-			j.want(t, []string{"dlq", "ack"}, "dlq 0 1 2", "ack 0 1 2")
+			j.Want(t, "dlq ack", "dlq 0 1 2", "ack 0 1 2")
 		}
 	}
 }
@@ -411,19 +401,19 @@ func (o observing) Observe([]opencdc.Record, time.Time) { o() }
 // The window counts each record at the first call, whatever fails then. A refusal
 // that is known is in the panic of a queue.
 func TestWorker_windowCountsAtTheFirstCall(t *testing.T) {
-	j := &journal{}
-	source, dead := batchesOf(j), newDestination(j, "dlq")
-	w := newWorker(t, chain(from(source), to(newDestination(j, "out"))), funnel.NewDLQ("dlq", dead, log.Nop(), nil, 2, 1))
+	j := &fake.Journal{}
+	source, dead := fake.SourceOf(j), fake.NewDestination(j, "dlq")
+	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(fake.NewDestination(j, "out"))), fake.Window(dead, 2, 1))
 	ctx := t.Context()
-	wantNoError(t, w.Nack(ctx, nacked("1"), "task"))
-	source.ack = func(context.Context, []opencdc.Position) error { return errTest }
-	wantError(t, w.Ack(ctx, funnel.NewBatch(records("2"))), errTest)
-	source.ack = nil
-	wantNoError(t, w.Nack(ctx, nacked("3"), "task")) // the window holds 2 and 3
+	fake.WantNoError(t, w.Nack(ctx, fake.NackedBatch("1"), "task"))
+	source.OnAck = func(context.Context, []opencdc.Position) error { return fake.ErrTest }
+	fake.WantError(t, w.Ack(ctx, funnel.NewBatch(fake.Records("2"))), fake.ErrTest)
+	source.OnAck = nil
+	fake.WantNoError(t, w.Nack(ctx, fake.NackedBatch("3"), "task")) // the window holds 2 and 3
 
-	dead.write = func(context.Context, []opencdc.Record) error { panic(errTest) }
-	w = newWorker(t, chain(from(source), to(newDestination(j, "out"))), funnel.NewDLQ("dlq", dead, log.Nop(), nil, 9, 1))
-	p, ok := panicOf(func() { _ = w.Nack(ctx, nacked("4", "5"), "task") }).(*funnel.PanicError)
+	dead.OnWrite = func(context.Context, []opencdc.Record) error { panic(fake.ErrTest) }
+	w = fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(fake.NewDestination(j, "out"))), fake.Window(dead, 9, 1))
+	p, ok := fake.PanicOf(func() { _ = w.Nack(ctx, fake.NackedBatch("4", "5"), "task") }).(*funnel.PanicError)
 	if !ok || !errors.Is(p.Err, funnel.ErrNackThreshold) {
 		t.Errorf("Nack panicked with %v", p)
 	}

@@ -14,22 +14,13 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
-	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/internal/fake"
 )
-
-func wantMetadata(t *testing.T, rec opencdc.Record, taskID, cause string) {
-	t.Helper()
-	id, _ := rec.Metadata.GetConduitDLQNackNodeID()
-	err, _ := rec.Metadata.GetConduitDLQNackError()
-	if id != taskID || err != cause && err != "the record was "+cause {
-		t.Errorf("record %q was nacked by %q with %q, want %q with %q", rec.Position, id, err, taskID, cause)
-	}
-}
 
 func TestDLQ_record(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		dead := newDestination(j, "dlq")
+		j := &fake.Journal{}
+		dead := fake.NewDestination(j, "dlq")
 		recs := []opencdc.Record{{
 			Position:  opencdc.Position("1"),
 			Operation: opencdc.OperationUpdate,
@@ -43,14 +34,14 @@ func TestDLQ_record(t *testing.T) {
 			Position: opencdc.Position("2"),
 		}}
 		recs[0].Metadata.SetConduitSourceConnectorID("the connector")
-		failing := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		failing := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 			if string(rec.Position) == "2" {
 				return sdk.ErrorRecord{}
 			}
 			rec.Metadata["k"] = "changed" // the version that failed
-			return sdk.ErrorRecord{Error: errTest}
+			return sdk.ErrorRecord{Error: fake.ErrTest}
 		})
-		wantNoError(t, run(t, queue(dead), from(newSource(j, fakeRead{recs: recs})), through("p", failing), to(newDestination(j, "out"))))
+		fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.NewSource(j, fake.Read{Records: recs})), fake.Through("p", failing), fake.To(fake.NewDestination(j, "out"))))
 
 		want := opencdc.Record{
 			Position:  opencdc.Position("1"),
@@ -69,13 +60,13 @@ func TestDLQ_record(t *testing.T) {
 		}
 		want.Metadata.SetCreatedAt(time.Now())
 		want.Metadata.SetConduitSourceConnectorID("the connector")
-		want.Metadata.SetConduitDLQNackError(errTest.Error())
+		want.Metadata.SetConduitDLQNackError(fake.ErrTest.Error())
 		want.Metadata.SetConduitDLQNackNodeID("p")
-		if !reflect.DeepEqual(dead.written[0], want) {
-			t.Errorf("the record in the queue is\n%v\nwant\n%v", dead.written[0], want)
+		if !reflect.DeepEqual(dead.Written[0], want) {
+			t.Errorf("the record in the queue is\n%v\nwant\n%v", dead.Written[0], want)
 		}
-		wantMetadata(t, dead.written[1], "p", "nacked without an error")
-		if id, _ := dead.written[1].Metadata.GetConduitSourceConnectorID(); id != "source" {
+		fake.WantNack(t, dead.Written[1], "p", "nacked without an error")
+		if id, _ := dead.Written[1].Metadata.GetConduitSourceConnectorID(); id != "source" {
 			t.Errorf("the source connector's ID is %q", id)
 		}
 	})
@@ -118,32 +109,30 @@ func TestDLQ_window(t *testing.T) {
 		}, refused: "n7",
 	}} {
 		t.Run(tt.name, func(t *testing.T) {
-			j := &journal{}
-			dlq := funnel.NewDLQ("dlq", newDestination(j, "dlq"), log.Nop(), nil, tt.size, tt.threshold)
-			splits := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+			j := &fake.Journal{}
+			dlq := fake.Window(fake.NewDestination(j, "dlq"), tt.size, tt.threshold)
+			splits := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 				if p := rec.Position; p[len(p)-1] == 's' {
-					return splitInto(rec, 2)
+					return fake.Pieces(rec, 2)
 				}
 				return sdk.SingleRecord(rec)
 			})
-			fails := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+			fails := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 				if rec.Position[0] == 'n' {
-					return fail(rec)
+					return fake.Fail(rec)
 				}
 				return sdk.SingleRecord(rec)
 			})
-			err := run(t, dlq, from(batchesOf(j, tt.batches...)), through("splits", splits), through("fails", fails), to(newDestination(j, "out")))
-			j.want(t, []string{"out", "ack", "dlq"}, tt.want...)
+			err := fake.Run(t, dlq, fake.From(fake.SourceOf(j, tt.batches...)), fake.Through("splits", splits), fake.Through("fails", fails), fake.To(fake.NewDestination(j, "out")))
+			j.Want(t, "out ack dlq", tt.want...)
 			if tt.refused == "" {
-				wantNoError(t, err)
+				fake.WantNoError(t, err)
 				return
 			}
-			wantError(t, err, errTest, tt.refused, `"fails"`)
-			if funnel.IsFatalError(err) != (tt.threshold > 0) {
-				t.Errorf("fatal: %v, threshold: %d", funnel.IsFatalError(err), tt.threshold)
-			}
+			fake.WantError(t, err, fake.ErrTest, tt.refused, `"fails"`)
+			fake.WantFatal(t, err, (tt.threshold > 0))
 			if tt.threshold > 0 {
-				wantError(t, err, nil, "more than "+strconv.Itoa(tt.threshold), "last "+strconv.Itoa(tt.size))
+				fake.WantError(t, err, nil, "more than "+strconv.Itoa(tt.threshold), "last "+strconv.Itoa(tt.size))
 			}
 		})
 	}
@@ -151,13 +140,11 @@ func TestDLQ_window(t *testing.T) {
 
 // Without a queue, a nack stops the worker with the record's error.
 func TestDLQ_none(t *testing.T) {
-	j := &journal{}
-	err := run(t, nil, from(batchesOf(j, "1 2 3")), through("p", byPosition(does{"2": fail})), to(newDestination(j, "out")))
-	wantError(t, err, errFor("2").(interface{ Unwrap() error }).Unwrap(), `"p"`, `"2"`)
-	if funnel.IsFatalError(err) {
-		t.Errorf("error is fatal: %v", err)
-	}
-	j.want(t, []string{"out", "ack"}, "out 1", "ack 1")
+	j := &fake.Journal{}
+	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.Fail})), fake.To(fake.NewDestination(j, "out")))
+	fake.WantError(t, err, fake.ErrOf("2").(interface{ Unwrap() error }).Unwrap(), `"p"`, `"2"`)
+	fake.WantFatal(t, err, false)
+	j.Want(t, "out ack", "out 1", "ack 1")
 }
 
 // A failed write is fatal, and what was confirmed before is acked.
@@ -172,26 +159,26 @@ func TestDLQ_writeFails(t *testing.T) {
 		want  []string
 		words []string
 	}{{
-		name: "the write fails", write: errTest,
+		name: "the write fails", write: fake.ErrTest,
 	}, {
 		name: "an ack fails",
 		acks: func(call int) ([]connector.DestinationAck, error) {
 			if call == 1 {
 				return []connector.DestinationAck{ack("1"), ack("2")}, nil
 			}
-			return nil, errTest
+			return nil, fake.ErrTest
 		},
 		want: []string{"ack 1 2"},
 	}, {
 		name: "a record is refused",
 		acks: func(int) ([]connector.DestinationAck, error) {
-			return []connector.DestinationAck{ack("1"), {Position: opencdc.Position("2"), Error: errTest}, ack("3")}, nil
+			return []connector.DestinationAck{ack("1"), {Position: opencdc.Position("2"), Error: fake.ErrTest}, ack("3")}, nil
 		},
 		want: []string{"ack 1"}, words: []string{`"2"`},
 	}, {
 		name: "two records are refused, the first one counts",
 		acks: func(int) ([]connector.DestinationAck, error) {
-			return []connector.DestinationAck{ack("1"), {Position: opencdc.Position("2"), Error: errTest}, {Position: opencdc.Position("3"), Error: errors.New("other")}}, nil
+			return []connector.DestinationAck{ack("1"), {Position: opencdc.Position("2"), Error: fake.ErrTest}, {Position: opencdc.Position("3"), Error: errors.New("other")}}, nil
 		},
 		want: []string{"ack 1"}, words: []string{`"2"`},
 	}, {
@@ -212,18 +199,16 @@ func TestDLQ_writeFails(t *testing.T) {
 	}} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
-				dead := newDestination(j, "queue")
-				dead.write = func(context.Context, []opencdc.Record) error { return tt.write }
+				j := &fake.Journal{}
+				dead := fake.NewDestination(j, "queue")
+				dead.OnWrite = func(context.Context, []opencdc.Record) error { return tt.write }
 				calls := 0
-				dead.acks = func(context.Context) ([]connector.DestinationAck, error) { calls++; return tt.acks(calls) }
-				p := byPosition(does{"1": fail, "2": fail, "3": fail})
-				err := run(t, queue(dead), from(batchesOf(j, "1 2 3 4")), through("p", p), to(newDestination(j, "out")))
-				wantError(t, err, nil, append(tt.words, `"queue"`)...)
-				if !funnel.IsFatalError(err) {
-					t.Errorf("error is not fatal: %v", err)
-				}
-				j.want(t, []string{"queue", "ack", "out"}, append([]string{"queue 1 2 3"}, tt.want...)...)
+				dead.OnAck = func(context.Context) ([]connector.DestinationAck, error) { calls++; return tt.acks(calls) }
+				p := fake.ByPosition(fake.Answers{"1": fake.Fail, "2": fake.Fail, "3": fake.Fail})
+				err := fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+				fake.WantError(t, err, nil, append(tt.words, `"queue"`)...)
+				fake.WantFatal(t, err, true)
+				j.Want(t, "queue ack out", append([]string{"queue 1 2 3"}, tt.want...)...)
 			})
 		})
 	}
@@ -231,66 +216,66 @@ func TestDLQ_writeFails(t *testing.T) {
 
 // Both the queue and the source fail: both errors are there.
 func TestDLQ_writeAndAckFail(t *testing.T) {
-	j := &journal{}
-	dead, source := newDestination(j, "queue"), batchesOf(j, "1 2")
-	dead.refuse["2"] = errTest
+	j := &fake.Journal{}
+	dead, source := fake.NewDestination(j, "queue"), fake.SourceOf(j, "1 2")
+	dead.Refuse["2"] = fake.ErrTest
 	other := errors.New("another error")
-	source.ack = func(context.Context, []opencdc.Position) error { return other }
-	err := run(t, queue(dead), from(source), through("p", each(fail)), to(newDestination(j, "out")))
-	wantError(t, err, errTest)
-	wantError(t, err, other)
+	source.OnAck = func(context.Context, []opencdc.Position) error { return other }
+	err := fake.Run(t, fake.Queue(dead), fake.From(source), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out")))
+	fake.WantError(t, err, fake.ErrTest)
+	fake.WantError(t, err, other)
 }
 
 // Nacks of different tasks go to the queue in writes of their own.
 func TestDLQ_runsPerTask(t *testing.T) {
-	j := &journal{}
-	a, b := newDestination(j, "a"), newDestination(j, "b")
-	a.refuse["1"], a.refuse["2"], b.refuse["3"] = errTest, errTest, errTest
-	first := from(batchesOf(j, "1 2 3"))
-	first.Next = []*funnel.TaskNode{to(a), to(b)}
-	wantNoError(t, runWorker(t, newWorker(t, first, queue(newDestination(j, "dlq")))))
-	j.want(t, []string{"dlq", "ack"}, "dlq 1 2", "ack 1 2", "dlq 3", "ack 3")
+	j := &fake.Journal{}
+	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+	a.Refuse["1"], a.Refuse["2"], b.Refuse["3"] = fake.ErrTest, fake.ErrTest, fake.ErrTest
+	first := fake.From(fake.SourceOf(j, "1 2 3"))
+	first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq")))))
+	j.Want(t, "dlq ack", "dlq 1 2", "ack 1 2", "dlq 3", "ack 3")
 }
 
 // Used by itself, the queue counts source records.
 func TestDLQ_direct(t *testing.T) {
-	j := &journal{}
-	dead := newDestination(j, "dlq")
-	dlq := funnel.NewDLQ("dlq", dead, log.Nop(), nil, 6, 2)
+	j := &fake.Journal{}
+	dead := fake.NewDestination(j, "dlq")
+	dlq := fake.Window(dead, 6, 2)
 	ctx := t.Context()
 	if dlq.ID() != "dlq" {
 		t.Errorf("ID: %q", dlq.ID())
 	}
-	wantNoError(t, dlq.Open(ctx))
+	fake.WantNoError(t, dlq.Open(ctx))
 
-	b := funnel.NewBatch(records("1", "2", "3", "4", "5"))
+	b := funnel.NewBatch(fake.Records("1", "2", "3", "4", "5"))
 	b.Filter(1)
-	b.SplitRecord(1, records("3a", "3b"))
-	b.Nack(1, nil, errFor("3b"))
-	b.Nack(3, errFor("4"))
+	b.SplitRecord(1, fake.Records("3a", "3b"))
+	b.Nack(1, nil, fake.ErrOf("3b"))
+	b.Nack(3, fake.ErrOf("4"))
 	n, err := dlq.Nack(ctx, b, "task")
 	if n != 3 {
 		t.Errorf("%d records were accepted, want 3", n)
 	}
-	wantError(t, err, errTest, `"4"`)
-	wantMetadata(t, dead.written[0], "task", "nacked without an error")
-	j.want(t, []string{"dlq"}, "dlq 1 3")
+	fake.WantError(t, err, fake.ErrTest, `"4"`)
+	fake.WantNack(t, dead.Written[0], "task", "nacked without an error")
+	j.Want(t, "dlq", "dlq 1 3")
 
 	dlq.Ack(ctx, b) // five more outcomes
-	n, err = dlq.Nack(ctx, funnel.NewBatch(records("6")), "task")
+	n, err = dlq.Nack(ctx, funnel.NewBatch(fake.Records("6")), "task")
 	if n != 0 {
 		t.Errorf("%d records were accepted after one was refused", n)
 	}
-	wantError(t, err, funnel.ErrNackThreshold, `"6"`)
-	wantNoError(t, dlq.Close(ctx))
-	wantNoError(t, dlq.Open(ctx))
-	n, err = dlq.Nack(ctx, funnel.NewBatch(records("6", "7", "8")), "task")
+	fake.WantError(t, err, funnel.ErrNackThreshold, `"6"`)
+	fake.WantNoError(t, dlq.Close(ctx))
+	fake.WantNoError(t, dlq.Open(ctx))
+	n, err = dlq.Nack(ctx, funnel.NewBatch(fake.Records("6", "7", "8")), "task")
 	if n != 2 {
 		t.Errorf("%d records were accepted, want 2", n)
 	}
-	wantError(t, err, nil, `"8"`)
-	wantNoError(t, dlq.Close(ctx))
-	j.want(t, nil, "open dlq", "dlq 1 3", "teardown dlq", "open dlq", "dlq 6 7", "teardown dlq")
+	fake.WantError(t, err, nil, `"8"`)
+	fake.WantNoError(t, dlq.Close(ctx))
+	j.Want(t, "", "open dlq", "dlq 1 3", "teardown dlq", "open dlq", "dlq 6 7", "teardown dlq")
 
 	if n, err := dlq.Nack(ctx, funnel.NewBatch(nil), "task"); n != 0 || err != nil {
 		t.Errorf("nothing was nacked: %d, %v", n, err)

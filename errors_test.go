@@ -15,38 +15,9 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
-
-// taskErrors returns the TaskErrors in the tree of an error.
-func taskErrors(err error) []*funnel.TaskError {
-	var found []*funnel.TaskError
-	if e, ok := err.(*funnel.TaskError); ok {
-		found = append(found, e)
-	}
-	switch e := err.(type) {
-	case interface{ Unwrap() []error }:
-		for _, err := range e.Unwrap() {
-			found = append(found, taskErrors(err)...)
-		}
-	case interface{ Unwrap() error }:
-		found = append(found, taskErrors(e.Unwrap())...)
-	}
-	return found
-}
-
-// wantTask fails the test if the error does not name the task, once.
-func wantTask(t *testing.T, err error, id string) {
-	t.Helper()
-	found := taskErrors(err)
-	if len(found) != 1 || found[0].TaskID != id {
-		t.Errorf("the error is of the tasks %v, want %s once: %v", found, id, err)
-	}
-	var first *funnel.TaskError
-	if errors.As(err, &first) && first.Error() != fmt.Sprintf("task %q: %v", id, first.Err) {
-		t.Errorf("the text of the error is %q", first)
-	}
-}
 
 // around is a task of the host's own around one of the engine.
 type around struct {
@@ -60,22 +31,22 @@ func (a around) ID() string { return a.id }
 // the task once.
 func TestWorker_sentinels(t *testing.T) {
 	results := func(results ...sdk.ProcessedRecord) *funnel.TaskNode {
-		return through("p", fakeProcessor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return results }))
+		return fake.Through("p", fake.Processor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return results }))
 	}
-	acks := func(acks ...connector.DestinationAck) func(d *fakeDestination) {
-		return func(d *fakeDestination) {
-			d.acks = func(context.Context) ([]connector.DestinationAck, error) { return acks, nil }
+	acks := func(acks ...connector.DestinationAck) func(d *fake.Destination) {
+		return func(d *fake.Destination) {
+			d.OnAck = func(context.Context) ([]connector.DestinationAck, error) { return acks, nil }
 		}
 	}
 	ack := func(p string) connector.DestinationAck {
 		return connector.DestinationAck{Position: opencdc.Position(p)}
 	}
-	window := funnel.NewDLQ("dlq", newDestination(&journal{}, "dlq"), log.Nop(), nil, 2, 1)
+	window := fake.Window(fake.NewDestination(&fake.Journal{}, "dlq"), 2, 1)
 	for _, tt := range []struct {
 		name     string
 		read     string // "1 2" if it is empty
 		through  *funnel.TaskNode
-		out      func(*fakeDestination)
+		out      func(*fake.Destination)
 		dlq      *funnel.DLQ
 		want     error
 		task     string
@@ -90,48 +61,46 @@ func TestWorker_sentinels(t *testing.T) {
 		{name: "a wrong ack", out: acks(ack("2")), want: funnel.ErrAckMismatch, task: "out"},
 		{name: "too many acks", out: acks(ack("1"), ack("2"), ack("3")), want: funnel.ErrAckMismatch, task: "out"},
 		{name: "no acks", out: acks(), want: funnel.ErrAcksStopped, task: "out"},
-		{name: "a full window", through: through("p", each(fail)), dlq: window, want: funnel.ErrNackThreshold, task: "p", isFatal: true},
-		{name: "another batch", through: custom("p", func(_ context.Context, b *funnel.Batch) error { *b = funnel.Batch{}; return nil }), want: funnel.ErrLostRecords, task: "p"},
-		{name: "the end of a goroutine", through: custom("p", func(context.Context, *funnel.Batch) error { runtime.Goexit(); return nil }), want: funnel.ErrGoexit, task: "p", isBranch: true},
-		{name: "a task around another", through: node(around{Task: results().Task, id: "around"}), want: funnel.ErrProcessorResults, task: "around"},
+		{name: "a full window", through: fake.Through("p", fake.Each(fake.Fail)), dlq: window, want: funnel.ErrNackThreshold, task: "p", isFatal: true},
+		{name: "another batch", through: fake.Custom("p", func(_ context.Context, b *funnel.Batch) error { *b = funnel.Batch{}; return nil }), want: funnel.ErrLostRecords, task: "p"},
+		{name: "the end of a goroutine", through: fake.Custom("p", func(context.Context, *funnel.Batch) error { runtime.Goexit(); return nil }), want: funnel.ErrGoexit, task: "p", isBranch: true},
+		{name: "a task around another", through: fake.Node(around{Task: results().Task, id: "around"}), want: funnel.ErrProcessorResults, task: "around"},
 	} {
 		for _, isBranch := range []bool{false, true} {
 			if tt.isBranch && !isBranch {
 				continue
 			}
 			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
-				source, out := batchesOf(j, "1 2"), newDestination(j, "out")
+				j := &fake.Journal{}
+				source, out := fake.SourceOf(j, "1 2"), fake.NewDestination(j, "out")
 				if tt.read == "empty" {
-					source = newSource(j, fakeRead{recs: records("1", "")})
+					source = fake.NewSource(j, fake.Read{Records: fake.Records("1", "")})
 				}
 				if tt.out != nil {
 					tt.out(out)
 				}
 				var middle *funnel.TaskNode
 				if tt.through != nil {
-					middle = chain(node(tt.through.Task), to(out))
+					middle = fake.Chain(fake.Node(tt.through.Task), fake.To(out))
 				} else {
-					middle = to(out)
+					middle = fake.To(out)
 				}
-				first := from(source)
+				first := fake.From(source)
 				if first.Next = []*funnel.TaskNode{middle}; isBranch {
-					first.Next = append(first.Next, custom("other", func(context.Context, *funnel.Batch) error { return nil }))
+					first.Next = append(first.Next, fake.Custom("other", fake.Nothing))
 				}
 				w, err := funnel.NewWorker(first, tt.dlq, log.Nop(), nil)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if tt.dlq != nil {
-					wantNoError(t, tt.dlq.Open(t.Context()))
+					fake.WantNoError(t, tt.dlq.Open(t.Context()))
 				}
 				err = w.Do(t.Context())
-				wantError(t, err, tt.want)
-				wantTask(t, err, tt.task)
-				if funnel.IsFatalError(err) != tt.isFatal {
-					t.Errorf("%s: fatal or not: %v", tt.name, err)
-				}
-				wantNoError(t, w.Close(t.Context()))
+				fake.WantError(t, err, tt.want)
+				fake.WantTask(t, err, tt.task)
+				fake.WantFatal(t, err, tt.isFatal)
+				fake.WantNoError(t, w.Close(t.Context()))
 			})
 		}
 	}
@@ -139,9 +108,9 @@ func TestWorker_sentinels(t *testing.T) {
 
 // A task that settles a batch and then changes it has not lost records silently.
 func TestWorker_settledTwice(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	var w *funnel.Worker
-	task := custom("task", func(ctx context.Context, b *funnel.Batch) error {
+	task := fake.Custom("task", func(ctx context.Context, b *funnel.Batch) error {
 		kept := *b
 		if err := w.Ack(ctx, b); err != nil {
 			return err
@@ -149,9 +118,9 @@ func TestWorker_settledTwice(t *testing.T) {
 		*b = kept
 		return nil
 	})
-	w = newWorker(t, chain(from(batchesOf(j, "1 2")), task, to(newDestination(j, "out"))), nil)
-	wantError(t, w.Do(t.Context()), funnel.ErrLostRecords)
-	j.want(t, []string{"ack"}, "ack 1 2")
+	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), task, fake.To(fake.NewDestination(j, "out"))), nil)
+	fake.WantError(t, w.Do(t.Context()), funnel.ErrLostRecords)
+	j.Want(t, "ack", "ack 1 2")
 }
 
 // The errors of connectors name their task, whatever it was doing.
@@ -160,36 +129,36 @@ func TestWorker_errorsNameTheTask(t *testing.T) {
 		"open source": "source", "open out": "out", "read": "source", "write": "out", "acks": "out",
 		"ack": "source", "teardown source": "source", "teardown out": "out",
 	} {
-		j := &journal{}
-		source, out := batchesOf(j, "1"), newDestination(j, "out")
-		fails := func(context.Context) error { return errTest }
+		j := &fake.Journal{}
+		source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
+		fails := func(context.Context) error { return fake.ErrTest }
 		switch what {
 		case "open source":
-			source.open = fails
+			source.OnOpen = fails
 		case "open out":
-			out.open = fails
+			out.OnOpen = fails
 		case "read":
-			source.read = func(context.Context) ([]opencdc.Record, error) { return nil, errTest }
+			source.OnRead = func(context.Context) ([]opencdc.Record, error) { return nil, fake.ErrTest }
 		case "write":
-			out.write = func(context.Context, []opencdc.Record) error { return errTest }
+			out.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
 		case "acks":
-			out.acks = func(context.Context) ([]connector.DestinationAck, error) { return nil, errTest }
+			out.OnAck = func(context.Context) ([]connector.DestinationAck, error) { return nil, fake.ErrTest }
 		case "ack":
-			source.ack = func(context.Context, []opencdc.Position) error { return errTest }
+			source.OnAck = func(context.Context, []opencdc.Position) error { return fake.ErrTest }
 		case "teardown source":
-			source.teardown = fails
+			source.OnTeardown = fails
 		case "teardown out":
-			out.teardown = fails
+			out.OnTeardown = fails
 		}
-		w := newWorker(t, chain(from(source), to(out)), nil)
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil)
 		err := w.Open(t.Context())
 		if err == nil {
 			err = errors.Join(w.Do(t.Context()), w.Close(t.Context()))
 		}
-		wantError(t, err, errTest)
-		wantTask(t, err, task)
+		fake.WantError(t, err, fake.ErrTest)
+		fake.WantTask(t, err, task)
 		if what == "read" {
-			wantError(t, err, nil, "failed to read from source")
+			fake.WantError(t, err, nil, "failed to read from source")
 		}
 	}
 }
@@ -198,29 +167,29 @@ func TestWorker_errorsNameTheTask(t *testing.T) {
 func TestWorker_longPositions(t *testing.T) {
 	long := strings.Repeat("\xff", 10<<20)
 	for name, first := range map[string]*funnel.TaskNode{
-		"write": chain(from(newSource(&journal{}, fakeRead{recs: records(long)})), to(&fakeDestination{journal: &journal{}, name: "out",
-			write: func(context.Context, []opencdc.Record) error { return errTest }})),
-		"wrong ack": chain(from(newSource(&journal{}, fakeRead{recs: records(long)})), to(&fakeDestination{journal: &journal{}, name: "out",
-			acks: func(context.Context) ([]connector.DestinationAck, error) {
+		"write": fake.Chain(fake.From(fake.NewSource(&fake.Journal{}, fake.Read{Records: fake.Records(long)})), fake.To(&fake.Destination{Journal: &fake.Journal{}, Name: "out",
+			OnWrite: func(context.Context, []opencdc.Record) error { return fake.ErrTest }})),
+		"wrong ack": fake.Chain(fake.From(fake.NewSource(&fake.Journal{}, fake.Read{Records: fake.Records(long)})), fake.To(&fake.Destination{Journal: &fake.Journal{}, Name: "out",
+			OnAck: func(context.Context) ([]connector.DestinationAck, error) {
 				return []connector.DestinationAck{{Position: opencdc.Position(long + "x")}}, nil
 			}})),
-		"nack": chain(from(newSource(&journal{}, fakeRead{recs: records(long)})), through("p", each(func(opencdc.Record) sdk.ProcessedRecord {
-			return sdk.ErrorRecord{Error: errTest}
-		})), to(newDestination(&journal{}, "out"))),
-		"results": chain(from(newSource(&journal{}, fakeRead{recs: records(long)})), through("p", fakeProcessor(
+		"nack": fake.Chain(fake.From(fake.NewSource(&fake.Journal{}, fake.Read{Records: fake.Records(long)})), fake.Through("p", fake.Each(func(opencdc.Record) sdk.ProcessedRecord {
+			return sdk.ErrorRecord{Error: fake.ErrTest}
+		})), fake.To(fake.NewDestination(&fake.Journal{}, "out"))),
+		"results": fake.Chain(fake.From(fake.NewSource(&fake.Journal{}, fake.Read{Records: fake.Records(long)})), fake.Through("p", fake.Processor(
 			func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil },
-		)), to(newDestination(&journal{}, "out"))),
+		)), fake.To(fake.NewDestination(&fake.Journal{}, "out"))),
 	} {
-		err := newWorker(t, first, nil).Do(t.Context())
-		wantError(t, err, nil, `\xff\xff`, fmt.Sprint(10<<20))
+		err := fake.NewWorker(t, first, nil).Do(t.Context())
+		fake.WantError(t, err, nil, `\xff\xff`, fmt.Sprint(10<<20))
 		if n := len(err.Error()); n > 2000 {
 			t.Errorf("%s: the text has %d bytes", name, n)
 		}
 	}
 	short := strings.Repeat("x", 64)
-	first := chain(from(newSource(&journal{}, fakeRead{recs: records(short)})), to(&fakeDestination{journal: &journal{}, name: "out",
-		write: func(context.Context, []opencdc.Record) error { return errTest }}))
-	wantError(t, newWorker(t, first, nil).Do(t.Context()), errTest, fmt.Sprintf("%q", short))
+	first := fake.Chain(fake.From(fake.NewSource(&fake.Journal{}, fake.Read{Records: fake.Records(short)})), fake.To(&fake.Destination{Journal: &fake.Journal{}, Name: "out",
+		OnWrite: func(context.Context, []opencdc.Record) error { return fake.ErrTest }}))
+	fake.WantError(t, fake.NewWorker(t, first, nil).Do(t.Context()), fake.ErrTest, fmt.Sprintf("%q", short))
 }
 
 // What has gone wrong before a panic is in the panic.
@@ -228,18 +197,18 @@ func TestWorker_panicHidesNothing(t *testing.T) {
 	known, boom := errors.New("known before"), errors.New("boom")
 	for _, where := range []string{"a branch", "a part", "release after a branch", "ack after the queue", "read after an ack"} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			source, a, b := batchesOf(j, "1 2"), newDestination(j, "a"), newDestination(j, "b")
-			dead := newDestination(j, "dlq")
-			nodes := []*funnel.TaskNode{to(a), to(b)}
+			j := &fake.Journal{}
+			source, a, b := fake.SourceOf(j, "1 2"), fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+			dead := fake.NewDestination(j, "dlq")
+			nodes := []*funnel.TaskNode{fake.To(a), fake.To(b)}
 			switch where {
 			case "a branch":
 				writing := make(chan struct{})
-				a.write = func(context.Context, []opencdc.Record) error { <-writing; return known }
-				b.write = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(boom) }
+				a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; return known }
+				b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(boom) }
 			case "a part":
 				failed := make(chan struct{})
-				nodes = []*funnel.TaskNode{chain(through("p", parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+				nodes = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 					if string(recs[0].Position) == "1" {
 						defer close(failed)
 						return nil
@@ -251,45 +220,45 @@ func TestWorker_panicHidesNothing(t *testing.T) {
 				known = funnel.ErrProcessorResults
 			case "release after a branch":
 				delivered := make(chan struct{})
-				b.acks = func(context.Context) ([]connector.DestinationAck, error) {
+				b.OnAck = func(context.Context) ([]connector.DestinationAck, error) {
 					defer close(delivered)
-					return b.pending, nil
+					return b.Pending, nil
 				}
-				a.write = func(_ context.Context, recs []opencdc.Record) error {
+				a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 					if string(recs[0].Position) == "2" {
 						<-delivered
 						return known
 					}
 					return nil
 				}
-				nodes[0] = chain(through("p", byPosition(does{"2": once(single)})), nodes[0])
-				source.ack = func(context.Context, []opencdc.Position) error { panic(boom) }
+				nodes[0] = fake.Chain(fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.SecondTime(fake.Pass)})), nodes[0])
+				source.OnAck = func(context.Context, []opencdc.Position) error { panic(boom) }
 			case "ack after the queue":
-				nodes = []*funnel.TaskNode{chain(through("p", each(fail)), nodes[0])}
-				dead.refuse["2"] = known
-				source.ack = func(context.Context, []opencdc.Position) error { panic(boom) }
+				nodes = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Each(fake.Fail)), nodes[0])}
+				dead.Refuse["2"] = known
+				source.OnAck = func(context.Context, []opencdc.Position) error { panic(boom) }
 			case "read after an ack":
 				nodes = nodes[:1]
 				known = io.EOF
-				source.ack = func(context.Context, []opencdc.Position) error { return io.EOF }
-				read := source.reads[0]
+				source.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
+				read := source.Reads[0]
 				reads := 0
-				source.read = func(context.Context) ([]opencdc.Record, error) {
+				source.OnRead = func(context.Context) ([]opencdc.Record, error) {
 					if reads++; reads > 1 {
 						panic(boom)
 					}
-					return read.recs, nil
+					return read.Records, nil
 				}
 			}
-			first := from(source)
+			first := fake.From(source)
 			first.Next = nodes
-			w := newWorker(t, first, queue(dead))
-			e := <-start(t.Context(), w)
-			wantPanic(t, e, boom)
-			if p, ok := e.panicked.(*funnel.PanicError); ok && (!errors.Is(p.Err, known) || !errors.Is(p, known)) {
+			w := fake.NewWorker(t, first, fake.Queue(dead))
+			e := <-fake.Start(t.Context(), w)
+			e.WantPanic(t, boom)
+			if p, ok := e.Panic.(*funnel.PanicError); ok && (!errors.Is(p.Err, known) || !errors.Is(p, known)) {
 				t.Errorf("%s: the panic holds %v", where, p.Err)
 			}
-			wantNoError(t, w.Close(t.Context()))
+			fake.WantNoError(t, w.Close(t.Context()))
 		})
 	}
 }
@@ -297,17 +266,17 @@ func TestWorker_panicHidesNothing(t *testing.T) {
 // Panics on several branches all come back.
 func TestFanOut_panics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
+		j := &fake.Journal{}
 		other := errors.New("another panic")
-		a, b := newDestination(j, "a"), newDestination(j, "b")
+		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 		writing := make(chan struct{})
-		a.write = func(context.Context, []opencdc.Record) error { <-writing; panic(errTest) }
-		b.write = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(other) }
-		first := from(batchesOf(j, "1"))
-		first.Next = []*funnel.TaskNode{to(a), to(b)}
-		e := <-start(t.Context(), newWorker(t, first, nil))
-		wantPanic(t, e, errTest)
-		wantError(t, e.panicked.(error), other)
+		a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; panic(fake.ErrTest) }
+		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(other) }
+		first := fake.From(fake.SourceOf(j, "1"))
+		first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+		e := <-fake.Start(t.Context(), fake.NewWorker(t, first, nil))
+		e.WantPanic(t, fake.ErrTest)
+		fake.WantError(t, e.Panic.(error), other)
 	})
 }
 
@@ -315,36 +284,36 @@ func TestFanOut_panics(t *testing.T) {
 func TestWorker_contextCause(t *testing.T) {
 	for _, ahead := range []int{0, 1} {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		j := &journal{}
-		s := batchesOf(j, "1")
-		s.endless = true
-		w := newAhead(t, ahead, chain(from(s), to(newDestination(j, "out"))), nil, nil)
-		done := start(ctx, w)
-		<-s.reading
-		cancel(errTest)
+		j := &fake.Journal{}
+		s := fake.SourceOf(j, "1")
+		s.Endless = true
+		w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
+		done := fake.Start(ctx, w)
+		<-s.Reading
+		cancel(fake.ErrTest)
 		e := <-done
-		e.want(t, context.Canceled)
-		e.want(t, errTest)
+		e.Want(t, context.Canceled)
+		e.Want(t, fake.ErrTest)
 		ctx, cancel = context.WithCancelCause(t.Context())
-		cancel(errTest)
-		w = newAhead(t, ahead, chain(from(batchesOf(j, "1")), to(newDestination(j, "out"))), nil, nil)
+		cancel(fake.ErrTest)
+		w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
 		err := w.Do(ctx)
-		wantError(t, err, context.Canceled)
-		wantError(t, err, errTest)
+		fake.WantError(t, err, context.Canceled)
+		fake.WantError(t, err, fake.ErrTest)
 	}
 }
 
 // The error of a branch whose goroutine is ended names the task that had the batch.
 func TestFanOut_goexitNamesTheTask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		out := newDestination(j, "out")
-		out.write = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
-		first := from(batchesOf(j, "1"))
-		first.Next = []*funnel.TaskNode{chain(through("p", each(single)), to(out)), to(newDestination(j, "other"))}
-		err := runWorker(t, newWorker(t, first, nil))
-		wantError(t, err, funnel.ErrGoexit)
-		wantTask(t, err, "out")
+		j := &fake.Journal{}
+		out := fake.NewDestination(j, "out")
+		out.OnWrite = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
+		first := fake.From(fake.SourceOf(j, "1"))
+		first.Next = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Each(fake.Pass)), fake.To(out)), fake.To(fake.NewDestination(j, "other"))}
+		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
+		fake.WantError(t, err, funnel.ErrGoexit)
+		fake.WantTask(t, err, "out")
 	})
 }
 
@@ -378,46 +347,44 @@ func TestWorker_tooDeep(t *testing.T) {
 		{name: "nacked too deep", levels: 10_001, nack: true, tooDeep: true, task: "a"},
 		{name: "nacked far too deep", levels: 1_000_000, nack: true, tooDeep: true, task: "a"},
 	} {
-		j := &journal{}
-		recs := append(records("1"), nested("2", tt.levels), nested("3", 1))
-		shallow := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		j := &fake.Journal{}
+		recs := append(fake.Records("1"), nested("2", tt.levels), nested("3", 1))
+		shallow := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			results := make([]sdk.ProcessedRecord, len(recs))
 			for i, rec := range recs {
 				if results[i] = sdk.SingleRecord(rec); tt.split {
-					results[i] = sdk.MultiRecord(records(string(rec.Position)+"a", string(rec.Position)+"b"))
+					results[i] = sdk.MultiRecord(fake.Records(string(rec.Position)+"a", string(rec.Position)+"b"))
 				}
 			}
 			return results
 		})
-		pass := through("a", each(single))
+		pass := fake.Through("a", fake.Each(fake.Pass))
 		if tt.nack {
-			pass = through("a", each(fail))
+			pass = fake.Through("a", fake.Each(fake.Fail))
 		}
-		next := []*funnel.TaskNode{chain(pass, to(newDestination(j, "out")))}
+		next := []*funnel.TaskNode{fake.Chain(pass, fake.To(fake.NewDestination(j, "out")))}
 		if tt.branch {
-			next = append(next, chain(through("b", each(single)), to(newDestination(j, "other"))), to(newDestination(j, "third")))
+			next = append(next, fake.Chain(fake.Through("b", fake.Each(fake.Pass)), fake.To(fake.NewDestination(j, "other"))), fake.To(fake.NewDestination(j, "third")))
 		}
 		// Records are copied by those that need it, in the order of the branches.
 		if tt.branch {
 			next[0], next[1] = next[1], next[0]
 		}
-		first := from(newSource(j, fakeRead{recs: recs}))
-		first.Next = []*funnel.TaskNode{through("shallow", shallow)}
+		first := fake.From(fake.NewSource(j, fake.Read{Records: recs}))
+		first.Next = []*funnel.TaskNode{fake.Through("shallow", shallow)}
 		first.Next[0].Next = next
-		err := runWorker(t, newWorker(t, first, queue(newDestination(j, "dlq"))))
+		err := fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))))
 		if !tt.tooDeep {
-			wantNoError(t, err)
+			fake.WantNoError(t, err)
 			continue
 		}
-		wantError(t, err, funnel.ErrTooDeep, `"2"`)
-		wantTask(t, err, tt.task)
-		if !funnel.IsFatalError(err) {
-			t.Errorf("%s: error is not fatal: %v", tt.name, err)
-		}
+		fake.WantError(t, err, funnel.ErrTooDeep, `"2"`)
+		fake.WantTask(t, err, tt.task)
+		fake.WantFatal(t, err, true)
 		if tt.nack {
-			j.want(t, []string{"dlq", "ack"}, "dlq 1", "ack 1")
+			j.Want(t, "dlq ack", "dlq 1", "ack 1")
 		} else {
-			j.want(t, []string{"dlq", "ack"})
+			j.Want(t, "dlq ack")
 		}
 	}
 }
@@ -425,7 +392,7 @@ func TestWorker_tooDeep(t *testing.T) {
 // What goes wrong in parts of a parallel processor has its sentinel, in each part.
 func TestParallelProcessor_sentinels(t *testing.T) {
 	for name, want := range map[string]error{"nothing": funnel.ErrProcessorResults, "more": funnel.ErrProcessorResults, "goexit": funnel.ErrGoexit} {
-		p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			switch name {
 			case "more":
 				return make([]sdk.ProcessedRecord, len(recs)+1)
@@ -434,28 +401,26 @@ func TestParallelProcessor_sentinels(t *testing.T) {
 			}
 			return nil
 		}, 2)
-		err := run(t, nil, from(batchesOf(&journal{}, "1 2")), through("p", p), to(newDestination(&journal{}, "out")))
-		wantError(t, err, want, `from "1" on`, `from "2" on`)
-		wantTask(t, err, "p")
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1 2")), fake.Through("p", p), fake.To(fake.NewDestination(&fake.Journal{}, "out")))
+		fake.WantError(t, err, want, `from "1" on`, `from "2" on`)
+		fake.WantTask(t, err, "p")
 	}
 }
 
 // An error that names a task already, of the host's own, is found as that of the
 // task in the pipeline, and is found all the same.
 func TestWorker_taskErrorIsOnce(t *testing.T) {
-	inner := funnel.FatalError(&funnel.TaskError{TaskID: "inner", Err: errTest})
-	for name, process := range map[string]func(b *funnel.Batch) error{
+	inner := funnel.FatalError(&funnel.TaskError{TaskID: "inner", Err: fake.ErrTest})
+	for _, process := range map[string]func(b *funnel.Batch) error{
 		"returned": func(*funnel.Batch) error { return inner },
 		"wrapped":  func(*funnel.Batch) error { return fmt.Errorf("outer: %w", inner) },
 		"nacked":   func(b *funnel.Batch) error { b.Nack(0, inner); return nil },
 	} {
-		task := custom("own", func(_ context.Context, b *funnel.Batch) error { return process(b) })
-		err := run(t, nil, from(batchesOf(&journal{}, "1")), task, to(newDestination(&journal{}, "out")))
-		wantError(t, err, errTest, `task "own"`, `task "inner"`)
-		wantTask(t, err, "own")
-		if !funnel.IsFatalError(err) {
-			t.Errorf("%s: error is not fatal: %v", name, err)
-		}
+		task := fake.Custom("own", func(_ context.Context, b *funnel.Batch) error { return process(b) })
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1")), task, fake.To(fake.NewDestination(&fake.Journal{}, "out")))
+		fake.WantError(t, err, fake.ErrTest, `task "own"`, `task "inner"`)
+		fake.WantTask(t, err, "own")
+		fake.WantFatal(t, err, true)
 	}
 }
 
@@ -464,38 +429,38 @@ func TestWorker_taskErrorIsOnce(t *testing.T) {
 func TestWithReadAhead_errorsAreJoined(t *testing.T) {
 	for _, isEarly := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
+			j := &fake.Journal{}
 			other := errors.New("another error")
-			s, out, failed := newSource(j), newDestination(j, "out"), make(chan struct{})
+			s, out, failed := fake.NewSource(j), fake.NewDestination(j, "out"), make(chan struct{})
 			reads := 0
-			s.read = func(context.Context) ([]opencdc.Record, error) {
+			s.OnRead = func(context.Context) ([]opencdc.Record, error) {
 				switch reads++; {
 				case reads == 1:
-					return records("1"), nil
+					return fake.Records("1"), nil
 				case isEarly:
 					close(failed)
 					return nil, other
 				}
-				<-s.torn
+				<-s.TornDown
 				runtime.Goexit()
 				return nil, nil
 			}
-			out.write = func(context.Context, []opencdc.Record) error {
+			out.OnWrite = func(context.Context, []opencdc.Record) error {
 				if isEarly {
 					<-failed
 				}
 				synctest.Wait()
-				return errTest
+				return fake.ErrTest
 			}
-			w := newAhead(t, 10, chain(from(s), to(out)), nil, nil)
+			w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(out)), nil, funnel.WithReadAhead(10))
 			err := w.Do(t.Context())
-			wantError(t, err, errTest)
+			fake.WantError(t, err, fake.ErrTest)
 			if isEarly {
-				wantError(t, err, other)
+				fake.WantError(t, err, other)
 			} else {
-				wantError(t, err, funnel.ErrGoexit)
+				fake.WantError(t, err, funnel.ErrGoexit)
 			}
-			wantNoError(t, w.Close(t.Context()))
+			fake.WantNoError(t, w.Close(t.Context()))
 		})
 	}
 }
@@ -507,19 +472,19 @@ func TestWorker_ackReportsEOFAndTheContextEnds(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			j := &journal{}
-			s := batchesOf(j, "1")
-			s.endless = true
-			s.reading = make(chan struct{}, 10)
-			s.ack = func(context.Context, []opencdc.Position) error { return io.EOF }
-			w := newAhead(t, ahead, chain(from(s), to(newDestination(j, "out"))), nil, nil)
-			done := start(ctx, w)
+			j := &fake.Journal{}
+			s := fake.SourceOf(j, "1")
+			s.Endless = true
+			s.Reading = make(chan struct{}, 10)
+			s.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
+			w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
+			done := fake.Start(ctx, w)
 			synctest.Wait()
 			cancel()
 			e := <-done
-			e.want(t, context.Canceled)
-			e.want(t, io.EOF, "failed to ack")
-			wantNoError(t, w.Close(t.Context()))
+			e.Want(t, context.Canceled)
+			e.Want(t, io.EOF, "failed to ack")
+			fake.WantNoError(t, w.Close(t.Context()))
 		})
 	}
 }

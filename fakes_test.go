@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -16,6 +17,7 @@ import (
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/metrics"
 )
 
 // journal is what the fakes of a test have been asked to do, in order, a line
@@ -44,13 +46,14 @@ func (j *journal) all(words ...string) []string {
 	return lines
 }
 
-// want fails the test if the lines that start with one of the words are not
-// these.
-func (j *journal) want(t *testing.T, words []string, want ...string) {
-	t.Helper()
-	if got := j.all(words...); !slices.Equal(got, want) {
-		t.Errorf("calls:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+// flat returns what follows the word in the lines that start with it, as if it
+// were one line: which records a connector was given, whatever the batches.
+func (j *journal) flat(word string) string {
+	var rest []string
+	for _, line := range j.all(word) {
+		rest = append(rest, strings.Fields(line)[1:]...)
 	}
+	return strings.Join(rest, " ")
 }
 
 // records returns records with these positions, which are also their payload.
@@ -98,21 +101,8 @@ type fakeSource struct {
 	reading chan struct{} // gets a value for each read that blocks
 }
 
-func newSource(j *journal, reads ...fakeRead) *fakeSource {
-	return &fakeSource{journal: j, reads: reads, torn: make(chan struct{}), reading: make(chan struct{}, 1)}
-}
+func (s *fakeSource) ID() string { panic("the engine asked a source for its ID") }
 
-// batchesOf returns a source of one batch for each argument: the positions of
-// its records, separated by spaces.
-func batchesOf(j *journal, batches ...string) *fakeSource {
-	s := newSource(j)
-	for _, b := range batches {
-		s.reads = append(s.reads, fakeRead{recs: records(strings.Fields(b)...)})
-	}
-	return s
-}
-
-func (s *fakeSource) ID() string           { panic("the engine asked a source for its ID") }
 func (s *fakeSource) Errors() <-chan error { panic("the engine asked a source for its errors") }
 
 func (s *fakeSource) Open(ctx context.Context) error {
@@ -172,6 +162,10 @@ func (s *fakeSource) Teardown(ctx context.Context) error {
 	return nil
 }
 
+func newSource(j *journal, reads ...fakeRead) *fakeSource {
+	return &fakeSource{journal: j, reads: reads, torn: make(chan struct{}), reading: make(chan struct{}, 1)}
+}
+
 // fakeDestination acks all that it is given, in one go. Records whose position
 // is in refuse are acked with an error.
 type fakeDestination struct {
@@ -188,11 +182,8 @@ type fakeDestination struct {
 	pending []connector.DestinationAck
 }
 
-func newDestination(j *journal, name string) *fakeDestination {
-	return &fakeDestination{journal: j, name: name, refuse: make(map[string]error)}
-}
-
 func (d *fakeDestination) ID() string { panic("the engine asked a destination for its ID") }
+
 func (d *fakeDestination) Errors() <-chan error {
 	panic("the engine asked a destination for its errors")
 }
@@ -237,24 +228,19 @@ func (d *fakeDestination) Teardown(ctx context.Context) error {
 	return nil
 }
 
+func newDestination(j *journal, name string) *fakeDestination {
+	return &fakeDestination{journal: j, name: name, refuse: make(map[string]error)}
+}
+
 // fakeProcessor is a processor that is one function.
 type fakeProcessor func(context.Context, []opencdc.Record) []sdk.ProcessedRecord
 
-func (p fakeProcessor) Open(context.Context) error     { return nil }
+func (p fakeProcessor) Open(context.Context) error { return nil }
+
 func (p fakeProcessor) Teardown(context.Context) error { return nil }
+
 func (p fakeProcessor) Process(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 	return p(ctx, recs)
-}
-
-// each returns a processor that handles each record by itself.
-func each(f func(opencdc.Record) sdk.ProcessedRecord) fakeProcessor {
-	return func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		results := make([]sdk.ProcessedRecord, len(recs))
-		for i, rec := range recs {
-			results[i] = f(rec)
-		}
-		return results
-	}
 }
 
 // splitInto returns the pieces of a record: copies whose positions are that of
@@ -267,32 +253,6 @@ func splitInto(rec opencdc.Record, n int) sdk.MultiRecord {
 	}
 	return pieces
 }
-
-// fakeTask is a custom task that is one function.
-type fakeTask struct {
-	id      string
-	process func(context.Context, *funnel.Batch) error
-	opened  func() error
-	closed  func() error
-}
-
-func (t *fakeTask) ID() string { return t.id }
-
-func (t *fakeTask) Open(context.Context) error {
-	if t.opened != nil {
-		return t.opened()
-	}
-	return nil
-}
-
-func (t *fakeTask) Close(context.Context) error {
-	if t.closed != nil {
-		return t.closed()
-	}
-	return nil
-}
-
-func (t *fakeTask) Do(ctx context.Context, b *funnel.Batch) error { return t.process(ctx, b) }
 
 // node returns a node with the task and the next nodes.
 func node(task funnel.Task, next ...*funnel.TaskNode) *funnel.TaskNode {
@@ -315,10 +275,6 @@ func through(id string, p funnel.Processor) *funnel.TaskNode {
 	return node(funnel.NewProcessorTask(id, p, log.Nop(), nil))
 }
 
-func custom(id string, process func(context.Context, *funnel.Batch) error) *funnel.TaskNode {
-	return node(&fakeTask{id: id, process: process})
-}
-
 func to(d *fakeDestination) *funnel.TaskNode {
 	return node(funnel.NewDestinationTask(d.name, d, log.Nop(), nil))
 }
@@ -328,57 +284,87 @@ func queue(d *fakeDestination) *funnel.DLQ {
 	return funnel.NewDLQ(d.name, d, log.Nop(), nil, 0, 0)
 }
 
-func newWorker(t *testing.T, first *funnel.TaskNode, dlq *funnel.DLQ) *funnel.Worker {
+// ending is how Do has ended.
+type ending struct {
+	err      error
+	panicked any
+	exited   bool // by runtime.Goexit
+}
+
+// start calls Do and sends how it ends.
+func start(ctx context.Context, w *funnel.Worker) <-chan ending {
+	done := make(chan ending, 1)
+	go func() {
+		e := ending{exited: true}
+		defer func() {
+			if v := recover(); v != nil {
+				e.panicked, e.exited = v, false
+			}
+			done <- e
+		}()
+		e.err = w.Do(ctx)
+		e.exited = false
+	}()
+	return done
+}
+
+// strictSource fails the test if two calls overlap that must not: Ack and
+// Teardown may run beside Read, but nothing beside itself, and not beside each
+// other.
+type strictSource struct {
+	*fakeSource
+	t                        *testing.T
+	reading, acking, tearing atomic.Bool
+}
+
+func (s *strictSource) enter(call string, busy *atomic.Bool, others ...*atomic.Bool) {
+	if busy.Swap(true) {
+		s.t.Errorf("%s was called beside itself", call)
+	}
+	for _, other := range others {
+		if other.Load() {
+			s.t.Errorf("%s was called beside another call", call)
+		}
+	}
+}
+
+func (s *strictSource) Read(ctx context.Context) ([]opencdc.Record, error) {
+	s.enter("Read", &s.reading)
+	defer s.reading.Store(false)
+	return s.fakeSource.Read(ctx)
+}
+
+func (s *strictSource) Ack(ctx context.Context, positions []opencdc.Position) error {
+	s.enter("Ack", &s.acking, &s.tearing)
+	defer s.acking.Store(false)
+	return s.fakeSource.Ack(ctx, positions)
+}
+
+func (s *strictSource) Teardown(ctx context.Context) error {
+	s.enter("Teardown", &s.tearing, &s.acking)
+	defer s.tearing.Store(false)
+	return s.fakeSource.Teardown(ctx)
+}
+
+// newAhead returns a worker that reads ahead, or one that does not if records is
+// 0.
+func newAhead(t *testing.T, records int, first *funnel.TaskNode, dlq *funnel.DLQ, timer metrics.Timer) *funnel.Worker {
 	t.Helper()
-	w, err := funnel.NewWorker(first, dlq, log.Nop(), nil)
+	var opts []funnel.WorkerOption
+	if records > 0 {
+		opts = append(opts, funnel.WithReadAhead(records))
+	}
+	w, err := funnel.NewWorker(first, dlq, log.Nop(), timer, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
 
-// runWorker opens the worker, runs it to its end, closes it and returns what Do
-// has returned.
-func runWorker(t *testing.T, w *funnel.Worker) error {
-	t.Helper()
-	ctx := t.Context()
-	if err := w.Open(ctx); err != nil {
-		t.Fatalf("Open: %v", err)
-	}
-	err := w.Do(ctx)
-	if err := w.Close(ctx); err != nil {
-		t.Errorf("Close: %v", err)
-	}
-	return err
-}
-
-// run runs a pipeline to its end.
-func run(t *testing.T, dlq *funnel.DLQ, nodes ...*funnel.TaskNode) error {
-	t.Helper()
-	return runWorker(t, newWorker(t, chain(nodes...), dlq))
-}
-
 func wantNoError(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Errorf("unexpected error: %v", err)
-	}
-}
-
-// wantError fails the test if err is not what, or if it lacks one of the words.
-func wantError(t *testing.T, err, what error, words ...string) {
-	t.Helper()
-	if err == nil {
-		t.Error("there is no error")
-		return
-	}
-	if what != nil && !errors.Is(err, what) {
-		t.Errorf("error %q is not %q", err, what)
-	}
-	for _, word := range words {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("error %q does not say %q", err, word)
-		}
 	}
 }
 

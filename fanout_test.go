@@ -19,36 +19,37 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 )
 
 // A record is split into three before a fan-out, a processor that answers for
 // two records at a time makes the pieces reach the fan-out in two sub-batches,
 // and one of two destinations nacks one piece.
 func TestFanOut_piecesInSubBatches(t *testing.T) {
-	j := &journal{}
-	a, b := newDestination(j, "a"), newDestination(j, "b")
-	b.refuse["2b"] = errFor("2b")
-	dead := newDestination(j, "dlq")
-	limited := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		return each(single)(nil, recs[:min(2, len(recs))])
+	j := &fake.Journal{}
+	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+	b.Refuse["2b"] = fake.ErrOf("2b")
+	dead := fake.NewDestination(j, "dlq")
+	limited := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
 	})
-	head := chain(
-		from(batchesOf(j, "1 2 3")),
-		through("split", byPosition(does{"2": split(3)})),
-		through("limited", limited),
+	head := fake.Chain(
+		fake.From(fake.SourceOf(j, "1 2 3")),
+		fake.Through("split", fake.ByPosition(fake.Answers{"2": fake.Split(3)})),
+		fake.Through("limited", limited),
 	)
-	if err := head.AppendToEnd(to(a), to(b)); err != nil {
+	if err := head.AppendToEnd(fake.To(a), fake.To(b)); err != nil {
 		t.Fatal(err)
 	}
-	wantNoError(t, runWorker(t, newWorker(t, head, queue(dead))))
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, head, fake.Queue(dead))))
 
-	j.want(t, []string{"a"}, "a 1 2a", "a 2b 2c", "a 3")
-	j.want(t, []string{"b"}, "b 1 2a", "b 2b 2c", "b 3")
-	j.want(t, []string{"ack", "dlq"}, "ack 1", "dlq 2", "ack 2", "ack 3")
-	if id, _ := dead.written[0].Metadata.GetConduitDLQNackNodeID(); id != "b" {
+	j.Want(t, "a", "a 1 2a", "a 2b 2c", "a 3")
+	j.Want(t, "b", "b 1 2a", "b 2b 2c", "b 3")
+	j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2", "ack 3")
+	if id, _ := dead.Written[0].Metadata.GetConduitDLQNackNodeID(); id != "b" {
 		t.Errorf("the DLQ record names task %q", id)
 	}
-	if cause, _ := dead.written[0].Metadata.GetConduitDLQNackError(); cause != errFor("2b").Error() {
+	if cause, _ := dead.Written[0].Metadata.GetConduitDLQNackError(); cause != fake.ErrOf("2b").Error() {
 		t.Errorf("the DLQ record has the error %q", cause)
 	}
 }
@@ -57,8 +58,8 @@ func TestFanOut_piecesInSubBatches(t *testing.T) {
 func TestFanOut_outcomes(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		before   does // a processor before the fan-out
-		a, b     does // processors on its branches
+		before   fake.Answers // a processor before the fan-out
+		a, b     fake.Answers // processors on its branches
 		refusedA string
 		refusedB string
 		wantA    []string
@@ -70,72 +71,72 @@ func TestFanOut_outcomes(t *testing.T) {
 		want: []string{"ack 1 2 3"},
 	}, {
 		name: "a nack on one branch is enough",
-		b:    does{"2": fail}, wantA: []string{"a 1 2 3"}, wantB: []string{"b 1", "b 3"},
+		b:    fake.Answers{"2": fake.Fail}, wantA: []string{"a 1 2 3"}, wantB: []string{"b 1", "b 3"},
 		want: []string{"ack 1", "dlq 2", "ack 2", "ack 3"},
 	}, {
 		name: "a nack on both branches is one",
-		a:    does{"2": fail}, refusedB: "2", wantA: []string{"a 1", "a 3"}, wantB: []string{"b 1 2 3"},
+		a:    fake.Answers{"2": fake.Fail}, refusedB: "2", wantA: []string{"a 1", "a 3"}, wantB: []string{"b 1 2 3"},
 		want: []string{"ack 1", "dlq 2", "ack 2", "ack 3"},
 	}, {
 		name: "nacks of different records on different branches",
-		a:    does{"1": fail}, refusedB: "3", wantA: []string{"a 2 3"}, wantB: []string{"b 1 2 3"},
+		a:    fake.Answers{"1": fake.Fail}, refusedB: "3", wantA: []string{"a 2 3"}, wantB: []string{"b 1 2 3"},
 		want: []string{"dlq 1", "ack 1", "ack 2", "dlq 3", "ack 3"},
 	}, {
 		name: "filtered on one branch, delivered on the other",
-		a:    does{"1": filter, "2": filter, "3": filter}, wantB: []string{"b 1 2 3"},
+		a:    fake.Answers{"1": fake.Filter, "2": fake.Filter, "3": fake.Filter}, wantB: []string{"b 1 2 3"},
 		want: []string{"ack 1 2 3"},
 	}, {
-		name: "filtered before the fan-out", before: does{"2": filter},
+		name: "filtered before the fan-out", before: fake.Answers{"2": fake.Filter},
 		wantA: []string{"a 1 3"}, wantB: []string{"b 1 3"}, want: []string{"ack 1 2 3"},
 	}, {
-		name: "nacked before the fan-out", before: does{"2": fail},
+		name: "nacked before the fan-out", before: fake.Answers{"2": fake.Fail},
 		wantA: []string{"a 1", "a 3"}, wantB: []string{"b 1", "b 3"}, want: []string{"ack 1", "dlq 2", "ack 2", "ack 3"},
 	}, {
-		name: "split on one branch", a: does{"2": split(2)},
+		name: "split on one branch", a: fake.Answers{"2": fake.Split(2)},
 		wantA: []string{"a 1 2a 2b 3"}, wantB: []string{"b 1 2 3"}, want: []string{"ack 1 2 3"},
 	}, {
-		name: "split before and on a branch, a piece of a piece is nacked", before: does{"2": split(2)}, a: does{"2b": split(2)}, refusedA: "2bb",
+		name: "split before and on a branch, a piece of a piece is nacked", before: fake.Answers{"2": fake.Split(2)}, a: fake.Answers{"2b": fake.Split(2)}, refusedA: "2bb",
 		wantA: []string{"a 1 2a 2ba 2bb 3"}, wantB: []string{"b 1 2a 2b 3"}, want: []string{"ack 1", "dlq 2", "ack 2", "ack 3"},
 	}} {
 		t.Run(tt.name, func(t *testing.T) {
-			j := &journal{}
-			a, b := newDestination(j, "a"), newDestination(j, "b")
+			j := &fake.Journal{}
+			a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 			for _, p := range strings.Fields(tt.refusedA) {
-				a.refuse[p] = errFor(p)
+				a.Refuse[p] = fake.ErrOf(p)
 			}
 			for _, p := range strings.Fields(tt.refusedB) {
-				b.refuse[p] = errFor(p)
+				b.Refuse[p] = fake.ErrOf(p)
 			}
-			head := chain(from(batchesOf(j, "1 2 3")), through("before", byPosition(tt.before)))
+			head := fake.Chain(fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("before", fake.ByPosition(tt.before)))
 			err := head.AppendToEnd(
-				chain(through("pa", byPosition(tt.a)), to(a)),
-				chain(through("pb", byPosition(tt.b)), to(b)),
+				fake.Chain(fake.Through("pa", fake.ByPosition(tt.a)), fake.To(a)),
+				fake.Chain(fake.Through("pb", fake.ByPosition(tt.b)), fake.To(b)),
 			)
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantNoError(t, runWorker(t, newWorker(t, head, queue(newDestination(j, "dlq")))))
-			j.want(t, []string{"a"}, tt.wantA...)
-			j.want(t, []string{"b"}, tt.wantB...)
-			j.want(t, []string{"ack", "dlq"}, tt.want...)
+			fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, head, fake.Queue(fake.NewDestination(j, "dlq")))))
+			j.Want(t, "a", tt.wantA...)
+			j.Want(t, "b", tt.wantB...)
+			j.Want(t, "ack dlq", tt.want...)
 		})
 	}
 }
 
 // A fan-out within a fan-out, and one directly behind the source.
 func TestFanOut_nested(t *testing.T) {
-	j := &journal{}
-	a, b, c := newDestination(j, "a"), newDestination(j, "b"), newDestination(j, "c")
-	c.refuse["2"] = errFor("2")
-	inner := through("inner", each(single))
-	inner.Next = []*funnel.TaskNode{to(b), to(c)}
-	first := from(batchesOf(j, "1 2 3", "4"))
-	first.Next = []*funnel.TaskNode{to(a), inner}
-	wantNoError(t, runWorker(t, newWorker(t, first, queue(newDestination(j, "dlq")))))
+	j := &fake.Journal{}
+	a, b, c := fake.NewDestination(j, "a"), fake.NewDestination(j, "b"), fake.NewDestination(j, "c")
+	c.Refuse["2"] = fake.ErrOf("2")
+	inner := fake.Through("inner", fake.Each(fake.Pass))
+	inner.Next = []*funnel.TaskNode{fake.To(b), fake.To(c)}
+	first := fake.From(fake.SourceOf(j, "1 2 3", "4"))
+	first.Next = []*funnel.TaskNode{fake.To(a), inner}
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq")))))
 	for _, name := range []string{"a", "b", "c"} {
-		j.want(t, []string{name}, name+" 1 2 3", name+" 4")
+		j.Want(t, name, name+" 1 2 3", name+" 4")
 	}
-	j.want(t, []string{"ack", "dlq"}, "ack 1", "dlq 2", "ack 2", "ack 3", "ack 4")
+	j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2", "ack 3", "ack 4")
 }
 
 // Only the branch itself sees what is done to a record on it, however deep, and
@@ -156,7 +157,7 @@ func TestFanOut_isolation(t *testing.T) {
 			},
 		}
 	}
-	scribble := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	scribble := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		rec.Metadata["k"] = "changed"
 		rec.Key.(opencdc.RawData)[0] = 'X'
 		rec.Payload.Before.(opencdc.StructuredData)["s"].([]string)[0] = "changed"
@@ -167,63 +168,63 @@ func TestFanOut_isolation(t *testing.T) {
 		rec.Position = opencdc.Position("changed")
 		return sdk.SingleRecord(rec)
 	})
-	kept := func(t *testing.T, d *fakeDestination) {
+	kept := func(t *testing.T, d *fake.Destination) {
 		t.Helper()
-		if !reflect.DeepEqual(d.written, []opencdc.Record{read()}) {
-			t.Errorf("destination %s holds %v", d.name, d.written)
+		if !reflect.DeepEqual(d.Written, []opencdc.Record{read()}) {
+			t.Errorf("destination %s holds %v", d.Name, d.Written)
 		}
 	}
-	j := &journal{}
-	outs := make([]*fakeDestination, 6)
+	j := &fake.Journal{}
+	outs := make([]*fake.Destination, 6)
 	for i := range outs {
-		outs[i] = newDestination(j, string(rune('a'+i)))
+		outs[i] = fake.NewDestination(j, string(rune('a'+i)))
 	}
 	for _, tt := range []struct {
 		name     string
-		branches func(outs []*fakeDestination) []*funnel.TaskNode
+		branches func(outs []*fake.Destination) []*funnel.TaskNode
 		clean    []int // which destinations must see the records as they were read
 	}{{
 		name: "a branch that reads and one that writes",
-		branches: func(outs []*fakeDestination) []*funnel.TaskNode {
-			return []*funnel.TaskNode{chain(through("p", scribble), to(outs[1])), to(outs[0])}
+		branches: func(outs []*fake.Destination) []*funnel.TaskNode {
+			return []*funnel.TaskNode{fake.Chain(fake.Through("p", scribble), fake.To(outs[1])), fake.To(outs[0])}
 		},
 		clean: []int{0},
 	}, {
 		name: "branches that write",
-		branches: func(outs []*fakeDestination) []*funnel.TaskNode {
+		branches: func(outs []*fake.Destination) []*funnel.TaskNode {
 			return []*funnel.TaskNode{
-				chain(through("p", scribble), to(outs[1])),
-				chain(through("q", each(single)), to(outs[0])),
-				chain(through("r", scribble), to(outs[2])),
+				fake.Chain(fake.Through("p", scribble), fake.To(outs[1])),
+				fake.Chain(fake.Through("q", fake.Each(fake.Pass)), fake.To(outs[0])),
+				fake.Chain(fake.Through("r", scribble), fake.To(outs[2])),
 			}
 		},
 		clean: []int{0},
 	}, {
 		name: "a processor behind a destination",
-		branches: func(outs []*fakeDestination) []*funnel.TaskNode {
-			return []*funnel.TaskNode{chain(to(outs[0]), through("p", scribble), to(outs[1]))}
+		branches: func(outs []*fake.Destination) []*funnel.TaskNode {
+			return []*funnel.TaskNode{fake.Chain(fake.To(outs[0]), fake.Through("p", scribble), fake.To(outs[1]))}
 		},
 		clean: []int{0},
 	}, {
 		name: "a fan-out behind a destination, within a fan-out",
-		branches: func(outs []*fakeDestination) []*funnel.TaskNode {
-			d := to(outs[0])
+		branches: func(outs []*fake.Destination) []*funnel.TaskNode {
+			d := fake.To(outs[0])
 			d.Next = []*funnel.TaskNode{
-				chain(through("p", scribble), to(outs[1])),
-				chain(through("q", scribble), to(outs[2])),
-				to(outs[3]),
+				fake.Chain(fake.Through("p", scribble), fake.To(outs[1])),
+				fake.Chain(fake.Through("q", scribble), fake.To(outs[2])),
+				fake.To(outs[3]),
 			}
-			return []*funnel.TaskNode{d, chain(through("r", scribble), to(outs[4])), to(outs[5])}
+			return []*funnel.TaskNode{d, fake.Chain(fake.Through("r", scribble), fake.To(outs[4])), fake.To(outs[5])}
 		},
 		clean: []int{0, 3, 5},
 	}} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, d := range outs {
-				d.written = nil
+				d.Written = nil
 			}
-			first := from(newSource(j, fakeRead{recs: []opencdc.Record{read()}}))
+			first := fake.From(fake.NewSource(j, fake.Read{Records: []opencdc.Record{read()}}))
 			first.Next = tt.branches(outs)
-			wantNoError(t, runWorker(t, newWorker(t, first, nil)))
+			fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)))
 			for _, i := range tt.clean {
 				kept(t, outs[i])
 			}
@@ -234,33 +235,33 @@ func TestFanOut_isolation(t *testing.T) {
 // The original of a split is isolated, too: what one branch does to data that it
 // shares with its pieces does not reach the dead-letter queue from another one.
 func TestFanOut_originalIsIsolated(t *testing.T) {
-	j := &journal{}
-	shared := through("split", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	j := &fake.Journal{}
+	shared := fake.Through("split", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		return sdk.MultiRecord{rec, rec} // the pieces share their maps with the original
 	}))
 	wrote := make(chan struct{})
-	scribble := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	scribble := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		rec.Metadata["id"] = "changed"
 		return sdk.SingleRecord(rec)
 	})
-	a := newDestination(j, "a")
-	a.write = func(context.Context, []opencdc.Record) error { close(wrote); return nil }
-	waits := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	a := fake.NewDestination(j, "a")
+	a.OnWrite = func(context.Context, []opencdc.Record) error { close(wrote); return nil }
+	waits := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		<-wrote
-		return fail(rec)
+		return fake.Fail(rec)
 	})
 	for _, swap := range []bool{false, true} {
 		wrote = make(chan struct{})
-		dead := newDestination(j, "dlq")
+		dead := fake.NewDestination(j, "dlq")
 		shared.Next = []*funnel.TaskNode{
-			chain(through("scribble", scribble), to(a)),
-			chain(through("fail", waits), to(newDestination(j, "b"))),
+			fake.Chain(fake.Through("scribble", scribble), fake.To(a)),
+			fake.Chain(fake.Through("fail", waits), fake.To(fake.NewDestination(j, "b"))),
 		}
 		if swap {
 			slices.Reverse(shared.Next)
 		}
-		wantNoError(t, run(t, queue(dead), from(batchesOf(j, "1")), shared))
-		failed := dead.written[0].Payload.After.(opencdc.StructuredData)
+		fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1")), shared))
+		failed := dead.Written[0].Payload.After.(opencdc.StructuredData)
 		if got := failed["metadata"].(map[string]any)["id"]; got != "1" {
 			t.Errorf("the record in the queue has the id %v", got)
 		}
@@ -269,23 +270,23 @@ func TestFanOut_originalIsIsolated(t *testing.T) {
 
 // A destination at the end of a branch is given the records without a copy.
 func TestFanOut_readersShareTheRecords(t *testing.T) {
-	j := &journal{}
-	source := batchesOf(j, "1 2")
-	want := &source.reads[0].recs[0]
-	outs := []*fakeDestination{newDestination(j, "a"), newDestination(j, "b")}
+	j := &fake.Journal{}
+	source := fake.SourceOf(j, "1 2")
+	want := &source.Reads[0].Records[0]
+	outs := []*fake.Destination{fake.NewDestination(j, "a"), fake.NewDestination(j, "b")}
 	var mu sync.Mutex
 	var got []*opencdc.Record
-	first := from(source)
+	first := fake.From(source)
 	for _, d := range outs {
-		d.write = func(_ context.Context, recs []opencdc.Record) error {
+		d.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 			mu.Lock()
 			defer mu.Unlock()
 			got = append(got, &recs[0])
 			return nil
 		}
-		first.Next = append(first.Next, to(d))
+		first.Next = append(first.Next, fake.To(d))
 	}
-	wantNoError(t, runWorker(t, newWorker(t, first, nil)))
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)))
 	if len(got) != 2 || got[0] != want || got[1] != want {
 		t.Errorf("the destinations were given %v, the source has returned %v", got, want)
 	}
@@ -295,61 +296,61 @@ func TestFanOut_readersShareTheRecords(t *testing.T) {
 // them are waited for. What both have done before is acked.
 func TestFanOut_failure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		a, b := newDestination(j, "a"), newDestination(j, "b")
+		j := &fake.Journal{}
+		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 		writing := make(chan struct{})
-		a.write = func(_ context.Context, recs []opencdc.Record) error {
+		a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 			if string(recs[0].Position) == "3" {
 				<-writing
-				return errTest
+				return fake.ErrTest
 			}
 			return nil
 		}
-		b.write = func(ctx context.Context, recs []opencdc.Record) error {
+		b.OnWrite = func(ctx context.Context, recs []opencdc.Record) error {
 			if string(recs[0].Position) != "3" {
 				return nil
 			}
 			close(writing)
 			<-ctx.Done()
-			j.add("told b")
+			j.Add("told b")
 			return ctx.Err()
 		}
-		retry := through("retry", byPosition(does{"3": once(single)}))
-		retry.Next = []*funnel.TaskNode{to(a), to(b)}
-		err := run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3 4")), retry)
-		wantError(t, err, errTest, `task "a"`)
+		retry := fake.Through("retry", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)}))
+		retry.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+		err := fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4")), retry)
+		fake.WantError(t, err, fake.ErrTest, `task "a"`)
 		if errors.Is(err, context.Canceled) {
 			t.Errorf("the error is the cancellation: %v", err)
 		}
-		j.want(t, []string{"ack", "dlq", "told"}, "ack 1 2", "told b")
+		j.Want(t, "ack dlq told", "ack 1 2", "told b")
 	})
 }
 
 // What is finished on all branches when one of them fails is acked.
 func TestFanOut_failureReleasesWhatIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		a, b := newDestination(j, "a"), newDestination(j, "b")
-		b.refuse["2"] = errFor("2")
+		j := &fake.Journal{}
+		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+		b.Refuse["2"] = fake.ErrOf("2")
 		delivered := make(chan struct{})
-		b.acks = func(context.Context) ([]connector.DestinationAck, error) {
+		b.OnAck = func(context.Context) ([]connector.DestinationAck, error) {
 			defer close(delivered)
-			return b.pending, nil
+			return b.Pending, nil
 		}
-		later := through("later", byPosition(does{"3": once(single)}))
-		later.Next = []*funnel.TaskNode{to(a)}
-		a.write = func(_ context.Context, recs []opencdc.Record) error {
+		later := fake.Through("later", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)}))
+		later.Next = []*funnel.TaskNode{fake.To(a)}
+		a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 			if string(recs[0].Position) == "3" {
 				<-delivered
-				return errTest
+				return fake.ErrTest
 			}
 			return nil
 		}
-		first := from(batchesOf(j, "1 2 3"))
-		first.Next = []*funnel.TaskNode{later, to(b)}
-		err := runWorker(t, newWorker(t, first, queue(newDestination(j, "dlq"))))
-		wantError(t, err, errTest)
-		j.want(t, []string{"ack", "dlq"}, "ack 1", "dlq 2", "ack 2")
+		first := fake.From(fake.SourceOf(j, "1 2 3"))
+		first.Next = []*funnel.TaskNode{later, fake.To(b)}
+		err := fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))))
+		fake.WantError(t, err, fake.ErrTest)
+		j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2")
 	})
 }
 
@@ -357,24 +358,22 @@ func TestFanOut_failureReleasesWhatIsDone(t *testing.T) {
 // error.
 func TestFanOut_twoFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		a, b := newDestination(j, "a"), newDestination(j, "b")
+		j := &fake.Journal{}
+		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 		other := errors.New("another error")
 		writing := make(chan struct{})
-		a.write = func(context.Context, []opencdc.Record) error { <-writing; return errTest }
-		b.write = func(ctx context.Context, _ []opencdc.Record) error {
+		a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; return fake.ErrTest }
+		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error {
 			close(writing)
 			<-ctx.Done()
 			return funnel.FatalError(other)
 		}
-		first := from(batchesOf(j, "1"))
-		first.Next = []*funnel.TaskNode{to(a), to(b)}
-		err := runWorker(t, newWorker(t, first, nil))
-		wantError(t, err, errTest)
-		wantError(t, err, other)
-		if !funnel.IsFatalError(err) {
-			t.Errorf("the error is not fatal: %v", err)
-		}
+		first := fake.From(fake.SourceOf(j, "1"))
+		first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
+		fake.WantError(t, err, fake.ErrTest)
+		fake.WantError(t, err, other)
+		fake.WantFatal(t, err, true)
 	})
 }
 
@@ -382,18 +381,18 @@ func TestFanOut_twoFailures(t *testing.T) {
 func TestFanOut_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		j := &journal{}
-		a, b := newDestination(j, "a"), newDestination(j, "b")
-		a.write = func(ctx context.Context, _ []opencdc.Record) error { cancel(); <-ctx.Done(); return ctx.Err() }
-		b.write = func(ctx context.Context, _ []opencdc.Record) error { <-ctx.Done(); return ctx.Err() }
-		first := from(batchesOf(j, "1"))
-		first.Next = []*funnel.TaskNode{to(a), to(b)}
-		w := newWorker(t, first, nil)
+		j := &fake.Journal{}
+		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+		a.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { cancel(); <-ctx.Done(); return ctx.Err() }
+		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { <-ctx.Done(); return ctx.Err() }
+		first := fake.From(fake.SourceOf(j, "1"))
+		first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+		w := fake.NewWorker(t, first, nil)
 		if err := w.Do(ctx); err != context.Canceled {
 			t.Errorf("Do: %v", err)
 		}
-		wantNoError(t, w.Close(t.Context()))
-		j.want(t, []string{"ack", "teardown"}, "teardown source")
+		fake.WantNoError(t, w.Close(t.Context()))
+		j.Want(t, "ack teardown", "teardown source")
 	})
 }
 
@@ -403,41 +402,41 @@ func TestFanOut_panic(t *testing.T) {
 	for _, depth := range []string{"branch", "nested branch"} {
 		t.Run(depth, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
-				a, b := newDestination(j, "a"), newDestination(j, "b")
+				j := &fake.Journal{}
+				a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 				writing := make(chan struct{})
-				a.write = func(context.Context, []opencdc.Record) error { <-writing; panic(errTest) }
-				b.write = func(ctx context.Context, _ []opencdc.Record) error {
+				a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; panic(fake.ErrTest) }
+				b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error {
 					close(writing)
 					<-ctx.Done()
-					j.add("told b")
+					j.Add("told b")
 					return ctx.Err()
 				}
-				first := from(batchesOf(j, "1"))
-				first.Next = []*funnel.TaskNode{to(a), to(b)}
+				first := fake.From(fake.SourceOf(j, "1"))
+				first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
 				if depth == "nested branch" {
-					inner := through("inner", each(single))
-					inner.Next = []*funnel.TaskNode{to(a), to(newDestination(j, "c"))}
+					inner := fake.Through("inner", fake.Each(fake.Pass))
+					inner.Next = []*funnel.TaskNode{fake.To(a), fake.To(fake.NewDestination(j, "c"))}
 					first.Next[0] = inner
 				}
-				w := newWorker(t, first, nil)
-				wantNoError(t, w.Open(t.Context()))
+				w := fake.NewWorker(t, first, nil)
+				fake.WantNoError(t, w.Open(t.Context()))
 				func() {
 					defer func() {
 						p, ok := recover().(*funnel.PanicError)
-						if !ok || p.Value != errTest || !errors.Is(p, errTest) ||
-							!strings.Contains(p.Error(), errTest.Error()) ||
+						if !ok || p.Value != fake.ErrTest || !errors.Is(p, fake.ErrTest) ||
+							!strings.Contains(p.Error(), fake.ErrTest.Error()) ||
 							!strings.Contains(string(p.Stack), "TestFanOut_panic") {
 							t.Errorf("Do panicked with %v", p)
 						}
-						j.add("panicked")
+						j.Add("panicked")
 					}()
 					_ = w.Do(t.Context())
 					t.Error("Do has not panicked")
 				}()
-				wantNoError(t, w.Stop(t.Context()))
-				wantNoError(t, w.Close(t.Context()))
-				j.want(t, []string{"ack", "told", "panicked"}, "told b", "panicked")
+				fake.WantNoError(t, w.Stop(t.Context()))
+				fake.WantNoError(t, w.Close(t.Context()))
+				j.Want(t, "ack told panicked", "told b", "panicked")
 			})
 		})
 	}
@@ -446,17 +445,17 @@ func TestFanOut_panic(t *testing.T) {
 // A branch does not go on to its next task once another one has failed.
 func TestFanOut_failureStopsTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		a, b := newDestination(j, "a"), newDestination(j, "b")
-		a.write = func(context.Context, []opencdc.Record) error { return errTest }
-		waits := fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		j := &fake.Journal{}
+		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+		a.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
+		waits := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			<-ctx.Done()
-			return each(single)(ctx, recs)
+			return fake.Each(fake.Pass)(ctx, recs)
 		})
-		first := from(batchesOf(j, "1"))
-		first.Next = []*funnel.TaskNode{to(a), chain(through("waits", waits), to(b))}
-		wantError(t, runWorker(t, newWorker(t, first, nil)), errTest)
-		j.want(t, []string{"b", "ack"})
+		first := fake.From(fake.SourceOf(j, "1"))
+		first.Next = []*funnel.TaskNode{fake.To(a), fake.Chain(fake.Through("waits", waits), fake.To(b))}
+		fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)), fake.ErrTest)
+		j.Want(t, "b ack")
 	})
 }
 
@@ -464,14 +463,14 @@ func TestFanOut_failureStopsTheOthers(t *testing.T) {
 func TestFanOut_goexit(t *testing.T) {
 	for i := range 2 {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			a, b := newDestination(j, "a"), newDestination(j, "b")
-			[]*fakeDestination{a, b}[i].write = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
-			first := from(batchesOf(j, "1"))
-			first.Next = []*funnel.TaskNode{to(a), to(b)}
-			err := runWorker(t, newWorker(t, first, nil))
-			wantError(t, err, nil, "Goexit", []string{`"a"`, `"b"`}[i])
-			j.want(t, []string{"ack"})
+			j := &fake.Journal{}
+			a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+			[]*fake.Destination{a, b}[i].OnWrite = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
+			first := fake.From(fake.SourceOf(j, "1"))
+			first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+			err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
+			fake.WantError(t, err, nil, "Goexit", []string{`"a"`, `"b"`}[i])
+			j.Want(t, "ack")
 		})
 	}
 }
@@ -481,9 +480,9 @@ func TestFanOut_goexit(t *testing.T) {
 func TestFanOut_goexitAnywhere(t *testing.T) {
 	for _, where := range []string{"before", "a", "b", "c", "d"} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
+			j := &fake.Journal{}
 			task := func(id string, next ...*funnel.TaskNode) *funnel.TaskNode {
-				n := custom(id, func(context.Context, *funnel.Batch) error {
+				n := fake.Custom(id, func(context.Context, *funnel.Batch) error {
 					if id == where {
 						runtime.Goexit()
 					}
@@ -493,17 +492,17 @@ func TestFanOut_goexitAnywhere(t *testing.T) {
 				return n
 			}
 			inner := task("inner", task("c"), task("d"))
-			first := chain(from(batchesOf(j, "1", "2")), task("before", task("a"), inner, task("b")))
-			w := newWorker(t, first, nil)
+			first := fake.Chain(fake.From(fake.SourceOf(j, "1", "2")), task("before", task("a"), inner, task("b")))
+			w := fake.NewWorker(t, first, nil)
 			if where == "before" {
-				if end := <-start(t.Context(), w); !end.exited {
+				if end := <-fake.Start(t.Context(), w); !end.Exited {
 					t.Errorf("Do has ended with %+v", end)
 				}
-				wantNoError(t, w.Close(t.Context()))
+				fake.WantNoError(t, w.Close(t.Context()))
 			} else {
-				wantError(t, runWorker(t, w), funnel.ErrGoexit, `task "`+where+`": `)
+				fake.WantError(t, fake.RunWorker(t, w), funnel.ErrGoexit, `task "`+where+`": `)
 			}
-			j.want(t, []string{"ack"})
+			j.Want(t, "ack")
 		})
 	}
 }
@@ -530,16 +529,16 @@ func checkTwoEnds(t *testing.T, first, second string, how []string) {
 	end := func(id, how string) error {
 		switch how {
 		case "panic":
-			panic(errFor(id))
+			panic(fake.ErrOf(id))
 		case "goexit":
 			runtime.Goexit()
 		}
-		return errFor(id)
+		return fake.ErrOf(id)
 	}
 	started, failed := make(chan struct{}), make(chan struct{})
 	batches := 0
 	leaf := func(id string) *funnel.TaskNode {
-		return custom(id, func(context.Context, *funnel.Batch) error {
+		return fake.Custom(id, func(context.Context, *funnel.Batch) error {
 			switch {
 			case batches == 1:
 				return nil
@@ -558,13 +557,13 @@ func checkTwoEnds(t *testing.T, first, second string, how []string) {
 		})
 	}
 	fork := func(id string, next ...*funnel.TaskNode) *funnel.TaskNode {
-		n := custom(id, func(context.Context, *funnel.Batch) error { return nil })
+		n := fake.Custom(id, fake.Nothing)
 		n.Next = next
 		return n
 	}
-	w := newWorker(t, chain(
-		from(batchesOf(&journal{}, "1", "2")),
-		custom("count", func(context.Context, *funnel.Batch) error { batches++; return nil }),
+	w := fake.NewWorker(t, fake.Chain(
+		fake.From(fake.SourceOf(&fake.Journal{}, "1", "2")),
+		fake.Custom("count", func(context.Context, *funnel.Batch) error { batches++; return nil }),
 		fork("fork", fork("left", leaf("a"), leaf("b")), fork("right", leaf("c"), leaf("d"))),
 	), nil)
 	err, panicked := error(nil), any(nil)
@@ -572,7 +571,7 @@ func checkTwoEnds(t *testing.T, first, second string, how []string) {
 		defer func() { panicked = recover() }()
 		err = w.Do(t.Context())
 	}()
-	wantNoError(t, w.Close(t.Context()))
+	fake.WantNoError(t, w.Close(t.Context()))
 	switch name := fmt.Sprint(first, " ", how[0], ", then ", second, " ", how[1]); {
 	case slices.Contains(how, "panic"):
 		culprit := first
@@ -580,14 +579,14 @@ func checkTwoEnds(t *testing.T, first, second string, how []string) {
 			culprit = second
 		}
 		p, ok := panicked.(*funnel.PanicError)
-		if !ok || p.Value.(error).Error() != errFor(culprit).Error() {
+		if !ok || p.Value.(error).Error() != fake.ErrOf(culprit).Error() {
 			t.Errorf("%s: the panic is %v, the error %v", name, panicked, err)
 		}
 	case panicked != nil || err == nil:
 		t.Errorf("%s: the panic is %v, the error %v", name, panicked, err)
 	case how[0] == "goexit":
-		wantError(t, err, nil, "Goexit")
-	case !strings.HasPrefix(err.Error(), fmt.Sprintf("task %q: %v", first, errFor(first))):
+		fake.WantError(t, err, nil, "Goexit")
+	case !strings.HasPrefix(err.Error(), fmt.Sprintf("task %q: %v", first, fake.ErrOf(first))):
 		t.Errorf("%s: the error is %v", name, err)
 	}
 }
@@ -596,30 +595,30 @@ func checkTwoEnds(t *testing.T, first, second string, how []string) {
 // on whichever.
 func TestFanOut_releasesAfterFailure(t *testing.T) {
 	for _, isLast := range []bool{false, true} {
-		for _, end := range []func() error{func() error { return errTest }, func() error { runtime.Goexit(); return nil }} {
+		for _, end := range []func() error{func() error { return fake.ErrTest }, func() error { runtime.Goexit(); return nil }} {
 			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
-				d := newDestination(j, "d")
-				p := through("p", each(func(rec opencdc.Record) sdk.ProcessedRecord {
+				j := &fake.Journal{}
+				d := fake.NewDestination(j, "d")
+				p := fake.Through("p", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 					if string(rec.Position) == "2" {
-						return sdk.ErrorRecord{Error: errTest}
+						return sdk.ErrorRecord{Error: fake.ErrTest}
 					}
 					return sdk.SingleRecord(rec)
 				}))
-				p.Next = []*funnel.TaskNode{custom("q", func(_ context.Context, b *funnel.Batch) error {
+				p.Next = []*funnel.TaskNode{fake.Custom("q", func(_ context.Context, b *funnel.Batch) error {
 					if string(b.ActiveRecords()[0].Position) == "3" {
 						synctest.Wait() // for the other branch
 						return end()
 					}
 					return nil
 				})}
-				first := from(batchesOf(j, "1 2 3"))
-				first.Next = []*funnel.TaskNode{p, to(d)}
+				first := fake.From(fake.SourceOf(j, "1 2 3"))
+				first.Next = []*funnel.TaskNode{p, fake.To(d)}
 				if isLast {
 					slices.Reverse(first.Next)
 				}
-				wantError(t, newWorker(t, first, queue(newDestination(j, "dlq"))).Do(t.Context()), nil)
-				j.want(t, []string{"ack", "dlq"}, "ack 1", "dlq 2", "ack 2")
+				fake.WantError(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))).Do(t.Context()), nil)
+				j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2")
 			})
 		}
 	}
@@ -630,31 +629,31 @@ func TestFanOut_releasesAfterFailure(t *testing.T) {
 func TestFanOut_nacksOfAnEndedContext(t *testing.T) {
 	for _, isCanceled := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
+			j := &fake.Journal{}
 			ofDo, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			a, b := newDestination(j, "a"), newDestination(j, "b")
-			waits := fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+			waits := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 				<-ctx.Done()
 				if isCanceled {
 					cancel()
 				}
-				return each(func(opencdc.Record) sdk.ProcessedRecord { return sdk.ErrorRecord{Error: ctx.Err()} })(ctx, recs)
+				return fake.Each(func(opencdc.Record) sdk.ProcessedRecord { return sdk.ErrorRecord{Error: ctx.Err()} })(ctx, recs)
 			})
-			later := through("later", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			later := fake.Through("later", fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 				return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0])} // one at a time
 			}))
-			later.Next = []*funnel.TaskNode{to(a)}
-			a.write = func(_ context.Context, recs []opencdc.Record) error {
+			later.Next = []*funnel.TaskNode{fake.To(a)}
+			a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 				if string(recs[0].Position) == "2" {
-					return errTest
+					return fake.ErrTest
 				}
 				return nil
 			}
-			first := from(batchesOf(j, "1 2"))
-			first.Next = []*funnel.TaskNode{later, chain(through("waits", waits), to(b))}
-			wantError(t, newWorker(t, first, queue(newDestination(j, "dlq"))).Do(ofDo), errTest)
-			j.want(t, []string{"a", "b", "ack", "dlq"}, "a 1", "a 2")
+			first := fake.From(fake.SourceOf(j, "1 2"))
+			first.Next = []*funnel.TaskNode{later, fake.Chain(fake.Through("waits", waits), fake.To(b))}
+			fake.WantError(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))).Do(ofDo), fake.ErrTest)
+			j.Want(t, "a b ack dlq", "a 1", "a 2")
 		})
 	}
 }
@@ -663,43 +662,42 @@ func TestFanOut_nacksOfAnEndedContext(t *testing.T) {
 func TestFanOut_errorBesideCancellations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		other := errors.New("other error")
-		a := custom("a", func(context.Context, *funnel.Batch) error { synctest.Wait(); return errTest })
-		c := custom("c", func(ctx context.Context, _ *funnel.Batch) error { <-ctx.Done(); return ctx.Err() })
-		d := custom("d", func(ctx context.Context, _ *funnel.Batch) error {
+		a := fake.Custom("a", func(context.Context, *funnel.Batch) error { synctest.Wait(); return fake.ErrTest })
+		c := fake.Custom("c", func(ctx context.Context, _ *funnel.Batch) error { <-ctx.Done(); return ctx.Err() })
+		d := fake.Custom("d", func(ctx context.Context, _ *funnel.Batch) error {
 			<-ctx.Done()
 			synctest.Wait()
 			return funnel.FatalError(other)
 		})
-		inner := custom("inner", func(context.Context, *funnel.Batch) error { return nil })
+		inner := fake.Custom("inner", fake.Nothing)
 		inner.Next = []*funnel.TaskNode{c, d}
-		first := from(batchesOf(&journal{}, "1"))
+		first := fake.From(fake.SourceOf(&fake.Journal{}, "1"))
 		first.Next = []*funnel.TaskNode{a, inner}
-		err := runWorker(t, newWorker(t, first, nil))
-		wantError(t, err, errTest)
-		wantError(t, err, other)
-		if !funnel.IsFatalError(err) {
-			t.Errorf("the error is not fatal: %v", err)
-		}
+		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
+		fake.WantError(t, err, fake.ErrTest)
+		fake.WantError(t, err, other)
+		fake.WantFatal(t, err, true)
 	})
 }
 
 // invalid is an error that could wrap others, but has none.
 type invalid struct{}
 
-func (invalid) Error() string   { return "invalid" }
+func (invalid) Error() string { return "invalid" }
+
 func (invalid) Unwrap() []error { return nil }
 
 // Nor is an error that wraps nothing taken for one that tells of the context.
 func TestFanOut_errorOfNoOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		first := from(batchesOf(&journal{}, "1"))
+		first := fake.From(fake.SourceOf(&fake.Journal{}, "1"))
 		first.Next = []*funnel.TaskNode{
-			custom("a", func(context.Context, *funnel.Batch) error { synctest.Wait(); return errTest }),
-			custom("b", func(ctx context.Context, _ *funnel.Batch) error { <-ctx.Done(); return invalid{} }),
+			fake.Custom("a", func(context.Context, *funnel.Batch) error { synctest.Wait(); return fake.ErrTest }),
+			fake.Custom("b", func(ctx context.Context, _ *funnel.Batch) error { <-ctx.Done(); return invalid{} }),
 		}
-		err := runWorker(t, newWorker(t, first, nil))
-		wantError(t, err, errTest)
-		wantError(t, err, invalid{})
+		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
+		fake.WantError(t, err, fake.ErrTest)
+		fake.WantError(t, err, invalid{})
 	})
 }
 
@@ -707,25 +705,25 @@ func TestFanOut_errorOfNoOthers(t *testing.T) {
 // the branches join.
 func TestFanOut_ignoredAckOfATask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		source := batchesOf(j, "1 2")
+		j := &fake.Journal{}
+		source := fake.SourceOf(j, "1 2")
 		calls := 0
-		source.ack = func(context.Context, []opencdc.Position) error {
+		source.OnAck = func(context.Context, []opencdc.Position) error {
 			if calls++; calls == 1 {
-				return errTest
+				return fake.ErrTest
 			}
 			return nil
 		}
 		var w *funnel.Worker
-		first := from(source)
-		first.Next = []*funnel.TaskNode{to(newDestination(j, "a")), custom("acks", func(ctx context.Context, b *funnel.Batch) error {
+		first := fake.From(source)
+		first.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "a")), fake.Custom("acks", func(ctx context.Context, b *funnel.Batch) error {
 			synctest.Wait() // for the other branch
 			_ = w.Ack(ctx, b)
 			return nil
 		})}
-		w = newWorker(t, first, nil)
-		wantNoError(t, runWorker(t, w))
-		j.want(t, []string{"ack"}, "ack 1 2", "ack 1 2")
+		w = fake.NewWorker(t, first, nil)
+		fake.WantNoError(t, fake.RunWorker(t, w))
+		j.Want(t, "ack", "ack 1 2", "ack 1 2")
 	})
 }
 
@@ -733,16 +731,16 @@ func TestFanOut_ignoredAckOfATask(t *testing.T) {
 func TestWorker_batchReplaced(t *testing.T) {
 	for branches := 1; branches <= 2; branches++ {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			first := from(batchesOf(j, "1"))
+			j := &fake.Journal{}
+			first := fake.From(fake.SourceOf(j, "1"))
 			for i := range branches {
-				first.Next = append(first.Next, custom(fmt.Sprint("task", i), func(_ context.Context, b *funnel.Batch) error {
+				first.Next = append(first.Next, fake.Custom(fmt.Sprint("task", i), func(_ context.Context, b *funnel.Batch) error {
 					*b = funnel.Batch{}
 					return nil
 				}))
 			}
-			wantError(t, runWorker(t, newWorker(t, first, nil)), nil, `task "task`, "put another batch")
-			j.want(t, []string{"ack"})
+			fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)), nil, `task "task`, "put another batch")
+			j.Want(t, "ack")
 		})
 	}
 }
@@ -750,22 +748,22 @@ func TestWorker_batchReplaced(t *testing.T) {
 // What a task has tried to ack itself, and failed, is not tried again when the
 // branches join.
 func TestFanOut_failedAckOfATask(t *testing.T) {
-	for _, end := range []func() error{func() error { return errTest }, func() error { runtime.Goexit(); return nil }} {
+	for _, end := range []func() error{func() error { return fake.ErrTest }, func() error { runtime.Goexit(); return nil }} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			source := batchesOf(j, "1 2")
-			source.ack = func(context.Context, []opencdc.Position) error { return end() }
+			j := &fake.Journal{}
+			source := fake.SourceOf(j, "1 2")
+			source.OnAck = func(context.Context, []opencdc.Position) error { return end() }
 			var w *funnel.Worker
-			fans := custom("acks", func(ctx context.Context, b *funnel.Batch) error { return w.Ack(ctx, b) })
-			first := from(source)
-			first.Next = []*funnel.TaskNode{to(newDestination(j, "a")), custom("last", func(context.Context, *funnel.Batch) error {
+			fans := fake.Custom("acks", func(ctx context.Context, b *funnel.Batch) error { return w.Ack(ctx, b) })
+			first := fake.From(source)
+			first.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "a")), fake.Custom("last", func(context.Context, *funnel.Batch) error {
 				synctest.Wait()
 				return nil
 			})}
 			first.Next[1].Next = []*funnel.TaskNode{fans}
-			w = newWorker(t, first, nil)
-			wantError(t, runWorker(t, w), nil)
-			j.want(t, []string{"ack"}, "ack 1 2")
+			w = fake.NewWorker(t, first, nil)
+			fake.WantError(t, fake.RunWorker(t, w), nil)
+			j.Want(t, "ack", "ack 1 2")
 		})
 	}
 }
@@ -773,19 +771,19 @@ func TestFanOut_failedAckOfATask(t *testing.T) {
 // A panic is one even if there is nothing in it.
 func TestFanOut_emptyPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		first := from(batchesOf(j, "1"))
+		j := &fake.Journal{}
+		first := fake.From(fake.SourceOf(j, "1"))
 		first.Next = []*funnel.TaskNode{
-			custom("a", func(context.Context, *funnel.Batch) error { panic((*funnel.PanicError)(nil)) }),
-			to(newDestination(j, "b")),
+			fake.Custom("a", func(context.Context, *funnel.Batch) error { panic((*funnel.PanicError)(nil)) }),
+			fake.To(fake.NewDestination(j, "b")),
 		}
-		w := newWorker(t, first, nil)
+		w := fake.NewWorker(t, first, nil)
 		defer func() {
 			if p, ok := recover().(*funnel.PanicError); !ok || p == nil {
 				t.Errorf("Do has panicked with %v", p)
 			}
-			wantNoError(t, w.Close(t.Context()))
-			j.want(t, []string{"ack"})
+			fake.WantNoError(t, w.Close(t.Context()))
+			j.Want(t, "ack")
 		}()
 		_ = w.Do(t.Context())
 		t.Error("Do has returned")
@@ -795,10 +793,10 @@ func TestFanOut_emptyPanic(t *testing.T) {
 // The branches have the same context for each batch. It ends with the worker.
 func TestFanOut_contextLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
-		j := &journal{}
-		a, b := newDestination(j, "a"), newDestination(j, "b")
+		j := &fake.Journal{}
+		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 		var contexts []context.Context
-		a.write = func(ctx context.Context, _ []opencdc.Record) error {
+		a.OnWrite = func(ctx context.Context, _ []opencdc.Record) error {
 			for _, c := range append(contexts, ctx) {
 				if c != ctx || c.Err() != nil {
 					t.Errorf("the context %v (%v) has been replaced by %v", c, c.Err(), ctx)
@@ -807,9 +805,9 @@ func TestFanOut_contextLasts(t *testing.T) {
 			contexts = append(contexts, ctx)
 			return nil
 		}
-		first := from(batchesOf(j, "1", "2", "3"))
-		first.Next = []*funnel.TaskNode{to(a), to(b)}
-		wantNoError(t, newWorker(t, first, nil).Do(t.Context()))
+		first := fake.From(fake.SourceOf(j, "1", "2", "3"))
+		first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+		fake.WantNoError(t, fake.NewWorker(t, first, nil).Do(t.Context()))
 		if len(contexts) != 3 || contexts[0].Err() == nil {
 			t.Errorf("the context of %d batches goes on without the worker", len(contexts))
 		}
@@ -819,14 +817,14 @@ func TestFanOut_contextLasts(t *testing.T) {
 // When Do returns, the goroutines of the branches are gone already.
 func TestFanOut_goroutinesEnd(t *testing.T) {
 	for range 50 {
-		j := &journal{}
-		first := from(batchesOf(j, "1", "2"))
+		j := &fake.Journal{}
+		first := fake.From(fake.SourceOf(j, "1", "2"))
 		for i := range 8 {
-			first.Next = append(first.Next, to(newDestination(j, fmt.Sprint(i))))
+			first.Next = append(first.Next, fake.To(fake.NewDestination(j, fmt.Sprint(i))))
 		}
-		wantNoError(t, newWorker(t, first, nil).Do(t.Context()))
+		fake.WantNoError(t, fake.NewWorker(t, first, nil).Do(t.Context()))
 		var goroutines strings.Builder
-		wantNoError(t, pprof.Lookup("goroutine").WriteTo(&goroutines, 1))
+		fake.WantNoError(t, pprof.Lookup("goroutine").WriteTo(&goroutines, 1))
 		if strings.Contains(goroutines.String(), "funnel.(*branch)") {
 			t.Fatal("goroutines of branches are left")
 		}
@@ -838,7 +836,7 @@ type ctxKey struct{}
 // On a linear pipeline each connector is given the context of Do itself. On
 // branches it is one that comes from it, but for acks and the DLQ.
 func TestFanOut_contexts(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	ctx := context.WithValue(t.Context(), ctxKey{}, "value")
 	check := func(ctx, got context.Context, isSame bool) {
 		if (got == ctx) != isSame || got.Value(ctxKey{}) != "value" {
@@ -846,18 +844,18 @@ func TestFanOut_contexts(t *testing.T) {
 		}
 	}
 	for _, branches := range []int{1, 2} {
-		source := batchesOf(j, "1 2")
-		source.ack = func(got context.Context, _ []opencdc.Position) error { check(ctx, got, true); return nil }
-		dead := newDestination(j, "dlq")
-		dead.write = func(got context.Context, _ []opencdc.Record) error { check(ctx, got, true); return nil }
-		first := from(source)
+		source := fake.SourceOf(j, "1 2")
+		source.OnAck = func(got context.Context, _ []opencdc.Position) error { check(ctx, got, true); return nil }
+		dead := fake.NewDestination(j, "dlq")
+		dead.OnWrite = func(got context.Context, _ []opencdc.Record) error { check(ctx, got, true); return nil }
+		first := fake.From(source)
 		for i := range branches {
-			d := newDestination(j, string(rune('a'+i)))
-			d.refuse["1"] = errTest
-			d.write = func(got context.Context, _ []opencdc.Record) error { check(ctx, got, branches == 1); return nil }
-			first.Next = append(first.Next, to(d))
+			d := fake.NewDestination(j, string(rune('a'+i)))
+			d.Refuse["1"] = fake.ErrTest
+			d.OnWrite = func(got context.Context, _ []opencdc.Record) error { check(ctx, got, branches == 1); return nil }
+			first.Next = append(first.Next, fake.To(d))
 		}
-		w := newWorker(t, first, queue(dead))
-		wantNoError(t, w.Do(ctx))
+		w := fake.NewWorker(t, first, fake.Queue(dead))
+		fake.WantNoError(t, w.Do(ctx))
 	}
 }

@@ -17,24 +17,18 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
-
-// hostSource is a first task of the host's own, around one of the engine.
-type hostSource struct{ *funnel.SourceTask }
-
-func fromHost(s funnel.Source) *funnel.TaskNode {
-	return node(hostSource{funnel.NewSourceTask("source", s, log.Nop(), nil)})
-}
 
 // A way that ends where records cannot stay is refused, and the task at its end is
 // named.
 func TestNewWorker_ends(t *testing.T) {
-	j := &journal{}
-	out := func() *funnel.TaskNode { return to(newDestination(j, "out")) }
-	p := func(id string) *funnel.TaskNode { return through(id, each(single)) }
+	j := &fake.Journal{}
+	out := func() *funnel.TaskNode { return fake.To(fake.NewDestination(j, "out")) }
+	p := func(id string) *funnel.TaskNode { return fake.Through(id, fake.Each(fake.Pass)) }
 	branches := func(next ...*funnel.TaskNode) *funnel.TaskNode {
-		first := from(batchesOf(j))
+		first := fake.From(fake.SourceOf(j))
 		first.Next = next
 		return first
 	}
@@ -43,24 +37,24 @@ func TestNewWorker_ends(t *testing.T) {
 		first *funnel.TaskNode
 		end   string // "" if the worker is to be made
 	}{
-		{"a source alone", from(batchesOf(j)), "source"},
-		{"a processor", chain(from(batchesOf(j)), p("p")), "p"},
-		{"two processors", chain(from(batchesOf(j)), p("p"), p("q")), "q"},
+		{"a source alone", fake.From(fake.SourceOf(j)), "source"},
+		{"a processor", fake.Chain(fake.From(fake.SourceOf(j)), p("p")), "p"},
+		{"two processors", fake.Chain(fake.From(fake.SourceOf(j)), p("p"), p("q")), "q"},
 		{"a processor beside a destination", branches(out(), p("p")), "p"},
-		{"a processor behind a destination", chain(from(batchesOf(j)), out(), p("p")), "p"},
-		{"a processor further down", branches(out(), chain(p("p"), node(p("q").Task, p("r"), custom("end", nil)))), "r"},
-		{"a task of the host's own", chain(from(batchesOf(j)), custom("own", nil)), ""},
-		{"a first task of the host's own", fromHost(batchesOf(j)), ""},
-		{"a destination", chain(from(batchesOf(j)), p("p"), out()), ""},
+		{"a processor behind a destination", fake.Chain(fake.From(fake.SourceOf(j)), out(), p("p")), "p"},
+		{"a processor further down", branches(out(), fake.Chain(p("p"), fake.Node(p("q").Task, p("r"), fake.Custom("end", nil)))), "r"},
+		{"a task of the host's own", fake.Chain(fake.From(fake.SourceOf(j)), fake.Custom("own", nil)), ""},
+		{"a first task of the host's own", fake.FromThen(fake.SourceOf(j), nil), ""},
+		{"a destination", fake.Chain(fake.From(fake.SourceOf(j)), p("p"), out()), ""},
 	} {
 		w, err := funnel.NewWorker(tt.first, nil, log.Nop(), nil)
 		switch {
 		case tt.end == "":
-			wantNoError(t, err)
+			fake.WantNoError(t, err)
 		case w != nil:
 			t.Errorf("%s: there is a worker", tt.name)
 		default:
-			wantError(t, err, nil, fmt.Sprintf("%q", tt.end))
+			fake.WantError(t, err, nil, fmt.Sprintf("%q", tt.end))
 		}
 	}
 }
@@ -68,12 +62,12 @@ func TestNewWorker_ends(t *testing.T) {
 // A task is asked for its ID once, by NewWorker, and its answer is used in every
 // error from then on.
 func TestNewWorker_asksForIDsOnce(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	asked := 0
-	task := &countingTask{fakeTask: fakeTask{process: func(context.Context, *funnel.Batch) error { return errTest }}, asked: &asked}
-	w := newWorker(t, chain(from(batchesOf(j, "1")), node(task), to(newDestination(j, "out"))), nil)
-	err := runWorker(t, w)
-	wantError(t, err, errTest, `task "own": `)
+	task := &countingTask{Task: fake.Task{OnDo: func(context.Context, *funnel.Batch) error { return fake.ErrTest }}, asked: &asked}
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Node(task), fake.To(fake.NewDestination(j, "out"))), nil)
+	err := fake.RunWorker(t, w)
+	fake.WantError(t, err, fake.ErrTest, `task "own": `)
 	if asked != 1 {
 		t.Errorf("the task was asked for its ID %d times", asked)
 	}
@@ -81,7 +75,7 @@ func TestNewWorker_asksForIDsOnce(t *testing.T) {
 
 // countingTask has an ID once only.
 type countingTask struct {
-	fakeTask
+	fake.Task
 	asked *int
 }
 
@@ -95,21 +89,24 @@ func (t *countingTask) ID() string {
 // Do and Close do not wait for each other, whichever comes first, and whatever the
 // first task is.
 func TestWorker_doBesideClose(t *testing.T) {
-	for _, first := range []func(funnel.Source) *funnel.TaskNode{from, fromHost} {
+	for _, first := range []func(funnel.Source) *funnel.TaskNode{
+		fake.From,
+		func(s funnel.Source) *funnel.TaskNode { return fake.FromThen(s, nil) },
+	} {
 		for _, ahead := range []int{0, 3} {
 			for range 300 {
-				j := &journal{}
-				s := newSource(j)
-				s.endless = true
-				s.reading = make(chan struct{}, 10)
-				w := newAhead(t, ahead, chain(first(s), to(newDestination(j, "out"))), nil, nil)
-				wantNoError(t, w.Open(context.Background()))
+				j := &fake.Journal{}
+				s := fake.NewSource(j)
+				s.Endless = true
+				s.Reading = make(chan struct{}, 10)
+				w := fake.NewWorker(t, fake.Chain(first(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
+				fake.WantNoError(t, w.Open(context.Background()))
 				var both sync.WaitGroup
 				both.Go(func() { _ = w.Do(context.Background()) })
-				both.Go(func() { wantNoError(t, w.Close(context.Background())) })
-				both.Go(func() { wantNoError(t, w.Stop(context.Background())) })
+				both.Go(func() { fake.WantNoError(t, w.Close(context.Background())) })
+				both.Go(func() { fake.WantNoError(t, w.Stop(context.Background())) })
 				both.Wait()
-				if got := j.all("teardown"); len(got) != 2 {
+				if got := j.Lines("teardown"); len(got) != 2 {
 					t.Fatalf("teardowns: %v", got)
 				}
 			}
@@ -120,18 +117,18 @@ func TestWorker_doBesideClose(t *testing.T) {
 // While Close closes the tasks, with the turn, a Do that begins returns at once.
 func TestWorker_doWhileClosing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		out, release := newDestination(j, "out"), make(chan struct{})
-		out.teardown = func(context.Context) error { <-release; return nil }
-		w := newWorker(t, chain(fromHost(batchesOf(j, "1")), to(out)), nil)
-		wantNoError(t, w.Open(t.Context()))
+		j := &fake.Journal{}
+		out, release := fake.NewDestination(j, "out"), make(chan struct{})
+		out.OnTeardown = func(context.Context) error { <-release; return nil }
+		w := fake.NewWorker(t, fake.Chain(fake.FromThen(fake.SourceOf(j, "1"), nil), fake.To(out)), nil)
+		fake.WantNoError(t, w.Open(t.Context()))
 		closed := make(chan error, 1)
 		go func() { closed <- w.Close(t.Context()) }()
 		synctest.Wait()
-		wantNoError(t, w.Do(t.Context()))
+		fake.WantNoError(t, w.Do(t.Context()))
 		close(release)
-		wantNoError(t, <-closed)
-		j.want(t, []string{"out", "ack"})
+		fake.WantNoError(t, <-closed)
+		j.Want(t, "out ack")
 	})
 }
 
@@ -140,70 +137,70 @@ func TestWorker_doWhileClosing(t *testing.T) {
 func TestWorker_closePanics(t *testing.T) {
 	for _, how := range []string{"panic", "goexit", "error"} {
 		for _, where := range []string{"source", "a", "b", "dlq"} {
-			j := &journal{}
-			source, a, b, dead := batchesOf(j), newDestination(j, "a"), newDestination(j, "b"), newDestination(j, "dlq")
+			j := &fake.Journal{}
+			source, a, b, dead := fake.SourceOf(j), fake.NewDestination(j, "a"), fake.NewDestination(j, "b"), fake.NewDestination(j, "dlq")
 			calls := 0
 			teardown := func(context.Context) error {
 				switch calls++; how {
 				case "panic":
-					panic(errTest)
+					panic(fake.ErrTest)
 				case "goexit":
 					runtime.Goexit()
 				}
-				return errTest
+				return fake.ErrTest
 			}
 			other := errors.New("another error")
 			if where == "source" {
-				source.teardown = teardown
+				source.OnTeardown = teardown
 			} else {
-				map[string]*fakeDestination{"a": a, "b": b, "dlq": dead}[where].teardown = teardown
+				map[string]*fake.Destination{"a": a, "b": b, "dlq": dead}[where].OnTeardown = teardown
 			}
 			if where != "a" {
-				a.teardown = func(context.Context) error { return other }
+				a.OnTeardown = func(context.Context) error { return other }
 			}
-			first := from(source)
-			first.Next = []*funnel.TaskNode{to(a), to(b)}
-			w := newWorker(t, first, queue(dead))
-			wantNoError(t, w.Open(t.Context()))
+			first := fake.From(source)
+			first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+			w := fake.NewWorker(t, first, fake.Queue(dead))
+			fake.WantNoError(t, w.Open(t.Context()))
 			for i := range 3 {
-				closed := make(chan ending, 1)
+				closed := make(chan fake.Ending, 1)
 				go func() {
-					e := ending{exited: true}
+					e := fake.Ending{Exited: true}
 					defer func() {
 						if v := recover(); v != nil {
-							e = ending{panicked: v}
+							e = fake.Ending{Panic: v}
 						}
 						closed <- e
 					}()
-					e.err = w.Close(t.Context())
-					e.exited = false
+					e.Err = w.Close(t.Context())
+					e.Exited = false
 				}()
 				e := <-closed
 				switch how {
 				case "panic":
-					wantPanic(t, e, errTest)
-					if p, ok := e.panicked.(*funnel.PanicError); ok && where != "a" && !errors.Is(p.Err, other) {
+					e.WantPanic(t, fake.ErrTest)
+					if p, ok := e.Panic.(*funnel.PanicError); ok && where != "a" && !errors.Is(p.Err, other) {
 						t.Errorf("the panic holds %v", p.Err)
 					}
 				case "goexit":
-					if !e.exited {
+					if !e.Exited {
 						t.Errorf("Close has ended with %+v", e)
 					}
 				case "error":
-					wantError(t, e.err, errTest)
+					fake.WantError(t, e.Err, fake.ErrTest)
 				}
 				if calls != i+1 {
 					t.Errorf("%s of %s: tried %d times in %d calls", how, where, calls, i+1)
 				}
 				for _, name := range []string{"source", "b", "dlq"} {
-					if name != where && slices.Index(j.all("teardown"), "teardown "+name) < 0 {
+					if name != where && slices.Index(j.Lines("teardown"), "teardown "+name) < 0 {
 						t.Errorf("%s of %s: %s is not closed", how, where, name)
 					}
 				}
 			}
 			for _, name := range []string{"source", "b", "dlq"} {
 				n := 0
-				for _, line := range j.all("teardown") {
+				for _, line := range j.Lines("teardown") {
 					if line == "teardown "+name {
 						n++
 					}
@@ -219,133 +216,133 @@ func TestWorker_closePanics(t *testing.T) {
 // What a failed Open could not close is closed before it is opened again, or Open
 // fails.
 func TestWorker_openAgain(t *testing.T) {
-	j := &journal{}
-	source, out := batchesOf(j, "1"), newDestination(j, "out")
+	j := &fake.Journal{}
+	source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
 	failing := errors.New("teardown failed")
 	fails := true
-	source.teardown = func(context.Context) error {
+	source.OnTeardown = func(context.Context) error {
 		if fails {
 			return failing
 		}
 		return nil
 	}
-	out.open = func(context.Context) error {
+	out.OnOpen = func(context.Context) error {
 		if fails {
-			return errTest
+			return fake.ErrTest
 		}
 		return nil
 	}
-	w := newWorker(t, chain(from(source), to(out)), nil)
+	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil)
 	err := w.Open(t.Context())
-	wantError(t, err, errTest, `task "out": failed to open`)
-	wantError(t, err, failing, `task "source": failed to tear down the source`)
-	wantError(t, w.Open(t.Context()), failing)
-	j.want(t, nil, "open source", "open out", "teardown source", "teardown source")
+	fake.WantError(t, err, fake.ErrTest, `task "out": failed to open`)
+	fake.WantError(t, err, failing, `task "source": failed to tear down the source`)
+	fake.WantError(t, w.Open(t.Context()), failing)
+	j.Want(t, "", "open source", "open out", "teardown source", "teardown source")
 	fails = false
-	wantNoError(t, w.Open(t.Context()))
-	j.want(t, nil, "open source", "open out", "teardown source", "teardown source", "teardown source", "open source", "open out")
-	wantNoError(t, w.Do(t.Context()))
-	wantNoError(t, w.Close(t.Context()))
-	j.want(t, []string{"teardown", "ack"}, "teardown source", "teardown source", "teardown source", "ack 1", "teardown source", "teardown out")
+	fake.WantNoError(t, w.Open(t.Context()))
+	j.Want(t, "", "open source", "open out", "teardown source", "teardown source", "teardown source", "open source", "open out")
+	fake.WantNoError(t, w.Do(t.Context()))
+	fake.WantNoError(t, w.Close(t.Context()))
+	j.Want(t, "teardown ack", "teardown source", "teardown source", "teardown source", "ack 1", "teardown source", "teardown out")
 }
 
 // If Open panics, what was opened is closed again, and the panic comes back.
 func TestWorker_openPanicsAndTeardownFails(t *testing.T) {
-	j := &journal{}
-	source, out := batchesOf(j, "1"), newDestination(j, "out")
+	j := &fake.Journal{}
+	source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
 	failing := errors.New("teardown failed")
-	source.teardown = func(context.Context) error { return failing }
-	out.open = func(context.Context) error { panic(errTest) }
-	w := newWorker(t, chain(from(source), to(out)), nil)
-	p, ok := panicOf(func() { _ = w.Open(t.Context()) }).(*funnel.PanicError)
-	if !ok || p.Value != errTest || !errors.Is(p.Err, failing) {
+	source.OnTeardown = func(context.Context) error { return failing }
+	out.OnOpen = func(context.Context) error { panic(fake.ErrTest) }
+	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil)
+	p, ok := fake.PanicOf(func() { _ = w.Open(t.Context()) }).(*funnel.PanicError)
+	if !ok || p.Value != fake.ErrTest || !errors.Is(p.Err, failing) {
 		t.Errorf("Open panicked with %v", p)
 	}
-	j.want(t, nil, "open source", "open out", "teardown source")
-	wantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
+	j.Want(t, "", "open source", "open out", "teardown source")
+	fake.WantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
 }
 
 // The ends that the engine knows by name before it has run.
 func TestWorker_doBeforeAndAfter(t *testing.T) {
-	j := &journal{}
-	out := newDestination(j, "out")
-	out.open = func(context.Context) error { return errTest }
-	w := newWorker(t, chain(from(batchesOf(j, "1")), to(out)), nil)
-	wantError(t, w.Open(t.Context()), errTest)
-	wantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
-	wantError(t, w.Do(t.Context()), funnel.ErrAlreadyRan)
+	j := &fake.Journal{}
+	out := fake.NewDestination(j, "out")
+	out.OnOpen = func(context.Context) error { return fake.ErrTest }
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(out)), nil)
+	fake.WantError(t, w.Open(t.Context()), fake.ErrTest)
+	fake.WantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
+	fake.WantError(t, w.Do(t.Context()), funnel.ErrAlreadyRan)
 
-	w = newWorker(t, chain(from(batchesOf(j, "1")), to(out)), nil)
-	wantError(t, w.Open(t.Context()), errTest)
-	wantNoError(t, w.Close(t.Context()))
-	wantError(t, w.Open(t.Context()), nil, "closed")
-	wantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
+	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(out)), nil)
+	fake.WantError(t, w.Open(t.Context()), fake.ErrTest)
+	fake.WantNoError(t, w.Close(t.Context()))
+	fake.WantError(t, w.Open(t.Context()), nil, "closed")
+	fake.WantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
 }
 
 // A pipeline that is no longer the one that the worker was made of is neither opened
 // nor run.
 func TestWorker_pipelineChanges(t *testing.T) {
-	j := &journal{}
-	first := chain(from(batchesOf(j, "1")), to(newDestination(j, "out")))
-	w := newWorker(t, first, nil)
+	j := &fake.Journal{}
+	first := fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(fake.NewDestination(j, "out")))
+	w := fake.NewWorker(t, first, nil)
 	next := first.Next
-	wantNoError(t, first.AppendToEnd(to(newDestination(j, "more"))))
-	wantError(t, w.Open(t.Context()), nil, "has changed")
+	fake.WantNoError(t, first.AppendToEnd(fake.To(fake.NewDestination(j, "more"))))
+	fake.WantError(t, w.Open(t.Context()), nil, "has changed")
 	first.Next = nil
-	wantError(t, w.Open(t.Context()), nil, "has changed")
-	wantError(t, w.Do(t.Context()), nil, "has changed")
+	fake.WantError(t, w.Open(t.Context()), nil, "has changed")
+	fake.WantError(t, w.Do(t.Context()), nil, "has changed")
 	first.Next = next
-	j.want(t, nil)
+	j.Want(t, "")
 }
 
 // When Do tears the source down itself, the worker is stopping.
 func TestWorker_StoppingWhenDoTearsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		s, out := batchesOf(j, "1"), newDestination(j, "out")
-		s.endless = true
-		out.write = func(context.Context, []opencdc.Record) error { <-s.reading; return errTest }
+		j := &fake.Journal{}
+		s, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
+		s.Endless = true
+		out.OnWrite = func(context.Context, []opencdc.Record) error { <-s.Reading; return fake.ErrTest }
 		var w *funnel.Worker
 		isStopping := false
-		s.teardown = func(context.Context) error { isStopping = w.Stopping(); return nil }
-		w = newAhead(t, 10, chain(from(s), to(out)), nil, nil)
-		wantError(t, w.Do(t.Context()), errTest)
+		s.OnTeardown = func(context.Context) error { isStopping = w.Stopping(); return nil }
+		w = fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(out)), nil, funnel.WithReadAhead(10))
+		fake.WantError(t, w.Do(t.Context()), fake.ErrTest)
 		if !isStopping || !w.Stopping() {
 			t.Error("the worker is not stopping")
 		}
-		wantNoError(t, w.Close(t.Context()))
+		fake.WantNoError(t, w.Close(t.Context()))
 	})
 }
 
 // Stopping says that tearing the source down may have begun, and not before.
 func TestWorker_Stopping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		s := batchesOf(j, "1")
-		s.endless = true
+		j := &fake.Journal{}
+		s := fake.SourceOf(j, "1")
+		s.Endless = true
 		var w *funnel.Worker
-		s.teardown = func(context.Context) error {
+		s.OnTeardown = func(context.Context) error {
 			if !w.Stopping() {
 				t.Error("the source is torn down, and the worker is not stopping")
 			}
 			return nil
 		}
 		goOn := make(chan struct{})
-		out := newDestination(j, "out")
-		out.write = func(context.Context, []opencdc.Record) error { <-goOn; return nil }
-		w = newWorker(t, chain(from(s), to(out)), nil)
-		done := start(t.Context(), w)
+		out := fake.NewDestination(j, "out")
+		out.OnWrite = func(context.Context, []opencdc.Record) error { <-goOn; return nil }
+		w = fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(out)), nil)
+		done := fake.Start(t.Context(), w)
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		wantError(t, w.Stop(ctx), context.DeadlineExceeded)
+		fake.WantError(t, w.Stop(ctx), context.DeadlineExceeded)
 		if w.Stopping() {
 			t.Error("a Stop that gave up has left a trace")
 		}
 		close(goOn)
-		<-s.reading
-		wantNoError(t, w.Stop(t.Context()))
-		(<-done).want(t, nil)
+		<-s.Reading
+		fake.WantNoError(t, w.Stop(t.Context()))
+		(<-done).Want(t, nil)
 		if !w.Stopping() {
 			t.Error("the worker is stopped and not stopping")
 		}
@@ -390,9 +387,9 @@ func (l *live) fault() error {
 	l.mu.Unlock()
 	switch n {
 	case 0:
-		return errTest
+		return fake.ErrTest
 	case 1:
-		panic(errTest)
+		panic(fake.ErrTest)
 	case 2:
 		runtime.Goexit()
 	case 3:
@@ -429,35 +426,35 @@ func (l *live) closed() error {
 }
 
 func randomLife(t *testing.T, rnd *rand.Rand, name string) {
-	j := &journal{}
+	j := &fake.Journal{}
 	var all []*live
 	newLive := func(name string) *live {
 		l := &live{name: name, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 1)), faults: rnd.IntN(3)}
 		all = append(all, l)
 		return l
 	}
-	source := batchesOf(j, "1 2", "3", "4 5")
-	source.endless = rnd.IntN(2) == 0
-	source.reading = make(chan struct{}, 100)
+	source := fake.SourceOf(j, "1 2", "3", "4 5")
+	source.Endless = rnd.IntN(2) == 0
+	source.Reading = make(chan struct{}, 100)
 	s := newLive("source")
-	source.open = func(context.Context) error { return s.opened() }
-	source.teardown = func(context.Context) error { return s.closed() }
-	destination := func(name string) *fakeDestination {
-		d, l := newDestination(j, name), newLive(name)
-		d.open = func(context.Context) error { return l.opened() }
-		d.teardown = func(context.Context) error { return l.closed() }
+	source.OnOpen = func(context.Context) error { return s.opened() }
+	source.OnTeardown = func(context.Context) error { return s.closed() }
+	destination := func(name string) *fake.Destination {
+		d, l := fake.NewDestination(j, name), newLive(name)
+		d.OnOpen = func(context.Context) error { return l.opened() }
+		d.OnTeardown = func(context.Context) error { return l.closed() }
 		works := newLive(name + " at work")
-		d.write = func(context.Context, []opencdc.Record) error { return works.fault() }
+		d.OnWrite = func(context.Context, []opencdc.Record) error { return works.fault() }
 		return d
 	}
-	first := from(source)
+	first := fake.From(source)
 	if rnd.IntN(2) == 0 {
-		first = fromHost(source)
+		first = fake.FromThen(source, nil)
 	}
-	if first.Next = append(first.Next, to(destination("a"))); rnd.IntN(2) == 0 {
-		first.Next = append(first.Next, to(destination("b")))
+	if first.Next = append(first.Next, fake.To(destination("a"))); rnd.IntN(2) == 0 {
+		first.Next = append(first.Next, fake.To(destination("b")))
 	}
-	w := newAhead(t, rnd.IntN(3), first, queue(destination("dlq")), nil)
+	w := fake.NewWorker(t, first, fake.Queue(destination("dlq")), fake.Ahead(rnd.IntN(3))...)
 
 	var calls sync.WaitGroup
 	var pending atomic.Int64
@@ -520,6 +517,6 @@ func randomLife(t *testing.T, rnd *rand.Rand, name string) {
 		}
 	}
 	if wrong != nil {
-		t.Fatalf("%s: %s\ncalls:\n%s", name, strings.Join(wrong, ", "), strings.Join(j.all(), "\n"))
+		t.Fatalf("%s: %s\ncalls:\n%s", name, strings.Join(wrong, ", "), strings.Join(j.Lines(""), "\n"))
 	}
 }

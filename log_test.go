@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -19,21 +20,21 @@ func TestLog(t *testing.T) {
 		logger := log.New(zerolog.New(zerolog.ConsoleWriter{
 			Out: &out, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName},
 		}))
-		j := &journal{}
-		d := newDestination(j, "d")
-		first := chain(
-			node(funnel.NewSourceTask("s", batchesOf(j, "1 2"), logger, nil)),
-			node(funnel.NewProcessorTask("p", byPosition(does{"2": once(fail)}), logger, nil)),
-			node(funnel.NewDestinationTask("d", d, logger, nil)),
+		j := &fake.Journal{}
+		d := fake.NewDestination(j, "d")
+		first := fake.Chain(
+			fake.Node(funnel.NewSourceTask("s", fake.SourceOf(j, "1 2"), logger, nil)),
+			fake.Node(funnel.NewProcessorTask("p", fake.ByPosition(fake.Answers{"2": fake.SecondTime(fake.Fail)}), logger, nil)),
+			fake.Node(funnel.NewDestinationTask("d", d, logger, nil)),
 		)
-		stuck := through("stuck", byPosition(does{"1": once(single)}))
+		stuck := fake.Through("stuck", fake.ByPosition(fake.Answers{"1": fake.SecondTime(fake.Pass)}))
 		first.Next[0].Next, stuck.Next = []*funnel.TaskNode{stuck}, first.Next[0].Next
-		dlq := funnel.NewDLQ("q", newDestination(j, "q"), logger, nil, 0, 0)
+		dlq := funnel.NewDLQ("q", fake.NewDestination(j, "q"), logger, nil, 0, 0)
 		w, err := funnel.NewWorker(first, dlq, logger, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wantNoError(t, runWorker(t, w))
+		fake.WantNoError(t, fake.RunWorker(t, w))
 		want := strings.TrimSpace(`
 DBG opening source component=task:source connector_id=s
 DBG source open component=task:source connector_id=s

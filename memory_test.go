@@ -14,6 +14,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -46,7 +47,8 @@ func (d *forgetful) Teardown(context.Context) error { return nil }
 // listening is a timer that somebody listens to.
 type listening struct{}
 
-func (listening) Update(time.Duration)  {}
+func (listening) Update(time.Duration) {}
+
 func (listening) UpdateSince(time.Time) {}
 
 // heap returns how much memory is in use.
@@ -65,7 +67,7 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 	nack := func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		results := make([]sdk.ProcessedRecord, len(recs))
 		for i := range results {
-			results[i] = sdk.ErrorRecord{Error: errTest}
+			results[i] = sdk.ErrorRecord{Error: fake.ErrTest}
 		}
 		return results
 	}
@@ -86,33 +88,35 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 	before := 0
 	var left atomic.Int64
 	end := func(id string) *funnel.TaskNode {
-		return node(funnel.NewDestinationTask(id, &forgetful{}, log.Nop(), nil))
+		return fake.Node(funnel.NewDestinationTask(id, &forgetful{}, log.Nop(), nil))
 	}
 	// Buffers that are in use are there at each collection.
 	collecting := func(id string) *funnel.TaskNode {
-		return node(funnel.NewDestinationTask(id, &forgetful{written: func() { left.Store(int64(heap() - before)) }}, log.Nop(), nil))
+		return fake.Node(funnel.NewDestinationTask(id, &forgetful{written: func() { left.Store(int64(heap() - before)) }}, log.Nop(), nil))
 	}
 	tree := func(first *funnel.TaskNode, next ...*funnel.TaskNode) *funnel.TaskNode {
 		first.Next = next
 		return first
 	}
 	for name, first := range map[string]func() *funnel.TaskNode{
-		"split, while in use": func() *funnel.TaskNode { return chain(through("p", fakeProcessor(splits)), collecting("out")) },
-		"split":               func() *funnel.TaskNode { return chain(through("p", fakeProcessor(splits)), end("out")) },
-		"nacked":              func() *funnel.TaskNode { return chain(through("p", fakeProcessor(nack)), end("out")) },
+		"split, while in use": func() *funnel.TaskNode {
+			return fake.Chain(fake.Through("p", fake.Processor(splits)), collecting("out"))
+		},
+		"split":  func() *funnel.TaskNode { return fake.Chain(fake.Through("p", fake.Processor(splits)), end("out")) },
+		"nacked": func() *funnel.TaskNode { return fake.Chain(fake.Through("p", fake.Processor(nack)), end("out")) },
 		"split and nacked": func() *funnel.TaskNode {
-			return chain(through("p", fakeProcessor(splits)), through("q", fakeProcessor(nack)), end("out"))
+			return fake.Chain(fake.Through("p", fake.Processor(splits)), fake.Through("q", fake.Processor(nack)), end("out"))
 		},
 		"nacked on a branch": func() *funnel.TaskNode {
-			return tree(through("p", fakeProcessor(splits)), chain(through("q", fakeProcessor(nack)), end("a")), end("b"))
+			return tree(fake.Through("p", fake.Processor(splits)), fake.Chain(fake.Through("q", fake.Processor(nack)), end("a")), end("b"))
 		},
-		"in parallel": func() *funnel.TaskNode { return chain(through("p", parallel(t, passes, 4)), end("out")) },
+		"in parallel": func() *funnel.TaskNode { return fake.Chain(fake.Through("p", fake.Parallel(t, passes, 4)), end("out")) },
 		"by a task": func() *funnel.TaskNode {
-			return chain(custom("task", func(_ context.Context, b *funnel.Batch) error {
+			return fake.Chain(fake.Custom("task", func(_ context.Context, b *funnel.Batch) error {
 				recs := b.ActiveRecords()
 				for i := len(recs) - 1; i >= 0; i-- {
 					b.SplitRecord(i, []opencdc.Record{recs[i], recs[i]})
-					b.Nack(i, errTest)
+					b.Nack(i, fake.ErrTest)
 				}
 				return nil
 			}), end("out"))
@@ -139,8 +143,8 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 				return recs, nil
 			}}
 			dlq := funnel.NewDLQ("dlq", &forgetful{}, log.Nop(), nil, 0, 0)
-			w := newAhead(t, ahead, chain(from(source), first()), dlq, listening{})
-			wantNoError(t, w.Do(t.Context()))
+			w := fake.NewTimedWorker(t, fake.Chain(fake.From(source), first()), dlq, listening{}, fake.Ahead(ahead)...)
+			fake.WantNoError(t, w.Do(t.Context()))
 			if left := left.Load(); left > mostLeft {
 				t.Errorf("%s, ahead %d: of a batch of %d bytes, %d are left after %d small ones", name, ahead, large*size, left, reads-2)
 			}
@@ -169,11 +173,11 @@ func TestWorker_buffersForgetLargeRecords(t *testing.T) {
 		}
 		return recs, nil
 	}}
-	splits := each(func(rec opencdc.Record) sdk.ProcessedRecord { return sdk.MultiRecord{rec, rec} })
-	out := node(funnel.NewDestinationTask("out", &forgetful{written: func() { left = heap() - before }}, log.Nop(), nil))
-	w := newWorker(t, chain(from(source), through("p", splits), out), nil)
+	splits := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord { return sdk.MultiRecord{rec, rec} })
+	out := fake.Node(funnel.NewDestinationTask("out", &forgetful{written: func() { left = heap() - before }}, log.Nop(), nil))
+	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.Through("p", splits), out), nil)
 	before = heap()
-	wantNoError(t, w.Do(t.Context()))
+	fake.WantNoError(t, w.Do(t.Context()))
 	if left > mostLeft {
 		t.Errorf("of %d bytes, %d are left", large*size, left)
 	}

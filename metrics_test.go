@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics"
 	"github.com/conduitio/funnel/metrics/noop"
@@ -37,10 +39,6 @@ type metricsRegistry struct {
 	observed map[string][]float64
 }
 
-func newMetricsRegistry() *metricsRegistry {
-	return &metricsRegistry{descs: make(map[string]metrics.Desc), observed: make(map[string][]float64)}
-}
-
 func (r *metricsRegistry) NewTimer(d metrics.Desc) metrics.LabeledTimer {
 	r.descs["timer "+d.Name] = d
 	return metricsTimers{metricsFamily{r, d}}
@@ -57,6 +55,10 @@ func (r *metricsRegistry) mustHave(t *testing.T, want map[string][]float64) {
 		t.Errorf("got observations %v, want %v", r.observed, want)
 	}
 	clear(r.observed)
+}
+
+func newMetricsRegistry() *metricsRegistry {
+	return &metricsRegistry{descs: make(map[string]metrics.Desc), observed: make(map[string][]float64)}
 }
 
 type (
@@ -81,13 +83,16 @@ func (f metricsFamily) with(values []string) metricsInstrument {
 	return metricsInstrument{registry: f.registry, name: name}
 }
 
-func (f metricsTimers) WithValues(values ...string) metrics.Timer         { return f.with(values) }
+func (f metricsTimers) WithValues(values ...string) metrics.Timer { return f.with(values) }
+
 func (f metricsHistograms) WithValues(values ...string) metrics.Histogram { return f.with(values) }
 
 func (i metricsInstrument) Observe(value float64) {
 	i.registry.observed[i.name] = append(i.registry.observed[i.name], value)
 }
-func (i metricsInstrument) Update(d time.Duration)      { i.Observe(d.Seconds()) }
+
+func (i metricsInstrument) Update(d time.Duration) { i.Observe(d.Seconds()) }
+
 func (i metricsInstrument) UpdateSince(start time.Time) { i.Update(time.Since(start)) }
 
 // metricsRecords are three records of 3, 0 and 12 bytes.
@@ -319,18 +324,23 @@ type adder struct {
 	total *float64
 }
 
-func (a adder) NewTimer(metrics.Desc) metrics.LabeledTimer         { return adderTimers(a) }
+func (a adder) NewTimer(metrics.Desc) metrics.LabeledTimer { return adderTimers(a) }
+
 func (a adder) NewHistogram(metrics.Desc) metrics.LabeledHistogram { return adderHistograms(a) }
-func (a adder) Update(d time.Duration)                             { a.Observe(d.Seconds()) }
-func (a adder) UpdateSince(start time.Time)                        { a.Update(time.Since(start)) }
-func (a adder) Observe(value float64)                              { *a.total += value }
+
+func (a adder) Update(d time.Duration) { a.Observe(d.Seconds()) }
+
+func (a adder) UpdateSince(start time.Time) { a.Update(time.Since(start)) }
+
+func (a adder) Observe(value float64) { *a.total += value }
 
 type (
 	adderTimers     adder
 	adderHistograms adder
 )
 
-func (a adderTimers) WithValues(...string) metrics.Timer         { return adder(a) }
+func (a adderTimers) WithValues(...string) metrics.Timer { return adder(a) }
+
 func (a adderHistograms) WithValues(...string) metrics.Histogram { return adder(a) }
 
 func TestMetrics_ObservingAllocatesNothing(t *testing.T) {
@@ -391,13 +401,13 @@ func TestMetrics_noNegativeDurations(t *testing.T) {
 		set := metrics.NewSet()
 		set.Register(r)
 		timer := set.NewTimer(metrics.Desc{Name: "timer"}).WithValues()
-		j := &journal{}
-		recs := records("1", "2")
+		j := &fake.Journal{}
+		recs := fake.Records("1", "2")
 		recs[0].Metadata.SetReadAt(time.Now().Add(time.Hour))
 		recs[1].Metadata.SetReadAt(time.Now().Add(-time.Hour))
-		w, err := funnel.NewWorker(chain(from(newSource(j, fakeRead{recs: recs})), to(newDestination(j, "out"))), nil, log.Nop(), timer)
-		wantNoError(t, err)
-		wantNoError(t, w.Do(t.Context()))
+		w, err := funnel.NewWorker(fake.Chain(fake.From(fake.NewSource(j, fake.Read{Records: recs})), fake.To(fake.NewDestination(j, "out"))), nil, log.Nop(), timer)
+		fake.WantNoError(t, err)
+		fake.WantNoError(t, w.Do(t.Context()))
 		r.mustHave(t, map[string][]float64{"timer{}": {0, 3600}})
 
 		m := funnel.NewMetrics(set)

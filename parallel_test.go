@@ -23,33 +23,9 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
-
-// concurrent is a fakeProcessor that may be called by several goroutines at a
-// time.
-type concurrent struct{ fakeProcessor }
-
-func (concurrent) IsConcurrent() bool { return true }
-
-// parallel returns a processor that runs p on so many workers.
-func parallel(t *testing.T, p fakeProcessor, workers int) funnel.Processor {
-	t.Helper()
-	processor, err := funnel.NewParallelProcessor(concurrent{p}, workers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return processor
-}
-
-// numbered returns records whose positions are the numbers from 0 on.
-func numbered(n int) []opencdc.Record {
-	positions := make([]string, n)
-	for i := range positions {
-		positions[i] = strconv.Itoa(i)
-	}
-	return records(positions...)
-}
 
 // goroutine returns the name of the goroutine that calls it.
 func goroutine() string {
@@ -57,13 +33,6 @@ func goroutine() string {
 	stack = stack[:runtime.Stack(stack, false)]
 	name, _, _ := bytes.Cut(stack, []byte(" ["))
 	return string(name)
-}
-
-// panicOf returns what the function panics with.
-func panicOf(f func()) (value any) {
-	defer func() { value = recover() }()
-	f()
-	return nil
 }
 
 // claimant is a processor that may be used by several goroutines, or says that it
@@ -77,7 +46,7 @@ func (p claimant) IsConcurrent() bool { return p.isConcurrent }
 
 func TestNewParallelProcessor_errors(t *testing.T) {
 	var none *claimant
-	decorated := parallel(t, each(single), 2)
+	decorated := fake.Parallel(t, fake.Each(fake.Pass), 2)
 	for _, tt := range []struct {
 		name    string
 		p       funnel.Processor
@@ -86,9 +55,9 @@ func TestNewParallelProcessor_errors(t *testing.T) {
 	}{
 		{"nil", nil, 2, []string{"nil"}},
 		{"nil pointer", none, 2, []string{"nil"}},
-		{"no workers", concurrent{each(single)}, 0, []string{"0 workers"}},
-		{"fewer than no workers", concurrent{each(single)}, -1, []string{"-1 workers"}},
-		{"says nothing", each(single), 2, []string{"fakeProcessor", "not a ConcurrentProcessor"}},
+		{"no workers", fake.Concurrent{fake.Each(fake.Pass)}, 0, []string{"0 workers"}},
+		{"fewer than no workers", fake.Concurrent{fake.Each(fake.Pass)}, -1, []string{"-1 workers"}},
+		{"says nothing", fake.Each(fake.Pass), 2, []string{"fake.Processor", "not a ConcurrentProcessor"}},
 		{"says no", claimant{isConcurrent: false}, 2, []string{"claimant", "IsConcurrent returns false"}},
 		{"says no to one worker", claimant{isConcurrent: false}, 1, []string{"IsConcurrent returns false"}},
 		{"is parallel already", decorated, 2, []string{"not a ConcurrentProcessor"}},
@@ -97,16 +66,16 @@ func TestNewParallelProcessor_errors(t *testing.T) {
 		if p != nil {
 			t.Errorf("%s: there is a processor", tt.name)
 		}
-		wantError(t, err, nil, append(tt.words, "in parallel")...)
+		fake.WantError(t, err, nil, append(tt.words, "in parallel")...)
 	}
 }
 
 // The processor is opened and torn down once, and its errors come back.
 func TestParallelProcessor_life(t *testing.T) {
-	j := &journal{}
-	for _, err := range []error{nil, errTest} {
-		p, newErr := funnel.NewParallelProcessor(claimant{lifeProcessor{journal: j, err: err}, true}, 3)
-		wantNoError(t, newErr)
+	j := &fake.Journal{}
+	for _, err := range []error{nil, fake.ErrTest} {
+		p, newErr := funnel.NewParallelProcessor(claimant{lifeProcessor{Journal: j, err: err}, true}, 3)
+		fake.WantNoError(t, newErr)
 		if got := p.Open(t.Context()); got != err {
 			t.Errorf("Open: %v", got)
 		}
@@ -114,7 +83,7 @@ func TestParallelProcessor_life(t *testing.T) {
 			t.Errorf("Teardown: %v", got)
 		}
 	}
-	j.want(t, nil, "open processor", "teardown processor", "open processor", "teardown processor")
+	j.Want(t, "", "open processor", "teardown processor", "open processor", "teardown processor")
 }
 
 // A batch is divided evenly into as many parts as there are workers, or records.
@@ -142,10 +111,10 @@ func testParts(t *testing.T, size, workers int) {
 		parts = append(parts, part{recs, goroutine()})
 		mu.Unlock()
 		<-barrier
-		return each(single)(ctx, recs)
+		return fake.Each(fake.Pass)(ctx, recs)
 	}
-	p := parallel(t, inner, workers)
-	recs := numbered(size)
+	p := fake.Parallel(t, inner, workers)
+	recs := fake.Numbered(size)
 	var caller string
 	var results []sdk.ProcessedRecord
 	go func() {
@@ -192,14 +161,14 @@ func testParts(t *testing.T, size, workers int) {
 	if len(parts) != n {
 		t.Errorf("%d records, %d workers: there were %d calls", size, workers, len(parts))
 	}
-	if want := each(single)(t.Context(), recs); !reflect.DeepEqual(results, want) {
+	if want := fake.Each(fake.Pass)(t.Context(), recs); !reflect.DeepEqual(results, want) {
 		t.Errorf("%d records, %d workers: the results are %v", size, workers, results)
 	}
 }
 
 // Without records there is nothing to call the processor for.
 func TestParallelProcessor_noRecords(t *testing.T) {
-	p := parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord {
+	p := fake.Parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord {
 		t.Error("the processor was called")
 		return nil
 	}, 3)
@@ -213,17 +182,17 @@ func TestParallelProcessor_noRecords(t *testing.T) {
 func TestParallelProcessor_everyMixOfResults(t *testing.T) {
 	none := func(opencdc.Record) sdk.ProcessedRecord { return nil }
 	kinds := []func(opencdc.Record) sdk.ProcessedRecord{
-		single, filter, fail, split(0), split(1), split(3), none,
+		fake.Pass, fake.Filter, fake.Fail, fake.Split(0), fake.Split(1), fake.Split(3), none,
 	}
-	recs := numbered(4)
+	recs := fake.Numbered(4)
 	for code := range 7 * 7 * 7 * 7 {
-		do := does{}
+		do := fake.Answers{}
 		for i, c := 0, code; i < len(recs); i, c = i+1, c/7 {
 			do[strconv.Itoa(i)] = kinds[c%7]
 		}
-		want := byPosition(do)(t.Context(), recs)
+		want := fake.ByPosition(do)(t.Context(), recs)
 		for workers := range 5 {
-			got := parallel(t, byPosition(do), workers+1).Process(t.Context(), recs)
+			got := fake.Parallel(t, fake.ByPosition(do), workers+1).Process(t.Context(), recs)
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("mix %d, %d workers: %v, want %v", code, workers+1, got, want)
 			}
@@ -235,12 +204,12 @@ func TestParallelProcessor_everyMixOfResults(t *testing.T) {
 // and the results of the next part are in their place.
 func TestParallelProcessor_shortResults(t *testing.T) {
 	const perPart = 3
-	recs := numbered(3 * perPart)
+	recs := fake.Numbered(3 * perPart)
 	for code := range perPart * perPart * perPart {
 		answers := []int{code%3 + 1, code/3%3 + 1, code/9 + 1}
-		p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		p := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			i, _ := strconv.Atoi(string(recs[0].Position))
-			return each(single)(ctx, recs[:answers[i/perPart]])
+			return fake.Each(fake.Pass)(ctx, recs[:answers[i/perPart]])
 		}, 3)
 		for range 2 { // the second call finds what the first one has left
 			for i, result := range p.Process(t.Context(), recs) {
@@ -259,12 +228,12 @@ func TestParallelProcessor_shortResults(t *testing.T) {
 // A call leaves nothing behind that the next one could take for its own.
 func TestParallelProcessor_callAfterCall(t *testing.T) {
 	answers := 0
-	p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		return each(single)(ctx, recs[:min(answers, len(recs))])
+	p := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return fake.Each(fake.Pass)(ctx, recs[:min(answers, len(recs))])
 	}, 2)
 	for _, size := range []int{10, 3, 7, 1, 12, 2, 12} {
 		for _, answers = range []int{size, 1} {
-			recs := numbered(size)
+			recs := fake.Numbered(size)
 			results := p.Process(t.Context(), recs)
 			first, n := map[int]bool{0: true, size / 2: true}, min(2, size)
 			if len(results) != size && n > 1 {
@@ -281,13 +250,13 @@ func TestParallelProcessor_callAfterCall(t *testing.T) {
 
 // Only the records that were not answered are given again.
 func TestParallelProcessor_givenAgain(t *testing.T) {
-	j := &journal{}
-	firstOnly := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		j.add(append([]string{"process"}, positionsOf(recs)...)...)
-		return each(single)(ctx, recs[:1])
+	j := &fake.Journal{}
+	firstOnly := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		j.AddRecords("process", recs)
+		return fake.Each(fake.Pass)(ctx, recs[:1])
 	}, 3)
-	wantNoError(t, run(t, nil, from(batchesOf(j, "1 2 3 4 5 6 7 8 9")), through("p", firstOnly), to(newDestination(j, "out"))))
-	calls := j.all("process")
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7 8 9")), fake.Through("p", firstOnly), fake.To(fake.NewDestination(j, "out"))))
+	calls := j.Lines("process")
 	slices.Sort(calls) // those at the same time come in any order
 	want := []string{
 		"process 1 2 3", "process 2", "process 3",
@@ -297,24 +266,24 @@ func TestParallelProcessor_givenAgain(t *testing.T) {
 	if !slices.Equal(calls, want) {
 		t.Errorf("calls: %q", calls)
 	}
-	j.want(t, []string{"out"}, "out 1", "out 2 3", "out 4", "out 5 6", "out 7", "out 8 9")
+	j.Want(t, "out", "out 1", "out 2 3", "out 4", "out 5 6", "out 7", "out 8 9")
 }
 
 // Without any answer the worker gives up as it does with any processor.
 func TestParallelProcessor_noAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
+		j := &fake.Journal{}
 		var calls atomic.Int64
-		p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			calls.Add(1)
 			return make([]sdk.ProcessedRecord, len(recs))
 		}, 2)
-		err := run(t, nil, from(batchesOf(j, "1 2 3")), through("p", p), to(newDestination(j, "out")))
-		wantError(t, err, nil, `task "p"`, "no answer for 3 records")
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+		fake.WantError(t, err, nil, `task "p"`, "no answer for 3 records")
 		if calls.Load() != 16*2 || !funnel.IsFatalError(err) {
 			t.Errorf("%d calls, error %v", calls.Load(), err)
 		}
-		j.want(t, []string{"out", "ack"})
+		j.Want(t, "out ack")
 	})
 }
 
@@ -326,7 +295,7 @@ func TestParallelProcessor_failedPart(t *testing.T) {
 	sizes, starts := []int{2, 3, 3}, []int{0, 2, 5}
 	for _, tt := range []struct {
 		name   string
-		broken fakeProcessor
+		broken fake.Processor
 		words  string
 	}{
 		{"nil", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil },
@@ -334,28 +303,28 @@ func TestParallelProcessor_failedPart(t *testing.T) {
 		{"empty", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return []sdk.ProcessedRecord{} },
 			"returned no result"},
 		{"too many", func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-			return append(each(single)(ctx, recs), sdk.FilterRecord{})
+			return append(fake.Each(fake.Pass)(ctx, recs), sdk.FilterRecord{})
 		}, "returned more results, %d"},
 		{"many too many", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord {
 			return slices.Repeat([]sdk.ProcessedRecord{nil}, 100)
 		}, "returned more results, 100"},
 		{"too many, with another position", func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			recs[0].Position = opencdc.Position("changed")
-			return append(each(single)(ctx, recs), nil)
+			return append(fake.Each(fake.Pass)(ctx, recs), nil)
 		}, "returned more results, %d"},
 		{"goexit", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { runtime.Goexit(); return nil },
 			"ended by runtime.Goexit"},
 	} {
 		for brokenPart, start := range starts {
 			t.Run(fmt.Sprint(tt.name, brokenPart), func(t *testing.T) {
-				p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+				p := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 					if string(recs[0].Position) == strconv.Itoa(start) {
 						return tt.broken(ctx, recs)
 					}
-					return each(single)(ctx, recs)
+					return fake.Each(fake.Pass)(ctx, recs)
 				}, workers)
 
-				results := p.Process(t.Context(), numbered(size))
+				results := p.Process(t.Context(), fake.Numbered(size))
 				if len(results) != size {
 					t.Fatalf("%d results", len(results))
 				}
@@ -364,21 +333,21 @@ func TestParallelProcessor_failedPart(t *testing.T) {
 					words = fmt.Sprintf(words, sizes[brokenPart]+1)
 				}
 				err, _ := results[start].(error)
-				wantError(t, err, nil, words, fmt.Sprintf("%d records from %q on", sizes[brokenPart], strconv.Itoa(start)))
+				fake.WantError(t, err, nil, words, fmt.Sprintf("%d records from %q on", sizes[brokenPart], strconv.Itoa(start)))
 				for i, result := range results {
 					var want sdk.ProcessedRecord
 					if i < start || i >= start+sizes[brokenPart] {
-						want = sdk.SingleRecord(numbered(size)[i])
+						want = sdk.SingleRecord(fake.Numbered(size)[i])
 					}
 					if i != start && !reflect.DeepEqual(result, want) {
 						t.Errorf("result %d is %v, want %v", i, result, want)
 					}
 				}
 
-				j := &journal{}
-				err = run(t, nil, from(newSource(j, fakeRead{recs: numbered(size)})), through("p", p), to(newDestination(j, "out")))
-				wantError(t, err, nil, `task "p"`, words, fmt.Sprintf("%d records from %q on", sizes[brokenPart], strconv.Itoa(start)))
-				j.want(t, []string{"out", "ack"})
+				j := &fake.Journal{}
+				err = fake.Run(t, nil, fake.From(fake.NewSource(j, fake.Read{Records: fake.Numbered(size)})), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+				fake.WantError(t, err, nil, `task "p"`, words, fmt.Sprintf("%d records from %q on", sizes[brokenPart], strconv.Itoa(start)))
+				j.Want(t, "out ack")
 			})
 		}
 	}
@@ -386,31 +355,31 @@ func TestParallelProcessor_failedPart(t *testing.T) {
 
 // If several parts fail, the error is that of the first one in the batch.
 func TestParallelProcessor_failedParts(t *testing.T) {
-	p := parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil }, 3)
-	j := &journal{}
-	err := run(t, nil, from(batchesOf(j, "1 2 3")), through("p", p), to(newDestination(j, "out")))
-	wantError(t, err, nil, `task "p"`, `"1"`)
+	p := fake.Parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil }, 3)
+	j := &fake.Journal{}
+	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+	fake.WantError(t, err, nil, `task "p"`, `"1"`)
 }
 
 // A result of an unknown kind is an error that names the record, in any part.
 func TestParallelProcessor_unknownKind(t *testing.T) {
 	for _, position := range []string{"1", "2", "3", "4", "5"} {
 		pointer := func(rec opencdc.Record) sdk.ProcessedRecord { return (*sdk.SingleRecord)(&rec) }
-		p := parallel(t, byPosition(does{position: pointer}), 3)
-		j := &journal{}
-		err := run(t, nil, from(batchesOf(j, "1 2 3 4 5")), through("p", p), to(newDestination(j, "out")))
-		wantError(t, err, nil, `task "p"`, strconv.Quote(position), "*sdk.SingleRecord")
-		j.want(t, []string{"out", "ack"})
+		p := fake.Parallel(t, fake.ByPosition(fake.Answers{position: pointer}), 3)
+		j := &fake.Journal{}
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+		fake.WantError(t, err, nil, `task "p"`, strconv.Quote(position), "*sdk.SingleRecord")
+		j.Want(t, "out ack")
 	}
 }
 
 // A single part is a plain call: the end of its goroutine is that of the caller's.
 func TestParallelProcessor_goexitOfTheOnlyPart(t *testing.T) {
-	p := parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { runtime.Goexit(); return nil }, 3)
+	p := fake.Parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { runtime.Goexit(); return nil }, 3)
 	hasReturned := false
 	var caller sync.WaitGroup
 	caller.Go(func() {
-		p.Process(t.Context(), numbered(1))
+		p.Process(t.Context(), fake.Numbered(1))
 		hasReturned = true
 	})
 	caller.Wait()
@@ -426,29 +395,29 @@ func explode(value any) []sdk.ProcessedRecord { panic(value) }
 func TestParallelProcessor_panic(t *testing.T) {
 	for i := range 3 {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			j := &fake.Journal{}
+			p := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 				if string(recs[0].Position) == strconv.Itoa(i) {
-					return explode(errTest)
+					return explode(fake.ErrTest)
 				}
 				time.Sleep(time.Second)
 				if ctx.Err() != nil {
 					t.Error("the context of another part has ended")
 				}
-				j.add("ended")
-				return each(single)(ctx, recs)
+				j.Add("ended")
+				return fake.Each(fake.Pass)(ctx, recs)
 			}, 3)
-			w := newWorker(t, chain(from(batchesOf(j, "0 1 2")), through("p", p), to(newDestination(j, "out"))), nil)
-			wantNoError(t, w.Open(t.Context()))
-			value := panicOf(func() { _ = w.Do(t.Context()) })
-			j.add("panicked")
+			w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "0 1 2")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))), nil)
+			fake.WantNoError(t, w.Open(t.Context()))
+			value := fake.PanicOf(func() { _ = w.Do(t.Context()) })
+			j.Add("panicked")
 			err, ok := value.(*funnel.PanicError)
-			if !ok || err.Value != errTest || !errors.Is(err, errTest) || !strings.Contains(string(err.Stack), "explode") {
+			if !ok || err.Value != fake.ErrTest || !errors.Is(err, fake.ErrTest) || !strings.Contains(string(err.Stack), "explode") {
 				t.Errorf("Do panicked with %v", value)
 			}
-			wantNoError(t, w.Stop(t.Context()))
-			wantNoError(t, w.Close(t.Context()))
-			j.want(t, []string{"out", "ack", "ended", "panicked"}, "ended", "ended", "panicked")
+			fake.WantNoError(t, w.Stop(t.Context()))
+			fake.WantNoError(t, w.Close(t.Context()))
+			j.Want(t, "out ack ended panicked", "ended", "ended", "panicked")
 		})
 	}
 }
@@ -456,7 +425,7 @@ func TestParallelProcessor_panic(t *testing.T) {
 // Of several panics the first one comes out, whatever else goes wrong.
 func TestParallelProcessor_panics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			switch position := string(recs[0].Position); position {
 			case "0":
 				return nil
@@ -470,7 +439,7 @@ func TestParallelProcessor_panics(t *testing.T) {
 			}
 			return nil
 		}, 5)
-		value := panicOf(func() { p.Process(t.Context(), numbered(5)) })
+		value := fake.PanicOf(func() { p.Process(t.Context(), fake.Numbered(5)) })
 		if err, ok := value.(*funnel.PanicError); !ok || err.Value != "3" {
 			t.Errorf("Process panicked with %v", value)
 		}
@@ -481,18 +450,18 @@ func TestParallelProcessor_panics(t *testing.T) {
 // goroutine of the caller it needs no wrapper.
 func TestParallelProcessor_panicIsWrappedOnce(t *testing.T) {
 	var none *funnel.PanicError
-	wrapped := &funnel.PanicError{Value: errTest}
-	for _, value := range []any{wrapped, errTest, none} {
-		p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+	wrapped := &funnel.PanicError{Value: fake.ErrTest}
+	for _, value := range []any{wrapped, fake.ErrTest, none} {
+		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			if string(recs[0].Position) != "0" {
 				return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0])}
 			}
 			return explode(value)
 		}, 3)
-		if got := panicOf(func() { p.Process(t.Context(), numbered(1)) }); got != value {
+		if got := fake.PanicOf(func() { p.Process(t.Context(), fake.Numbered(1)) }); got != value {
 			t.Errorf("with one part, Process panicked with %v, want %v", got, value)
 		}
-		got := panicOf(func() { p.Process(t.Context(), numbered(3)) })
+		got := fake.PanicOf(func() { p.Process(t.Context(), fake.Numbered(3)) })
 		err, ok := got.(*funnel.PanicError)
 		if !ok || err == nil || (err == wrapped) != (value == wrapped) || err != wrapped && err.Value != value {
 			t.Errorf("Process panicked with %v, want %v", got, value)
@@ -504,12 +473,12 @@ func TestParallelProcessor_panicIsWrappedOnce(t *testing.T) {
 func TestParallelProcessor_noGoroutineIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running atomic.Int64
-		for _, last := range []fakeProcessor{
-			each(single),
-			func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return explode(errTest) },
+		for _, last := range []fake.Processor{
+			fake.Each(fake.Pass),
+			func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return explode(fake.ErrTest) },
 			func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { runtime.Goexit(); return nil },
 		} {
-			p := parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			p := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 				defer running.Add(-1)
 				running.Add(1)
 				i, _ := strconv.Atoi(string(recs[0].Position))
@@ -517,9 +486,9 @@ func TestParallelProcessor_noGoroutineIsLeft(t *testing.T) {
 					return last(ctx, recs)
 				}
 				time.Sleep(time.Duration(i) * time.Second)
-				return each(single)(ctx, recs)
+				return fake.Each(fake.Pass)(ctx, recs)
 			}, 4)
-			panicOf(func() { p.Process(t.Context(), numbered(4)) })
+			fake.PanicOf(func() { p.Process(t.Context(), fake.Numbered(4)) })
 			if n := running.Load(); n != 0 {
 				t.Errorf("%d parts are still running", n)
 			}
@@ -538,14 +507,14 @@ func TestParallelProcessor_context(t *testing.T) {
 	ctx := context.WithValue(t.Context(), ctxKey{}, "value")
 	for size := range 5 {
 		var calls atomic.Int64
-		p := parallel(t, func(got context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		p := fake.Parallel(t, func(got context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			calls.Add(1)
 			if got != ctx {
 				t.Errorf("a part was given the context %v", got)
 			}
-			return each(single)(got, recs)
+			return fake.Each(fake.Pass)(got, recs)
 		}, 3)
-		p.Process(ctx, numbered(size))
+		p.Process(ctx, fake.Numbered(size))
 		if n := int(calls.Load()); n != min(size, 3) {
 			t.Errorf("%d records: %d calls", size, n)
 		}
@@ -555,21 +524,21 @@ func TestParallelProcessor_context(t *testing.T) {
 // 16 workers handle 1,000 records that each wait for 2 ms in the time that the
 // largest part takes, 63 records.
 func TestParallelProcessor_speed(t *testing.T) {
-	wait := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	wait := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		time.Sleep(2 * time.Millisecond)
 		return sdk.SingleRecord(rec)
 	})
 	took := func(p funnel.Processor) (d time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			w := newWorker(t, chain(from(newSource(j, fakeRead{recs: numbered(1000)})), through("p", p), to(newDestination(j, "out"))), nil)
+			j := &fake.Journal{}
+			w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j, fake.Read{Records: fake.Numbered(1000)})), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))), nil)
 			start := time.Now()
-			wantNoError(t, w.Do(t.Context()))
+			fake.WantNoError(t, w.Do(t.Context()))
 			d = time.Since(start)
 		})
 		return d
 	}
-	plain, fast := took(wait), took(parallel(t, wait, 16))
+	plain, fast := took(wait), took(fake.Parallel(t, wait, 16))
 	if plain != 2*time.Second || fast != 126*time.Millisecond || plain < 14*fast {
 		t.Errorf("it took %v instead of %v", fast, plain)
 	}
@@ -577,19 +546,19 @@ func TestParallelProcessor_speed(t *testing.T) {
 
 // A panic is one also if the goroutine of the part is being ended.
 func TestParallelProcessor_panicAfterGoexit(t *testing.T) {
-	p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+	p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		if string(recs[0].Position) == "1" {
-			defer panic(errTest)
+			defer panic(fake.ErrTest)
 			runtime.Goexit()
 		}
 		return []sdk.ProcessedRecord{sdk.FilterRecord{}}
 	}, 2)
 	defer func() {
-		if got, ok := recover().(*funnel.PanicError); !ok || got.Value != error(errTest) {
+		if got, ok := recover().(*funnel.PanicError); !ok || got.Value != error(fake.ErrTest) {
 			t.Errorf("the panic is %v", got)
 		}
 	}()
-	p.Process(t.Context(), numbered(2))
+	p.Process(t.Context(), fake.Numbered(2))
 	t.Error("there is no panic")
 }
 
@@ -598,12 +567,12 @@ func TestParallelProcessor_panicAfterGoexit(t *testing.T) {
 func TestParallelProcessor_forgets(t *testing.T) {
 	for name, then := range map[string]func(funnel.Processor){
 		"nothing":             func(funnel.Processor) {},
-		"a smaller batch":     func(p funnel.Processor) { p.Process(t.Context(), numbered(2)) },
-		"a batch of one part": func(p funnel.Processor) { p.Process(t.Context(), numbered(1)) },
+		"a smaller batch":     func(p funnel.Processor) { p.Process(t.Context(), fake.Numbered(2)) },
+		"a batch of one part": func(p funnel.Processor) { p.Process(t.Context(), fake.Numbered(1)) },
 	} {
-		p := parallel(t, each(single), 3)
+		p := fake.Parallel(t, fake.Each(fake.Pass), 3)
 		held := func() weak.Pointer[byte] {
-			recs := numbered(9)
+			recs := fake.Numbered(9)
 			data := make([]byte, 100)
 			recs[8].Payload.After = opencdc.RawData(data)
 			p.Process(t.Context(), recs)
@@ -624,7 +593,7 @@ func TestParallelProcessor_forgets(t *testing.T) {
 func TestParallelProcessor_allocations(t *testing.T) {
 	const workers = 4
 	answers := slices.Repeat([]sdk.ProcessedRecord{sdk.FilterRecord{}}, 10_000)
-	p := parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+	p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		return answers[:len(recs)]
 	}, workers)
 	for _, size := range []int{workers, 1000, 10_000} {
@@ -687,9 +656,9 @@ func (c *chance) decide(rec opencdc.Record) sdk.ProcessedRecord {
 	case x == 3:
 		return sdk.FilterRecord{}
 	case x == 4:
-		return fail(rec)
+		return fake.Fail(rec)
 	case x > 4 && x < 9:
-		return splitInto(rec, x-5)
+		return fake.Pieces(rec, x-5)
 	default:
 		rec.Position = opencdc.Position(position + "'")
 		rec.Metadata[c.name] = "seen"
@@ -704,29 +673,29 @@ func TestParallelProcessor_likeThePlainOne(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		workers := []int{1 + rng.IntN(6), 1 + rng.IntN(6)}
 		sizes := []int{1 + rng.IntN(30), 1 + rng.IntN(12), 1 + rng.IntN(30)}
-		pipeline := func(t *testing.T, decorate func(fakeProcessor, int) funnel.Processor) (lines []string, written []opencdc.Record) {
+		pipeline := func(t *testing.T, decorate func(fake.Processor, int) funnel.Processor) (lines []string, written []opencdc.Record) {
 			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
-				source, n := newSource(j), 0
+				j := &fake.Journal{}
+				source, n := fake.NewSource(j), 0
 				for _, size := range sizes {
-					recs := numbered(n + size)[n:]
-					source.reads = append(source.reads, fakeRead{recs: recs})
+					recs := fake.Numbered(n + size)[n:]
+					source.Reads = append(source.Reads, fake.Read{Records: recs})
 					n += size
 				}
-				out, dlq := newDestination(j, "out"), newDestination(j, "dlq")
-				out.refuse["3''"], out.refuse["8a'"] = errTest, errTest
-				nodes := []*funnel.TaskNode{from(source)}
+				out, dlq := fake.NewDestination(j, "out"), fake.NewDestination(j, "dlq")
+				out.Refuse["3''"], out.Refuse["8a'"] = fake.ErrTest, fake.ErrTest
+				nodes := []*funnel.TaskNode{fake.From(source)}
 				for i, name := range []string{"first", "second"} {
 					c := &chance{seed: seed, name: name, asked: make(map[string]int)}
-					nodes = append(nodes, node(funnel.NewProcessorTask(name, decorate(c.process, workers[i]), log.Nop(), nil)))
+					nodes = append(nodes, fake.Node(funnel.NewProcessorTask(name, decorate(c.process, workers[i]), log.Nop(), nil)))
 				}
-				wantNoError(t, run(t, queue(dlq), append(nodes, to(out))...))
-				lines, written = j.all(), out.written
+				fake.WantNoError(t, fake.Run(t, fake.Queue(dlq), append(nodes, fake.To(out))...))
+				lines, written = j.Lines(""), out.Written
 			})
 			return lines, written
 		}
-		wantLines, wantWritten := pipeline(t, func(p fakeProcessor, _ int) funnel.Processor { return p })
-		lines, written := pipeline(t, func(p fakeProcessor, workers int) funnel.Processor { return parallel(t, p, workers) })
+		wantLines, wantWritten := pipeline(t, func(p fake.Processor, _ int) funnel.Processor { return p })
+		lines, written := pipeline(t, func(p fake.Processor, workers int) funnel.Processor { return fake.Parallel(t, p, workers) })
 		if !slices.Equal(lines, wantLines) || !reflect.DeepEqual(written, wantWritten) {
 			t.Fatalf("seed %d, batches of %v, %v workers: calls\n  %s\nwant\n  %s",
 				seed, sizes, workers, strings.Join(lines, "\n  "), strings.Join(wantLines, "\n  "))

@@ -8,22 +8,23 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 )
 
 // Positions have no room behind them, wherever they come from: appending to one
 // writes into no other.
 func TestWorker_positionsHaveNoRoom(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	buf := []byte("123")
 	var recs []opencdc.Record
 	for i := range buf {
 		recs = append(recs, opencdc.Record{Position: opencdc.Position(buf[i : i+1])})
 	}
-	appends := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	appends := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		rec.Position = append(rec.Position, 'x')
 		return sdk.SingleRecord(rec)
 	})
-	roomy := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	roomy := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		p := append(make(opencdc.Position, 0, 64), rec.Position...)
 		switch string(p) {
 		case "1x":
@@ -38,7 +39,7 @@ func TestWorker_positionsHaveNoRoom(t *testing.T) {
 			return sdk.MultiRecord{rec}
 		}
 	})
-	set := custom("set", func(_ context.Context, b *funnel.Batch) error {
+	set := fake.Custom("set", func(_ context.Context, b *funnel.Batch) error {
 		p := append(make(opencdc.Position, 0, 64), 's')
 		recs := b.ActiveRecords()
 		a, c := recs[0], recs[len(recs)-1]
@@ -50,16 +51,16 @@ func TestWorker_positionsHaveNoRoom(t *testing.T) {
 		return nil
 	})
 	number := 0
-	count := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	count := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		number++
 		rec.Position = append(rec.Position, byte('0'+number))
 		return sdk.SingleRecord(rec)
 	})
-	a, b := newDestination(j, "a"), newDestination(j, "b")
-	last := through("count", count)
-	last.Next = []*funnel.TaskNode{chain(through("a+", appends), to(a)), chain(through("b+", appends), to(b))}
-	s := newSource(j, fakeRead{recs: recs})
-	s.ack = func(_ context.Context, positions []opencdc.Position) error {
+	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+	last := fake.Through("count", count)
+	last.Next = []*funnel.TaskNode{fake.Chain(fake.Through("a+", appends), fake.To(a)), fake.Chain(fake.Through("b+", appends), fake.To(b))}
+	s := fake.NewSource(j, fake.Read{Records: recs})
+	s.OnAck = func(_ context.Context, positions []opencdc.Position) error {
 		for _, p := range positions {
 			if cap(p) != len(p) {
 				t.Errorf("position %q has room for %d bytes", p, cap(p))
@@ -67,10 +68,10 @@ func TestWorker_positionsHaveNoRoom(t *testing.T) {
 		}
 		return nil
 	}
-	wantNoError(t, run(t, nil, from(s), through("x", appends), through("roomy", roomy), set, last))
-	j.want(t, []string{"ack"}, "ack 1 2 3")
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(s), fake.Through("x", appends), fake.Through("roomy", roomy), set, last))
+	j.Want(t, "ack", "ack 1 2 3")
 	for _, name := range []string{"a", "b"} {
-		j.want(t, []string{name}, name+" s1x s2x 2x3x s4x s5x")
+		j.Want(t, name, name+" s1x s2x 2x3x s4x s5x")
 	}
 	if string(buf) != "123" {
 		t.Errorf("the source's buffer is %q", buf)
@@ -80,9 +81,9 @@ func TestWorker_positionsHaveNoRoom(t *testing.T) {
 // Neither have those that a processor gives to several records at a time.
 func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
 	for _, kind := range []string{"single", "filter", "nack", "multi", "split"} {
-		j := &journal{}
+		j := &fake.Journal{}
 		p := append(make(opencdc.Position, 0, 64), 'p')
-		same := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		same := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			results := make([]sdk.ProcessedRecord, len(recs))
 			for i, rec := range recs {
 				rec.Position = p
@@ -92,7 +93,7 @@ func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
 			case "filter":
 				results[2] = sdk.FilterRecord{}
 			case "nack":
-				results[2] = sdk.ErrorRecord{Error: errTest}
+				results[2] = sdk.ErrorRecord{Error: fake.ErrTest}
 			case "multi":
 				results[2] = sdk.MultiRecord{}
 			case "split":
@@ -103,34 +104,34 @@ func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
 			return results
 		})
 		n := 0
-		count := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		count := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 			n++
 			rec.Position = append(rec.Position, byte('0'+n))
 			return sdk.SingleRecord(rec)
 		})
-		wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3")), through("same", same), through("count", count), to(newDestination(j, "out"))))
+		fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("same", same), fake.Through("count", count), fake.To(fake.NewDestination(j, "out"))))
 		want := "out p1 p2"
 		if kind == "single" {
 			want += " p3"
 		}
-		j.want(t, []string{"out"}, want)
+		j.Want(t, "out", want)
 	}
 }
 
 // Nor those that a task sets without a look at the records.
 func TestWorker_positionsThatATaskSetsHaveNoRoom(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	p := append(make(opencdc.Position, 0, 64), 'p')
-	set := custom("set", func(_ context.Context, b *funnel.Batch) error {
+	set := fake.Custom("set", func(_ context.Context, b *funnel.Batch) error {
 		b.SetRecords(0, []opencdc.Record{{Position: p}, {Position: p}})
 		return nil
 	})
 	n := 0
-	count := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	count := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		n++
 		rec.Position = append(rec.Position, byte('0'+n))
 		return sdk.SingleRecord(rec)
 	})
-	wantNoError(t, run(t, nil, from(batchesOf(j, "1 2")), set, through("count", count), to(newDestination(j, "out"))))
-	j.want(t, []string{"out"}, "out p1 p2")
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), set, fake.Through("count", count), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "out", "out p1 p2")
 }

@@ -13,7 +13,7 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
-	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/internal/fake"
 )
 
 // A Do that ends with an error while a read is pending tears the source down,
@@ -21,51 +21,51 @@ import (
 func TestWithReadAhead_errorEndsTheRead(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		fail func(p *pipeline)
+		fail func(p *fake.Busy)
 		want error // nil for one of the engine's
 		word string
 		dlq  string
 		ack  string
 	}{
-		{name: "the destination", fail: func(p *pipeline) { p.result = func() error { return errTest } }, want: errTest, word: `"out"`},
-		{name: "the source's ack", fail: func(p *pipeline) {
-			p.source.ack = func(context.Context, []opencdc.Position) error { return errTest }
-		}, want: errTest, word: "ack", ack: "1"},
-		{name: "no queue", fail: func(p *pipeline) { p.dlq = nil; p.out.refuse["1"] = errTest }, want: errTest, word: `"1"`},
-		{name: "a queue that refuses", fail: func(p *pipeline) {
-			p.dlq = funnel.NewDLQ("dlq", newDestination(p.journal, "dlq"), log.Nop(), nil, 1, 0)
-			p.out.refuse["1"] = errTest
-		}, want: errTest, word: `"1"`},
-		{name: "a queue that fails", fail: func(p *pipeline) {
-			dlq := newDestination(p.journal, "dlq")
-			dlq.write = func(context.Context, []opencdc.Record) error { return errTest }
-			p.dlq = queue(dlq)
-			p.out.refuse["1"] = errors.New("refused")
-		}, want: errTest, word: `"dlq"`, dlq: "1"},
-		{name: "a processor", fail: func(p *pipeline) { p.answersWith(nil) }, word: "no result"},
-		{name: "a processor without answers", fail: func(p *pipeline) { p.answersWith([]sdk.ProcessedRecord{nil}) }, word: "no answer"},
-		{name: "a branch", fail: func(p *pipeline) {
-			p.result = func() error { return errTest }
-			p.first.Next = append(p.first.Next, custom("other", func(ctx context.Context, _ *funnel.Batch) error {
+		{name: "the destination", fail: func(p *fake.Busy) { p.Result = func() error { return fake.ErrTest } }, want: fake.ErrTest, word: `"out"`},
+		{name: "the source's ack", fail: func(p *fake.Busy) {
+			p.Source.OnAck = func(context.Context, []opencdc.Position) error { return fake.ErrTest }
+		}, want: fake.ErrTest, word: "ack", ack: "1"},
+		{name: "no queue", fail: func(p *fake.Busy) { p.DLQ = nil; p.Out.Refuse["1"] = fake.ErrTest }, want: fake.ErrTest, word: `"1"`},
+		{name: "a queue that refuses", fail: func(p *fake.Busy) {
+			p.DLQ = fake.Window(fake.NewDestination(p.Journal, "dlq"), 1, 0)
+			p.Out.Refuse["1"] = fake.ErrTest
+		}, want: fake.ErrTest, word: `"1"`},
+		{name: "a queue that fails", fail: func(p *fake.Busy) {
+			dlq := fake.NewDestination(p.Journal, "dlq")
+			dlq.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
+			p.DLQ = fake.Queue(dlq)
+			p.Out.Refuse["1"] = errors.New("refused")
+		}, want: fake.ErrTest, word: `"dlq"`, dlq: "1"},
+		{name: "a processor", fail: func(p *fake.Busy) { answersWith(p, nil) }, word: "no result"},
+		{name: "a processor without answers", fail: func(p *fake.Busy) { answersWith(p, []sdk.ProcessedRecord{nil}) }, word: "no answer"},
+		{name: "a branch", fail: func(p *fake.Busy) {
+			p.Result = func() error { return fake.ErrTest }
+			p.First.Next = append(p.First.Next, fake.Custom("other", func(ctx context.Context, _ *funnel.Batch) error {
 				<-ctx.Done()
 				return ctx.Err()
 			}))
-		}, want: errTest, word: `"out"`},
+		}, want: fake.ErrTest, word: `"out"`},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
+			p := fake.NewBusy(t)
 			tt.fail(p)
-			done := p.start(t, t.Context())
-			close(p.goOn)
+			done := p.StartReading(t, t.Context())
+			close(p.GoOn)
 			end := <-done
-			wantError(t, end.err, tt.want, tt.word)
-			p.wantOver(t, 1)
-			p.wantFlat(t, "1", tt.dlq, tt.ack)
-			wantNoError(t, p.worker.Stop(t.Context()))
-			p.wantOver(t, 1)
-			wantNoError(t, p.worker.Close(t.Context()))
-			wantNoError(t, p.worker.Close(t.Context()))
-			if n := len(p.all("teardown")); n > 3 {
+			fake.WantError(t, end.Err, tt.want, tt.word)
+			p.WantOver(t, 1)
+			p.WantGiven(t, "1", tt.dlq, tt.ack)
+			fake.WantNoError(t, p.Worker.Stop(t.Context()))
+			p.WantOver(t, 1)
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
+			if n := len(p.Lines("teardown")); n > 3 {
 				t.Errorf("%s: there were %d teardowns", tt.name, n)
 			}
 		})
@@ -73,24 +73,24 @@ func TestWithReadAhead_errorEndsTheRead(t *testing.T) {
 }
 
 // answersWith puts a processor behind the destination.
-func (p *pipeline) answersWith(results []sdk.ProcessedRecord) {
-	p.first.Next[0].Next = []*funnel.TaskNode{chain(through("p", fakeProcessor(
+func answersWith(p *fake.Busy, results []sdk.ProcessedRecord) {
+	p.First.Next[0].Next = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Processor(
 		func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return results },
-	)), custom("end", func(context.Context, *funnel.Batch) error { return nil }))}
+	)), fake.Custom("end", fake.Nothing))}
 }
 
 // Nobody tears the source down if no read is pending, but Stop or Close.
 func TestWithReadAhead_errorWithoutARead(t *testing.T) {
 	for _, ahead := range []int{1, 100} { // the reader waits for room, or has read all
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			d := newDestination(j, "out")
-			d.write = func(context.Context, []opencdc.Record) error { time.Sleep(time.Second); return errTest }
-			w := newAhead(t, ahead, chain(from(batchesOf(j, "1", "2", "3")), to(d)), nil, nil)
-			wantError(t, w.Do(t.Context()), errTest)
-			j.want(t, []string{"teardown"})
-			wantNoError(t, w.Stop(t.Context()))
-			j.want(t, []string{"teardown"}, "teardown source")
+			j := &fake.Journal{}
+			d := fake.NewDestination(j, "out")
+			d.OnWrite = func(context.Context, []opencdc.Record) error { time.Sleep(time.Second); return fake.ErrTest }
+			w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1", "2", "3")), fake.To(d)), nil, fake.Ahead(ahead)...)
+			fake.WantError(t, w.Do(t.Context()), fake.ErrTest)
+			j.Want(t, "teardown")
+			fake.WantNoError(t, w.Stop(t.Context()))
+			j.Want(t, "teardown", "teardown source")
 		})
 	}
 }
@@ -99,24 +99,24 @@ func TestWithReadAhead_errorWithoutARead(t *testing.T) {
 // its context ends the read all the same.
 func TestWithReadAhead_errorAndTeardownFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipeline(t)
-		p.pending = func(ctx context.Context) ([]opencdc.Record, error) { <-ctx.Done(); return nil, ctx.Err() }
-		p.result = func() error { return errTest }
+		p := fake.NewBusy(t)
+		p.Pending = func(ctx context.Context) ([]opencdc.Record, error) { <-ctx.Done(); return nil, ctx.Err() }
+		p.Result = func() error { return fake.ErrTest }
 		failing := errors.New("teardown failed")
-		p.source.teardown = func(ctx context.Context) error {
-			wantNoError(t, ctx.Err())
+		p.Source.OnTeardown = func(ctx context.Context) error {
+			fake.WantNoError(t, ctx.Err())
 			return failing
 		}
-		done := p.start(t, t.Context())
-		close(p.goOn)
+		done := p.StartReading(t, t.Context())
+		close(p.GoOn)
 		end := <-done
-		end.want(t, errTest)
-		end.want(t, failing, "tear down")
-		p.wantOver(t, 1)
-		wantError(t, p.worker.Stop(t.Context()), failing)
+		end.Want(t, fake.ErrTest)
+		end.Want(t, failing, "tear down")
+		p.WantOver(t, 1)
+		fake.WantError(t, p.Worker.Stop(t.Context()), failing)
 		failing = nil
-		wantNoError(t, p.worker.Close(t.Context()))
-		p.journal.want(t, []string{"teardown"}, "teardown source", "teardown source", "teardown source", "teardown dlq", "teardown out")
+		fake.WantNoError(t, p.Worker.Close(t.Context()))
+		p.Want(t, "teardown", "teardown source", "teardown source", "teardown source", "teardown dlq", "teardown out")
 	})
 }
 
@@ -125,30 +125,30 @@ func TestWithReadAhead_errorAndTeardownFails(t *testing.T) {
 func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 	for i := range 20 {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
-			p.pending = p.untilEnded
-			p.result = func() error { return errTest }
+			p := fake.NewBusy(t)
+			p.Pending = p.UntilEnded
+			p.Result = func() error { return fake.ErrTest }
 			var failing error
 			if i%2 == 0 {
 				failing = errors.New("teardown failed")
 			}
-			p.source.teardown = func(context.Context) error { return failing }
-			done, stopped := p.start(t, t.Context()), make(chan error)
-			go func() { stopped <- p.worker.Stop(t.Context()) }()
+			p.Source.OnTeardown = func(context.Context) error { return failing }
+			done, stopped := p.StartReading(t, t.Context()), make(chan error)
+			go func() { stopped <- p.Worker.Stop(t.Context()) }()
 			synctest.Wait()
-			close(p.goOn)
+			close(p.GoOn)
 			end := <-done
-			end.want(t, errTest)
-			if failing != nil && errors.Is(end.err, failing) {
-				t.Errorf("Do has torn the source down, too: %v", end.err)
+			end.Want(t, fake.ErrTest)
+			if failing != nil && errors.Is(end.Err, failing) {
+				t.Errorf("Do has torn the source down, too: %v", end.Err)
 			}
 			if err := <-stopped; !errors.Is(err, failing) {
 				t.Errorf("Stop: %v", err)
 			}
-			p.wantOver(t, 1)
+			p.WantOver(t, 1)
 			failing = nil
-			wantNoError(t, p.worker.Close(t.Context()))
-			p.wantFlat(t, "1", "", "")
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
+			p.WantGiven(t, "1", "", "")
 		})
 	}
 }
@@ -157,25 +157,25 @@ func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 // it.
 func TestWithReadAhead_stopWhileEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipeline(t)
-		p.result = func() error { return errTest }
+		p := fake.NewBusy(t)
+		p.Result = func() error { return fake.ErrTest }
 		goOn := make(chan struct{})
-		p.source.teardown = func(context.Context) error { <-goOn; return nil }
-		done, stopped := p.start(t, t.Context()), make(chan error)
-		close(p.goOn)
+		p.Source.OnTeardown = func(context.Context) error { <-goOn; return nil }
+		done, stopped := p.StartReading(t, t.Context()), make(chan error)
+		close(p.GoOn)
 		synctest.Wait()
-		go func() { stopped <- p.worker.Stop(t.Context()) }()
-		go func() { stopped <- p.worker.Close(t.Context()) }()
+		go func() { stopped <- p.Worker.Stop(t.Context()) }()
+		go func() { stopped <- p.Worker.Close(t.Context()) }()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := p.worker.Stop(ctx); err != context.DeadlineExceeded {
+		if err := p.Worker.Stop(ctx); err != context.DeadlineExceeded {
 			t.Errorf("Stop: %v", err)
 		}
 		close(goOn)
-		(<-done).want(t, errTest)
-		wantNoError(t, <-stopped)
-		wantNoError(t, <-stopped)
-		p.journal.want(t, []string{"teardown"}, "teardown source", "teardown dlq", "teardown out")
+		(<-done).Want(t, fake.ErrTest)
+		fake.WantNoError(t, <-stopped)
+		fake.WantNoError(t, <-stopped)
+		p.Want(t, "teardown", "teardown source", "teardown dlq", "teardown out")
 	})
 }
 
@@ -184,35 +184,35 @@ func TestWithReadAhead_stopWhileEnding(t *testing.T) {
 func TestWithReadAhead_contextEnds(t *testing.T) {
 	for _, idle := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
+			p := fake.NewBusy(t)
 			ctx, cancel := context.WithCancel(context.WithValue(t.Context(), ctxKey{}, "mine"))
 			defer cancel()
-			p.source.teardown = func(got context.Context) error {
-				wantNoError(t, got.Err())
+			p.Source.OnTeardown = func(got context.Context) error {
+				fake.WantNoError(t, got.Err())
 				if got.Value(ctxKey{}) != "mine" {
 					t.Error("the context of the teardown is not that of Do")
 				}
 				return nil
 			}
-			done, want := p.start(t, ctx), "1"
+			done, want := p.StartReading(t, ctx), "1"
 			if idle {
-				close(p.goOn)
+				close(p.GoOn)
 				synctest.Wait()
 				want = "1 2 3"
 			}
 			cancel()
 			synctest.Wait()
 			if !idle {
-				p.wantFlat(t, want, "", "")
-				close(p.goOn)
+				p.WantGiven(t, want, "", "")
+				close(p.GoOn)
 			}
 			end := <-done
-			if end.err != context.Canceled {
+			if end.Err != context.Canceled {
 				t.Errorf("Do has ended with %+v", end)
 			}
-			p.wantFlat(t, want, "", want)
-			p.wantOver(t, 1)
-			wantNoError(t, p.worker.Close(t.Context()))
+			p.WantGiven(t, want, "", want)
+			p.WantOver(t, 1)
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
 		})
 	}
 }
@@ -223,46 +223,46 @@ func TestWithReadAhead_ackReportsEOF(t *testing.T) {
 	ackErr := errors.Join(errors.New("the stream of acks"), io.EOF)
 	for _, tt := range []struct {
 		name    string
-		pending fakeRead // when the stream has closed
-		next    fakeRead
+		pending fake.Read // when the stream has closed
+		next    fake.Read
 		want    error
 	}{
-		{"the pending read has a reason", fakeRead{err: errTest}, fakeRead{err: io.ErrUnexpectedEOF}, errTest},
-		{"the pending read ends", fakeRead{recs: records("4"), err: io.EOF}, fakeRead{err: errTest}, ackErr},
-		{"the next read has a reason", fakeRead{recs: records("4")}, fakeRead{err: errTest}, errTest},
-		{"the next read after an empty one has a reason", fakeRead{}, fakeRead{err: errTest}, errTest},
-		{"the next read has none", fakeRead{recs: records("4")}, fakeRead{recs: records("5")}, ackErr},
-		{"the next read is empty", fakeRead{}, fakeRead{}, ackErr},
-		{"the next read ends", fakeRead{recs: records("4")}, fakeRead{err: io.EOF}, ackErr},
+		{"the pending read has a reason", fake.Read{Err: fake.ErrTest}, fake.Read{Err: io.ErrUnexpectedEOF}, fake.ErrTest},
+		{"the pending read ends", fake.Read{Records: fake.Records("4"), Err: io.EOF}, fake.Read{Err: fake.ErrTest}, ackErr},
+		{"the next read has a reason", fake.Read{Records: fake.Records("4")}, fake.Read{Err: fake.ErrTest}, fake.ErrTest},
+		{"the next read after an empty one has a reason", fake.Read{}, fake.Read{Err: fake.ErrTest}, fake.ErrTest},
+		{"the next read has none", fake.Read{Records: fake.Records("4")}, fake.Read{Records: fake.Records("5")}, ackErr},
+		{"the next read is empty", fake.Read{}, fake.Read{}, ackErr},
+		{"the next read ends", fake.Read{Records: fake.Records("4")}, fake.Read{Err: io.EOF}, ackErr},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
+			p := fake.NewBusy(t)
 			asked := make(chan struct{})
-			p.pending = func(context.Context) ([]opencdc.Record, error) {
-				switch len(p.all("read")) {
+			p.Pending = func(context.Context) ([]opencdc.Record, error) {
+				switch len(p.Lines("read")) {
 				case 4:
 					<-asked
 					time.Sleep(time.Millisecond) // the worker waits for the reason
-					return tt.pending.recs, tt.pending.err
+					return tt.pending.Records, tt.pending.Err
 				case 5:
 					time.Sleep(time.Millisecond)
-					return tt.next.recs, tt.next.err
+					return tt.next.Records, tt.next.Err
 				default:
-					<-p.source.torn
+					<-p.Source.TornDown
 					return nil, errors.New("the source was torn down")
 				}
 			}
-			p.source.ack = func(context.Context, []opencdc.Position) error { close(asked); return ackErr }
-			done := p.start(t, t.Context())
-			close(p.goOn)
+			p.Source.OnAck = func(context.Context, []opencdc.Position) error { close(asked); return ackErr }
+			done := p.StartReading(t, t.Context())
+			close(p.GoOn)
 			end := <-done
-			end.want(t, tt.want)
-			if tt.want == errTest && errors.Is(end.err, ackErr) {
-				t.Errorf("%s: %v", tt.name, end.err)
+			end.Want(t, tt.want)
+			if tt.want == fake.ErrTest && errors.Is(end.Err, ackErr) {
+				t.Errorf("%s: %v", tt.name, end.Err)
 			}
-			p.wantFlat(t, "1", "", "1")
-			wantNoError(t, p.worker.Close(t.Context()))
-			p.wantOver(t, 3)
+			p.WantGiven(t, "1", "", "1")
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
+			p.WantOver(t, 3)
 		})
 	}
 }
@@ -272,36 +272,36 @@ func TestWithReadAhead_ackReportsEOFBetweenReads(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		ahead int
-		reads []fakeRead
+		reads []fake.Read
 		want  error
 	}{
-		{"room", 1, []fakeRead{{recs: records("1")}, {recs: records("2")}, {err: errTest}}, errTest},
-		{"room, and there is no reason", 1, []fakeRead{{recs: records("1")}, {recs: records("2")}, {recs: records("3")}}, io.EOF},
-		{"failed", 100, []fakeRead{{recs: records("1")}, {recs: records("2")}, {err: errTest}}, errTest},
-		{"no position", 100, []fakeRead{{recs: records("1")}, {recs: records("")}}, nil},
-		{"at the end", 100, []fakeRead{{recs: records("1")}, {recs: records("2"), err: io.EOF}, {err: errTest}}, io.EOF},
+		{"room", 1, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("2")}, {Err: fake.ErrTest}}, fake.ErrTest},
+		{"room, and there is no reason", 1, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("2")}, {Records: fake.Records("3")}}, io.EOF},
+		{"failed", 100, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("2")}, {Err: fake.ErrTest}}, fake.ErrTest},
+		{"no position", 100, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("")}}, nil},
+		{"at the end", 100, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("2"), Err: io.EOF}, {Err: fake.ErrTest}}, io.EOF},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			s := newSource(j)
-			s.ack = func(context.Context, []opencdc.Position) error { return io.EOF }
-			d := slowDestination(j, "out", time.Second)
+			j := &fake.Journal{}
+			s := fake.NewSource(j)
+			s.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
+			d := fake.SlowDestination(j, "out", time.Second)
 			reads := 0
-			s.read = func(context.Context) ([]opencdc.Record, error) {
+			s.OnRead = func(context.Context) ([]opencdc.Record, error) {
 				if reads++; reads == 2 {
 					time.Sleep(time.Millisecond) // 1 is on its way by itself
 				}
 				if reads > len(tt.reads) {
 					return nil, errors.New("one read too many")
 				}
-				return tt.reads[reads-1].recs, tt.reads[reads-1].err
+				return tt.reads[reads-1].Records, tt.reads[reads-1].Err
 			}
-			err := newAhead(t, tt.ahead, chain(from(s), to(d)), nil, nil).Do(t.Context())
-			wantError(t, err, tt.want)
+			err := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(d)), nil, fake.Ahead(tt.ahead)...).Do(t.Context())
+			fake.WantError(t, err, tt.want)
 			if errors.Is(err, io.EOF) != (tt.want == io.EOF) {
 				t.Errorf("%s: %v", tt.name, err)
 			}
-			j.wantFlat(t, "1", "", "1")
+			j.WantGiven(t, "1", "", "1")
 		})
 	}
 }
@@ -310,21 +310,21 @@ func TestWithReadAhead_ackReportsEOFBetweenReads(t *testing.T) {
 func TestWithReadAhead_stopWhileReadingTheReason(t *testing.T) {
 	for _, stops := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
-			p.source.ack = func(context.Context, []opencdc.Position) error { return io.EOF }
+			p := fake.NewBusy(t)
+			p.Source.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			done := p.start(t, ctx)
-			close(p.goOn)
+			done := p.StartReading(t, ctx)
+			close(p.GoOn)
 			synctest.Wait()
 			if stops {
-				wantNoError(t, p.worker.Stop(t.Context()))
-				(<-done).want(t, io.EOF)
+				fake.WantNoError(t, p.Worker.Stop(t.Context()))
+				(<-done).Want(t, io.EOF)
 			} else {
 				cancel()
-				(<-done).want(t, context.Canceled)
+				(<-done).Want(t, context.Canceled)
 			}
-			p.wantOver(t, 1)
+			p.WantOver(t, 1)
 		})
 	}
 }
@@ -333,26 +333,26 @@ func TestWithReadAhead_stopWhileReadingTheReason(t *testing.T) {
 func TestWithReadAhead_teardownFailsWhileReadingTheReason(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
-			p.pending = func(ctx context.Context) ([]opencdc.Record, error) {
+			p := fake.NewBusy(t)
+			p.Pending = func(ctx context.Context) ([]opencdc.Record, error) {
 				<-ctx.Done()
 				time.Sleep(time.Millisecond) // it is pending still when Do is about to end
 				return nil, ctx.Err()
 			}
-			p.source.ack = func(context.Context, []opencdc.Position) error { return io.EOF }
-			failing := errTest
-			p.source.teardown = func(context.Context) error { return failing }
+			p.Source.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
+			failing := fake.ErrTest
+			p.Source.OnTeardown = func(context.Context) error { return failing }
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			done := p.start(t, ctx)
-			close(p.goOn)
+			done := p.StartReading(t, ctx)
+			close(p.GoOn)
 			synctest.Wait()
-			wantError(t, p.worker.Stop(t.Context()), errTest)
+			fake.WantError(t, p.Worker.Stop(t.Context()), fake.ErrTest)
 			cancel()
-			(<-done).want(t, io.EOF)
-			p.wantOver(t, 1)
+			(<-done).Want(t, io.EOF)
+			p.WantOver(t, 1)
 			failing = nil
-			wantNoError(t, p.worker.Close(t.Context()))
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
 		})
 	}
 }
@@ -361,49 +361,39 @@ func TestWithReadAhead_teardownFailsWhileReadingTheReason(t *testing.T) {
 // processed.
 func TestWithReadAhead_panicInRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipeline(t)
+		p := fake.NewBusy(t)
 		goOn := make(chan struct{})
-		p.pending = func(context.Context) ([]opencdc.Record, error) { <-goOn; panic(errTest) }
-		done := p.start(t, t.Context())
+		p.Pending = func(context.Context) ([]opencdc.Record, error) { <-goOn; panic(fake.ErrTest) }
+		done := p.StartReading(t, t.Context())
 		close(goOn)
 		synctest.Wait()
-		p.wantFlat(t, "1", "", "")
-		close(p.goOn)
-		wantPanic(t, <-done, errTest)
-		p.wantFlat(t, "1 2 3", "", "1 2 3")
-		p.wantOver(t, 0)
-		wantNoError(t, p.worker.Stop(t.Context()))
-		p.wantOver(t, 1)
-		wantNoError(t, p.worker.Close(t.Context()))
+		p.WantGiven(t, "1", "", "")
+		close(p.GoOn)
+		(<-done).WantPanic(t, fake.ErrTest)
+		p.WantGiven(t, "1 2 3", "", "1 2 3")
+		p.WantOver(t, 0)
+		fake.WantNoError(t, p.Worker.Stop(t.Context()))
+		p.WantOver(t, 1)
+		fake.WantNoError(t, p.Worker.Close(t.Context()))
 	})
-}
-
-// wantPanic fails the test if Do has not panicked with a PanicError that holds the
-// value and its stack.
-func wantPanic(t *testing.T, e ending, value error) {
-	t.Helper()
-	err, ok := e.panicked.(*funnel.PanicError)
-	if !ok || err.Value != value || !errors.Is(err, value) || len(err.Stack) == 0 {
-		t.Errorf("Do has ended with %+v, not with a panic", e)
-	}
 }
 
 // A panic in Read is not lost over an error that ends Do before, or a stop.
 func TestWithReadAhead_panicInReadAtTheEnd(t *testing.T) {
-	for _, result := range []error{nil, errTest} {
+	for _, result := range []error{nil, fake.ErrTest} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
-			p.pending = func(context.Context) ([]opencdc.Record, error) { <-p.source.torn; panic(io.ErrClosedPipe) }
-			p.result = func() error { return result }
-			done := p.start(t, t.Context())
+			p := fake.NewBusy(t)
+			p.Pending = func(context.Context) ([]opencdc.Record, error) { <-p.Source.TornDown; panic(io.ErrClosedPipe) }
+			p.Result = func() error { return result }
+			done := p.StartReading(t, t.Context())
 			if result == nil {
-				go func() { wantNoError(t, p.worker.Stop(t.Context())) }()
+				go func() { fake.WantNoError(t, p.Worker.Stop(t.Context())) }()
 				synctest.Wait()
 			}
-			close(p.goOn)
-			wantPanic(t, <-done, io.ErrClosedPipe)
-			p.wantOver(t, 1)
-			wantNoError(t, p.worker.Close(t.Context()))
+			close(p.GoOn)
+			(<-done).WantPanic(t, io.ErrClosedPipe)
+			p.WantOver(t, 1)
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
 		})
 	}
 }
@@ -414,41 +404,41 @@ func TestWithReadAhead_panicInReadAtTheEnd(t *testing.T) {
 func TestWithReadAhead_panicElsewhere(t *testing.T) {
 	for _, where := range []string{"write", "write, and the read panics, too", "ack", "teardown"} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
+			p := fake.NewBusy(t)
 			explode := func() { panic(io.ErrNoProgress) }
 			switch where {
 			case "write":
-				p.result = func() error { explode(); return nil }
+				p.Result = func() error { explode(); return nil }
 			case "write, and the read panics, too":
-				p.pending = func(context.Context) ([]opencdc.Record, error) { <-p.source.torn; panic(errTest) }
-				p.result = func() error { explode(); return nil }
+				p.Pending = func(context.Context) ([]opencdc.Record, error) { <-p.Source.TornDown; panic(fake.ErrTest) }
+				p.Result = func() error { explode(); return nil }
 			case "ack":
-				p.source.ack = func(context.Context, []opencdc.Position) error { explode(); return nil }
+				p.Source.OnAck = func(context.Context, []opencdc.Position) error { explode(); return nil }
 			case "teardown":
-				p.pending = func(ctx context.Context) ([]opencdc.Record, error) { <-ctx.Done(); panic(errTest) }
-				p.result = func() error { return errTest }
-				p.source.teardown = func(context.Context) error {
-					if len(p.all("teardown")) == 1 {
+				p.Pending = func(ctx context.Context) ([]opencdc.Record, error) { <-ctx.Done(); panic(fake.ErrTest) }
+				p.Result = func() error { return fake.ErrTest }
+				p.Source.OnTeardown = func(context.Context) error {
+					if len(p.Lines("teardown")) == 1 {
 						explode()
 					}
 					return nil
 				}
 			}
-			done := p.start(t, t.Context())
-			close(p.goOn)
+			done := p.StartReading(t, t.Context())
+			close(p.GoOn)
 			end := <-done
 			if where == "write" || where == "ack" {
-				if end.panicked != io.ErrNoProgress {
+				if end.Panic != io.ErrNoProgress {
 					t.Errorf("%s: Do has ended with %+v", where, end)
 				}
 			} else {
-				wantPanic(t, end, io.ErrNoProgress)
-				wantError(t, end.panicked.(error), errTest)
+				end.WantPanic(t, io.ErrNoProgress)
+				fake.WantError(t, end.Panic.(error), fake.ErrTest)
 			}
-			p.wantOver(t, 1)
-			wantNoError(t, p.worker.Ack(t.Context(), funnel.NewBatch(nil)))
-			wantNoError(t, p.worker.Stop(t.Context()))
-			wantNoError(t, p.worker.Close(t.Context()))
+			p.WantOver(t, 1)
+			fake.WantNoError(t, p.Worker.Ack(t.Context(), funnel.NewBatch(nil)))
+			fake.WantNoError(t, p.Worker.Stop(t.Context()))
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
 		})
 	}
 }
@@ -458,34 +448,34 @@ func TestWithReadAhead_panicElsewhere(t *testing.T) {
 func TestWithReadAhead_goexitInRead(t *testing.T) {
 	for _, stops := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
+			p := fake.NewBusy(t)
 			goOn := make(chan struct{})
-			p.pending = func(context.Context) ([]opencdc.Record, error) {
+			p.Pending = func(context.Context) ([]opencdc.Record, error) {
 				select {
 				case <-goOn:
-				case <-p.source.torn:
+				case <-p.Source.TornDown:
 				}
 				runtime.Goexit()
 				return nil, nil
 			}
-			done, want := p.start(t, t.Context()), "1 2 3"
+			done, want := p.StartReading(t, t.Context()), "1 2 3"
 			if stops {
 				want = "1"
-				go func() { wantNoError(t, p.worker.Stop(t.Context())) }()
+				go func() { fake.WantNoError(t, p.Worker.Stop(t.Context())) }()
 				synctest.Wait()
 			} else {
 				close(goOn)
 				synctest.Wait()
 			}
-			close(p.goOn)
+			close(p.GoOn)
 			end := <-done
-			if end.err == nil {
+			if end.Err == nil {
 				t.Fatalf("Do has ended with %+v", end)
 			}
-			end.want(t, end.err, "Goexit", `"source"`)
-			p.wantFlat(t, want, "", want)
-			wantNoError(t, p.worker.Close(t.Context()))
-			p.wantOver(t, 3)
+			end.Want(t, end.Err, "Goexit", `"source"`)
+			p.WantGiven(t, want, "", want)
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
+			p.WantOver(t, 3)
 		})
 	}
 }
@@ -493,15 +483,15 @@ func TestWithReadAhead_goexitInRead(t *testing.T) {
 // The goroutine of Do is ended while a read is pending.
 func TestWithReadAhead_goexitElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipeline(t)
-		p.result = func() error { runtime.Goexit(); return nil }
-		done := p.start(t, t.Context())
-		close(p.goOn)
-		if end := <-done; !end.exited {
+		p := fake.NewBusy(t)
+		p.Result = func() error { runtime.Goexit(); return nil }
+		done := p.StartReading(t, t.Context())
+		close(p.GoOn)
+		if end := <-done; !end.Exited {
 			t.Errorf("Do has ended with %+v", end)
 		}
-		p.wantOver(t, 1)
-		wantNoError(t, p.worker.Stop(t.Context()))
-		wantNoError(t, p.worker.Close(t.Context()))
+		p.WantOver(t, 1)
+		fake.WantNoError(t, p.Worker.Stop(t.Context()))
+		fake.WantNoError(t, p.Worker.Close(t.Context()))
 	})
 }

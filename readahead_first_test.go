@@ -14,29 +14,10 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics"
 )
-
-// firstTask is a first task that does something with what it has read.
-type firstTask struct {
-	*funnel.SourceTask
-	then func(context.Context, *funnel.Batch) error
-}
-
-func (f *firstTask) Do(ctx context.Context, b *funnel.Batch) error {
-	err := f.SourceTask.Do(ctx, b)
-	if b.HasActiveRecords() {
-		if thenErr := f.then(ctx, b); thenErr != nil {
-			return thenErr
-		}
-	}
-	return err
-}
-
-func fromThen(s funnel.Source, then func(context.Context, *funnel.Batch) error) *funnel.TaskNode {
-	return node(&firstTask{SourceTask: funnel.NewSourceTask("source", s, log.Nop(), nil), then: then})
-}
 
 // A first task of one's own may do with its batches what it likes, some of which
 // is seen in the dead-letter queue. Marked or not, they come out as they do from
@@ -44,19 +25,19 @@ func fromThen(s funnel.Source, then func(context.Context, *funnel.Batch) error) 
 func TestWithReadAhead_customFirstTask(t *testing.T) {
 	var w *funnel.Worker
 	edits := map[string]func(context.Context, *funnel.Batch) error{
-		"2": func(_ context.Context, b *funnel.Batch) error { b.Nack(0, errFor("2")); return nil },
+		"2": func(_ context.Context, b *funnel.Batch) error { b.Nack(0, fake.ErrOf("2")); return nil },
 		"4": func(_ context.Context, b *funnel.Batch) error { b.Filter(1); return nil },
 		"6": func(_ context.Context, b *funnel.Batch) error { b.Filter(0); return nil },
 		"7": func(_ context.Context, b *funnel.Batch) error {
-			b.SplitRecord(0, splitInto(b.ActiveRecords()[0], 2))
+			b.SplitRecord(0, fake.Pieces(b.ActiveRecords()[0], 2))
 			return nil
 		},
 		"9": func(_ context.Context, b *funnel.Batch) error {
-			b.SetRecords(0, records("9new"))
+			b.SetRecords(0, fake.Records("9new"))
 			return nil
 		},
 		"12": func(_ context.Context, b *funnel.Batch) error {
-			*b = *funnel.NewBatch(append(records("11new"), b.ActiveRecords()...))
+			*b = *funnel.NewBatch(append(fake.Records("11new"), b.ActiveRecords()...))
 			return nil
 		},
 		"13": func(_ context.Context, b *funnel.Batch) error {
@@ -73,17 +54,17 @@ func TestWithReadAhead_customFirstTask(t *testing.T) {
 	for _, ahead := range []int{0, 1, 100} {
 		for _, slow := range []time.Duration{0, time.Millisecond} {
 			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
-				s := &strictSource{t: t, fakeSource: batchesOf(j, "1", "2 3", "4 5", "6", "7", "8", "9", "10", "12", "13 14", "15", "16")}
-				first := fromThen(s, func(ctx context.Context, b *funnel.Batch) error {
+				j := &fake.Journal{}
+				s := &fake.StrictSource{T: t, Source: fake.SourceOf(j, "1", "2 3", "4 5", "6", "7", "8", "9", "10", "12", "13 14", "15", "16")}
+				first := fake.FromThen(s, func(ctx context.Context, b *funnel.Batch) error {
 					if edit := edits[string(b.ActiveRecords()[0].Position)]; edit != nil {
 						return edit(ctx, b)
 					}
 					return nil
 				})
-				w = newAhead(t, ahead, chain(first, to(slowDestination(j, "out", slow))), queue(newDestination(j, "dlq")), nil)
-				wantNoError(t, runWorker(t, w))
-				j.wantFlat(t, "1 3 4 7a 7b 8 9new 10 11new 12 13 15 16", "2 14", "1 2 3 4 5 6 7 8 9 10 11new 12 13 14 15 16")
+				w = fake.NewWorker(t, fake.Chain(first, fake.To(fake.SlowDestination(j, "out", slow))), fake.Queue(fake.NewDestination(j, "dlq")), fake.Ahead(ahead)...)
+				fake.WantNoError(t, fake.RunWorker(t, w))
+				j.WantGiven(t, "1 3 4 7a 7b 8 9new 10 11new 12 13 15 16", "2 14", "1 2 3 4 5 6 7 8 9 10 11new 12 13 14 15 16")
 			})
 		}
 	}
@@ -93,11 +74,11 @@ func TestWithReadAhead_customFirstTask(t *testing.T) {
 // earlier and is still on its way.
 func TestWithReadAhead_firstTaskSettles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		s := &strictSource{t: t, fakeSource: batchesOf(j, "1", "2 3", "4", "5 6", "7")}
-		s.ack = func(context.Context, []opencdc.Position) error { time.Sleep(time.Millisecond); return nil }
+		j := &fake.Journal{}
+		s := &fake.StrictSource{T: t, Source: fake.SourceOf(j, "1", "2 3", "4", "5 6", "7")}
+		s.OnAck = func(context.Context, []opencdc.Position) error { time.Sleep(time.Millisecond); return nil }
 		var w *funnel.Worker
-		first := fromThen(s, func(ctx context.Context, b *funnel.Batch) error {
+		first := fake.FromThen(s, func(ctx context.Context, b *funnel.Batch) error {
 			switch string(b.ActiveRecords()[0].Position) {
 			case "2":
 				return w.Ack(ctx, b)
@@ -107,10 +88,10 @@ func TestWithReadAhead_firstTaskSettles(t *testing.T) {
 			}
 			return nil
 		})
-		w = newAhead(t, 100, chain(first, to(slowDestination(j, "out", 10*time.Millisecond))), queue(newDestination(j, "dlq")), nil)
-		wantNoError(t, runWorker(t, w))
-		j.wantFlat(t, "1 4 7", "5 6", "2 3 5 6 1 4 7")
-		j.want(t, []string{"out"}, "out 1", "out 4", "out 7")
+		w = fake.NewWorker(t, fake.Chain(first, fake.To(fake.SlowDestination(j, "out", 10*time.Millisecond))), fake.Queue(fake.NewDestination(j, "dlq")), funnel.WithReadAhead(100))
+		fake.WantNoError(t, fake.RunWorker(t, w))
+		j.WantGiven(t, "1 4 7", "5 6", "2 3 5 6 1 4 7")
+		j.Want(t, "out", "out 1", "out 4", "out 7")
 	})
 }
 
@@ -119,17 +100,17 @@ func TestWithReadAhead_firstTaskSettles(t *testing.T) {
 func TestWithReadAhead_firstTaskLosesRecords(t *testing.T) {
 	for _, ahead := range []int{0, 1, 100} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			s := batchesOf(j, "1", "2", "3 4", "5")
-			first := fromThen(s, func(_ context.Context, b *funnel.Batch) error {
+			j := &fake.Journal{}
+			s := fake.SourceOf(j, "1", "2", "3 4", "5")
+			first := fake.FromThen(s, func(_ context.Context, b *funnel.Batch) error {
 				if string(b.ActiveRecords()[0].Position) == "3" {
 					*b = funnel.Batch{}
 				}
 				return nil
 			})
-			err := runWorker(t, newAhead(t, ahead, chain(first, to(slowDestination(j, "out", time.Millisecond))), nil, nil))
-			wantError(t, err, nil, "2 of 2 records", "lost")
-			j.wantFlat(t, "1 2", "", "1 2")
+			err := fake.RunWorker(t, fake.NewWorker(t, fake.Chain(first, fake.To(fake.SlowDestination(j, "out", time.Millisecond))), nil, fake.Ahead(ahead)...))
+			fake.WantError(t, err, nil, "2 of 2 records", "lost")
+			j.WantGiven(t, "1 2", "", "1 2")
 		})
 	}
 }
@@ -137,10 +118,10 @@ func TestWithReadAhead_firstTaskLosesRecords(t *testing.T) {
 // A first task that makes batches of its own, zero ones if it has nothing.
 func TestWithReadAhead_firstTaskMakesBatches(t *testing.T) {
 	for _, ahead := range []int{1, 100} {
-		j := &journal{}
-		own := node(&ownSource{source: batchesOf(j, "1", "", "2 3", "4")})
-		wantNoError(t, runWorker(t, newAhead(t, ahead, chain(own, to(newDestination(j, "out"))), nil, nil)))
-		j.wantFlat(t, "1 2 3 4", "", "1 2 3 4")
+		j := &fake.Journal{}
+		own := fake.Node(&ownSource{source: fake.SourceOf(j, "1", "", "2 3", "4")})
+		fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, fake.Chain(own, fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)))
+		j.WantGiven(t, "1 2 3 4", "", "1 2 3 4")
 	}
 }
 
@@ -154,19 +135,17 @@ func TestWithReadAhead_firstTaskIsNotRetried(t *testing.T) {
 		{"the rest", func(b *funnel.Batch) { b.Retry(1, 3) }},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			first := fromThen(batchesOf(j, "1", "2 3 4", "5"), func(_ context.Context, b *funnel.Batch) error {
+			j := &fake.Journal{}
+			first := fake.FromThen(fake.SourceOf(j, "1", "2 3 4", "5"), func(_ context.Context, b *funnel.Batch) error {
 				if len(b.ActiveRecords()) > 1 {
 					tt.retry(b)
 				}
 				return nil
 			})
-			err := runWorker(t, newAhead(t, 100, chain(first, to(slowDestination(j, "out", time.Millisecond))), nil, nil))
-			wantError(t, err, nil, `"source"`, "again", "read ahead")
-			if !funnel.IsFatalError(err) {
-				t.Errorf("%s: error is not fatal: %v", tt.name, err)
-			}
-			j.wantFlat(t, "1", "", "1")
+			err := fake.RunWorker(t, fake.NewWorker(t, fake.Chain(first, fake.To(fake.SlowDestination(j, "out", time.Millisecond))), nil, funnel.WithReadAhead(100)))
+			fake.WantError(t, err, nil, `"source"`, "again", "read ahead")
+			fake.WantFatal(t, err, true)
+			j.WantGiven(t, "1", "", "1")
 		})
 	}
 }
@@ -176,13 +155,13 @@ func TestWithReadAhead_firstTaskIsNotRetried(t *testing.T) {
 func TestWithReadAhead_timer(t *testing.T) {
 	for _, ahead := range []int{1, 4, 100} {
 		synctest.Test(t, func(t *testing.T) {
-			j, timer := &journal{}, &fakeTimer{}
+			j, timer := &fake.Journal{}, &fake.Timer{}
 			var mu sync.Mutex // Ack runs beside Read
 			readAt := make(map[string]time.Time)
 			var want []time.Duration
-			s := steadySource(j, 30, time.Millisecond)
-			read := s.read
-			s.read = func(ctx context.Context) ([]opencdc.Record, error) {
+			s := fake.SteadySource(j, 30, time.Millisecond)
+			read := s.OnRead
+			s.OnRead = func(ctx context.Context) ([]opencdc.Record, error) {
 				recs, err := read(ctx)
 				mu.Lock()
 				defer mu.Unlock()
@@ -196,7 +175,7 @@ func TestWithReadAhead_timer(t *testing.T) {
 				}
 				return recs, err
 			}
-			s.ack = func(_ context.Context, positions []opencdc.Position) error {
+			s.OnAck = func(_ context.Context, positions []opencdc.Position) error {
 				mu.Lock()
 				defer mu.Unlock()
 				for _, p := range positions {
@@ -204,18 +183,18 @@ func TestWithReadAhead_timer(t *testing.T) {
 				}
 				return nil
 			}
-			first := fromThen(s, func(_ context.Context, b *funnel.Batch) error {
+			first := fake.FromThen(s, func(_ context.Context, b *funnel.Batch) error {
 				if p := b.ActiveRecords()[0].Position; p[len(p)-1] == '7' {
-					b.Nack(0, errTest) // such a batch is timed like any other
+					b.Nack(0, fake.ErrTest) // such a batch is timed like any other
 				}
 				return nil
 			})
-			p := byPosition(does{"3": fail, "14": filter, "16": split(2)})
-			d := slowDestination(j, "out", 7300*time.Microsecond)
-			w := newAhead(t, ahead, chain(first, through("p", p), to(d)), queue(newDestination(j, "dlq")), timer)
-			wantNoError(t, runWorker(t, w))
-			if !slices.Equal(timer.observed, want) || len(want) != 30 {
-				t.Errorf("%d ahead: observed\n%v, want\n%v", ahead, timer.observed, want)
+			p := fake.ByPosition(fake.Answers{"3": fake.Fail, "14": fake.Filter, "16": fake.Split(2)})
+			d := fake.SlowDestination(j, "out", 7300*time.Microsecond)
+			w := fake.NewTimedWorker(t, fake.Chain(first, fake.Through("p", p), fake.To(d)), fake.Queue(fake.NewDestination(j, "dlq")), timer, fake.Ahead(ahead)...)
+			fake.WantNoError(t, fake.RunWorker(t, w))
+			if !slices.Equal(timer.Observed, want) || len(want) != 30 {
+				t.Errorf("%d ahead: observed\n%v, want\n%v", ahead, timer.Observed, want)
 			}
 		})
 	}
@@ -225,25 +204,25 @@ func TestWithReadAhead_timer(t *testing.T) {
 // batch began.
 func TestWithReadAhead_timerOfASet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		set, timer := metrics.NewSet(), &fakeTimer{}
-		d := newDestination(j, "out")
-		d.write = func(context.Context, []opencdc.Record) error {
+		j := &fake.Journal{}
+		set, timer := metrics.NewSet(), &fake.Timer{}
+		d := fake.NewDestination(j, "out")
+		d.OnWrite = func(context.Context, []opencdc.Record) error {
 			time.Sleep(2500 * time.Microsecond)
-			if len(d.written) == 1 {
+			if len(d.Written) == 1 {
 				set.Register(timerRegistry{timer: timer})
 			}
 			time.Sleep(time.Millisecond)
 			return nil
 		}
-		first := chain(from(steadySource(j, 5, time.Millisecond)), to(d))
-		w := newAhead(t, 100, first, nil, set.NewTimer(metrics.Desc{Name: "t"}).WithValues())
-		wantNoError(t, runWorker(t, w))
+		first := fake.Chain(fake.From(fake.SteadySource(j, 5, time.Millisecond)), fake.To(d))
+		w := fake.NewTimedWorker(t, first, nil, set.NewTimer(metrics.Desc{Name: "t"}).WithValues(), funnel.WithReadAhead(100))
+		fake.WantNoError(t, fake.RunWorker(t, w))
 		// The timer reports from 3.5 ms on. By then 2 and 3 wait, 4 joins them, and at
 		// 4.5 ms they become a batch. 5 is read at 5 ms, and processed from 8 ms on.
 		ms := time.Millisecond
-		if want := []time.Duration{7 * ms / 2, 7 * ms / 2, 7 * ms / 2, 13 * ms / 2}; !slices.Equal(timer.observed, want) {
-			t.Errorf("observed %v, want %v", timer.observed, want)
+		if want := []time.Duration{7 * ms / 2, 7 * ms / 2, 7 * ms / 2, 13 * ms / 2}; !slices.Equal(timer.Observed, want) {
+			t.Errorf("observed %v, want %v", timer.Observed, want)
 		}
 	})
 }
@@ -251,7 +230,7 @@ func TestWithReadAhead_timerOfASet(t *testing.T) {
 // flickering is a timer that somebody listens to only the third time that it is
 // asked.
 type flickering struct {
-	fakeTimer
+	fake.Timer
 	asked int
 }
 
@@ -260,29 +239,29 @@ func (t *flickering) Enabled() bool { t.asked++; return t.asked == 3 }
 // A timer may be of interest to somebody for a while only.
 func TestWithReadAhead_flickeringTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		s := newSource(j)
+		j := &fake.Journal{}
+		s := fake.NewSource(j)
 		reads, busy := 0, make(chan struct{})
-		s.read = func(context.Context) ([]opencdc.Record, error) {
+		s.OnRead = func(context.Context) ([]opencdc.Record, error) {
 			if reads++; reads == 2 {
 				<-busy // with the first one, so that the others wait together
 			}
 			if reads == 5 {
 				return nil, io.EOF
 			}
-			return records(strconv.Itoa(reads)), nil
+			return fake.Records(strconv.Itoa(reads)), nil
 		}
-		slow := custom("slow", func(_ context.Context, b *funnel.Batch) error {
+		slow := fake.Custom("slow", func(_ context.Context, b *funnel.Batch) error {
 			if string(b.ActiveRecords()[0].Position) == "1" {
 				close(busy)
 				time.Sleep(time.Second)
 			}
 			return nil
 		})
-		nodes := chain(from(s), slow, to(newDestination(j, "out")))
+		nodes := fake.Chain(fake.From(s), slow, fake.To(fake.NewDestination(j, "out")))
 		w, err := funnel.NewWorker(nodes, nil, log.Nop(), &flickering{}, funnel.WithReadAhead(100))
-		wantNoError(t, err)
-		wantNoError(t, runWorker(t, w))
-		j.want(t, []string{"ack"}, "ack 1", "ack 2 3 4")
+		fake.WantNoError(t, err)
+		fake.WantNoError(t, fake.RunWorker(t, w))
+		j.Want(t, "ack", "ack 1", "ack 2 3 4")
 	})
 }

@@ -12,184 +12,49 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
-
-// ending is how Do has ended.
-type ending struct {
-	err      error
-	panicked any
-	exited   bool // by runtime.Goexit
-}
-
-// start calls Do and sends how it ends.
-func start(ctx context.Context, w *funnel.Worker) <-chan ending {
-	done := make(chan ending, 1)
-	go func() {
-		e := ending{exited: true}
-		defer func() {
-			if v := recover(); v != nil {
-				e.panicked, e.exited = v, false
-			}
-			done <- e
-		}()
-		e.err = w.Do(ctx)
-		e.exited = false
-	}()
-	return done
-}
-
-// want fails the test if Do has not returned an error that is what, or none if
-// that is nil.
-func (e ending) want(t *testing.T, what error, words ...string) {
-	t.Helper()
-	switch {
-	case e.panicked != nil:
-		t.Errorf("Do has panicked: %v", e.panicked)
-	case e.exited:
-		t.Error("the goroutine of Do was ended")
-	case what == nil:
-		wantNoError(t, e.err)
-	default:
-		wantError(t, e.err, what, words...)
-	}
-}
-
-// pipeline is one whose first batch, record 1, is being written until goOn is
-// closed, while 2 and 3 have been read ahead and another read is pending.
-type pipeline struct {
-	*journal
-	source *strictSource
-	out    *fakeDestination
-	dlq    *funnel.DLQ
-	first  *funnel.TaskNode // the source's, the destination comes behind it
-	goOn   chan struct{}
-
-	// pending is the read that is pending, until the teardown if it is nil.
-	pending func(context.Context) ([]opencdc.Record, error)
-	// result is what writing record 1 ends with.
-	result func() error
-
-	isReading bool // the read is pending
-	worker    *funnel.Worker
-}
-
-// untilEnded is a read that ends with its context or the teardown.
-func (p *pipeline) untilEnded(ctx context.Context) ([]opencdc.Record, error) {
-	select {
-	case <-ctx.Done():
-	case <-p.source.torn:
-	}
-	return nil, errors.New("some error")
-}
-
-func newPipeline(t *testing.T) *pipeline {
-	p := &pipeline{journal: &journal{}, goOn: make(chan struct{})}
-	p.source = &strictSource{t: t, fakeSource: newSource(p.journal)}
-	p.source.read = p.read
-	p.out = newDestination(p.journal, "out")
-	p.out.write = p.write
-	p.dlq = queue(newDestination(p.journal, "dlq"))
-	p.first = chain(from(p.source), to(p.out))
-	return p
-}
-
-func (p *pipeline) read(ctx context.Context) ([]opencdc.Record, error) {
-	p.add("read")
-	switch n := len(p.all("read")); n {
-	case 1:
-		return records("1"), nil
-	case 2:
-		time.Sleep(time.Millisecond) // 1 is on its way by itself
-		return records("2"), nil
-	case 3:
-		return records("3"), nil
-	default:
-		p.isReading = true
-		defer func() { p.isReading = false }()
-		if p.pending != nil {
-			return p.pending(ctx)
-		}
-		<-p.source.torn
-		return records("4"), errors.New("the source was torn down")
-	}
-}
-
-func (p *pipeline) write(_ context.Context, recs []opencdc.Record) error {
-	if string(recs[0].Position) == "1" {
-		<-p.goOn
-		if p.result != nil {
-			return p.result()
-		}
-	}
-	return nil
-}
-
-// start opens and starts the worker and waits until all that is to be read is.
-func (p *pipeline) start(t *testing.T, ctx context.Context) <-chan ending {
-	t.Helper()
-	p.worker = newAhead(t, 100, p.first, p.dlq, nil)
-	wantNoError(t, p.worker.Open(t.Context()))
-	done := start(ctx, p.worker)
-	time.Sleep(2 * time.Millisecond)
-	synctest.Wait()
-	if !p.isReading || p.flat("out") != "1" {
-		t.Fatalf("a read is pending: %v, written: %s", p.isReading, p.flat("out"))
-	}
-	return done
-}
-
-// wantOver fails the test if a read is pending still, or if the source was not
-// torn down so often.
-func (p *pipeline) wantOver(t *testing.T, teardowns int) {
-	t.Helper()
-	if p.isReading {
-		t.Error("a read is still pending")
-	}
-	if n := len(p.all("teardown")); n != teardowns {
-		t.Errorf("there were %d teardowns, want %d", n, teardowns)
-	}
-}
 
 // Stop waits for the batch on its way, and drops what was read ahead, whatever
 // the read returns that it ends. The read is ended by the teardown only.
 func TestWithReadAhead_stop(t *testing.T) {
-	for _, last := range []fakeRead{
-		{}, {recs: records("4")}, {err: errTest}, {err: io.EOF}, {recs: records("4"), err: io.EOF}, {err: context.Canceled},
+	for _, last := range []fake.Read{
+		{}, {Records: fake.Records("4")}, {Err: fake.ErrTest}, {Err: io.EOF}, {Records: fake.Records("4"), Err: io.EOF}, {Err: context.Canceled},
 	} {
 		for _, idle := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				p := newPipeline(t)
-				p.pending = func(ctx context.Context) ([]opencdc.Record, error) {
-					<-p.source.torn
-					wantNoError(t, ctx.Err())
-					return last.recs, last.err
+				p := fake.NewBusy(t)
+				p.Pending = func(ctx context.Context) ([]opencdc.Record, error) {
+					<-p.Source.TornDown
+					fake.WantNoError(t, ctx.Err())
+					return last.Records, last.Err
 				}
-				p.source.teardown = func(context.Context) error { time.Sleep(time.Second); return nil }
+				p.Source.OnTeardown = func(context.Context) error { time.Sleep(time.Second); return nil }
 				want := "1"
-				done := p.start(t, t.Context())
+				done := p.StartReading(t, t.Context())
 				if idle {
-					close(p.goOn)
+					close(p.GoOn)
 					synctest.Wait()
 					want = "1 2 3"
 				}
 				stopped := make(chan error)
 				for range 2 {
-					go func() { stopped <- p.worker.Stop(t.Context()) }()
+					go func() { stopped <- p.Worker.Stop(t.Context()) }()
 				}
 				if !idle {
 					synctest.Wait()
-					p.journal.want(t, []string{"ack", "teardown"})
-					close(p.goOn)
+					p.Want(t, "ack teardown")
+					close(p.GoOn)
 				}
-				wantNoError(t, <-stopped)
-				wantNoError(t, <-stopped)
-				(<-done).want(t, nil)
-				p.wantFlat(t, want, "", want)
-				p.wantOver(t, 1)
-				wantNoError(t, p.worker.Stop(t.Context()))
-				wantNoError(t, p.worker.Close(t.Context()))
-				p.journal.want(t, []string{"teardown"}, "teardown source", "teardown dlq", "teardown out")
+				fake.WantNoError(t, <-stopped)
+				fake.WantNoError(t, <-stopped)
+				(<-done).Want(t, nil)
+				p.WantGiven(t, want, "", want)
+				p.WantOver(t, 1)
+				fake.WantNoError(t, p.Worker.Stop(t.Context()))
+				fake.WantNoError(t, p.Worker.Close(t.Context()))
+				p.Want(t, "teardown", "teardown source", "teardown dlq", "teardown out")
 			})
 		}
 	}
@@ -200,13 +65,13 @@ func TestWithReadAhead_stop(t *testing.T) {
 func TestWithReadAhead_stopEndsAnEmptyRead(t *testing.T) {
 	for range 1000 { // the worker may hear of the read before it hears of the stop
 		synctest.Test(t, func(t *testing.T) {
-			s := newSource(&journal{})
-			s.read = func(context.Context) ([]opencdc.Record, error) { <-s.torn; runtime.Gosched(); return nil, nil }
-			w := newAhead(t, 1, chain(from(s), to(newDestination(s.journal, "out"))), nil, nil)
-			done := start(t.Context(), w)
+			s := fake.NewSource(&fake.Journal{})
+			s.OnRead = func(context.Context) ([]opencdc.Record, error) { <-s.TornDown; runtime.Gosched(); return nil, nil }
+			w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(s.Journal, "out"))), nil, funnel.WithReadAhead(1))
+			done := fake.Start(t.Context(), w)
 			synctest.Wait()
-			wantNoError(t, w.Stop(t.Context()))
-			(<-done).want(t, nil)
+			fake.WantNoError(t, w.Stop(t.Context()))
+			(<-done).Want(t, nil)
 		})
 	}
 }
@@ -215,26 +80,26 @@ func TestWithReadAhead_stopEndsAnEmptyRead(t *testing.T) {
 // is a failure.
 func TestWithReadAhead_stopLeavesNoTrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipeline(t)
+		p := fake.NewBusy(t)
 		fails := make(chan struct{})
-		p.pending = func(context.Context) ([]opencdc.Record, error) { <-fails; return nil, errTest }
-		done := p.start(t, t.Context())
-		for _, stop := range []func(context.Context) error{p.worker.Stop, p.worker.Close} {
+		p.Pending = func(context.Context) ([]opencdc.Record, error) { <-fails; return nil, fake.ErrTest }
+		done := p.StartReading(t, t.Context())
+		for _, stop := range []func(context.Context) error{p.Worker.Stop, p.Worker.Close} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if err := stop(ctx); err != context.DeadlineExceeded {
 				t.Errorf("stopping has returned %v", err)
 			}
 		}
-		close(p.goOn)
+		close(p.GoOn)
 		synctest.Wait()
-		p.wantFlat(t, "1 2 3", "", "1 2 3")
+		p.WantGiven(t, "1 2 3", "", "1 2 3")
 		close(fails)
-		(<-done).want(t, errTest, `"source"`)
-		p.wantOver(t, 0)
-		wantNoError(t, p.worker.Stop(t.Context()))
-		p.wantOver(t, 1)
-		wantNoError(t, p.worker.Close(t.Context()))
+		(<-done).Want(t, fake.ErrTest, `"source"`)
+		p.WantOver(t, 0)
+		fake.WantNoError(t, p.Worker.Stop(t.Context()))
+		p.WantOver(t, 1)
+		fake.WantNoError(t, p.Worker.Close(t.Context()))
 	})
 }
 
@@ -242,21 +107,21 @@ func TestWithReadAhead_stopLeavesNoTrace(t *testing.T) {
 // nothing.
 func TestWithReadAhead_doesNotBegin(t *testing.T) {
 	for range 100 {
-		p := newPipeline(t)
-		w := newAhead(t, 1, p.first, nil, nil)
-		wantNoError(t, w.Stop(t.Context()))
-		wantNoError(t, w.Do(t.Context()))
-		wantError(t, w.Do(t.Context()), nil, "once")
+		p := fake.NewBusy(t)
+		w := fake.NewWorker(t, p.First, nil, funnel.WithReadAhead(1))
+		fake.WantNoError(t, w.Stop(t.Context()))
+		fake.WantNoError(t, w.Do(t.Context()))
+		fake.WantError(t, w.Do(t.Context()), nil, "once")
 
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		w = newAhead(t, 1, p.first, nil, nil)
+		w = fake.NewWorker(t, p.First, nil, funnel.WithReadAhead(1))
 		if err := w.Do(ctx); err != context.Canceled {
 			t.Errorf("Do: %v", err)
 		}
-		p.journal.want(t, nil)
-		wantNoError(t, w.Close(t.Context()))
-		p.journal.want(t, nil, "teardown source")
+		p.Want(t, "")
+		fake.WantNoError(t, w.Close(t.Context()))
+		p.Want(t, "", "teardown source")
 	}
 }
 
@@ -264,44 +129,44 @@ func TestWithReadAhead_doesNotBegin(t *testing.T) {
 // stopped all the same once the read has returned.
 func TestWithReadAhead_teardownFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipeline(t)
+		p := fake.NewBusy(t)
 		unblock := make(chan struct{})
-		p.pending = func(context.Context) ([]opencdc.Record, error) { <-unblock; return records("4"), nil }
-		failing := errTest
-		p.source.teardown = func(context.Context) error { return failing }
-		done := p.start(t, t.Context())
-		close(p.goOn)
+		p.Pending = func(context.Context) ([]opencdc.Record, error) { <-unblock; return fake.Records("4"), nil }
+		failing := fake.ErrTest
+		p.Source.OnTeardown = func(context.Context) error { return failing }
+		done := p.StartReading(t, t.Context())
+		close(p.GoOn)
 		synctest.Wait()
-		wantError(t, p.worker.Stop(t.Context()), errTest)
-		wantError(t, p.worker.Stop(t.Context()), errTest)
+		fake.WantError(t, p.Worker.Stop(t.Context()), fake.ErrTest)
+		fake.WantError(t, p.Worker.Stop(t.Context()), fake.ErrTest)
 		close(unblock)
-		(<-done).want(t, nil)
-		wantError(t, p.worker.Stop(t.Context()), errTest)
+		(<-done).Want(t, nil)
+		fake.WantError(t, p.Worker.Stop(t.Context()), fake.ErrTest)
 		failing = nil
-		wantNoError(t, p.worker.Stop(t.Context()))
-		p.wantFlat(t, "1 2 3", "", "1 2 3")
-		p.wantOver(t, 4)
-		wantNoError(t, p.worker.Close(t.Context()))
+		fake.WantNoError(t, p.Worker.Stop(t.Context()))
+		p.WantGiven(t, "1 2 3", "", "1 2 3")
+		p.WantOver(t, 4)
+		fake.WantNoError(t, p.Worker.Close(t.Context()))
 	})
 }
 
 // Do returns while the teardown of a Stop hangs, if the read returns.
 func TestWithReadAhead_teardownHangs(t *testing.T) {
-	for _, readErr := range []error{nil, errTest} {
+	for _, readErr := range []error{nil, fake.ErrTest} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
+			p := fake.NewBusy(t)
 			tearing, goOn := make(chan struct{}), make(chan struct{})
-			p.pending = func(context.Context) ([]opencdc.Record, error) { <-tearing; return records("4"), readErr }
-			p.source.teardown = func(context.Context) error { close(tearing); <-goOn; return nil }
-			done, stopped := p.start(t, t.Context()), make(chan error)
-			go func() { stopped <- p.worker.Stop(t.Context()) }()
+			p.Pending = func(context.Context) ([]opencdc.Record, error) { <-tearing; return fake.Records("4"), readErr }
+			p.Source.OnTeardown = func(context.Context) error { close(tearing); <-goOn; return nil }
+			done, stopped := p.StartReading(t, t.Context()), make(chan error)
+			go func() { stopped <- p.Worker.Stop(t.Context()) }()
 			synctest.Wait()
-			close(p.goOn)
-			(<-done).want(t, nil)
+			close(p.GoOn)
+			(<-done).Want(t, nil)
 			close(goOn)
-			wantNoError(t, <-stopped)
-			p.wantFlat(t, "1", "", "1")
-			p.wantOver(t, 1)
+			fake.WantNoError(t, <-stopped)
+			p.WantGiven(t, "1", "", "1")
+			p.WantOver(t, 1)
 		})
 	}
 }
@@ -309,15 +174,15 @@ func TestWithReadAhead_teardownHangs(t *testing.T) {
 // Close during Do first does what Stop does.
 func TestWithReadAhead_close(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPipeline(t)
-		done, closed := p.start(t, t.Context()), make(chan error)
-		go func() { closed <- p.worker.Close(t.Context()) }()
+		p := fake.NewBusy(t)
+		done, closed := p.StartReading(t, t.Context()), make(chan error)
+		go func() { closed <- p.Worker.Close(t.Context()) }()
 		synctest.Wait()
-		p.journal.want(t, []string{"ack", "teardown"})
-		close(p.goOn)
-		wantNoError(t, <-closed)
-		(<-done).want(t, nil)
-		p.journal.want(t, []string{"ack", "teardown"}, "ack 1", "teardown source", "teardown dlq", "teardown out")
+		p.Want(t, "ack teardown")
+		close(p.GoOn)
+		fake.WantNoError(t, <-closed)
+		(<-done).Want(t, nil)
+		p.Want(t, "ack teardown", "ack 1", "teardown source", "teardown dlq", "teardown out")
 	})
 }
 
@@ -326,7 +191,7 @@ func TestWithReadAhead_close(t *testing.T) {
 func TestWithReadAhead_closeWithACustomFirstTask(t *testing.T) {
 	teardownErr := errors.New("teardown failed")
 	for i := range 8 {
-		closesFirst, result, failing := i%2 == 0, errTest, teardownErr
+		closesFirst, result, failing := i%2 == 0, fake.ErrTest, teardownErr
 		if i&2 == 0 {
 			failing = nil
 		}
@@ -337,31 +202,31 @@ func TestWithReadAhead_closeWithACustomFirstTask(t *testing.T) {
 			continue // nothing ends the read
 		}
 		synctest.Test(t, func(t *testing.T) {
-			p := newPipeline(t)
-			p.pending = p.untilEnded
-			p.result = func() error { return result }
-			p.source.teardown = func(context.Context) error { time.Sleep(time.Second); return failing }
+			p := fake.NewBusy(t)
+			p.Pending = p.UntilEnded
+			p.Result = func() error { return result }
+			p.Source.OnTeardown = func(context.Context) error { time.Sleep(time.Second); return failing }
 			goOn := make(chan struct{})
 			close(goOn)
-			p.first.Task = &slowSource{SourceTask: funnel.NewSourceTask("source", p.source, log.Nop(), nil), journal: p.journal, goOn: goOn}
-			done, closed := p.start(t, t.Context()), make(chan error)
+			p.First.Task = &slowSource{SourceTask: funnel.NewSourceTask("source", p.Source, log.Nop(), nil), Journal: p.Journal, goOn: goOn}
+			done, closed := p.StartReading(t, t.Context()), make(chan error)
 			if !closesFirst {
-				close(p.goOn)
+				close(p.GoOn)
 				synctest.Wait()
 			}
-			go func() { closed <- p.worker.Close(t.Context()) }()
+			go func() { closed <- p.Worker.Close(t.Context()) }()
 			if closesFirst {
 				synctest.Wait()
-				close(p.goOn)
+				close(p.GoOn)
 			}
 			if err := <-closed; !errors.Is(err, failing) {
 				t.Errorf("Close: %v", err)
 			}
-			(<-done).want(t, result)
-			p.journal.want(t, []string{"done", "close"}, "done first", "done first", "done first", "done first", "close first")
+			(<-done).Want(t, result)
+			p.Want(t, "done close", "done first", "done first", "done first", "done first", "close first")
 			failing = nil
-			wantNoError(t, p.worker.Close(t.Context()))
-			wantNoError(t, p.worker.Close(t.Context()))
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
 		})
 	}
 }
@@ -370,39 +235,39 @@ func TestWithReadAhead_closeWithACustomFirstTask(t *testing.T) {
 func TestWithReadAhead_emptyReads(t *testing.T) {
 	for _, stops := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			s := newSource(j)
-			s.read = func(context.Context) ([]opencdc.Record, error) { time.Sleep(time.Microsecond); return nil, nil }
-			w := newAhead(t, 1, chain(from(s), to(newDestination(j, "out"))), nil, nil)
+			j := &fake.Journal{}
+			s := fake.NewSource(j)
+			s.OnRead = func(context.Context) ([]opencdc.Record, error) { time.Sleep(time.Microsecond); return nil, nil }
+			w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, funnel.WithReadAhead(1))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			done := start(ctx, w)
+			done := fake.Start(ctx, w)
 			time.Sleep(time.Millisecond)
 			if stops {
-				wantNoError(t, w.Stop(t.Context()))
-				(<-done).want(t, nil)
+				fake.WantNoError(t, w.Stop(t.Context()))
+				(<-done).Want(t, nil)
 			} else {
 				cancel()
-				(<-done).want(t, context.Canceled)
+				(<-done).Want(t, context.Canceled)
 			}
-			j.wantFlat(t, "", "", "")
+			j.WantGiven(t, "", "", "")
 		})
 	}
 }
 
 // No read begins once the context of Do has ended.
 func TestWithReadAhead_noReadAfterTheContext(t *testing.T) {
-	s := newSource(&journal{})
+	s := fake.NewSource(&fake.Journal{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	reads := 0
-	s.read = func(context.Context) ([]opencdc.Record, error) {
+	s.OnRead = func(context.Context) ([]opencdc.Record, error) {
 		if reads++; reads == 3 {
 			cancel()
 		}
 		return nil, nil
 	}
-	err := newAhead(t, 1, chain(from(s), to(newDestination(s.journal, "out"))), nil, nil).Do(ctx)
+	err := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(s.Journal, "out"))), nil, funnel.WithReadAhead(1)).Do(ctx)
 	if err != context.Canceled || reads != 3 {
 		t.Errorf("Do has returned %v after %d reads", err, reads)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -66,20 +67,20 @@ func TestWithReadAhead_allocations(t *testing.T) {
 			}
 			return recs, nil
 		}}
-		first := fromThen(source, func(_ context.Context, b *funnel.Batch) error {
+		first := fake.FromThen(source, func(_ context.Context, b *funnel.Batch) error {
 			if tt.mark {
 				b.Nack(0)
 				b.Ack(0)
 			}
 			return nil
 		})
-		out := node(funnel.NewDestinationTask("out", newQuietAcks(tt.ahead+tt.size), log.Nop(), nil))
-		w := newAhead(t, tt.ahead, chain(first, out), nil, nil)
+		out := fake.Node(funnel.NewDestinationTask("out", newQuietAcks(tt.ahead+tt.size), log.Nop(), nil))
+		w := fake.NewWorker(t, fake.Chain(first, out), nil, fake.Ahead(tt.ahead)...)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		err := w.Do(t.Context())
 		runtime.ReadMemStats(&after)
-		wantNoError(t, err)
+		fake.WantNoError(t, err)
 		if perRead := float64(after.Mallocs-before.Mallocs) / reads; perRead > tt.limit {
 			t.Errorf("%+v: %.2f allocations for each read", tt, perRead)
 		}
@@ -101,12 +102,12 @@ func TestWithReadAhead_buffers(t *testing.T) {
 		}}
 		d := newQuietAcks(size)
 		d.write = func(int) { time.Sleep(time.Millisecond) } // meanwhile the reader comes to its bound
-		w := newAhead(t, size, chain(from(source), node(funnel.NewDestinationTask("out", d, log.Nop(), nil))), nil, nil)
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.Node(funnel.NewDestinationTask("out", d, log.Nop(), nil))), nil, fake.Ahead(size)...)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		err := w.Do(t.Context())
 		runtime.ReadMemStats(&after)
-		wantNoError(t, err)
+		fake.WantNoError(t, err)
 		// A record of a batch is some 150 bytes, which are not allocated each time; its
 		// position is 24 bytes, which are, when it is read and, while the positions of a
 		// batch grow, about twice again.
@@ -125,12 +126,12 @@ func TestWithReadAhead_forgets(t *testing.T) {
 	}{{"a single read", 1, false}, {"several reads", 3, false}, {"marked batches", 3, true}} {
 		synctest.Test(t, func(t *testing.T) {
 			var held []weak.Pointer[byte]
-			s := newSource(&journal{})
-			s.endless = true
+			s := fake.NewSource(&fake.Journal{})
+			s.Endless = true
 			writing := make(chan struct{})
-			s.read = func(ctx context.Context) ([]opencdc.Record, error) {
+			s.OnRead = func(ctx context.Context) ([]opencdc.Record, error) {
 				if len(held) == tt.reads {
-					return nil, s.block(ctx)
+					return nil, s.Block(ctx)
 				}
 				if len(held) == 1 {
 					<-writing // the first batch, so that the others wait together
@@ -139,7 +140,7 @@ func TestWithReadAhead_forgets(t *testing.T) {
 				held = append(held, weak.Make(&data[0]))
 				return []opencdc.Record{{Position: opencdc.Position("p"), Payload: opencdc.Change{After: opencdc.RawData(data)}}}, nil
 			}
-			first := fromThen(s, func(_ context.Context, b *funnel.Batch) error {
+			first := fake.FromThen(s, func(_ context.Context, b *funnel.Batch) error {
 				if tt.mark {
 					b.Nack(0)
 					b.Ack(0)
@@ -155,8 +156,8 @@ func TestWithReadAhead_forgets(t *testing.T) {
 				largest = max(largest, n)
 				time.Sleep(time.Millisecond)
 			}
-			w := newAhead(t, 100, chain(first, node(funnel.NewDestinationTask("out", d, log.Nop(), nil))), nil, nil)
-			done := start(t.Context(), w)
+			w := fake.NewWorker(t, fake.Chain(first, fake.Node(funnel.NewDestinationTask("out", d, log.Nop(), nil))), nil, funnel.WithReadAhead(100))
+			done := fake.Start(t.Context(), w)
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if merges := tt.reads > 1 && !tt.mark; (largest > 1) != merges {
@@ -168,8 +169,8 @@ func TestWithReadAhead_forgets(t *testing.T) {
 					t.Errorf("%s: record %d of %d is still held", tt.name, i, len(held))
 				}
 			}
-			wantNoError(t, w.Stop(t.Context()))
-			(<-done).want(t, nil)
+			fake.WantNoError(t, w.Stop(t.Context()))
+			(<-done).Want(t, nil)
 		})
 	}
 }
@@ -178,11 +179,11 @@ func TestWithReadAhead_forgets(t *testing.T) {
 // also while others are read.
 func TestWithReadAhead_recordsStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		p := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-			before := positionsOf(recs)
+		j := &fake.Journal{}
+		p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			before := fake.Positions(recs)
 			time.Sleep(10 * time.Millisecond)
-			if after := positionsOf(recs); !slices.Equal(before, after) {
+			if after := fake.Positions(recs); !slices.Equal(before, after) {
 				t.Errorf("the records %v have become %v", before, after)
 			}
 			results := make([]sdk.ProcessedRecord, len(recs))
@@ -191,10 +192,10 @@ func TestWithReadAhead_recordsStay(t *testing.T) {
 			}
 			return results
 		})
-		s := steadySource(j, 100, time.Millisecond)
-		wantNoError(t, runWorker(t, newAhead(t, 20, chain(from(s), through("p", p), to(newDestination(j, "out"))), nil, nil)))
-		if j.flat("out") != j.flat("ack") || len(strings.Fields(j.flat("out"))) != 100 {
-			t.Errorf("written: %s\nacked: %s", j.flat("out"), j.flat("ack"))
+		s := fake.SteadySource(j, 100, time.Millisecond)
+		fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))), nil, funnel.WithReadAhead(20))))
+		if j.Given("out") != j.Given("ack") || len(strings.Fields(j.Given("out"))) != 100 {
+			t.Errorf("written: %s\nacked: %s", j.Given("out"), j.Given("ack"))
 		}
 	})
 }

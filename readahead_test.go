@@ -16,110 +16,14 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
-	"github.com/conduitio/funnel/metrics"
 )
-
-// newAhead returns a worker that reads ahead, or one that does not if records is
-// 0.
-func newAhead(t *testing.T, records int, first *funnel.TaskNode, dlq *funnel.DLQ, timer metrics.Timer) *funnel.Worker {
-	t.Helper()
-	var opts []funnel.WorkerOption
-	if records > 0 {
-		opts = append(opts, funnel.WithReadAhead(records))
-	}
-	w, err := funnel.NewWorker(first, dlq, log.Nop(), timer, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
-
-// strictSource fails the test if two calls overlap that must not: Ack and
-// Teardown may run beside Read, but nothing beside itself, and not beside each
-// other.
-type strictSource struct {
-	*fakeSource
-	t                        *testing.T
-	reading, acking, tearing atomic.Bool
-}
-
-func (s *strictSource) enter(call string, busy *atomic.Bool, others ...*atomic.Bool) {
-	if busy.Swap(true) {
-		s.t.Errorf("%s was called beside itself", call)
-	}
-	for _, other := range others {
-		if other.Load() {
-			s.t.Errorf("%s was called beside another call", call)
-		}
-	}
-}
-
-func (s *strictSource) Read(ctx context.Context) ([]opencdc.Record, error) {
-	s.enter("Read", &s.reading)
-	defer s.reading.Store(false)
-	return s.fakeSource.Read(ctx)
-}
-
-func (s *strictSource) Ack(ctx context.Context, positions []opencdc.Position) error {
-	s.enter("Ack", &s.acking, &s.tearing)
-	defer s.acking.Store(false)
-	return s.fakeSource.Ack(ctx, positions)
-}
-
-func (s *strictSource) Teardown(ctx context.Context) error {
-	s.enter("Teardown", &s.tearing, &s.acking)
-	defer s.tearing.Store(false)
-	return s.fakeSource.Teardown(ctx)
-}
-
-// flat returns what follows the word in the lines that start with it, as if it
-// were one line: which records a connector was given, whatever the batches.
-func (j *journal) flat(word string) string {
-	var rest []string
-	for _, line := range j.all(word) {
-		rest = append(rest, strings.Fields(line)[1:]...)
-	}
-	return strings.Join(rest, " ")
-}
-
-// wantFlat fails the test if out, dlq and ack were not given these records.
-func (j *journal) wantFlat(t *testing.T, out, dlq, ack string) {
-	t.Helper()
-	for word, want := range map[string]string{"out": out, "dlq": dlq, "ack": ack} {
-		if got := j.flat(word); got != want {
-			t.Errorf("%s: %s, want %s", word, got, want)
-		}
-	}
-}
-
-// steadySource returns a source of n single records, from 1 on, each of which
-// takes some time to read.
-func steadySource(j *journal, n int, each time.Duration) *fakeSource {
-	s := newSource(j)
-	i := 0
-	s.read = func(context.Context) ([]opencdc.Record, error) {
-		if i == n {
-			return nil, io.EOF
-		}
-		time.Sleep(each)
-		i++
-		return records(strconv.Itoa(i)), nil
-	}
-	return s
-}
-
-// slowDestination returns a destination that takes some time for each call.
-func slowDestination(j *journal, name string, each time.Duration) *fakeDestination {
-	d := newDestination(j, name)
-	d.write = func(context.Context, []opencdc.Record) error { time.Sleep(each); return nil }
-	return d
-}
 
 func TestWithReadAhead_invalid(t *testing.T) {
 	for _, n := range []int{0, -7} {
-		w, err := funnel.NewWorker(chain(from(batchesOf(&journal{})), to(newDestination(&journal{}, "out"))), nil, log.Nop(), nil, funnel.WithReadAhead(n))
-		wantError(t, err, nil, strconv.Itoa(n), "at least 1")
+		w, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), fake.To(fake.NewDestination(&fake.Journal{}, "out"))), nil, log.Nop(), nil, funnel.WithReadAhead(n))
+		fake.WantError(t, err, nil, strconv.Itoa(n), "at least 1")
 		if w != nil {
 			t.Errorf("%d: there is a worker", n)
 		}
@@ -130,10 +34,10 @@ func TestWithReadAhead_invalid(t *testing.T) {
 // another context, which ends with Do.
 func TestWithReadAhead_isOffByDefault(t *testing.T) {
 	for _, n := range []int{0, 1} {
-		s := batchesOf(&journal{})
+		s := fake.SourceOf(&fake.Journal{})
 		ctx := t.Context()
 		var got context.Context
-		s.read = func(readCtx context.Context) ([]opencdc.Record, error) {
+		s.OnRead = func(readCtx context.Context) ([]opencdc.Record, error) {
 			got = readCtx
 			if (got == ctx) != (n == 0) {
 				t.Errorf("%d: the context is that of Do: %v", n, got == ctx)
@@ -145,7 +49,7 @@ func TestWithReadAhead_isOffByDefault(t *testing.T) {
 			}
 			return nil, io.EOF
 		}
-		wantNoError(t, newAhead(t, n, chain(from(s), to(newDestination(&journal{}, "out"))), nil, nil).Do(ctx))
+		fake.WantNoError(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(&fake.Journal{}, "out"))), nil, fake.Ahead(n)...).Do(ctx))
 		if (got.Err() == nil) != (n == 0) {
 			t.Errorf("%d: after Do, the context's error is %v", n, got.Err())
 		}
@@ -154,10 +58,10 @@ func TestWithReadAhead_isOffByDefault(t *testing.T) {
 
 // runFor runs a pipeline of a source and a destination and returns how long it
 // took.
-func runFor(t *testing.T, ahead int, s *fakeSource, d *fakeDestination) time.Duration {
+func runFor(t *testing.T, ahead int, s *fake.Source, d *fake.Destination) time.Duration {
 	t.Helper()
 	start := time.Now()
-	wantNoError(t, runWorker(t, newAhead(t, ahead, chain(from(s), to(d)), nil, nil)))
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(d)), nil, fake.Ahead(ahead)...)))
 	return time.Since(start)
 }
 
@@ -177,8 +81,8 @@ func TestWithReadAhead_throughput(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			took := func(ahead int) time.Duration {
-				j := &journal{}
-				return runFor(t, ahead, steadySource(j, tt.records, tt.read), slowDestination(j, "out", time.Millisecond))
+				j := &fake.Journal{}
+				return runFor(t, ahead, fake.SteadySource(j, tt.records, tt.read), fake.SlowDestination(j, "out", time.Millisecond))
 			}
 			sequential := took(0)
 			if want := time.Duration(tt.records) * (tt.read + time.Millisecond); sequential != want {
@@ -194,15 +98,15 @@ func TestWithReadAhead_throughput(t *testing.T) {
 // What has arrived while a batch was on its way is the next one.
 func TestWithReadAhead_naturalBatching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
+		j := &fake.Journal{}
 		var sizes []int
-		d := newDestination(j, "out")
-		d.write = func(_ context.Context, recs []opencdc.Record) error {
+		d := fake.NewDestination(j, "out")
+		d.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 			sizes = append(sizes, len(recs))
 			time.Sleep(10_300 * time.Microsecond) // never at the same time as a read
 			return nil
 		}
-		runFor(t, 100, steadySource(j, 60, time.Millisecond), d)
+		runFor(t, 100, fake.SteadySource(j, 60, time.Millisecond), d)
 		// Records arrive at 1, 2, ... ms; batches begin at 1, 11.3, 21.6, ... ms.
 		if want := []int{1, 10, 10, 10, 11, 10, 8}; !slices.Equal(sizes, want) {
 			t.Errorf("batches of %v records, want %v", sizes, want)
@@ -216,16 +120,16 @@ func TestWithReadAhead_addsNoLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		delivered := func(ahead int) (at []time.Duration) {
 			start := time.Now()
-			j := &journal{}
-			s := steadySource(j, 50, 0)
-			read, i := s.read, 0
-			s.read = func(ctx context.Context) ([]opencdc.Record, error) {
+			j := &fake.Journal{}
+			s := fake.SteadySource(j, 50, 0)
+			read, i := s.OnRead, 0
+			s.OnRead = func(ctx context.Context) ([]opencdc.Record, error) {
 				i++
 				time.Sleep(time.Until(start.Add(time.Duration(i) * 3 * time.Millisecond)))
 				return read(ctx)
 			}
-			d := newDestination(j, "out")
-			d.write = func(_ context.Context, recs []opencdc.Record) error {
+			d := fake.NewDestination(j, "out")
+			d.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 				for range recs {
 					at = append(at, time.Since(start))
 				}
@@ -251,23 +155,23 @@ func TestWithReadAhead_bound(t *testing.T) {
 		{10, 3, 4}, {10, 5, 2}, {10, 10, 1}, {10, 25, 1}, {1, 7, 1},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &journal{}
-			s, d := newSource(j), newDestination(j, "out")
+			j := &fake.Journal{}
+			s, d := fake.NewSource(j), fake.NewDestination(j, "out")
 			var reads atomic.Int32
 			writing, goOn, readOn := make(chan int), make(chan struct{}), make(chan struct{})
-			s.read = func(context.Context) ([]opencdc.Record, error) {
+			s.OnRead = func(context.Context) ([]opencdc.Record, error) {
 				if reads.Add(1) == 2 {
 					<-readOn // until the first batch is on its way
 				}
-				return numbered(tt.size), nil
+				return fake.Numbered(tt.size), nil
 			}
-			d.write = func(_ context.Context, recs []opencdc.Record) error {
+			d.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 				writing <- len(recs)
 				<-goOn
 				return nil
 			}
-			w := newAhead(t, tt.ahead, chain(from(s), to(d)), nil, nil)
-			done := start(t.Context(), w)
+			w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(d)), nil, fake.Ahead(tt.ahead)...)
+			done := fake.Start(t.Context(), w)
 			want := 1
 			for i := range 5 {
 				got := <-writing
@@ -290,18 +194,18 @@ func TestWithReadAhead_bound(t *testing.T) {
 			go func() { stopped <- w.Stop(t.Context()) }()
 			synctest.Wait()
 			close(goOn)
-			wantNoError(t, <-stopped)
-			(<-done).want(t, nil)
+			fake.WantNoError(t, <-stopped)
+			(<-done).Want(t, nil)
 		})
 	}
 }
 
 // Acks, writes and dead letters come in the order of the sequential walk.
 func TestWithReadAhead_order(t *testing.T) {
-	verdicts := func() does {
-		return does{
-			"2": filter, "3": fail, "5": split(3), "8": once(single), "9": once(fail), "10": filter,
-			"13": once(split(2)), "14": fail, "15": fail, "20": filter,
+	verdicts := func() fake.Answers {
+		return fake.Answers{
+			"2": fake.Filter, "3": fake.Fail, "5": fake.Split(3), "8": fake.SecondTime(fake.Pass), "9": fake.SecondTime(fake.Fail), "10": fake.Filter,
+			"13": fake.SecondTime(fake.Split(2)), "14": fake.Fail, "15": fake.Fail, "20": fake.Filter,
 		}
 	}
 	out := "1 4 5a 5b 5c 6 7 8 11 12 13a 13b 16 17 18 19"
@@ -310,14 +214,14 @@ func TestWithReadAhead_order(t *testing.T) {
 	for _, ahead := range []int{0, 1, 3, 100} {
 		for _, slow := range []time.Duration{0, time.Millisecond, 10 * time.Millisecond} {
 			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
-				s := &strictSource{t: t, fakeSource: batchesOf(j, "1 2 3", "4 5", "6", "7", "8", "9", "10 11 12 13 14 15", "16 17 18 19", "20")}
-				s.ack = func(context.Context, []opencdc.Position) error { time.Sleep(slow); return nil }
-				d := slowDestination(j, "out", slow)
-				d.refuse["6"], d.refuse["18"] = errTest, errTest
-				w := newAhead(t, ahead, chain(from(s), through("p", byPosition(verdicts())), to(d)), queue(newDestination(j, "dlq")), nil)
-				wantNoError(t, runWorker(t, w))
-				j.wantFlat(t, out, dlq, all)
+				j := &fake.Journal{}
+				s := &fake.StrictSource{T: t, Source: fake.SourceOf(j, "1 2 3", "4 5", "6", "7", "8", "9", "10 11 12 13 14 15", "16 17 18 19", "20")}
+				s.OnAck = func(context.Context, []opencdc.Position) error { time.Sleep(slow); return nil }
+				d := fake.SlowDestination(j, "out", slow)
+				d.Refuse["6"], d.Refuse["18"] = fake.ErrTest, fake.ErrTest
+				w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.Through("p", fake.ByPosition(verdicts())), fake.To(d)), fake.Queue(fake.NewDestination(j, "dlq")), fake.Ahead(ahead)...)
+				fake.WantNoError(t, fake.RunWorker(t, w))
+				j.WantGiven(t, out, dlq, all)
 			})
 		}
 	}
@@ -326,43 +230,41 @@ func TestWithReadAhead_order(t *testing.T) {
 // However the source ends, what it has returned before comes first, and the end
 // is that of the sequential walk.
 func TestWithReadAhead_ends(t *testing.T) {
-	one, two, empty := fakeRead{recs: records("1")}, fakeRead{recs: records("2", "3")}, fakeRead{}
+	one, two, empty := fake.Read{Records: fake.Records("1")}, fake.Read{Records: fake.Records("2", "3")}, fake.Read{}
 	for _, tt := range []struct {
 		name  string
-		reads []fakeRead
+		reads []fake.Read
 		err   error
 		want  string
 		words []string
 	}{
 		{name: "nothing"},
-		{name: "no more records", reads: []fakeRead{one, two, {err: io.EOF}}, want: "1 2 3"},
-		{name: "the last records", reads: []fakeRead{one, {recs: records("2", "3"), err: io.EOF}}, want: "1 2 3"},
-		{name: "a wrapped io.EOF", reads: []fakeRead{one, {recs: records("2"), err: errors.Join(io.EOF)}}, err: io.EOF, want: "1"},
-		{name: "empty reads", reads: []fakeRead{empty, one, empty, empty, two, empty}, want: "1 2 3"},
-		{name: "a failed read", reads: []fakeRead{one, two, {err: errTest}}, err: errTest, want: "1 2 3"},
-		{name: "a failed read drops its records", reads: []fakeRead{one, two, {recs: records("4"), err: errTest}}, err: errTest, want: "1 2 3"},
-		{name: "a failed first read", reads: []fakeRead{{err: errTest}, one}, err: errTest},
-		{name: "a cancellation that nobody asked for", reads: []fakeRead{one, {err: context.Canceled}, two}, err: context.Canceled, want: "1"},
-		{name: "another end of file", reads: []fakeRead{one, {err: io.ErrUnexpectedEOF}}, err: io.ErrUnexpectedEOF, want: "1"},
-		{name: "an empty position", reads: []fakeRead{one, two, {recs: records("4", "", "5")}}, want: "1 2 3", words: []string{"record 1", "of 3", "empty position"}},
-		{name: "an empty last position", reads: []fakeRead{one, {recs: records(""), err: io.EOF}}, want: "1", words: []string{"empty position"}},
+		{name: "no more records", reads: []fake.Read{one, two, {Err: io.EOF}}, want: "1 2 3"},
+		{name: "the last records", reads: []fake.Read{one, {Records: fake.Records("2", "3"), Err: io.EOF}}, want: "1 2 3"},
+		{name: "a wrapped io.EOF", reads: []fake.Read{one, {Records: fake.Records("2"), Err: errors.Join(io.EOF)}}, err: io.EOF, want: "1"},
+		{name: "empty reads", reads: []fake.Read{empty, one, empty, empty, two, empty}, want: "1 2 3"},
+		{name: "a failed read", reads: []fake.Read{one, two, {Err: fake.ErrTest}}, err: fake.ErrTest, want: "1 2 3"},
+		{name: "a failed read drops its records", reads: []fake.Read{one, two, {Records: fake.Records("4"), Err: fake.ErrTest}}, err: fake.ErrTest, want: "1 2 3"},
+		{name: "a failed first read", reads: []fake.Read{{Err: fake.ErrTest}, one}, err: fake.ErrTest},
+		{name: "a cancellation that nobody asked for", reads: []fake.Read{one, {Err: context.Canceled}, two}, err: context.Canceled, want: "1"},
+		{name: "another end of file", reads: []fake.Read{one, {Err: io.ErrUnexpectedEOF}}, err: io.ErrUnexpectedEOF, want: "1"},
+		{name: "an empty position", reads: []fake.Read{one, two, {Records: fake.Records("4", "", "5")}}, want: "1 2 3", words: []string{"record 1", "of 3", "empty position"}},
+		{name: "an empty last position", reads: []fake.Read{one, {Records: fake.Records(""), Err: io.EOF}}, want: "1", words: []string{"empty position"}},
 	} {
 		for _, ahead := range []int{0, 1, 100} {
 			for _, slow := range []time.Duration{0, time.Millisecond} {
 				synctest.Test(t, func(t *testing.T) {
-					j := &journal{}
-					s := &strictSource{t: t, fakeSource: newSource(j, tt.reads...)}
-					err := runWorker(t, newAhead(t, ahead, chain(from(s), to(slowDestination(j, "out", slow))), nil, nil))
+					j := &fake.Journal{}
+					s := &fake.StrictSource{T: t, Source: fake.NewSource(j, tt.reads...)}
+					err := fake.RunWorker(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.SlowDestination(j, "out", slow))), nil, fake.Ahead(ahead)...))
 					switch {
 					case tt.err != nil || tt.words != nil:
-						wantError(t, err, tt.err, append(tt.words, `"source"`)...)
-						if funnel.IsFatalError(err) != (tt.words != nil) {
-							t.Errorf("%s: fatal or not: %v", tt.name, err)
-						}
+						fake.WantError(t, err, tt.err, append(tt.words, `"source"`)...)
+						fake.WantFatal(t, err, (tt.words != nil))
 					case err != nil:
 						t.Errorf("%s: %v", tt.name, err)
 					}
-					j.wantFlat(t, tt.want, "", tt.want)
+					j.WantGiven(t, tt.want, "", tt.want)
 				})
 			}
 		}
@@ -371,24 +273,24 @@ func TestWithReadAhead_ends(t *testing.T) {
 
 // Any number of workers read ahead side by side, in real time.
 func TestWithReadAhead_many(t *testing.T) {
-	var done []<-chan ending
-	var journals []*journal
+	var done []<-chan fake.Ending
+	var journals []*fake.Journal
 	want := ""
 	for i := range 200 {
 		want += " " + strconv.Itoa(i+1)
 	}
 	for i := range 20 {
-		j := &journal{}
-		first := from(steadySource(j, 200, 0))
-		first.Next = []*funnel.TaskNode{to(newDestination(j, "out")), to(newDestination(j, "other"))}
-		done = append(done, start(t.Context(), newAhead(t, 1+i*i, first, nil, nil)))
+		j := &fake.Journal{}
+		first := fake.From(fake.SteadySource(j, 200, 0))
+		first.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "out")), fake.To(fake.NewDestination(j, "other"))}
+		done = append(done, fake.Start(t.Context(), fake.NewWorker(t, first, nil, fake.Ahead(1+i*i)...)))
 		journals = append(journals, j)
 	}
 	for i, j := range journals {
-		(<-done[i]).want(t, nil)
-		j.wantFlat(t, want[1:], "", want[1:])
-		if j.flat("other") != want[1:] {
-			t.Errorf("other: %s", j.flat("other"))
+		(<-done[i]).Want(t, nil)
+		j.WantGiven(t, want[1:], "", want[1:])
+		if j.Given("other") != want[1:] {
+			t.Errorf("other: %s", j.Given("other"))
 		}
 	}
 }

@@ -12,24 +12,25 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
 
 // The processor is given the active records only, and its results are those of
 // the same records: the example of the documentation of Do.
 func TestProcessorTask_filteredRecords(t *testing.T) {
-	j := &journal{}
-	upper := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		j.add(append([]string{"process"}, positionsOf(recs)...)...)
+	j := &fake.Journal{}
+	upper := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		j.AddRecords("process", recs)
 		return []sdk.ProcessedRecord{
 			sdk.SingleRecord{Position: opencdc.Position("1x")},
 			sdk.FilterRecord{},
 			sdk.SingleRecord{Position: opencdc.Position("4x")},
 		}
 	})
-	before := byPosition(does{"3": filter, "5": filter})
-	wantNoError(t, run(t, nil, from(batchesOf(j, "1 2 3 4 5")), through("before", before), through("upper", upper), to(newDestination(j, "out"))))
-	j.want(t, []string{"process", "out", "ack"}, "process 1 2 4", "out 1x 4x", "ack 1 2 3 4 5")
+	before := fake.ByPosition(fake.Answers{"3": fake.Filter, "5": fake.Filter})
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("before", before), fake.Through("upper", upper), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "process out ack", "process 1 2 4", "out 1x 4x", "ack 1 2 3 4 5")
 }
 
 // Each kind of result does the same wherever it stands among the others.
@@ -38,16 +39,16 @@ func TestProcessorTask_everyMixOfResults(t *testing.T) {
 		result func(opencdc.Record) sdk.ProcessedRecord
 		out    []string // suffixes of what is written, in the first or second round
 	}{
-		{single, []string{""}},
-		{filter, nil},
-		{split(2), []string{"a", "b"}},
-		{split(1), []string{"a"}},
-		{split(0), nil},
-		{fail, nil},
+		{fake.Pass, []string{""}},
+		{fake.Filter, nil},
+		{fake.Split(2), []string{"a", "b"}},
+		{fake.Split(1), []string{"a"}},
+		{fake.Split(0), nil},
+		{fake.Fail, nil},
 	}
 	const n = 4
 	for code := range 6 * 6 * 6 * 6 {
-		do, want, dead := does{}, []string(nil), []string(nil)
+		do, want, dead := fake.Answers{}, []string(nil), []string(nil)
 		for i, c := 0, code; i < n; i, c = i+1, c/6 {
 			position, kind := string(rune('1'+i)), kinds[c%6]
 			do[position] = kind.result
@@ -58,13 +59,13 @@ func TestProcessorTask_everyMixOfResults(t *testing.T) {
 				dead = append(dead, position)
 			}
 		}
-		j := &journal{}
-		out, dlq := newDestination(j, "out"), newDestination(j, "dlq")
-		wantNoError(t, run(t, queue(dlq), from(batchesOf(j, "1 2 3 4")), through("p", byPosition(do)), to(out)))
-		if got := positionsOf(out.written); !slices.Equal(got, want) {
+		j := &fake.Journal{}
+		out, dlq := fake.NewDestination(j, "out"), fake.NewDestination(j, "dlq")
+		fake.WantNoError(t, fake.Run(t, fake.Queue(dlq), fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", fake.ByPosition(do)), fake.To(out)))
+		if got := fake.Positions(out.Written); !slices.Equal(got, want) {
 			t.Errorf("mix %d: written %v, want %v", code, got, want)
 		}
-		if got := positionsOf(dlq.written); !slices.Equal(got, dead) {
+		if got := fake.Positions(dlq.Written); !slices.Equal(got, dead) {
 			t.Errorf("mix %d: in the queue %v, want %v", code, got, dead)
 		}
 	}
@@ -73,9 +74,9 @@ func TestProcessorTask_everyMixOfResults(t *testing.T) {
 // A processor may return slices of the records that it was given as the pieces
 // of a split. They are neither mixed up nor written to.
 func TestProcessorTask_piecesOfTheInput(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	var pieces sdk.MultiRecord
-	p := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+	p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		pieces = sdk.MultiRecord(recs[1:3])
 		return []sdk.ProcessedRecord{
 			sdk.FilterRecord{},
@@ -84,64 +85,64 @@ func TestProcessorTask_piecesOfTheInput(t *testing.T) {
 			sdk.MultiRecord(recs[0:1]),
 		}
 	})
-	rewrite := each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	rewrite := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		rec.Position = opencdc.Position(string(rec.Position) + "!")
 		return sdk.SingleRecord(rec)
 	})
-	wantNoError(t, run(t, nil, from(batchesOf(j, "1 2 3 4")), through("p", p), through("rewrite", rewrite), to(newDestination(j, "out"))))
-	j.want(t, []string{"out", "ack"}, "out new! 2! 3! 1!", "ack 1 2 3 4")
-	if got := positionsOf(pieces); !slices.Equal(got, []string{"2", "3"}) {
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.Through("rewrite", rewrite), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "out ack", "out new! 2! 3! 1!", "ack 1 2 3 4")
+	if got := fake.Positions(pieces); !slices.Equal(got, []string{"2", "3"}) {
 		t.Errorf("the slice of the processor holds %v", got)
 	}
 }
 
 // Nor are single pieces, which take the place of records.
 func TestProcessorTask_recordsExchanged(t *testing.T) {
-	j := &journal{}
-	p := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+	j := &fake.Journal{}
+	p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		return []sdk.ProcessedRecord{sdk.MultiRecord(recs[1:2]), sdk.MultiRecord(recs[0:1])}
 	})
-	wantNoError(t, run(t, nil, from(batchesOf(j, "1 2")), through("p", p), to(newDestination(j, "out"))))
-	j.want(t, []string{"out", "ack"}, "out 2 1", "ack 1 2")
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "out ack", "out 2 1", "ack 1 2")
 }
 
 // The results are not written to.
 func TestProcessorTask_resultsBelongToTheProcessor(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	results := []sdk.ProcessedRecord{
 		sdk.SingleRecord{Position: opencdc.Position("1")}, nil, sdk.FilterRecord{},
 		sdk.MultiRecord{{Position: opencdc.Position("4a")}, {Position: opencdc.Position("4b")}},
 	}
 	calls := 0
-	p := fakeProcessor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord {
+	p := fake.Processor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord {
 		if calls++; calls == 1 {
 			return results
 		}
 		return []sdk.ProcessedRecord{sdk.SingleRecord{Position: opencdc.Position("2")}}
 	})
-	fails := byPosition(does{"4b": fail})
-	wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3 4")), through("p", p), through("fails", fails), to(newDestination(j, "out"))))
-	j.want(t, []string{"out", "dlq"}, "out 1", "out 2", "dlq 4")
-	if got := string(results[0].(sdk.SingleRecord).Position) + positionsOf(results[3].(sdk.MultiRecord))[1]; got != "14b" || results[1] != nil {
+	fails := fake.ByPosition(fake.Answers{"4b": fake.Fail})
+	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.Through("fails", fails), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "out dlq", "out 1", "out 2", "dlq 4")
+	if got := string(results[0].(sdk.SingleRecord).Position) + fake.Positions(results[3].(sdk.MultiRecord))[1]; got != "14b" || results[1] != nil {
 		t.Errorf("the results are %v", results)
 	}
 }
 
 // A task may wrap a ProcessorTask and mark its records further.
 func TestProcessorTask_wrapped(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	rounds := 0
-	inner := funnel.NewProcessorTask("inner", byPosition(does{"2": fail, "3": filter}), log.Nop(), nil)
-	wrapped := custom("wrapped", func(ctx context.Context, b *funnel.Batch) error {
-		j.add(append([]string{"task"}, positionsOf(b.ActiveRecords())...)...)
+	inner := funnel.NewProcessorTask("inner", fake.ByPosition(fake.Answers{"2": fake.Fail, "3": fake.Filter}), log.Nop(), nil)
+	wrapped := fake.Custom("wrapped", func(ctx context.Context, b *funnel.Batch) error {
+		j.AddRecords("task", b.ActiveRecords())
 		err := inner.Do(ctx, b)
 		if rounds++; rounds == 1 {
 			b.Retry(1, len(b.ActiveRecords())) // the one that was nacked included
 		}
 		return err
 	})
-	wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3 4 5")), wrapped, to(newDestination(j, "out"))))
-	j.want(t, []string{"task", "out", "ack", "dlq"},
+	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4 5")), wrapped, fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "task out ack dlq",
 		"task 1 2 3 4 5", "out 1", "ack 1",
 		"task 2", "dlq 2", "ack 2", "ack 3", "task 4 5", "out 4 5", "ack 4 5")
 }
@@ -149,16 +150,16 @@ func TestProcessorTask_wrapped(t *testing.T) {
 // A task may run several ProcessorTasks on its batch. A nack of the first one is
 // not forgotten if the second one leaves the record for another call.
 func TestProcessorTask_twoInOneTask(t *testing.T) {
-	j := &journal{}
-	first := funnel.NewProcessorTask("first", byPosition(does{"4": fail}), log.Nop(), nil)
-	second := funnel.NewProcessorTask("second", fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		return byPosition(does{"1": split(2)})(nil, recs[:1])
+	j := &fake.Journal{}
+	first := funnel.NewProcessorTask("first", fake.ByPosition(fake.Answers{"4": fake.Fail}), log.Nop(), nil)
+	second := funnel.NewProcessorTask("second", fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return fake.ByPosition(fake.Answers{"1": fake.Split(2)})(nil, recs[:1])
 	}), log.Nop(), nil)
-	both := custom("both", func(ctx context.Context, b *funnel.Batch) error {
+	both := fake.Custom("both", func(ctx context.Context, b *funnel.Batch) error {
 		return errors.Join(first.Do(ctx, b), second.Do(ctx, b))
 	})
-	wantNoError(t, run(t, queue(newDestination(j, "dlq")), from(batchesOf(j, "1 2 3 4 5")), both, to(newDestination(j, "out"))))
-	j.want(t, []string{"out", "ack", "dlq"},
+	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4 5")), both, fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "out ack dlq",
 		"out 1a 1b", "ack 1", "out 2", "ack 2", "out 3", "ack 3", "dlq 4", "ack 4", "out 5", "ack 5")
 }
 
@@ -173,88 +174,89 @@ func (m *fakeProcessorMetrics) Observe(n int, start time.Time) {
 
 // What was not answered is observed when it is.
 func TestProcessorTask_metrics(t *testing.T) {
-	j := &journal{}
+	j := &fake.Journal{}
 	m := &fakeProcessorMetrics{}
-	p := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		return each(single)(nil, recs[:min(2, len(recs))])
+	p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
 	})
-	wantNoError(t, run(t, nil, from(batchesOf(j, "1 2 3", "")),
-		node(funnel.NewProcessorTask("p", p, log.Nop(), m)), to(newDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3", "")),
+		fake.Node(funnel.NewProcessorTask("p", p, log.Nop(), m)), fake.To(fake.NewDestination(j, "out"))))
 	if !slices.Equal(m.observed, []int{2, 1}) {
 		t.Errorf("observed %v", m.observed)
 	}
 }
 
 type fakeConnectorMetrics struct {
-	*journal
+	*fake.Journal
 	name string
 }
 
 func (m fakeConnectorMetrics) Observe(recs []opencdc.Record, start time.Time) {
 	if start.IsZero() {
-		m.add("no start")
+		m.Add("no start")
 	}
-	m.add(append([]string{m.name}, positionsOf(recs)...)...)
+	m.Add(append([]string{m.name}, fake.Positions(recs)...)...)
 }
 
 func TestConnectorTasks_metrics(t *testing.T) {
-	j := &journal{}
-	d := newDestination(j, "d")
-	source := batchesOf(j, "1 2", "", "3")
-	first := chain(
-		node(funnel.NewSourceTask("s", source, log.Nop(), fakeConnectorMetrics{j, "read"})),
-		through("p", byPosition(does{"1": filter, "3": fail})),
-		node(funnel.NewDestinationTask("d", d, log.Nop(), fakeConnectorMetrics{j, "written"})),
+	j := &fake.Journal{}
+	d := fake.NewDestination(j, "d")
+	source := fake.SourceOf(j, "1 2", "", "3")
+	first := fake.Chain(
+		fake.Node(funnel.NewSourceTask("s", source, log.Nop(), fakeConnectorMetrics{j, "read"})),
+		fake.Through("p", fake.ByPosition(fake.Answers{"1": fake.Filter, "3": fake.Fail})),
+		fake.Node(funnel.NewDestinationTask("d", d, log.Nop(), fakeConnectorMetrics{j, "written"})),
 	)
-	dlq := funnel.NewDLQ("q", newDestination(j, "q"), log.Nop(), fakeConnectorMetrics{j, "dead"}, 0, 0)
-	wantNoError(t, runWorker(t, newWorker(t, first, dlq)))
-	j.want(t, []string{"no", "read", "written", "dead"}, "read 1 2", "written 2", "read 3", "dead 3")
+	dlq := funnel.NewDLQ("q", fake.NewDestination(j, "q"), log.Nop(), fakeConnectorMetrics{j, "dead"}, 0, 0)
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, dlq)))
+	j.Want(t, "no read written dead", "read 1 2", "written 2", "read 3", "dead 3")
 }
 
 // lifeProcessor fails to open and to be torn down.
 type lifeProcessor struct {
-	fakeProcessor
-	*journal
+	fake.Processor
+	*fake.Journal
 	err error
 }
 
-func (p lifeProcessor) Open(context.Context) error     { p.add("open processor"); return p.err }
-func (p lifeProcessor) Teardown(context.Context) error { p.add("teardown processor"); return p.err }
+func (p lifeProcessor) Open(context.Context) error { p.Add("open processor"); return p.err }
+
+func (p lifeProcessor) Teardown(context.Context) error { p.Add("teardown processor"); return p.err }
 
 func TestProcessorTask_life(t *testing.T) {
-	j := &journal{}
-	task := funnel.NewProcessorTask("p", lifeProcessor{journal: j, err: errTest}, log.Nop(), nil)
+	j := &fake.Journal{}
+	task := funnel.NewProcessorTask("p", lifeProcessor{Journal: j, err: fake.ErrTest}, log.Nop(), nil)
 	if task.ID() != "p" {
 		t.Errorf("ID: %q", task.ID())
 	}
-	wantError(t, task.Open(t.Context()), errTest)
-	wantError(t, task.Close(t.Context()), errTest)
-	wantNoError(t, task.Do(t.Context(), funnel.NewBatch(nil)))
-	j.want(t, nil, "open processor", "teardown processor")
+	fake.WantError(t, task.Open(t.Context()), fake.ErrTest)
+	fake.WantError(t, task.Close(t.Context()), fake.ErrTest)
+	fake.WantNoError(t, task.Do(t.Context(), funnel.NewBatch(nil)))
+	j.Want(t, "", "open processor", "teardown processor")
 }
 
 // An error marked as fatal is known as such through what it is wrapped in.
 func TestFatalError(t *testing.T) {
-	err := errors.Join(errors.New("another error"), funnel.FatalError(errTest))
-	if !funnel.IsFatalError(err) || !errors.Is(err, errTest) || funnel.FatalError(errTest).Error() != errTest.Error() {
+	err := errors.Join(errors.New("another error"), funnel.FatalError(fake.ErrTest))
+	if !funnel.IsFatalError(err) || !errors.Is(err, fake.ErrTest) || funnel.FatalError(fake.ErrTest).Error() != fake.ErrTest.Error() {
 		t.Errorf("%v", err)
 	}
-	if funnel.IsFatalError(errTest) || funnel.IsFatalError(nil) || funnel.FatalError(nil) != nil {
+	if funnel.IsFatalError(fake.ErrTest) || funnel.IsFatalError(nil) || funnel.FatalError(nil) != nil {
 		t.Error("not every error is fatal")
 	}
 }
 
 // An error names its task once, whoever calls the task.
 func TestTasks_errorsNameTheTask(t *testing.T) {
-	j := &journal{}
-	nothing := fakeProcessor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil })
-	out := newDestination(j, "out")
-	out.write = func(context.Context, []opencdc.Record) error { return errTest }
-	for _, n := range []*funnel.TaskNode{through("nothing", nothing), to(out)} {
+	j := &fake.Journal{}
+	nothing := fake.Processor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil })
+	out := fake.NewDestination(j, "out")
+	out.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
+	for _, n := range []*funnel.TaskNode{fake.Through("nothing", nothing), fake.To(out)} {
 		name := `task "` + n.Task.ID() + `": `
-		wantError(t, n.Task.Do(t.Context(), funnel.NewBatch(records("1"))), nil, name)
-		err := run(t, nil, from(batchesOf(j, "1")), n, custom("end", func(context.Context, *funnel.Batch) error { return nil }))
-		wantError(t, err, nil, name)
+		fake.WantError(t, n.Task.Do(t.Context(), funnel.NewBatch(fake.Records("1"))), nil, name)
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1")), n, fake.Custom("end", fake.Nothing))
+		fake.WantError(t, err, nil, name)
 		if strings.Count(err.Error(), name) != 1 {
 			t.Errorf("error: %v", err)
 		}

@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
 
 // named returns a node whose task has an ID.
 func named(id string, next ...*funnel.TaskNode) *funnel.TaskNode {
-	return node(&fakeTask{id: id}, next...)
+	return fake.Node(&fake.Task{Name: id}, next...)
 }
 
 // shapeOf returns which nodes lead to which, by the IDs of their tasks.
@@ -48,22 +49,22 @@ func wantShape(t *testing.T, want string, nodes ...*funnel.TaskNode) {
 
 func TestTaskNode_AppendToEnd(t *testing.T) {
 	a := named("a")
-	wantNoError(t, a.AppendToEnd())
+	fake.WantNoError(t, a.AppendToEnd())
 	wantShape(t, "a->", a)
-	wantNoError(t, a.AppendToEnd(named("b")))
+	fake.WantNoError(t, a.AppendToEnd(named("b")))
 	wantShape(t, "a->b b->", a)
-	wantNoError(t, a.AppendToEnd(named("c", named("d"))))
+	fake.WantNoError(t, a.AppendToEnd(named("c", named("d"))))
 	wantShape(t, "a->b b->c c->d d->", a)
-	wantNoError(t, a.Next[0].AppendToEnd(named("e"))) // from the middle
+	fake.WantNoError(t, a.Next[0].AppendToEnd(named("e"))) // from the middle
 	wantShape(t, "a->b b->c c->d d->e e->", a)
-	wantNoError(t, a.AppendToEnd(named("f"), named("g", named("h"))))
+	fake.WantNoError(t, a.AppendToEnd(named("f"), named("g", named("h"))))
 	wantShape(t, "a->b b->c c->d d->e e->f,g f-> g->h h->", a)
 }
 
 // The slice of nodes that were appended stays the caller's.
 func TestTaskNode_AppendToEnd_slice(t *testing.T) {
 	a, next := named("a"), []*funnel.TaskNode{named("b"), named("c")}
-	wantNoError(t, a.AppendToEnd(next...))
+	fake.WantNoError(t, a.AppendToEnd(next...))
 	next[0] = nil
 	wantShape(t, "a->b,c b-> c->", a)
 }
@@ -99,17 +100,17 @@ func TestTaskNode_AppendToEnd_errors(t *testing.T) {
 			"two that lead to the same one", list,
 			[]*funnel.TaskNode{named("x", shared), named("y", shared)}, []string{"next task node 1", `"z"`, "already"},
 		},
-		{"a node without a task", node(nil), []*funnel.TaskNode{node(nil), nil}, []string{"next task node 1", "nil"}},
+		{"a node without a task", fake.Node(nil), []*funnel.TaskNode{fake.Node(nil), nil}, []string{"next task node 1", "nil"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all := append([]*funnel.TaskNode{c.first}, c.next...)
 			before := shapeOf(all...)
-			wantError(t, c.first.AppendToEnd(c.next...), nil, c.words...)
+			fake.WantError(t, c.first.AppendToEnd(c.next...), nil, c.words...)
 			wantShape(t, before, all...)
 		})
 	}
-	noTask := node(nil)
-	wantError(t, noTask.AppendToEnd(noTask), nil, `""`, "already")
+	noTask := fake.Node(nil)
+	fake.WantError(t, noTask.AppendToEnd(noTask), nil, `""`, "already")
 }
 
 func TestTaskNode_HasNext(t *testing.T) {
@@ -120,27 +121,27 @@ func TestTaskNode_HasNext(t *testing.T) {
 }
 
 func TestTaskNode_IsFirst(t *testing.T) {
-	first := from(newSource(new(journal)))
-	wantNoError(t, first.AppendToEnd(through("p", each(single)), to(newDestination(new(journal), "out"))))
+	first := fake.From(fake.NewSource(&fake.Journal{}))
+	fake.WantNoError(t, first.AppendToEnd(fake.Through("p", fake.Each(fake.Pass)), fake.To(fake.NewDestination(&fake.Journal{}, "out"))))
 	for n := range first.TaskNodes() {
 		if n.IsFirst() != (n == first) {
 			t.Errorf("IsFirst of %s is %t", n.Task.ID(), n.IsFirst())
 		}
 	}
-	custom := node(sourceLikeTask{&fakeTask{id: "custom"}})
+	custom := fake.Node(sourceLikeTask{&fake.Task{Name: "custom"}})
 	if !custom.IsFirst() {
 		t.Error("a custom task with a source is not first")
 	}
 	if named("a").IsFirst() || new(funnel.TaskNode).IsFirst() {
 		t.Error("a node without a source is first")
 	}
-	if !node(funnel.NewSourceTask("s", nil, log.Nop(), nil)).IsFirst() {
+	if !fake.Node(funnel.NewSourceTask("s", nil, log.Nop(), nil)).IsFirst() {
 		t.Error("a source task without its source is still the first one")
 	}
 }
 
 // sourceLikeTask is a custom task that has a source.
-type sourceLikeTask struct{ *fakeTask }
+type sourceLikeTask struct{ *fake.Task }
 
 func (sourceLikeTask) GetSource() funnel.Source { return nil }
 
@@ -208,7 +209,7 @@ func TestTaskNode_iteration(t *testing.T) {
 
 // A node without a task is met like any other; its task is nil.
 func TestTaskNode_withoutTask(t *testing.T) {
-	n := node(nil, named("b"))
+	n := fake.Node(nil, named("b"))
 	if got := len(slices.Collect(n.TaskNodes())); got != 2 {
 		t.Errorf("%d nodes, want 2", got)
 	}
@@ -226,7 +227,7 @@ func TestTaskNode_longList(t *testing.T) {
 		last.Next = []*funnel.TaskNode{named("x")}
 		last = last.Next[0]
 	}
-	wantNoError(t, first.AppendToEnd(named("end")))
+	fake.WantNoError(t, first.AppendToEnd(named("end")))
 	count := 0
 	for range first.TaskNodes() {
 		count++

@@ -14,6 +14,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
 )
 
 // Reads that return nothing begin further and further apart, unless they have
@@ -38,10 +39,10 @@ func TestWorker_emptyReads(t *testing.T) {
 	} {
 		for _, ahead := range []int{0, 10} {
 			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
+				j := &fake.Journal{}
 				var begins []time.Time
-				s := newSource(j)
-				s.read = func(context.Context) ([]opencdc.Record, error) {
+				s := fake.NewSource(j)
+				s.OnRead = func(context.Context) ([]opencdc.Record, error) {
 					n := len(begins)
 					if begins = append(begins, time.Now()); n == len(tt.reads) {
 						return nil, io.EOF
@@ -49,9 +50,9 @@ func TestWorker_emptyReads(t *testing.T) {
 					if n < len(tt.waits) {
 						time.Sleep(tt.waits[n])
 					}
-					return records("a", "b", "c")[:tt.reads[n]], nil
+					return fake.Records("a", "b", "c")[:tt.reads[n]], nil
 				}
-				wantNoError(t, newAhead(t, ahead, chain(from(s), to(newDestination(j, "out"))), nil, nil).Do(t.Context()))
+				fake.WantNoError(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...).Do(t.Context()))
 				var got []time.Duration
 				for i := range begins[2:] {
 					got = append(got, begins[i+1].Sub(begins[i]))
@@ -69,27 +70,27 @@ func TestWorker_emptyReadsAreInterrupted(t *testing.T) {
 	for _, ahead := range []int{0, 10} {
 		for _, isStop := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				j := &journal{}
-				s := newSource(j)
-				s.read = func(context.Context) ([]opencdc.Record, error) { return nil, nil }
-				w := newAhead(t, ahead, chain(from(s), to(newDestination(j, "out"))), nil, nil)
+				j := &fake.Journal{}
+				s := fake.NewSource(j)
+				s.OnRead = func(context.Context) ([]opencdc.Record, error) { return nil, nil }
+				w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				done := start(ctx, w)
+				done := fake.Start(ctx, w)
 				time.Sleep(10*time.Second + time.Millisecond/2)
 				synctest.Wait()
 				at := time.Now()
 				if isStop {
-					wantNoError(t, w.Stop(t.Context()))
-					(<-done).want(t, nil)
+					fake.WantNoError(t, w.Stop(t.Context()))
+					(<-done).Want(t, nil)
 				} else {
 					cancel()
-					(<-done).want(t, context.Canceled)
+					(<-done).Want(t, context.Canceled)
 				}
 				if d := time.Since(at); d != 0 {
 					t.Errorf("ahead %d, stop %t: it has taken %v", ahead, isStop, d)
 				}
-				wantNoError(t, w.Close(t.Context()))
+				fake.WantNoError(t, w.Close(t.Context()))
 			})
 		}
 	}
@@ -99,39 +100,39 @@ func TestWorker_emptyReadsAreInterrupted(t *testing.T) {
 // lasts, and leave no trace then.
 func TestWorker_ackGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
-		s, goOn := batchesOf(j, "1"), make(chan struct{})
-		s.ack = func(context.Context, []opencdc.Position) error { <-goOn; return nil }
-		w := newWorker(t, chain(from(s), to(newDestination(j, "out"))), queue(newDestination(j, "dlq")))
-		done := start(t.Context(), w)
+		j := &fake.Journal{}
+		s, goOn := fake.SourceOf(j, "1"), make(chan struct{})
+		s.OnAck = func(context.Context, []opencdc.Position) error { <-goOn; return nil }
+		w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")))
+		done := fake.Start(t.Context(), w)
 		synctest.Wait()
-		acked, failed := funnel.NewBatch(records("2")), nacked("3")
+		acked, failed := funnel.NewBatch(fake.Records("2")), fake.NackedBatch("3")
 		for _, call := range []func(context.Context) error{
 			func(ctx context.Context) error { return w.Ack(ctx, acked) },
 			func(ctx context.Context) error { return w.Nack(ctx, failed, "task") },
 		} {
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			at := time.Now()
-			wantError(t, call(ctx), context.DeadlineExceeded)
+			fake.WantError(t, call(ctx), context.DeadlineExceeded)
 			if d := time.Since(at); d != 50*time.Millisecond {
 				t.Errorf("it has taken %v", d)
 			}
 			cancel()
 		}
 		close(goOn)
-		(<-done).want(t, nil)
-		wantNoError(t, w.Ack(t.Context(), acked))
-		wantNoError(t, w.Nack(t.Context(), failed, "task"))
-		j.want(t, []string{"ack", "dlq"}, "ack 1", "ack 2", "dlq 3", "ack 3")
+		(<-done).Want(t, nil)
+		fake.WantNoError(t, w.Ack(t.Context(), acked))
+		fake.WantNoError(t, w.Nack(t.Context(), failed, "task"))
+		j.Want(t, "ack dlq", "ack 1", "ack 2", "dlq 3", "ack 3")
 	})
 }
 
 // A processor whose service is away for a second is waited for.
 func TestWalk_outage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
+		j := &fake.Journal{}
 		back := time.Now().Add(time.Second)
-		p := fakeProcessor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 			results := make([]sdk.ProcessedRecord, len(recs))
 			if time.Now().Before(back) {
 				return results
@@ -141,8 +142,8 @@ func TestWalk_outage(t *testing.T) {
 			}
 			return results
 		})
-		wantNoError(t, run(t, nil, from(batchesOf(j, "1 2", "3")), through("p", p), to(newDestination(j, "out"))))
-		j.want(t, []string{"ack"}, "ack 1 2", "ack 3")
+		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2", "3")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))))
+		j.Want(t, "ack", "ack 1 2", "ack 3")
 	})
 }
 
@@ -158,26 +159,26 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 	}
 	kinds := map[string]func(err func(context.Context) error, end func()) *funnel.TaskNode{
 		"processor": func(err func(context.Context) error, end func()) *funnel.TaskNode {
-			return through("p", fakeProcessor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			return fake.Through("p", fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 				end()
-				return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0]), sdk.ErrorRecord{Error: err(ctx)}, sdk.FilterRecord{}, sdk.ErrorRecord{Error: errTest}}
+				return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0]), sdk.ErrorRecord{Error: err(ctx)}, sdk.FilterRecord{}, sdk.ErrorRecord{Error: fake.ErrTest}}
 			}))
 		},
 		"destination": func(err func(context.Context) error, end func()) *funnel.TaskNode {
-			d := newDestination(&journal{}, "first")
-			d.acks = func(ctx context.Context) ([]connector.DestinationAck, error) {
+			d := fake.NewDestination(&fake.Journal{}, "first")
+			d.OnAck = func(ctx context.Context) ([]connector.DestinationAck, error) {
 				end()
-				d.pending[1].Error = err(ctx)
-				return d.pending, nil
+				d.Pending[1].Error = err(ctx)
+				return d.Pending, nil
 			}
-			return to(d)
+			return fake.To(d)
 		},
 		"custom task": func(err func(context.Context) error, end func()) *funnel.TaskNode {
-			return custom("task", func(ctx context.Context, b *funnel.Batch) error {
+			return fake.Custom("task", func(ctx context.Context, b *funnel.Batch) error {
 				end()
-				b.SplitRecord(0, records("1a", "1b"))
+				b.SplitRecord(0, fake.Records("1a", "1b"))
 				b.Nack(0, err(ctx))
-				b.Nack(3, errTest)
+				b.Nack(3, fake.ErrTest)
 				return nil
 			})
 		},
@@ -186,18 +187,18 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 		for kind, task := range kinds {
 			for _, isBranch := range []bool{false, true} {
 				synctest.Test(t, func(t *testing.T) {
-					j := &journal{}
+					j := &fake.Journal{}
 					ctx, cancel := context.WithCancelCause(t.Context())
 					middle := task(err, func() { cancel(cause) })
-					middle.Next = []*funnel.TaskNode{to(newDestination(j, "out"))}
-					first := from(batchesOf(j, "1 2 3 4"))
+					middle.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "out"))}
+					first := fake.From(fake.SourceOf(j, "1 2 3 4"))
 					if first.Next = []*funnel.TaskNode{middle}; isBranch {
-						first.Next = append(first.Next, custom("other", func(context.Context, *funnel.Batch) error { return nil }))
+						first.Next = append(first.Next, fake.Custom("other", fake.Nothing))
 					}
-					got := newWorker(t, first, queue(newDestination(j, "dlq"))).Do(ctx)
-					wantError(t, got, context.Canceled)
-					wantError(t, got, cause)
-					j.want(t, []string{"out", "dlq", "ack"})
+					got := fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))).Do(ctx)
+					fake.WantError(t, got, context.Canceled)
+					fake.WantError(t, got, cause)
+					j.Want(t, "out dlq ack")
 					if t.Failed() {
 						t.Fatalf("%s, %s, branch %t", what, kind, isBranch)
 					}
@@ -207,73 +208,73 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 	}
 	// While the context lives, and for every other error, a nack is a nack.
 	for _, isOther := range []bool{false, true} {
-		j := &journal{}
+		j := &fake.Journal{}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		p := through("p", each(func(opencdc.Record) sdk.ProcessedRecord {
+		p := fake.Through("p", fake.Each(func(opencdc.Record) sdk.ProcessedRecord {
 			if isOther {
 				cancel()
-				return sdk.ErrorRecord{Error: errTest}
+				return sdk.ErrorRecord{Error: fake.ErrTest}
 			}
 			return sdk.ErrorRecord{Error: context.Canceled}
 		}))
-		err := newWorker(t, chain(from(batchesOf(j, "1")), p, to(newDestination(j, "out"))), queue(newDestination(j, "dlq"))).Do(ctx)
+		err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), p, fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq"))).Do(ctx)
 		if isOther {
-			wantError(t, err, context.Canceled)
+			fake.WantError(t, err, context.Canceled)
 		} else {
-			wantNoError(t, err)
+			fake.WantNoError(t, err)
 		}
-		j.want(t, []string{"dlq", "ack"}, "dlq 1", "ack 1")
+		j.Want(t, "dlq ack", "dlq 1", "ack 1")
 	}
 	// Nor is one from outside reinterpreted.
-	j := &journal{}
-	w := newWorker(t, chain(from(batchesOf(j)), to(newDestination(j, "out"))), queue(newDestination(j, "dlq")))
+	j := &fake.Journal{}
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	b := funnel.NewBatch(records("1"))
+	b := funnel.NewBatch(fake.Records("1"))
 	b.Nack(0, context.Canceled)
-	wantNoError(t, w.Nack(ctx, b, "task"))
-	j.want(t, []string{"dlq", "ack"}, "dlq 1", "ack 1")
+	fake.WantNoError(t, w.Nack(ctx, b, "task"))
+	j.Want(t, "dlq ack", "dlq 1", "ack 1")
 }
 
 // So are the nacks of a first task of the host's own, and every nack on a branch
 // whose context has ended because another branch has failed.
 func TestWalk_nacksOfOthers(t *testing.T) {
 	for _, ahead := range []int{0, 1} {
-		j := &journal{}
+		j := &fake.Journal{}
 		ctx, cancel := context.WithCancel(t.Context())
-		first := fromThen(batchesOf(j, "1"), func(ctx context.Context, b *funnel.Batch) error {
+		first := fake.FromThen(fake.SourceOf(j, "1"), func(ctx context.Context, b *funnel.Batch) error {
 			cancel()
 			<-ctx.Done()
 			b.Nack(0, ctx.Err())
 			return nil
 		})
-		w := newAhead(t, ahead, chain(first, to(newDestination(j, "out"))), queue(newDestination(j, "dlq")), nil)
-		wantError(t, w.Do(ctx), context.Canceled)
-		j.want(t, []string{"out", "dlq", "ack"})
+		w := fake.NewWorker(t, fake.Chain(first, fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")), fake.Ahead(ahead)...)
+		fake.WantError(t, w.Do(ctx), context.Canceled)
+		j.Want(t, "out dlq ack")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		j := &journal{}
+		j := &fake.Journal{}
 		nacking, failing := make(chan struct{}), make(chan struct{})
-		fails := custom("fails", func(_ context.Context, b *funnel.Batch) error {
+		fails := fake.Custom("fails", func(_ context.Context, b *funnel.Batch) error {
 			if len(b.ActiveRecords()) == 2 {
 				b.Retry(1)
 				return nil
 			}
 			close(failing)
 			<-nacking
-			return errTest
+			return fake.ErrTest
 		})
-		nacks := custom("nacks", func(ctx context.Context, b *funnel.Batch) error {
+		nacks := fake.Custom("nacks", func(ctx context.Context, b *funnel.Batch) error {
 			<-failing
 			close(nacking)
 			<-ctx.Done()
 			b.Nack(0, errors.New("the connection was closed"))
 			return nil
 		})
-		first := from(batchesOf(j, "1 2"))
+		first := fake.From(fake.SourceOf(j, "1 2"))
 		first.Next = []*funnel.TaskNode{fails, nacks}
-		wantError(t, runWorker(t, newWorker(t, first, queue(newDestination(j, "dlq")))), errTest)
-		j.want(t, []string{"dlq", "ack"})
+		fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq")))), fake.ErrTest)
+		j.Want(t, "dlq ack")
 	})
 }

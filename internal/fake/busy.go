@@ -1,0 +1,136 @@
+package fake
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
+)
+
+// Busy is a pipeline in a bubble whose first batch, record 1, is being written
+// until GoOn is closed. If the worker reads ahead, it has read 2 and 3 by then and
+// another read is pending. If not, that read follows when 2 and 3 are written.
+type Busy struct {
+	*Journal
+	Source *StrictSource
+	Out    *Destination
+	DLQ    *funnel.DLQ
+	First  *funnel.TaskNode // of the source; the destination comes behind it
+	GoOn   chan struct{}
+	Worker *funnel.Worker
+
+	// Pending is what the pending read and those after it do. If it is nil they
+	// wait for the teardown.
+	Pending func(context.Context) ([]opencdc.Record, error)
+	// Result is what the write of record 1 ends with.
+	Result func() error
+
+	isReading bool // the read is pending
+}
+
+// NewBusy returns such a pipeline. It may be changed until Start is called.
+func NewBusy(t testing.TB) *Busy {
+	b := &Busy{Journal: &Journal{}, GoOn: make(chan struct{})}
+	b.Source = &StrictSource{T: t, Source: NewSource(b.Journal)}
+	b.Source.OnRead = b.read
+	b.Out = NewDestination(b.Journal, "out")
+	b.Out.OnWrite = b.write
+	b.DLQ = Queue(NewDestination(b.Journal, "dlq"))
+	b.First = Chain(From(b.Source), To(b.Out))
+	return b
+}
+
+func (b *Busy) read(ctx context.Context) ([]opencdc.Record, error) {
+	b.Add("read")
+	switch n := len(b.Lines("read")); n {
+	case 1:
+		return Records("1"), nil
+	case 2:
+		time.Sleep(time.Millisecond) // until 1 is on its way by itself
+		return Records("2"), nil
+	case 3:
+		return Records("3"), nil
+	default:
+		b.isReading = true
+		defer func() { b.isReading = false }()
+		if b.Pending != nil {
+			return b.Pending(ctx)
+		}
+		<-b.Source.TornDown
+		return Records("4"), errors.New("the source was torn down")
+	}
+}
+
+func (b *Busy) write(_ context.Context, recs []opencdc.Record) error {
+	if string(recs[0].Position) == "1" {
+		<-b.GoOn
+		if b.Result != nil {
+			return b.Result()
+		}
+	}
+	return nil
+}
+
+// UntilEnded is a read that ends with its context or the teardown.
+func (b *Busy) UntilEnded(ctx context.Context) ([]opencdc.Record, error) {
+	select {
+	case <-ctx.Done():
+	case <-b.Source.TornDown:
+	}
+	return nil, errors.New("some error")
+}
+
+// Start opens and starts the worker, and waits until it writes record 1.
+func (b *Busy) Start(t testing.TB, ctx context.Context, opts ...funnel.WorkerOption) <-chan Ending {
+	t.Helper()
+	b.Worker = NewWorker(t, b.First, b.DLQ, opts...)
+	WantNoError(t, b.Worker.Open(t.Context()))
+	done := Start(ctx, b.Worker)
+	time.Sleep(2 * time.Millisecond)
+	synctest.Wait()
+	if b.Given("out") != "1" {
+		t.Fatalf("written: %s", b.Given("out"))
+	}
+	return done
+}
+
+// StartReading does so, with read-ahead, until all that is to be read is read.
+func (b *Busy) StartReading(t testing.TB, ctx context.Context) <-chan Ending {
+	t.Helper()
+	done := b.Start(t, ctx, Ahead(100)...)
+	if !b.isReading {
+		t.Fatal("no read is pending")
+	}
+	return done
+}
+
+// StartIdle starts the worker, and waits until it has written 1, 2 and 3 and a read
+// is pending.
+func (b *Busy) StartIdle(t testing.TB, ctx context.Context, opts ...funnel.WorkerOption) <-chan Ending {
+	t.Helper()
+	done := b.Start(t, ctx, opts...)
+	close(b.GoOn)
+	time.Sleep(2 * time.Millisecond)
+	synctest.Wait()
+	if !b.isReading || b.Given("out") != "1 2 3" {
+		t.Fatalf("a read is pending: %t, written: %s", b.isReading, b.Given("out"))
+	}
+	return done
+}
+
+// WantOver fails the test if a read is still pending, or if the journal has another
+// number of teardowns.
+func (b *Busy) WantOver(t testing.TB, teardowns int) {
+	t.Helper()
+	if b.isReading {
+		t.Error("a read is still pending")
+	}
+	if n := len(b.Lines("teardown")); n != teardowns {
+		t.Errorf("there were %d teardowns, want %d", n, teardowns)
+	}
+}
