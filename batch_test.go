@@ -2,63 +2,18 @@ package funnel_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"unsafe"
 
 	"github.com/conduitio/conduit-commons/opencdc"
-	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/internal/fake"
 )
-
-// marks is what a task does to a batch in one of its rounds.
-type marks func(b *funnel.Batch)
-
-// outcome sends one batch of records, given by their positions, through a task
-// that does the marks, a function for each time that it is called, and then
-// leaves the batches as they are. It returns what became of the records, a line
-// for each call:
-//
-//	task a b     the active records that the task was given
-//	out a        what was written to the destination
-//	dlq a: err   what was written to the dead-letter queue
-//	ack a b      the positions that were acked
-func outcome(t *testing.T, positions string, rounds ...marks) []string {
-	t.Helper()
-	j := &fake.Journal{}
-	task := func(_ context.Context, b *funnel.Batch) error {
-		j.AddRecords("task", b.ActiveRecords())
-		if len(rounds) > 0 {
-			round := rounds[0]
-			rounds = rounds[1:]
-			round(b)
-		}
-		return nil
-	}
-	fake.WantNoError(t, fake.Run(t, fake.QueueWithErrors(j), fake.From(fake.SourceOf(j, positions)), fake.Custom("marks", task), fake.To(fake.NewDestination(j, "out"))))
-	return j.Lines("task out dlq ack")
-}
-
-// boom returns an error for each text.
-func boom(texts ...string) []error {
-	errs := make([]error, len(texts))
-	for i, text := range texts {
-		errs[i] = errors.New(text)
-	}
-	return errs
-}
-
-// pieces returns records with these positions.
-func pieces(positions string) []opencdc.Record { return fake.Records(strings.Fields(positions)...) }
 
 func wantActive(t *testing.T, b *funnel.Batch, want string) {
 	t.Helper()
@@ -70,435 +25,100 @@ func wantActive(t *testing.T, b *funnel.Batch, want string) {
 	}
 }
 
-func TestBatch_marks(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		batch  string
-		rounds []marks
-		want   []string // without the first call of the task
-	}{{
-		name: "records are acked by default", batch: "a b",
-		want: []string{"out a b", "ack a b"},
-	}, {
-		name: "an ack changes nothing", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) { b.Ack(0); b.Ack(0, 2); b.Ack(2, 2) }},
-		want:   []string{"out a b", "ack a b"},
-	}, {
-		name: "filtered records are acked with the others", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Filter(3); b.Filter(1) }},
-		want:   []string{"out a c", "ack a b c d"},
-	}, {
-		name: "a range is filtered", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Filter(1, 3) }},
-		want:   []string{"out a d", "ack a b c d"},
-	}, {
-		name: "all are filtered", batch: "a b c",
-		rounds: []marks{func(b *funnel.Batch) { b.Filter(0, 3) }},
-		want:   []string{"ack a b c"},
-	}, {
-		name: "filtering goes on where the last one ended", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Filter(0); b.Filter(0); b.Filter(1) }},
-		want:   []string{"out c", "ack a b c d"},
-	}, {
-		name: "one record is nacked", batch: "a b c",
-		rounds: []marks{func(b *funnel.Batch) { b.Nack(1, boom("x")...) }},
-		want:   []string{"out a", "ack a", "dlq b:x", "ack b", "out c", "ack c"},
-	}, {
-		name: "a nack for each error", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Nack(1, boom("x", "y")...) }},
-		want:   []string{"out a", "ack a", "dlq b:x c:y", "ack b c", "out d", "ack d"},
-	}, {
-		name: "nacks without an error", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) { b.Nack(0); b.Nack(1, nil) }},
-		want: []string{
-			"dlq a:the record was nacked without an error b:the record was nacked without an error", "ack a b",
-		},
-	}, {
-		name: "nacks after filtered records", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Filter(0); b.Filter(1); b.Nack(0, boom("x", "y")...) }},
-		want:   []string{"ack a", "dlq b:x", "ack b", "ack c", "dlq d:y", "ack d"},
-	}, {
-		name: "the last mark counts", batch: "a b c d e f",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.Nack(0, boom("x", "x", "x", "x")...)
-			b.Ack(0)
-			b.Nack(1, boom("y")...)
-			b.Retry(2)
-			b.Retry(4)
-			b.Ack(4)
-			b.Retry(5)
-			b.Nack(5, boom("z")...)
-			b.Filter(3)
-		}},
-		want: []string{
-			"out a", "ack a", "dlq b:y", "ack b", "task c", "out c", "ack c", "out e", "ack d e", "dlq f:z", "ack f",
-		},
-	}, {
-		name: "marks that are taken back leave the batch whole", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.Nack(1)
-			b.Retry(2, 4)
-			b.Ack(0, 4)
-		}},
-		want: []string{"out a b c d", "ack a b c d"},
-	}, {
-		name: "one record is retried", batch: "a b c",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(1) }},
-		want:   []string{"out a", "ack a", "task b", "out b", "ack b", "out c", "ack c"},
-	}, {
-		name: "records with a filtered one between them are retried apart", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Filter(1); b.Retry(0, 2) }},
-		want:   []string{"task a", "out a", "ack a", "ack b", "task c", "out c", "ack c", "out d", "ack d"},
-	}, {
-		name: "a record is retried again and again", batch: "a b",
-		rounds: []marks{
-			func(b *funnel.Batch) { b.Retry(0) },
-			func(b *funnel.Batch) { b.Retry(0, 1) },
-			func(b *funnel.Batch) { b.Nack(0, boom("x")...) },
-		},
-		want: []string{"task a", "task a", "dlq a:x", "ack a", "out b", "ack b"},
-	}, {
-		name: "the tail is retried", batch: "a b c d",
-		rounds: []marks{
-			func(b *funnel.Batch) { b.Retry(2, 4) },
-			func(b *funnel.Batch) { b.Retry(1, 2) },
-		},
-		want: []string{"out a b", "ack a b", "task c d", "out c", "ack c", "task d", "out d", "ack d"},
-	}, {
-		name: "the whole batch is retried", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(0, 2) }},
-		want:   []string{"task a b", "out a b", "ack a b"},
-	}, {
-		name: "the tail is retried, then records before it are marked", batch: "a b c d e",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(3, 5); b.Filter(2); b.Nack(0, boom("x")...) }},
-		want:   []string{"dlq a:x", "ack a", "out b", "ack b c", "task d e", "out d e", "ack d e"},
-	}, {
-		name: "the tail is retried, then records in it are marked", batch: "a b c d e",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(1, 5); b.Nack(2, boom("x")...); b.Filter(3); b.Ack(3) }},
-		want: []string{
-			"out a", "ack a", "task b", "out b", "ack b", "dlq c:x", "ack c", "out e", "ack d e",
-		},
-	}, {
-		name: "the tail is retried, then records on both sides are marked at once", batch: "a b c d e",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(2, 5); b.Nack(1, boom("x", "y")...); b.Filter(0) }},
-		want:   []string{"ack a", "dlq b:x c:y", "ack b c", "task d e", "out d e", "ack d e"},
-	}, {
-		name: "the tail is retried twice", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(2, 4); b.Retry(1, 4) }},
-		want:   []string{"out a", "ack a", "task b c d", "out b c d", "ack b c d"},
-	}, {
-		name: "the record before the tail is retried as well", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(2, 4); b.Retry(1) }},
-		want:   []string{"out a", "ack a", "task b c d", "out b c d", "ack b c d"},
-	}, {
-		name: "the retry of the tail is taken back", batch: "a b c",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(1, 3); b.Ack(0, 3) }},
-		want:   []string{"out a b c", "ack a b c"},
-	}, {
-		name: "the tail is retried after its middle was filtered", batch: "a b c d e",
-		rounds: []marks{func(b *funnel.Batch) { b.Filter(3); b.Filter(1); b.Retry(1, 3) }},
-		want:   []string{"out a", "ack a b", "task c", "out c", "ack c", "ack d", "task e", "out e", "ack e"},
-	}, {
-		name: "the tail is retried after its front was filtered", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Filter(1); b.Filter(1); b.Retry(1, 2) }},
-		want:   []string{"out a", "ack a b c", "task d", "out d", "ack d"},
-	}, {
-		name: "the tail is filtered after it was marked to be retried", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(1, 4); b.Filter(1, 4) }},
-		want:   []string{"out a", "ack a b c d"},
-	}, {
-		name: "the tail is retried after a nack", batch: "a b c d",
-		rounds: []marks{func(b *funnel.Batch) { b.Nack(1, boom("x")...); b.Retry(2, 4) }},
-		want:   []string{"out a", "ack a", "dlq b:x", "ack b", "task c d", "out c d", "ack c d"},
-	}, {
-		name: "the tail is split after it was marked to be retried", batch: "a b c",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(1, 3); b.SplitRecord(1, pieces("b1 b2")) }},
-		want:   []string{"out a b1 b2", "ack a b", "task c", "out c", "ack c"},
-	}, {
-		name: "records before the tail are split", batch: "a b c",
-		rounds: []marks{func(b *funnel.Batch) { b.Retry(1, 3); b.SplitRecord(0, pieces("a1 a2")) }},
-		want:   []string{"out a1 a2", "ack a", "task b c", "out b c", "ack b c"},
-	}, {
-		name: "the tail begins with pieces", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) { b.SplitRecord(0, pieces("a1 a2 a3")); b.Retry(1, 4) }},
-		want:   []string{"out a1", "task a2 a3 b", "out a2 a3 b", "ack a b"},
-	}, {
-		name: "a nacked piece takes its siblings out of the tail", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.SplitRecord(0, pieces("a1 a2 a3"))
-			b.Filter(2)
-			b.Retry(1, 3)
-			b.Nack(0, boom("x")...)
-		}},
-		want: []string{"dlq a:x", "ack a", "task b", "out b", "ack b"},
-	}, {
-		name: "a nacked piece takes all that is left of the tail", batch: "a",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.SplitRecord(0, pieces("a1 a2 a3"))
-			b.Retry(1, 3)
-			b.Nack(0, boom("x")...)
-		}},
-		want: []string{"dlq a:x", "ack a"},
-	}, {
-		name: "a nacked piece leaves a filtered tail", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.Filter(1)
-			b.SplitRecord(0, pieces("a1 a2"))
-			b.Retry(1, 2)
-			b.Nack(0, boom("x")...)
-		}},
-		want: []string{"dlq a:x", "ack a", "ack b"},
-	}, {
-		name: "pieces have the marks of their own round", batch: "a b",
-		rounds: []marks{
-			func(b *funnel.Batch) { b.SplitRecord(1, pieces("b1 b2 b3")); b.Retry(2) },
-			func(b *funnel.Batch) { b.Nack(0, boom("x")...) }, // the others have gone on
-		},
-		want: []string{"out a b1", "ack a", "task b2", "out b3", "dlq b:x", "ack b"},
-	}, {
-		name: "the siblings get the error of the first nacked piece", batch: "a",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.SplitRecord(0, pieces("a1 a2 a3"))
-			b.Nack(2, boom("z")...)
-			b.Nack(1, boom("y")...)
-		}},
-		want: []string{"dlq a:y", "ack a"},
-	}, {
-		name: "a split of a split", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.SplitRecord(0, pieces("a1 a2"))
-			b.SplitRecord(1, pieces("a21 a22"))
-			b.SplitRecord(0, pieces("a11 a12"))
-			b.Nack(3, boom("x")...)
-		}},
-		want: []string{"dlq a:x", "ack a", "out b", "ack b"},
-	}, {
-		name: "the original is what the record was when it was split", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.SetRecords(0, pieces("A"))
-			b.SplitRecord(0, pieces("a1 a2"))
-			b.SetRecords(0, pieces("A1"))
-			b.Nack(1, boom("x")...)
-		}},
-		want: []string{"dlq A:x", "ack a", "out b", "ack b"},
-	}, {
-		name: "a nacked record is what the task made of it", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.Nack(0, boom("x")...)
-			b.SetRecords(0, pieces("A B"))
-		}},
-		want: []string{"dlq A:x", "ack a", "out B", "ack b"},
-	}, {
-		name: "records keep their status when they are replaced", batch: "a b c",
-		rounds: []marks{func(b *funnel.Batch) {
-			b.Retry(1, 3)
-			b.SetRecords(0, pieces("A B C"))
-			b.SplitRecord(2, pieces("CC"))
-		}},
-		want: []string{"out A", "ack a", "task B CC", "out B CC", "ack b c"},
-	}, {
-		name: "a split into none is a filter", batch: "a b c",
-		rounds: []marks{func(b *funnel.Batch) { b.SplitRecord(1, nil); b.SplitRecord(1, []opencdc.Record{}) }},
-		want:   []string{"out a", "ack a b c"},
-	}, {
-		name: "a split into one is no split", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) { b.SplitRecord(0, pieces("A")); b.Nack(0, boom("x")...) }},
-		want:   []string{"dlq A:x", "ack a", "out b", "ack b"},
-	}, {
-		name: "pieces that are all filtered", batch: "a b",
-		rounds: []marks{func(b *funnel.Batch) { b.SplitRecord(0, pieces("a1 a2")); b.Filter(0, 2) }},
-		want:   []string{"out b", "ack a b"},
-	}} {
-		t.Run(c.name, func(t *testing.T) {
-			fake.WantLines(t, outcome(t, c.batch, c.rounds...), append([]string{"task " + c.batch}, c.want...)...)
+func TestBatch_ActiveRecords(t *testing.T) {
+	b := funnel.NewBatch(pieces("a b c d e f"))
+	wantActive(t, b, "a b c d e f")
+	b.Filter(5)
+	b.Filter(0)
+	wantActive(t, b, "b c d e")
+	b.SplitRecord(1, pieces("c1 c2"))
+	wantActive(t, b, "b c1 c2 d e")
+	b.Filter(1)
+	wantActive(t, b, "b c2 d e")
+	b.SplitRecord(3, pieces("e1 e2 e3"))
+	b.SplitRecord(0, pieces("b1 b2"))
+	wantActive(t, b, "b1 b2 c2 d e1 e2 e3")
+	b.Nack(0)
+	b.Retry(3, 7)
+	wantActive(t, b, "b1 b2 c2 d e1 e2 e3")
+	b.Filter(4, 6)
+	b.SetRecords(1, pieces("B2 C2 D E3"))
+	wantActive(t, b, "b1 B2 C2 D E3")
+	b.SplitRecord(1, nil)
+	b.SplitRecord(1, pieces("CC2"))
+	wantActive(t, b, "b1 CC2 D E3")
+	b.Filter(0, 4)
+	wantActive(t, b, "")
+}
+
+// The status of a record is that of the active record at the index, however the
+// batch keeps it.
+func TestBatch_Status(t *testing.T) {
+	b := funnel.NewBatch(fake.Records("1", "2", "3", "4", "5", "6"))
+	want := func(flags ...funnel.RecordFlag) {
+		t.Helper()
+		var got []funnel.RecordFlag
+		for i := range b.ActiveRecords() {
+			s := b.Status(i)
+			got = append(got, s.Flag)
+			if (s.Error != nil) != (s.Flag == funnel.RecordFlagNack) {
+				t.Errorf("record %d is marked as %s, with the error %v", i, s.Flag, s.Error)
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(flags) {
+			t.Errorf("the flags are %v, want %v", got, flags)
+		}
+	}
+	const ack, nack, retry = funnel.RecordFlagAck, funnel.RecordFlagNack, funnel.RecordFlagRetry
+	want(ack, ack, ack, ack, ack, ack)
+	b.Nack(1, fake.ErrOf("2"))
+	if s := b.Status(1); s.Flag != nack || s.Error.Error() != fake.ErrOf("2").Error() {
+		t.Errorf("the status is %+v", s)
+	}
+	b.Filter(0)
+	want(nack, ack, ack, ack, ack)
+	b.Retry(3, 5)
+	if s := b.Status(4); s.Flag != retry || s.Error != nil { // before ActiveRecords is called
+		t.Errorf("the status is %+v", s)
+	}
+	want(nack, ack, ack, retry, retry)
+	b.Ack(0)
+	want(ack, ack, ack, retry, retry)
+	for _, i := range []int{-1, 5} {
+		if got, ok := fake.PanicOf(func() { b.Status(i) }).(string); !ok || !strings.Contains(got, fmt.Sprint(i)) || !strings.Contains(got, "5") {
+			t.Errorf("index %d: panicked with %q", i, got)
+		}
+	}
+}
+
+func TestBatch_empty(t *testing.T) {
+	for name, b := range map[string]*funnel.Batch{
+		"zero":     {},
+		"nil":      funnel.NewBatch(nil),
+		"empty":    funnel.NewBatch([]opencdc.Record{}),
+		"filtered": funnel.NewBatch(pieces("a b")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "filtered" {
+				b.Filter(0, 2)
+			}
+			wantActive(t, b, "")
+			b.Ack(0, 0)
+			b.Filter(0, 0)
+			b.Retry(0, 0)
+			b.SetRecords(0, nil)
+			for _, call := range []marks{
+				func(b *funnel.Batch) { b.Ack(0) },
+				func(b *funnel.Batch) { b.Filter(0) },
+				func(b *funnel.Batch) { b.Nack(0) },
+				func(b *funnel.Batch) { b.Retry(0, 1) },
+				func(b *funnel.Batch) { b.SetRecords(0, pieces("x")) },
+				func(b *funnel.Batch) { b.SplitRecord(0, pieces("x y")) },
+			} {
+				mustPanic(t, func() { call(b) }, "0", "length 0")
+			}
+			wantActive(t, b, "")
 		})
-	}
-}
-
-// A round in which a record was filtered is a round with an answer, also if
-// others were split and there are as many left to be retried as before.
-func TestBatch_filteringIsAnAnswer(t *testing.T) {
-	rounds := slices.Repeat([]marks{func(b *funnel.Batch) {
-		b.Filter(0)
-		b.SplitRecord(5, pieces("x y"))
-		b.Retry(0, 7)
-	}}, 6)
-	fake.WantLines(t, outcome(t, "a b c d e f g", rounds...),
-		"task a b c d e f g", "ack a",
-		"task b c d e f x y", "ack b",
-		"task c d e f x x y", "ack c",
-		"task d e f x x x y", "ack d",
-		"task e f x x x x y", "ack e",
-		"task f x x x x x y", "ack f",
-		"task x x x x x x y",
-		"out x x x x x x y", "ack g")
-}
-
-// What a task does to a record is the same whatever it did to others before.
-// Every combination of that for four records is done in several orders.
-func TestBatch_marksInAnyOrder(t *testing.T) {
-	const actions = "anfrsx" // ack, nack, filter, retry, split, exchange
-	names := []string{"a", "b", "c", "d"}
-	orders := [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}}
-	rnd := rand.New(rand.NewPCG(9, 10))
-	for combination := range 6 * 6 * 6 * 6 {
-		plan := make([]byte, len(names))
-		for i := range plan {
-			plan[i] = actions[combination%6]
-			combination /= 6
-		}
-		want := expectedOutcome(names, string(plan))
-		for _, order := range append(orders[:2:2], rnd.Perm(4), rnd.Perm(4)) {
-			got := outcome(t, "a b c d", func(b *funnel.Batch) { markInOrder(b, names, string(plan), order) })
-			if !slices.Equal(got, want) {
-				t.Fatalf("plan %s in order %v, got:\n  %s\nwant:\n  %s",
-					plan, order, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
-			}
-		}
-	}
-}
-
-// markInOrder carries out a plan, the action for each record.
-func markInOrder(b *funnel.Batch, names []string, plan string, order []int) {
-	active := slices.Clone(names) // what the indices point into
-	for _, i := range order {
-		name := names[i]
-		at := slices.Index(active, name)
-		switch plan[i] {
-		case 'a':
-			b.Ack(at)
-		case 'n':
-			b.Nack(at, errors.New(name))
-		case 'f':
-			b.Filter(at)
-			active = slices.Delete(active, at, at+1)
-		case 'r':
-			if at == len(active)-1 {
-				b.Retry(at, at+1) // of the tail
-			} else {
-				b.Retry(at)
-			}
-		case 's':
-			b.SplitRecord(at, fake.Records(name+"1", name+"2"))
-			active = slices.Replace(active, at, at+1, name+"1", name+"2")
-		case 'x':
-			b.SetRecords(at, fake.Records(name+"x"))
-		}
-	}
-}
-
-// expectedOutcome returns the outcome of a plan.
-func expectedOutcome(names []string, plan string) []string {
-	lines := []string{"task " + strings.Join(names, " ")}
-	kind := func(i int) byte {
-		if strings.IndexByte("nr", plan[i]) < 0 {
-			return 'a' // goes on
-		}
-		return plan[i]
-	}
-	for from, to := 0, 0; from < len(plan); from = to {
-		task, out, dlq, ack := "task", "out", "dlq", "ack"
-		for ; to < len(plan) && kind(to) == kind(from); to++ {
-			name := names[to]
-			ack += " " + name
-			switch plan[to] {
-			case 'n':
-				dlq += " " + name + ":" + name
-			case 'r':
-				task += " " + name
-				out += " " + name
-			case 's':
-				out += " " + name + "1 " + name + "2"
-			case 'x':
-				out += " " + name + "x"
-			case 'a':
-				out += " " + name
-			}
-		}
-		for _, line := range []string{task, out, dlq} {
-			if strings.Contains(line, " ") {
-				lines = append(lines, line)
-			}
-		}
-		lines = append(lines, ack)
-	}
-	return lines
-}
-
-// A processor's results lie at the indices of the records that it was given,
-// however many of them are filtered and split on the way, and however many were
-// before.
-func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
-	j := &fake.Journal{}
-	before := fake.Custom("before", func(_ context.Context, b *funnel.Batch) error {
-		for _, i := range []int{9, 5, 2, 1, 0} { // a b c f j
-			b.Filter(i)
-		}
-		b.SplitRecord(4, pieces("i1 i2 i3"))
-		return nil
-	})
-	plan := map[string]sdk.ProcessedRecord{
-		"d":  sdk.FilterRecord{},
-		"e":  sdk.MultiRecord(pieces("e1 e2 e3")),
-		"g":  sdk.FilterRecord{},
-		"h":  sdk.SingleRecord(pieces("H")[0]),
-		"i1": sdk.MultiRecord{},
-		"i2": sdk.MultiRecord(pieces("I2")),
-		"i3": sdk.MultiRecord(pieces("i31 i32")),
-		"k":  sdk.ErrorRecord{Error: fake.ErrTest},
-		"l":  sdk.SingleRecord(pieces("L")[0]),
-	}
-	process := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
-		j.Add("process", string(rec.Position))
-		return plan[string(rec.Position)]
-	})
-	fake.WantNoError(t, fake.Run(t, fake.QueueWithErrors(j), fake.From(fake.SourceOf(j, "a b c d e f g h i j k l")),
-		before, fake.Through("p", process), fake.To(fake.NewDestination(j, "out"))))
-	j.Want(t, "process out dlq ack",
-		"process d", "process e", "process g", "process h", "process i1", "process i2", "process i3",
-		"process k", "process l",
-		"out e1 e2 e3 H I2 i31 i32", "ack a b c d e f g h i j", "dlq k:test error", "ack k", "out L", "ack l")
-}
-
-// What a split record was before is known whatever positions its pieces, or
-// other records, have by then.
-func TestBatch_originalWhateverThePosition(t *testing.T) {
-	j := &fake.Journal{}
-	same := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
-		rec.Position = opencdc.Position("same")
-		return sdk.SingleRecord(rec)
-	})
-	splits := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
-		pieces := make(sdk.MultiRecord, 3)
-		for i := range pieces {
-			pieces[i] = rec.Clone()
-			pieces[i].Metadata["id"] += fmt.Sprint(i + 1)
-			pieces[i].Position = opencdc.Position("2") // that of a source record
-		}
-		return pieces
-	})
-	fails := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
-		if id := rec.Metadata["id"]; id == "12" || id == "33" {
-			return sdk.ErrorRecord{Error: fake.ErrOf(id)}
-		}
-		rec.Position = opencdc.Position("3")
-		return sdk.SingleRecord(rec)
-	})
-	dlq := fake.NewDestination(j, "dlq")
-	fake.WantNoError(t, fake.Run(t, fake.Queue(dlq), fake.From(fake.SourceOf(j, "1 2 3")),
-		fake.Through("same", same), fake.Through("splits", splits), fake.Through("fails", fails), fake.To(fake.NewDestination(j, "out"))))
-	j.Want(t, "out dlq ack",
-		"dlq same", "ack 1", "out 3 3 3", "ack 2", "dlq same", "ack 3")
-	for i, want := range []string{"1", "3"} {
-		failed := dlq.Written[i].Payload.After.(opencdc.StructuredData)
-		if got := failed["metadata"].(map[string]any)["id"]; got != want {
-			t.Errorf("record %v is in the dead-letter queue, want %s", got, want)
-		}
-		text, err := dlq.Written[i].Metadata.GetConduitDLQNackError()
-		fake.WantNoError(t, err)
-		if want := fake.ErrOf(want + []string{"2", "3"}[i]).Error(); text != want {
-			t.Errorf("the error is %q, want %q", text, want)
-		}
 	}
 }
 
@@ -610,63 +230,6 @@ func TestBatch_emptyRanges(t *testing.T) {
 	}
 }
 
-func TestBatch_empty(t *testing.T) {
-	for name, b := range map[string]*funnel.Batch{
-		"zero":     {},
-		"nil":      funnel.NewBatch(nil),
-		"empty":    funnel.NewBatch([]opencdc.Record{}),
-		"filtered": funnel.NewBatch(pieces("a b")),
-	} {
-		t.Run(name, func(t *testing.T) {
-			if name == "filtered" {
-				b.Filter(0, 2)
-			}
-			wantActive(t, b, "")
-			b.Ack(0, 0)
-			b.Filter(0, 0)
-			b.Retry(0, 0)
-			b.SetRecords(0, nil)
-			for _, call := range []marks{
-				func(b *funnel.Batch) { b.Ack(0) },
-				func(b *funnel.Batch) { b.Filter(0) },
-				func(b *funnel.Batch) { b.Nack(0) },
-				func(b *funnel.Batch) { b.Retry(0, 1) },
-				func(b *funnel.Batch) { b.SetRecords(0, pieces("x")) },
-				func(b *funnel.Batch) { b.SplitRecord(0, pieces("x y")) },
-			} {
-				mustPanic(t, func() { call(b) }, "0", "length 0")
-			}
-			wantActive(t, b, "")
-		})
-	}
-}
-
-func TestBatch_ActiveRecords(t *testing.T) {
-	b := funnel.NewBatch(pieces("a b c d e f"))
-	wantActive(t, b, "a b c d e f")
-	b.Filter(5)
-	b.Filter(0)
-	wantActive(t, b, "b c d e")
-	b.SplitRecord(1, pieces("c1 c2"))
-	wantActive(t, b, "b c1 c2 d e")
-	b.Filter(1)
-	wantActive(t, b, "b c2 d e")
-	b.SplitRecord(3, pieces("e1 e2 e3"))
-	b.SplitRecord(0, pieces("b1 b2"))
-	wantActive(t, b, "b1 b2 c2 d e1 e2 e3")
-	b.Nack(0)
-	b.Retry(3, 7)
-	wantActive(t, b, "b1 b2 c2 d e1 e2 e3")
-	b.Filter(4, 6)
-	b.SetRecords(1, pieces("B2 C2 D E3"))
-	wantActive(t, b, "b1 B2 C2 D E3")
-	b.SplitRecord(1, nil)
-	b.SplitRecord(1, pieces("CC2"))
-	wantActive(t, b, "b1 CC2 D E3")
-	b.Filter(0, 4)
-	wantActive(t, b, "")
-}
-
 // A batch that nothing was marked in, filtered or split holds the slice that it
 // was made of, so that nothing is copied on the way.
 func TestBatch_isTheSlice(t *testing.T) {
@@ -761,186 +324,207 @@ func TestBatch_aliases(t *testing.T) {
 	}
 }
 
-// A batch in which a source record has no position is settled nowhere: acking it
-// would wipe the source's place.
-func TestBatch_emptyPosition(t *testing.T) {
-	for _, settle := range map[string]func(*funnel.Worker, *funnel.Batch) error{
-		"ack":  func(w *funnel.Worker, b *funnel.Batch) error { return w.Ack(t.Context(), b) },
-		"nack": func(w *funnel.Worker, b *funnel.Batch) error { return w.Nack(t.Context(), b, "task") },
-	} {
+// A task that splits each record and asks for the active records after each
+// split, and one behind it that goes through what it has asked for once, lose
+// nothing and handle nothing twice.
+func TestBatch_twoTasksSplit(t *testing.T) {
+	for _, backward := range []bool{false, true} {
 		j := &fake.Journal{}
-		w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j)), fake.To(fake.NewDestination(j, "out"))), fake.QueueWithErrors(j))
-		err := settle(w, funnel.NewBatch([]opencdc.Record{{Position: opencdc.Position("a")}, {}, {Position: opencdc.Position("c")}}))
-		fake.WantError(t, err, nil, "record 1", "batch of 3", "empty position")
-		fake.WantFatal(t, err, true)
-		j.Want(t, "")
+		first := fake.Custom("first", func(_ context.Context, b *funnel.Batch) error {
+			recs := b.ActiveRecords()
+			for k := range recs {
+				i, at := k, 2*k
+				if backward {
+					i = len(recs) - 1 - k
+					at = i
+				}
+				b.SplitRecord(at, fake.Pieces(recs[i], 2))
+				b.ActiveRecords()
+			}
+			return nil
+		})
+		var seen []string
+		second := fake.Custom("second", func(_ context.Context, b *funnel.Batch) error {
+			at := 0
+			for _, rec := range b.ActiveRecords() {
+				seen = append(seen, string(rec.Position))
+				b.SplitRecord(at, fake.Pieces(rec, 2))
+				at += 2
+			}
+			return nil
+		})
+		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), first, second, fake.To(fake.NewDestination(j, "out"))))
+		if got, want := strings.Join(seen, " "), "1a 1b 2a 2b 3a 3b"; got != want {
+			t.Errorf("backward %t: the second task saw %s, want %s", backward, got, want)
+		}
+		j.Want(t, "out ack", "out 1aa 1ab 1ba 1bb 2aa 2ab 2ba 2bb 3aa 3ab 3ba 3bb", "ack 1 2 3")
 	}
 }
 
-// inOrder are ways to mark each of many records once, in order.
-var inOrder = map[string]func(b *funnel.Batch, n int){
-	"nack": func(b *funnel.Batch, n int) {
-		for i := range n {
-			b.Nack(i, fake.ErrTest)
-		}
-	},
-	"retry backward": func(b *funnel.Batch, n int) {
-		for i := n - 1; i >= 0; i-- {
-			b.Retry(i)
-		}
-	},
-	"filter": func(b *funnel.Batch, n int) {
-		for range n {
-			b.Filter(0)
-		}
-	},
-	"filter backward": func(b *funnel.Batch, n int) {
-		for i := n - 1; i >= 0; i-- {
-			b.Filter(i)
-		}
-	},
-	"filter every other": func(b *funnel.Batch, n int) {
-		for i := range n / 2 {
-			b.Filter(i)
-			b.Nack(i, fake.ErrTest)
-		}
-	},
-	"filter every other backward": func(b *funnel.Batch, n int) {
-		for i := n - 1; i >= 1; i -= 2 {
-			b.Filter(i)
-			b.Ack(i - 1)
-		}
-	},
-	"split": func(b *funnel.Batch, n int) {
-		for i := range n {
-			b.SplitRecord(2*i, twoPieces)
-		}
-	},
-	"split backward": func(b *funnel.Batch, n int) {
-		for i := n - 1; i >= 0; i-- {
-			b.SplitRecord(i, twoPieces)
-		}
-	},
-	"mixed": func(b *funnel.Batch, n int) {
-		at := 0
-		for i := range n {
-			switch i % 5 {
-			case 0:
-				b.Filter(at)
-				continue
-			case 1:
-				b.SplitRecord(at, twoPieces)
-				b.Retry(at)
-				at++
-			case 2:
-				b.Nack(at, fake.ErrTest)
-			case 3:
-				b.SetRecords(at, twoPieces[:1])
-			}
-			at++
-		}
-	},
-	"mixed backward": func(b *funnel.Batch, n int) {
-		for i := n - 1; i >= 0; i-- {
-			switch i % 5 {
+// Whatever tasks have done to a batch, the next one that goes through its active
+// records, in either direction, and edits where it has been, reads each record
+// once, also if it asks for them again on the way.
+func TestBatch_readWhileEdited(t *testing.T) {
+	runs := 5_000
+	if testing.Short() {
+		runs = 500
+	}
+	for seed := range runs {
+		rnd := rand.New(rand.NewPCG(uint64(seed), 6))
+		backward, asks, looks := rnd.IntN(2) == 0, rnd.IntN(2) == 0, rnd.IntN(2) == 0
+		// edit does something to a record, and returns how many there are then.
+		edit := func(b *funnel.Batch, i int) int {
+			rec := b.ActiveRecords()[i]
+			switch rnd.IntN(5) {
 			case 0:
 				b.Filter(i)
+				return 0
 			case 1:
-				b.SplitRecord(i, twoPieces)
-				b.Retry(i)
+				n := 2 + rnd.IntN(2)
+				b.SplitRecord(i, fake.Pieces(rec, n))
+				return n
 			case 2:
-				b.Nack(i, fake.ErrTest)
-			case 3:
-				b.SetRecords(i, twoPieces[:1])
+				b.SetRecords(i, []opencdc.Record{rec})
+			}
+			if looks { // at another record, or marks it
+				switch k := rnd.IntN(len(b.ActiveRecords())); rnd.IntN(4) {
+				case 0:
+					b.Status(k)
+				case 1:
+					b.Nack(k, fake.ErrTest)
+					b.Ack(k)
+				case 2:
+					b.Retry(k, len(b.ActiveRecords()))
+					b.Ack(0, len(b.ActiveRecords()))
+				}
+			}
+			return 1
+		}
+		history := func(_ context.Context, b *funnel.Batch) error {
+			for range rnd.IntN(12) {
+				if n := len(b.ActiveRecords()); n > 0 {
+					edit(b, rnd.IntN(n))
+				}
+			}
+			return nil
+		}
+		var want, got []string
+		pass := func(_ context.Context, b *funnel.Batch) error {
+			recs := b.ActiveRecords()
+			want = fake.Positions(recs)
+			at := 0
+			for k := range recs {
+				i := k
+				if backward {
+					i = len(recs) - 1 - k
+					at = i
+				}
+				got = append(got, string(recs[i].Position))
+				if rnd.IntN(3) > 0 {
+					if !asks {
+						b.SplitRecord(at, fake.Pieces(recs[i], 2))
+						at += 2
+						continue
+					}
+					at += edit(b, at)
+					continue
+				}
+				at++
+			}
+			if backward {
+				slices.Reverse(got)
+			}
+			return nil
+		}
+		j := &fake.Journal{}
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Custom("history", history), fake.Custom("more", history), fake.Custom("pass", pass), fake.To(fake.NewDestination(j, "out")))
+		fake.WantNoError(t, err)
+		if !slices.Equal(got, want) {
+			t.Fatalf("seed %d, backward %t, asks %t: the pass has read %v, there were %v", seed, backward, asks, got, want)
+		}
+		j.Want(t, "ack", "ack 1 2 3 4 5")
+	}
+}
+
+// Looking at a record further on, or marking it, moves none that is still to be read.
+func TestBatch_lookAhead(t *testing.T) {
+	looks := map[string]func(b *funnel.Batch, i int){
+		"Status": func(b *funnel.Batch, i int) { b.Status(i) },
+		"Nack":   func(b *funnel.Batch, i int) { b.Nack(i, fake.ErrTest); b.Ack(i) },
+		"Retry":  func(b *funnel.Batch, i int) { b.Retry(i); b.Ack(i) },
+		"rest":   func(b *funnel.Batch, i int) { b.Retry(3, 4); b.Ack(3) },
+	}
+	for name, look := range looks {
+		for _, backward := range []bool{false, true} {
+			var seen []string
+			task := fake.Custom("task", func(_ context.Context, b *funnel.Batch) error {
+				recs := b.ActiveRecords()
+				for k := range recs {
+					i, ahead := k, 2
+					if backward {
+						i, ahead = len(recs)-1-k, 0
+					}
+					seen = append(seen, string(recs[i].Position))
+					if k == 0 {
+						b.Filter(i)
+						look(b, ahead)
+					}
+				}
+				return nil
+			})
+			j := &fake.Journal{}
+			fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), task, fake.To(fake.NewDestination(j, "out"))))
+			want := []string{"1", "2", "3", "4", "5"}
+			if backward {
+				slices.Reverse(want)
+			}
+			if !slices.Equal(seen, want) {
+				t.Errorf("%s, backward %t: the task has read %v", name, backward, seen)
 			}
 		}
-	},
-	"process": func(b *funnel.Batch, _ int) {
-		_ = fake.Through("p", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
-			switch len(rec.Position) % 4 {
-			case 0:
-				return sdk.FilterRecord{}
-			case 1:
-				return sdk.MultiRecord(twoPieces)
-			case 2:
-				return sdk.ErrorRecord{Error: fake.ErrTest}
-			default:
-				return sdk.SingleRecord(rec)
-			}
-		})).Task.Do(context.Background(), b)
-	},
-}
-
-var twoPieces = pieces("x y")
-
-// manyRecords returns records whose positions have all lengths up to 8.
-func manyRecords(n int) []opencdc.Record {
-	recs := make([]opencdc.Record, n)
-	for i := range recs {
-		recs[i].Position = opencdc.Position("abcdefgh")[:1+i%8]
-	}
-	return recs
-}
-
-// Marking a batch in order allocates a few times the memory of its records,
-// however many there are: a mark does not work out the active records again.
-func TestBatch_memoryIsLinear(t *testing.T) {
-	const n = 3_000
-	for name, mark := range inOrder {
-		t.Run(name, func(t *testing.T) {
-			b := funnel.NewBatch(manyRecords(n))
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			mark(b, n)
-			runtime.ReadMemStats(&after)
-			each := float64(after.TotalAlloc-before.TotalAlloc) / n / float64(unsafe.Sizeof(opencdc.Record{}))
-			mallocs := float64(after.Mallocs-before.Mallocs) / n
-			if each > 20 || mallocs > 5 {
-				t.Errorf("a mark costs the memory of %.1f records and %.1f allocations", each, mallocs)
-			}
-		})
 	}
 }
 
-// Marking all records from an index on to be retried costs nothing per record,
-// and neither does an ack in a batch without marks.
-func TestBatch_tailCostsNothing(t *testing.T) {
-	const n = 10_000
-	for name, mark := range map[string]marks{
-		"retry from the middle": func(b *funnel.Batch) { b.Retry(n/2, n) },
-		"retry all":             func(b *funnel.Batch) { b.Retry(0, n) },
-		"retry the last one":    func(b *funnel.Batch) { b.Retry(n-1, n) },
-		"ack":                   func(b *funnel.Batch) { b.Ack(0, n) },
-		"set":                   func(b *funnel.Batch) { b.SetRecords(1, twoPieces) },
+// A task may go through the records that it has got once from either end, and
+// split, filter and mark on the way.
+func TestWalk_customTaskReadsWhileItEdits(t *testing.T) {
+	edit := func(b *funnel.Batch, i int, rec opencdc.Record) (n int) {
+		switch rec.Position[0] {
+		case '1', '4':
+			b.SplitRecord(i, fake.Pieces(rec, 3))
+			return 3
+		case '2':
+			b.Filter(i)
+			return 0
+		case '5':
+			b.Nack(i, fake.ErrOf("5"))
+		}
+		return 1
+	}
+	for name, task := range map[string]func(b *funnel.Batch){
+		"backward": func(b *funnel.Batch) {
+			recs := b.ActiveRecords()
+			for i := len(recs) - 1; i >= 0; i-- {
+				edit(b, i, recs[i])
+			}
+		},
+		"forward": func(b *funnel.Batch) {
+			at := 0
+			for _, rec := range b.ActiveRecords() {
+				at += edit(b, at, rec)
+			}
+		},
+		"looking again each time": func(b *funnel.Batch) {
+			for at := 0; at < len(b.ActiveRecords()); {
+				at += edit(b, at, b.ActiveRecords()[at])
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := funnel.NewBatch(manyRecords(n))
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			mark(b)
-			runtime.ReadMemStats(&after)
-			if cost := after.TotalAlloc - before.TotalAlloc; cost > n {
-				t.Errorf("marking costs %d bytes", cost)
-			}
+			j := &fake.Journal{}
+			custom := fake.Custom("custom", func(_ context.Context, b *funnel.Batch) error { task(b); return nil })
+			fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7")), custom, fake.To(fake.NewDestination(j, "out"))))
+			j.Want(t, "out dlq ack", "out 1a 1b 1c 3 4a 4b 4c", "ack 1 2 3 4", "dlq 5", "ack 5", "out 6 7", "ack 6 7")
 		})
-	}
-}
-
-// A mark costs about the same in a large batch as in a small one.
-func BenchmarkBatch_inOrder(b *testing.B) {
-	for _, name := range slices.Sorted(maps.Keys(inOrder)) {
-		mark := inOrder[name]
-		for _, n := range []int{1_000, 10_000, 100_000} {
-			b.Run(fmt.Sprintf("%s/n=%d", strings.ReplaceAll(name, " ", "-"), n), func(b *testing.B) {
-				b.ReportAllocs()
-				recs := manyRecords(n)
-				memory := make([]opencdc.Record, n)
-				for b.Loop() {
-					copy(memory, recs)
-					mark(funnel.NewBatch(memory), n)
-				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/record")
-			})
-		}
 	}
 }

@@ -1,21 +1,64 @@
 package funnel_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+	opencdcv1 "github.com/conduitio/conduit-commons/proto/opencdc/v1"
 	sdk "github.com/conduitio/conduit-processor-sdk"
+	"github.com/rs/zerolog"
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/internal/fake"
+	"github.com/conduitio/funnel/log"
 )
+
+// strictError is an error whose methods need what its pointer points to.
+type strictError struct{ text string }
+
+func (e *strictError) Error() string { return e.text }
+
+func (e *strictError) Unwrap() error { return errors.New(e.text) }
+
+func (e *strictError) Is(error) bool { return e.text == "" }
+
+// explodingError has a method that panics.
+type explodingError struct{}
+
+func (explodingError) Error() string { panic("boom") }
+
+// deadLettersOf returns what becomes of records that are nacked.
+func deadLettersOf(t *testing.T, err error, recs ...opencdc.Record) []opencdc.Record {
+	t.Helper()
+	j := &fake.Journal{}
+	dead := fake.NewDestination(j, "dlq")
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.NewSource(j, fake.Read{Records: recs})),
+		fake.Through("p", fake.Each(fake.FailWith(err))),
+		fake.To(fake.NewDestination(j, "out"))))
+	if len(dead.Written) != len(recs) {
+		t.Fatalf("%d dead letters for %d records", len(dead.Written), len(recs))
+	}
+	return dead.Written
+}
+
+func payloadOf(t *testing.T, letter opencdc.Record) map[string]any {
+	t.Helper()
+	after, ok := letter.Payload.After.(opencdc.StructuredData)
+	if !ok {
+		t.Fatalf("the payload is a %T", letter.Payload.After)
+	}
+	return after
+}
 
 func TestDLQ_record(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -70,6 +113,93 @@ func TestDLQ_record(t *testing.T) {
 			t.Errorf("the source connector's ID is %q", id)
 		}
 	})
+}
+
+// All that a record holds is in its dead letter, also behind pointers, and what
+// the engine adds can be stored wherever the record can.
+func TestDLQ_recordIsComplete(t *testing.T) {
+	raw, structured := opencdc.RawData("key"), opencdc.StructuredData{"amount": 12}
+	letter := deadLettersOf(t, fake.ErrTest, opencdc.Record{
+		Position: opencdc.Position("1"),
+		Key:      &raw,
+		Payload:  opencdc.Change{Before: (*opencdc.StructuredData)(nil), After: &structured},
+	})[0]
+	got := payloadOf(t, letter)
+	if key, ok := got["key"].([]byte); !ok || string(key) != "key" {
+		t.Errorf("the key is %v", got["key"])
+	}
+	payload := got["payload"].(map[string]any)
+	if after, ok := payload["after"].(map[string]any); !ok || after["amount"] != 12 || payload["before"] != nil {
+		t.Errorf("the payload is %v", payload)
+	}
+	if got["operation"] != opencdc.OperationCreate.String() {
+		t.Errorf("the operation is %v", got["operation"])
+	}
+	if err := letter.ToProto(&opencdcv1.Record{}); err != nil {
+		t.Errorf("the dead letter cannot be encoded: %v", err)
+	}
+	letter = deadLettersOf(t, fake.ErrTest, opencdc.Record{Position: opencdc.Position("1"), Key: (*opencdc.RawData)(nil), Operation: opencdc.OperationDelete})[0]
+	if got := payloadOf(t, letter); got["key"] != nil || got["operation"] != opencdc.OperationDelete.String() {
+		t.Errorf("the payload is %v", got)
+	}
+}
+
+// The IDs in a dead letter are valid text, whatever the host has chosen.
+func TestDLQ_idsAreValid(t *testing.T) {
+	j := &fake.Journal{}
+	dead := fake.NewDestination(j, "dlq")
+	source := fake.Node(funnel.NewSourceTask("source\xff", fake.SourceOf(j, "1"), log.Nop(), nil))
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), source, fake.Through("p\xfe", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out"))))
+	got, err := dead.Written[0].Metadata.GetConduitSourceConnectorID()
+	if err != nil || got != "source\uFFFD" {
+		t.Errorf("the ID of the source is %q, %v", got, err)
+	}
+	if got, err = dead.Written[0].Metadata.GetConduitDLQNackNodeID(); err != nil || got != "p\uFFFD" {
+		t.Errorf("the ID of the task is %q, %v", got, err)
+	}
+}
+
+// Errors become text once, guarded, and the text is valid. A nil pointer is no
+// error.
+func TestDLQ_errorTexts(t *testing.T) {
+	const replaced = "\uFFFD"
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{errors.New("unexpected byte '\xff'"), "unexpected byte '" + replaced + "'"},
+		{(*strictError)(nil), "nacked without an error"},
+		{nil, "nacked without an error"},
+		{explodingError{}, "boom"},
+	} {
+		letter := deadLettersOf(t, tt.err, fake.Records("1")...)[0]
+		got, err := letter.Metadata.GetConduitDLQNackError()
+		if err != nil || !strings.Contains(got, tt.want) || !utf8.ValidString(got) {
+			t.Errorf("%T: the text is %q, %v", tt.err, got, err)
+		}
+		if err := letter.ToProto(&opencdcv1.Record{}); err != nil {
+			t.Errorf("%T: the dead letter cannot be encoded: %v", tt.err, err)
+		}
+		// Without a queue the error is that of Do.
+		j := &fake.Journal{}
+		err = fake.Run(t, nil, fake.From(fake.SourceOf(j, "1")),
+			fake.Through("p", fake.Each(fake.FailWith(tt.err))),
+			fake.To(fake.NewDestination(j, "out")))
+		fake.WantError(t, err, nil, `task "p"`, `record "1"`)
+	}
+}
+
+// A processor may take a record's position away. Its dead letter has that of the
+// source.
+func TestDLQ_positionOfTheSource(t *testing.T) {
+	j := &fake.Journal{}
+	dead := fake.NewDestination(j, "dlq")
+	away := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord { rec.Position = nil; return sdk.SingleRecord(rec) })
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2")), fake.Through("away", away), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "dlq ack", "dlq 1 2", "ack 1 2")
+	if got := payloadOf(t, dead.Written[0])["position"]; len(got.([]byte)) != 0 {
+		t.Errorf("the position of the record itself is %q", got)
+	}
 }
 
 // A window of the last outcomes, one for each source record, stops the worker.
@@ -136,6 +266,24 @@ func TestDLQ_window(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Once a nack was refused, all are, until the queue is opened again.
+func TestDLQ_frozenWindow(t *testing.T) {
+	j := &fake.Journal{}
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), fake.Window(fake.NewDestination(j, "dlq"), 2, 1))
+	ctx := t.Context()
+	nack := func(p string) error { return w.Nack(ctx, fake.NackedBatch(p), "task") }
+	fake.WantNoError(t, nack("1"))
+	refused := nack("2")
+	fake.WantError(t, refused, funnel.ErrNackThreshold, `"2"`, "more than 1", "last 2")
+	fake.WantError(t, refused, fake.ErrTest, `task "task"`)
+	fake.WantFatal(t, refused, true)
+	fake.WantNoError(t, w.Ack(ctx, funnel.NewBatch(fake.Records("3", "4", "5"))))
+	fake.WantError(t, nack("6"), funnel.ErrNackThreshold)
+	fake.WantNoError(t, w.DLQ.Open(ctx))
+	fake.WantNoError(t, nack("7"))
+	j.Want(t, "dlq ack", "dlq 1", "ack 1", "ack 3 4 5", "dlq 7", "ack 7")
 }
 
 // Without a queue, a nack stops the worker with the record's error.
@@ -226,6 +374,73 @@ func TestDLQ_writeAndAckFail(t *testing.T) {
 	fake.WantError(t, err, other)
 }
 
+// A queue that fails does not hide why the record is to go there, and neither does
+// one that panics.
+func TestDLQ_failureNamesTheRecord(t *testing.T) {
+	broken := errors.New("broker unreachable")
+	for _, how := range []string{"write", "ack", "refusal", "panic"} {
+		j := &fake.Journal{}
+		dead := fake.NewDestination(j, "dlq")
+		switch how {
+		case "write":
+			dead.OnWrite = func(context.Context, []opencdc.Record) error { return broken }
+		case "panic":
+			dead.OnWrite = func(context.Context, []opencdc.Record) error { panic(broken) }
+		case "refusal":
+			dead.Refuse["2"] = broken
+		case "ack":
+			dead.OnWrite = func(context.Context, []opencdc.Record) error { dead.Pending = nil; return nil }
+		}
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.Fail})), fake.To(fake.NewDestination(j, "out"))), fake.Queue(dead))
+		var e fake.Ending
+		synctest.Test(t, func(t *testing.T) { e = <-fake.Start(t.Context(), w) })
+		err := e.Err
+		if how == "panic" {
+			e.WantPanic(t, broken)
+			err, _ = e.Panic.(error)
+		}
+		fake.WantError(t, err, fake.ErrTest, `task "p"`, `record "2"`)
+		var from *funnel.TaskError
+		if !errors.As(err, &from) || from.TaskID != "p" {
+			t.Errorf("%s: the error is of %v", how, from)
+		}
+		switch how {
+		case "ack":
+			fake.WantError(t, err, funnel.ErrAcksStopped)
+		default:
+			fake.WantError(t, err, broken)
+		}
+		if how != "panic" && !funnel.IsFatalError(err) {
+			t.Errorf("%s: error is not fatal: %v", how, err)
+		}
+	}
+}
+
+// A queue that fails and a window that refuses a later record are both known.
+func TestDLQ_failureAndRefusal(t *testing.T) {
+	j := &fake.Journal{}
+	dead := fake.NewDestination(j, "dlq")
+	broken := errors.New("broker unreachable")
+	dead.OnWrite = func(context.Context, []opencdc.Record) error { return broken }
+	dlq := fake.Window(dead, 10, 1)
+	err := fake.Run(t, dlq, fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out")))
+	fake.WantError(t, err, broken, `"1"`)
+	fake.WantError(t, err, funnel.ErrNackThreshold, `"2"`)
+	j.Want(t, "dlq ack", "dlq 1")
+}
+
+// A queue that fails because the worker's context has ended would not fail again.
+func TestDLQ_contextEnds(t *testing.T) {
+	j := &fake.Journal{}
+	ctx, cancel := context.WithCancel(t.Context())
+	dead := fake.NewDestination(j, "dlq")
+	dead.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { cancel(); return ctx.Err() }
+	err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out"))), fake.Queue(dead)).Do(ctx)
+	fake.WantError(t, err, context.Canceled)
+	fake.WantError(t, err, fake.ErrTest)
+	fake.WantFatal(t, err, false)
+}
+
 // Nacks of different tasks go to the queue in writes of their own.
 func TestDLQ_runsPerTask(t *testing.T) {
 	j := &fake.Journal{}
@@ -281,4 +496,47 @@ func TestDLQ_direct(t *testing.T) {
 		t.Errorf("nothing was nacked: %d, %v", n, err)
 	}
 	dlq.Ack(ctx, &funnel.Batch{})
+}
+
+// What goes to the queue is logged, however much it is: the first record at once,
+// then at most a line a second, which says how many there were since.
+func TestDLQ_log(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		logger := log.New(zerolog.New(&out).Level(zerolog.WarnLevel))
+		j := &fake.Journal{}
+		dead := fake.NewDestination(j, "dlq")
+		dlq := funnel.NewDLQ("dlq", dead, logger, nil, 0, 0)
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), dlq)
+		nack := func(positions ...string) {
+			t.Helper()
+			fake.WantNoError(t, w.Nack(t.Context(), fake.NackedBatch(positions...), "task "+positions[0]))
+		}
+		lines := func(want ...string) {
+			t.Helper()
+			got := strings.Split(strings.TrimSpace(out.String()), "\n")
+			if len(got) != len(want) {
+				t.Fatalf("log:\n%s", out.String())
+			}
+			for i := range want {
+				for _, word := range strings.Split(want[i], ", ") {
+					if !strings.Contains(got[i], word) {
+						t.Errorf("line %s does not say %s", got[i], word)
+					}
+				}
+			}
+			out.Reset()
+		}
+		nack("1", "2")
+		lines(`"level":"warn", "records":2, "record_position":"1", "task_id":"task 1", "error":"test error of 1"`)
+		time.Sleep(999 * time.Millisecond)
+		nack("3")
+		nack("4", "5")
+		if out.Len() > 0 {
+			t.Errorf("log:\n%s", out.String())
+		}
+		time.Sleep(time.Millisecond)
+		nack("6")
+		lines(`"records":4, "record_position":"3", "task_id":"task 3", "error":"test error of 3"`)
+	})
 }

@@ -19,6 +19,91 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
+// An error marked as fatal is known as such through what it is wrapped in.
+func TestFatalError(t *testing.T) {
+	err := errors.Join(errors.New("another error"), funnel.FatalError(fake.ErrTest))
+	if !funnel.IsFatalError(err) || !errors.Is(err, fake.ErrTest) || funnel.FatalError(fake.ErrTest).Error() != fake.ErrTest.Error() {
+		t.Errorf("%v", err)
+	}
+	if funnel.IsFatalError(fake.ErrTest) || funnel.IsFatalError(nil) || funnel.FatalError(nil) != nil {
+		t.Error("not every error is fatal")
+	}
+}
+
+// The errors of connectors name their task, whatever it was doing.
+func TestWorker_errorsNameTheTask(t *testing.T) {
+	for what, task := range map[string]string{
+		"open source": "source", "open out": "out", "read": "source", "write": "out", "acks": "out",
+		"ack": "source", "teardown source": "source", "teardown out": "out",
+	} {
+		j := &fake.Journal{}
+		source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
+		fails := func(context.Context) error { return fake.ErrTest }
+		switch what {
+		case "open source":
+			source.OnOpen = fails
+		case "open out":
+			out.OnOpen = fails
+		case "read":
+			source.OnRead = func(context.Context) ([]opencdc.Record, error) { return nil, fake.ErrTest }
+		case "write":
+			out.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
+		case "acks":
+			out.OnAck = func(context.Context) ([]connector.DestinationAck, error) { return nil, fake.ErrTest }
+		case "ack":
+			source.OnAck = func(context.Context, []opencdc.Position) error { return fake.ErrTest }
+		case "teardown source":
+			source.OnTeardown = fails
+		case "teardown out":
+			out.OnTeardown = fails
+		}
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil)
+		err := w.Open(t.Context())
+		if err == nil {
+			err = errors.Join(w.Do(t.Context()), w.Close(t.Context()))
+		}
+		fake.WantError(t, err, fake.ErrTest)
+		fake.WantTask(t, err, task)
+		if what == "read" {
+			fake.WantError(t, err, nil, "failed to read from source")
+		}
+	}
+}
+
+// An error names its task once, whoever calls the task.
+func TestTasks_errorsNameTheTask(t *testing.T) {
+	j := &fake.Journal{}
+	nothing := fake.Processor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil })
+	out := fake.NewDestination(j, "out")
+	out.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
+	for _, n := range []*funnel.TaskNode{fake.Through("nothing", nothing), fake.To(out)} {
+		name := `task "` + n.Task.ID() + `": `
+		fake.WantError(t, n.Task.Do(t.Context(), funnel.NewBatch(fake.Records("1"))), nil, name)
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1")), n, fake.Custom("end", fake.Nothing))
+		fake.WantError(t, err, nil, name)
+		if strings.Count(err.Error(), name) != 1 {
+			t.Errorf("error: %v", err)
+		}
+	}
+}
+
+// An error that names a task already, of the host's own, is found as that of the
+// task in the pipeline, and is found all the same.
+func TestWorker_taskErrorIsOnce(t *testing.T) {
+	inner := funnel.FatalError(&funnel.TaskError{TaskID: "inner", Err: fake.ErrTest})
+	for _, process := range map[string]func(b *funnel.Batch) error{
+		"returned": func(*funnel.Batch) error { return inner },
+		"wrapped":  func(*funnel.Batch) error { return fmt.Errorf("outer: %w", inner) },
+		"nacked":   func(b *funnel.Batch) error { b.Nack(0, inner); return nil },
+	} {
+		task := fake.Custom("own", func(_ context.Context, b *funnel.Batch) error { return process(b) })
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1")), task, fake.To(fake.NewDestination(&fake.Journal{}, "out")))
+		fake.WantError(t, err, fake.ErrTest, `task "own"`, `task "inner"`)
+		fake.WantTask(t, err, "own")
+		fake.WantFatal(t, err, true)
+	}
+}
+
 // around is a task of the host's own around one of the engine.
 type around struct {
 	funnel.Task
@@ -106,63 +191,6 @@ func TestWorker_sentinels(t *testing.T) {
 	}
 }
 
-// A task that settles a batch and then changes it has not lost records silently.
-func TestWorker_settledTwice(t *testing.T) {
-	j := &fake.Journal{}
-	var w *funnel.Worker
-	task := fake.Custom("task", func(ctx context.Context, b *funnel.Batch) error {
-		kept := *b
-		if err := w.Ack(ctx, b); err != nil {
-			return err
-		}
-		*b = kept
-		return nil
-	})
-	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), task, fake.To(fake.NewDestination(j, "out"))), nil)
-	fake.WantError(t, w.Do(t.Context()), funnel.ErrLostRecords)
-	j.Want(t, "ack", "ack 1 2")
-}
-
-// The errors of connectors name their task, whatever it was doing.
-func TestWorker_errorsNameTheTask(t *testing.T) {
-	for what, task := range map[string]string{
-		"open source": "source", "open out": "out", "read": "source", "write": "out", "acks": "out",
-		"ack": "source", "teardown source": "source", "teardown out": "out",
-	} {
-		j := &fake.Journal{}
-		source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
-		fails := func(context.Context) error { return fake.ErrTest }
-		switch what {
-		case "open source":
-			source.OnOpen = fails
-		case "open out":
-			out.OnOpen = fails
-		case "read":
-			source.OnRead = func(context.Context) ([]opencdc.Record, error) { return nil, fake.ErrTest }
-		case "write":
-			out.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
-		case "acks":
-			out.OnAck = func(context.Context) ([]connector.DestinationAck, error) { return nil, fake.ErrTest }
-		case "ack":
-			source.OnAck = func(context.Context, []opencdc.Position) error { return fake.ErrTest }
-		case "teardown source":
-			source.OnTeardown = fails
-		case "teardown out":
-			out.OnTeardown = fails
-		}
-		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil)
-		err := w.Open(t.Context())
-		if err == nil {
-			err = errors.Join(w.Do(t.Context()), w.Close(t.Context()))
-		}
-		fake.WantError(t, err, fake.ErrTest)
-		fake.WantTask(t, err, task)
-		if what == "read" {
-			fake.WantError(t, err, nil, "failed to read from source")
-		}
-	}
-}
-
 // Long positions are shown by their beginning and length, wherever they are.
 func TestWorker_longPositions(t *testing.T) {
 	long := strings.Repeat("\xff", 10<<20)
@@ -192,129 +220,54 @@ func TestWorker_longPositions(t *testing.T) {
 	fake.WantError(t, fake.NewWorker(t, first, nil).Do(t.Context()), fake.ErrTest, fmt.Sprintf("%q", short))
 }
 
-// What has gone wrong before a panic is in the panic.
-func TestWorker_panicHidesNothing(t *testing.T) {
-	known, boom := errors.New("known before"), errors.New("boom")
-	for _, where := range []string{"a branch", "a part", "release after a branch", "ack after the queue", "read after an ack"} {
+// An error whose methods need what its nil pointer points to harms nothing,
+// wherever it is returned.
+func TestWorker_nilPointerErrors(t *testing.T) {
+	for _, where := range []string{"write", "write after another branch", "read", "ack", "task", "nack when the context has ended"} {
 		synctest.Test(t, func(t *testing.T) {
 			j := &fake.Journal{}
-			source, a, b := fake.SourceOf(j, "1 2"), fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-			dead := fake.NewDestination(j, "dlq")
-			nodes := []*funnel.TaskNode{fake.To(a), fake.To(b)}
+			source, a := fake.SourceOf(j, "1"), fake.NewDestination(j, "a")
+			task := fake.Custom("task", fake.Nothing)
+			var none *strictError
+			writing := make(chan struct{})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
 			switch where {
-			case "a branch":
-				writing := make(chan struct{})
-				a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; return known }
-				b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(boom) }
-			case "a part":
-				failed := make(chan struct{})
-				nodes = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-					if string(recs[0].Position) == "1" {
-						defer close(failed)
-						return nil
-					}
-					<-failed
-					synctest.Wait()
-					panic(boom)
-				}, 2)), nodes[0])}
-				known = funnel.ErrProcessorResults
-			case "release after a branch":
-				delivered := make(chan struct{})
-				b.OnAck = func(context.Context) ([]connector.DestinationAck, error) {
-					defer close(delivered)
-					return b.Pending, nil
+			case "write after another branch":
+				a.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); return none }
+			case "nack when the context has ended":
+				task = fake.Through("task", fake.Each(func(opencdc.Record) sdk.ProcessedRecord { cancel(); return sdk.ErrorRecord{Error: none} }))
+			case "write":
+				a.OnWrite = func(context.Context, []opencdc.Record) error { return none }
+			case "read":
+				source.OnRead = func(context.Context) ([]opencdc.Record, error) { return nil, none }
+			case "ack":
+				source.OnAck = func(context.Context, []opencdc.Position) error { return none }
+			case "task":
+				task = fake.Custom("task", func(context.Context, *funnel.Batch) error { return none })
+			}
+			b := fake.NewDestination(j, "b")
+			b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error {
+				switch where {
+				case "write", "task":
+					<-ctx.Done()
+					return ctx.Err()
+				case "write after another branch":
+					<-writing
+					return fake.ErrTest
 				}
-				a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
-					if string(recs[0].Position) == "2" {
-						<-delivered
-						return known
-					}
-					return nil
-				}
-				nodes[0] = fake.Chain(fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.SecondTime(fake.Pass)})), nodes[0])
-				source.OnAck = func(context.Context, []opencdc.Position) error { panic(boom) }
-			case "ack after the queue":
-				nodes = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Each(fake.Fail)), nodes[0])}
-				dead.Refuse["2"] = known
-				source.OnAck = func(context.Context, []opencdc.Position) error { panic(boom) }
-			case "read after an ack":
-				nodes = nodes[:1]
-				known = io.EOF
-				source.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
-				read := source.Reads[0]
-				reads := 0
-				source.OnRead = func(context.Context) ([]opencdc.Record, error) {
-					if reads++; reads > 1 {
-						panic(boom)
-					}
-					return read.Records, nil
-				}
+				return nil
 			}
 			first := fake.From(source)
-			first.Next = nodes
-			w := fake.NewWorker(t, first, fake.Queue(dead))
-			e := <-fake.Start(t.Context(), w)
-			e.WantPanic(t, boom)
-			if p, ok := e.Panic.(*funnel.PanicError); ok && (!errors.Is(p.Err, known) || !errors.Is(p, known)) {
-				t.Errorf("%s: the panic holds %v", where, p.Err)
+			first.Next = []*funnel.TaskNode{fake.Chain(task, fake.To(a)), fake.To(b)}
+			w := fake.NewWorker(t, first, nil)
+			done := fake.Start(ctx, w)
+			if e := <-done; e.Err == nil {
+				t.Errorf("%s: Do has ended with %+v", where, e)
 			}
 			fake.WantNoError(t, w.Close(t.Context()))
 		})
 	}
-}
-
-// Panics on several branches all come back.
-func TestFanOut_panics(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := &fake.Journal{}
-		other := errors.New("another panic")
-		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-		writing := make(chan struct{})
-		a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; panic(fake.ErrTest) }
-		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(other) }
-		first := fake.From(fake.SourceOf(j, "1"))
-		first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
-		e := <-fake.Start(t.Context(), fake.NewWorker(t, first, nil))
-		e.WantPanic(t, fake.ErrTest)
-		fake.WantError(t, e.Panic.(error), other)
-	})
-}
-
-// The error of an ended context has its cause, too.
-func TestWorker_contextCause(t *testing.T) {
-	for _, ahead := range []int{0, 1} {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		j := &fake.Journal{}
-		s := fake.SourceOf(j, "1")
-		s.Endless = true
-		w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
-		done := fake.Start(ctx, w)
-		<-s.Reading
-		cancel(fake.ErrTest)
-		e := <-done
-		e.Want(t, context.Canceled)
-		e.Want(t, fake.ErrTest)
-		ctx, cancel = context.WithCancelCause(t.Context())
-		cancel(fake.ErrTest)
-		w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
-		err := w.Do(ctx)
-		fake.WantError(t, err, context.Canceled)
-		fake.WantError(t, err, fake.ErrTest)
-	}
-}
-
-// The error of a branch whose goroutine is ended names the task that had the batch.
-func TestFanOut_goexitNamesTheTask(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := &fake.Journal{}
-		out := fake.NewDestination(j, "out")
-		out.OnWrite = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
-		first := fake.From(fake.SourceOf(j, "1"))
-		first.Next = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Each(fake.Pass)), fake.To(out)), fake.To(fake.NewDestination(j, "other"))}
-		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
-		fake.WantError(t, err, funnel.ErrGoexit)
-		fake.WantTask(t, err, "out")
-	})
 }
 
 // nested returns a record whose payload has that many levels.
@@ -389,101 +342,72 @@ func TestWorker_tooDeep(t *testing.T) {
 	}
 }
 
-// What goes wrong in parts of a parallel processor has its sentinel, in each part.
-func TestParallelProcessor_sentinels(t *testing.T) {
-	for name, want := range map[string]error{"nothing": funnel.ErrProcessorResults, "more": funnel.ErrProcessorResults, "goexit": funnel.ErrGoexit} {
-		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-			switch name {
-			case "more":
-				return make([]sdk.ProcessedRecord, len(recs)+1)
-			case "goexit":
-				runtime.Goexit()
-			}
-			return nil
-		}, 2)
-		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1 2")), fake.Through("p", p), fake.To(fake.NewDestination(&fake.Journal{}, "out")))
-		fake.WantError(t, err, want, `from "1" on`, `from "2" on`)
-		fake.WantTask(t, err, "p")
-	}
-}
-
-// An error that names a task already, of the host's own, is found as that of the
-// task in the pipeline, and is found all the same.
-func TestWorker_taskErrorIsOnce(t *testing.T) {
-	inner := funnel.FatalError(&funnel.TaskError{TaskID: "inner", Err: fake.ErrTest})
-	for _, process := range map[string]func(b *funnel.Batch) error{
-		"returned": func(*funnel.Batch) error { return inner },
-		"wrapped":  func(*funnel.Batch) error { return fmt.Errorf("outer: %w", inner) },
-		"nacked":   func(b *funnel.Batch) error { b.Nack(0, inner); return nil },
-	} {
-		task := fake.Custom("own", func(_ context.Context, b *funnel.Batch) error { return process(b) })
-		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1")), task, fake.To(fake.NewDestination(&fake.Journal{}, "out")))
-		fake.WantError(t, err, fake.ErrTest, `task "own"`, `task "inner"`)
-		fake.WantTask(t, err, "own")
-		fake.WantFatal(t, err, true)
-	}
-}
-
-// With read-ahead, a goroutine that ends in a read is known whatever else goes
-// wrong, and so is an error of a read that was there before.
-func TestWithReadAhead_errorsAreJoined(t *testing.T) {
-	for _, isEarly := range []bool{false, true} {
+// What has gone wrong before a panic is in the panic.
+func TestWorker_panicHidesNothing(t *testing.T) {
+	known, boom := errors.New("known before"), errors.New("boom")
+	for _, where := range []string{"a branch", "a part", "release after a branch", "ack after the queue", "read after an ack"} {
 		synctest.Test(t, func(t *testing.T) {
 			j := &fake.Journal{}
-			other := errors.New("another error")
-			s, out, failed := fake.NewSource(j), fake.NewDestination(j, "out"), make(chan struct{})
-			reads := 0
-			s.OnRead = func(context.Context) ([]opencdc.Record, error) {
-				switch reads++; {
-				case reads == 1:
-					return fake.Records("1"), nil
-				case isEarly:
-					close(failed)
-					return nil, other
-				}
-				<-s.TornDown
-				runtime.Goexit()
-				return nil, nil
-			}
-			out.OnWrite = func(context.Context, []opencdc.Record) error {
-				if isEarly {
+			source, a, b := fake.SourceOf(j, "1 2"), fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+			dead := fake.NewDestination(j, "dlq")
+			nodes := []*funnel.TaskNode{fake.To(a), fake.To(b)}
+			switch where {
+			case "a branch":
+				writing := make(chan struct{})
+				a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; return known }
+				b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(boom) }
+			case "a part":
+				failed := make(chan struct{})
+				nodes = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+					if string(recs[0].Position) == "1" {
+						defer close(failed)
+						return nil
+					}
 					<-failed
+					synctest.Wait()
+					panic(boom)
+				}, 2)), nodes[0])}
+				known = funnel.ErrProcessorResults
+			case "release after a branch":
+				delivered := make(chan struct{})
+				b.OnAck = func(context.Context) ([]connector.DestinationAck, error) {
+					defer close(delivered)
+					return b.Pending, nil
 				}
-				synctest.Wait()
-				return fake.ErrTest
+				a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
+					if string(recs[0].Position) == "2" {
+						<-delivered
+						return known
+					}
+					return nil
+				}
+				nodes[0] = fake.Chain(fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.SecondTime(fake.Pass)})), nodes[0])
+				source.OnAck = func(context.Context, []opencdc.Position) error { panic(boom) }
+			case "ack after the queue":
+				nodes = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Each(fake.Fail)), nodes[0])}
+				dead.Refuse["2"] = known
+				source.OnAck = func(context.Context, []opencdc.Position) error { panic(boom) }
+			case "read after an ack":
+				nodes = nodes[:1]
+				known = io.EOF
+				source.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
+				read := source.Reads[0]
+				reads := 0
+				source.OnRead = func(context.Context) ([]opencdc.Record, error) {
+					if reads++; reads > 1 {
+						panic(boom)
+					}
+					return read.Records, nil
+				}
 			}
-			w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(out)), nil, funnel.WithReadAhead(10))
-			err := w.Do(t.Context())
-			fake.WantError(t, err, fake.ErrTest)
-			if isEarly {
-				fake.WantError(t, err, other)
-			} else {
-				fake.WantError(t, err, funnel.ErrGoexit)
+			first := fake.From(source)
+			first.Next = nodes
+			w := fake.NewWorker(t, first, fake.Queue(dead))
+			e := <-fake.Start(t.Context(), w)
+			e.WantPanic(t, boom)
+			if p, ok := e.Panic.(*funnel.PanicError); ok && (!errors.Is(p.Err, known) || !errors.Is(p, known)) {
+				t.Errorf("%s: the panic holds %v", where, p.Err)
 			}
-			fake.WantNoError(t, w.Close(t.Context()))
-		})
-	}
-}
-
-// If acking reports io.EOF and the context ends before the next read says why, the
-// error of the ack is known.
-func TestWorker_ackReportsEOFAndTheContextEnds(t *testing.T) {
-	for _, ahead := range []int{0, 1} {
-		synctest.Test(t, func(t *testing.T) {
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			j := &fake.Journal{}
-			s := fake.SourceOf(j, "1")
-			s.Endless = true
-			s.Reading = make(chan struct{}, 10)
-			s.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
-			w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
-			done := fake.Start(ctx, w)
-			synctest.Wait()
-			cancel()
-			e := <-done
-			e.Want(t, context.Canceled)
-			e.Want(t, io.EOF, "failed to ack")
 			fake.WantNoError(t, w.Close(t.Context()))
 		})
 	}

@@ -1,6 +1,7 @@
 package funnel_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
@@ -376,24 +378,6 @@ func TestMetrics_DataThatHasNoJSON(t *testing.T) {
 	})
 }
 
-func BenchmarkConnectorMetrics(b *testing.B) {
-	records := slices.Repeat(metricsRecords(), 100)
-	for _, isRegistered := range []bool{false, true} {
-		b.Run(fmt.Sprintf("registered=%v", isRegistered), func(b *testing.B) {
-			var set metrics.Set
-			if isRegistered {
-				set.Register(adder{total: new(float64)})
-			}
-			source := funnel.NewMetrics(&set).Connector("pipe", "plugin", connector.TypeSource)
-			start := time.Now()
-			b.ReportAllocs()
-			for b.Loop() {
-				source.Observe(records, start)
-			}
-		})
-	}
-}
-
 // No duration is negative, whatever the clocks of others say.
 func TestMetrics_noNegativeDurations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -415,3 +399,120 @@ func TestMetrics_noNegativeDurations(t *testing.T) {
 		r.mustHave(t, map[string][]float64{"conduit_processor_execution_duration_seconds{pipeline_name=p,processor=x}": {0, 0}})
 	})
 }
+
+func BenchmarkConnectorMetrics(b *testing.B) {
+	records := slices.Repeat(metricsRecords(), 100)
+	for _, isRegistered := range []bool{false, true} {
+		b.Run(fmt.Sprintf("registered=%v", isRegistered), func(b *testing.B) {
+			var set metrics.Set
+			if isRegistered {
+				set.Register(adder{total: new(float64)})
+			}
+			source := funnel.NewMetrics(&set).Connector("pipe", "plugin", connector.TypeSource)
+			start := time.Now()
+			b.ReportAllocs()
+			for b.Loop() {
+				source.Observe(records, start)
+			}
+		})
+	}
+}
+
+type fakeProcessorMetrics struct{ observed []int }
+
+func (m *fakeProcessorMetrics) Observe(n int, start time.Time) {
+	if start.IsZero() {
+		n = -1
+	}
+	m.observed = append(m.observed, n)
+}
+
+// What was not answered is observed when it is.
+func TestProcessorTask_metrics(t *testing.T) {
+	j := &fake.Journal{}
+	m := &fakeProcessorMetrics{}
+	p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
+	})
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3", "")),
+		fake.Node(funnel.NewProcessorTask("p", p, log.Nop(), m)), fake.To(fake.NewDestination(j, "out"))))
+	if !slices.Equal(m.observed, []int{2, 1}) {
+		t.Errorf("observed %v", m.observed)
+	}
+}
+
+type fakeConnectorMetrics struct {
+	*fake.Journal
+	name string
+}
+
+func (m fakeConnectorMetrics) Observe(recs []opencdc.Record, start time.Time) {
+	if start.IsZero() {
+		m.Add("no start")
+	}
+	m.Add(append([]string{m.name}, fake.Positions(recs)...)...)
+}
+
+func TestConnectorTasks_metrics(t *testing.T) {
+	j := &fake.Journal{}
+	d := fake.NewDestination(j, "d")
+	source := fake.SourceOf(j, "1 2", "", "3")
+	first := fake.Chain(
+		fake.Node(funnel.NewSourceTask("s", source, log.Nop(), fakeConnectorMetrics{j, "read"})),
+		fake.Through("p", fake.ByPosition(fake.Answers{"1": fake.Filter, "3": fake.Fail})),
+		fake.Node(funnel.NewDestinationTask("d", d, log.Nop(), fakeConnectorMetrics{j, "written"})),
+	)
+	dlq := funnel.NewDLQ("q", fake.NewDestination(j, "q"), log.Nop(), fakeConnectorMetrics{j, "dead"}, 0, 0)
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, dlq)))
+	j.Want(t, "no read written dead", "read 1 2", "written 2", "read 3", "dead 3")
+}
+
+// Nil metrics and timers, typed or not, count as those that do nothing.
+func TestNewWorker_nilMetrics(t *testing.T) {
+	j := &fake.Journal{}
+	first := fake.Chain(
+		fake.Node(funnel.NewSourceTask("s", fake.SourceOf(j, "1 2"), log.Nop(), (*funnel.NoOpConnectorMetrics)(nil))),
+		fake.Node(funnel.NewProcessorTask("p", fake.ByPosition(fake.Answers{"1": fake.Fail}), log.Nop(), (*funnel.NoOpProcessorMetrics)(nil))),
+		fake.Node(funnel.NewDestinationTask("d", fake.NewDestination(j, "d"), log.Nop(), nil)),
+	)
+	dlq := funnel.NewDLQ("q", fake.NewDestination(j, "q"), log.Nop(), (*funnel.NoOpConnectorMetrics)(nil), 0, 0)
+	w, err := funnel.NewWorker(first, dlq, log.CtxLogger{}, (*noop.Timer)(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake.WantNoError(t, fake.RunWorker(t, w))
+	j.Want(t, "ack", "ack 1", "ack 2")
+}
+
+// Nothing is done for metrics and timers that do nothing.
+func TestWorker_disabledMetrics(t *testing.T) {
+	j := &fake.Journal{}
+	m := disabledMetrics{t}
+	first := fake.Chain(
+		fake.Node(funnel.NewSourceTask("s", fake.SourceOf(j, "1 2"), log.Nop(), m)),
+		fake.Node(funnel.NewProcessorTask("p", fake.ByPosition(fake.Answers{"1": fake.Fail}), log.Nop(), disabledProcessorMetrics(m))),
+		fake.Node(funnel.NewDestinationTask("d", fake.NewDestination(j, "d"), log.Nop(), m)),
+	)
+	w, err := funnel.NewWorker(first, funnel.NewDLQ("q", fake.NewDestination(j, "q"), log.Nop(), m, 0, 0), log.Nop(), m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake.WantNoError(t, fake.RunWorker(t, w))
+	j.Want(t, "ack", "ack 1", "ack 2")
+}
+
+type disabledMetrics struct{ t *testing.T }
+
+func (m disabledMetrics) Enabled() bool { return false }
+
+func (m disabledMetrics) Observe([]opencdc.Record, time.Time) { m.t.Error("something was observed") }
+
+func (m disabledMetrics) Update(time.Duration) { m.t.Error("something was observed") }
+
+func (m disabledMetrics) UpdateSince(time.Time) { m.t.Error("something was observed") }
+
+type disabledProcessorMetrics struct{ t *testing.T }
+
+func (m disabledProcessorMetrics) Enabled() bool { return false }
+
+func (m disabledProcessorMetrics) Observe(int, time.Time) { m.t.Error("something was observed") }

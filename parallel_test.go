@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
-	"math/rand/v2"
 	"reflect"
 	"runtime"
 	"slices"
@@ -17,14 +15,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"weak"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/internal/fake"
-	"github.com/conduitio/funnel/log"
 )
 
 // goroutine returns the name of the goroutine that calls it.
@@ -55,8 +51,8 @@ func TestNewParallelProcessor_errors(t *testing.T) {
 	}{
 		{"nil", nil, 2, []string{"nil"}},
 		{"nil pointer", none, 2, []string{"nil"}},
-		{"no workers", fake.Concurrent{fake.Each(fake.Pass)}, 0, []string{"0 workers"}},
-		{"fewer than no workers", fake.Concurrent{fake.Each(fake.Pass)}, -1, []string{"-1 workers"}},
+		{"no workers", fake.Concurrent{Processor: fake.Each(fake.Pass)}, 0, []string{"0 workers"}},
+		{"fewer than no workers", fake.Concurrent{Processor: fake.Each(fake.Pass)}, -1, []string{"-1 workers"}},
 		{"says nothing", fake.Each(fake.Pass), 2, []string{"fake.Processor", "not a ConcurrentProcessor"}},
 		{"says no", claimant{isConcurrent: false}, 2, []string{"claimant", "IsConcurrent returns false"}},
 		{"says no to one worker", claimant{isConcurrent: false}, 1, []string{"IsConcurrent returns false"}},
@@ -373,6 +369,24 @@ func TestParallelProcessor_unknownKind(t *testing.T) {
 	}
 }
 
+// What goes wrong in parts of a parallel processor has its sentinel, in each part.
+func TestParallelProcessor_sentinels(t *testing.T) {
+	for name, want := range map[string]error{"nothing": funnel.ErrProcessorResults, "more": funnel.ErrProcessorResults, "goexit": funnel.ErrGoexit} {
+		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			switch name {
+			case "more":
+				return make([]sdk.ProcessedRecord, len(recs)+1)
+			case "goexit":
+				runtime.Goexit()
+			}
+			return nil
+		}, 2)
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1 2")), fake.Through("p", p), fake.To(fake.NewDestination(&fake.Journal{}, "out")))
+		fake.WantError(t, err, want, `from "1" on`, `from "2" on`)
+		fake.WantTask(t, err, "p")
+	}
+}
+
 // A single part is a plain call: the end of its goroutine is that of the caller's.
 func TestParallelProcessor_goexitOfTheOnlyPart(t *testing.T) {
 	p := fake.Parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { runtime.Goexit(); return nil }, 3)
@@ -469,6 +483,24 @@ func TestParallelProcessor_panicIsWrappedOnce(t *testing.T) {
 	}
 }
 
+// A panic is one also if the goroutine of the part is being ended.
+func TestParallelProcessor_panicAfterGoexit(t *testing.T) {
+	p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		if string(recs[0].Position) == "1" {
+			defer panic(fake.ErrTest)
+			runtime.Goexit()
+		}
+		return []sdk.ProcessedRecord{sdk.FilterRecord{}}
+	}, 2)
+	defer func() {
+		if got, ok := recover().(*funnel.PanicError); !ok || got.Value != error(fake.ErrTest) {
+			t.Errorf("the panic is %v", got)
+		}
+	}()
+	p.Process(t.Context(), fake.Numbered(2))
+	t.Error("there is no panic")
+}
+
 // When a call is over its goroutines are, too, however it has ended.
 func TestParallelProcessor_noGoroutineIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -541,164 +573,5 @@ func TestParallelProcessor_speed(t *testing.T) {
 	plain, fast := took(wait), took(fake.Parallel(t, wait, 16))
 	if plain != 2*time.Second || fast != 126*time.Millisecond || plain < 14*fast {
 		t.Errorf("it took %v instead of %v", fast, plain)
-	}
-}
-
-// A panic is one also if the goroutine of the part is being ended.
-func TestParallelProcessor_panicAfterGoexit(t *testing.T) {
-	p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		if string(recs[0].Position) == "1" {
-			defer panic(fake.ErrTest)
-			runtime.Goexit()
-		}
-		return []sdk.ProcessedRecord{sdk.FilterRecord{}}
-	}, 2)
-	defer func() {
-		if got, ok := recover().(*funnel.PanicError); !ok || got.Value != error(fake.ErrTest) {
-			t.Errorf("the panic is %v", got)
-		}
-	}()
-	p.Process(t.Context(), fake.Numbered(2))
-	t.Error("there is no panic")
-}
-
-// The processor does not hold on to the records of a batch for long, whether it is
-// given another one or not.
-func TestParallelProcessor_forgets(t *testing.T) {
-	for name, then := range map[string]func(funnel.Processor){
-		"nothing":             func(funnel.Processor) {},
-		"a smaller batch":     func(p funnel.Processor) { p.Process(t.Context(), fake.Numbered(2)) },
-		"a batch of one part": func(p funnel.Processor) { p.Process(t.Context(), fake.Numbered(1)) },
-	} {
-		p := fake.Parallel(t, fake.Each(fake.Pass), 3)
-		held := func() weak.Pointer[byte] {
-			recs := fake.Numbered(9)
-			data := make([]byte, 100)
-			recs[8].Payload.After = opencdc.RawData(data)
-			p.Process(t.Context(), recs)
-			return weak.Make(&data[0])
-		}()
-		then(p)
-		for range 3 {
-			runtime.GC()
-		}
-		if held.Value() != nil {
-			t.Errorf("%s: the record is still held", name)
-		}
-		runtime.KeepAlive(p)
-	}
-}
-
-// A call allocates for its parts only, and for the largest batch once.
-func TestParallelProcessor_allocations(t *testing.T) {
-	const workers = 4
-	answers := slices.Repeat([]sdk.ProcessedRecord{sdk.FilterRecord{}}, 10_000)
-	p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		return answers[:len(recs)]
-	}, workers)
-	for _, size := range []int{workers, 1000, 10_000} {
-		recs := make([]opencdc.Record, size)
-		n := testing.AllocsPerRun(50, func() { p.Process(t.Context(), recs) })
-		if n > 4*workers {
-			t.Errorf("%d records: %v allocations for %d parts", size, n, workers)
-		}
-		const calls = 50
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for range calls {
-			p.Process(t.Context(), recs)
-		}
-		runtime.ReadMemStats(&after)
-		if n := (after.TotalAlloc - before.TotalAlloc) / calls; n > 1000*workers {
-			t.Errorf("%d records: %d bytes for %d parts", size, n, workers)
-		}
-	}
-	recs := make([]opencdc.Record, 1)
-	if n := testing.AllocsPerRun(50, func() { p.Process(t.Context(), recs) }); n != 0 {
-		t.Errorf("one record: %v allocations", n)
-	}
-}
-
-// chance decides by itself, whatever the order of the questions, what a processor
-// does with a record.
-type chance struct {
-	seed  uint64
-	name  string
-	mu    sync.Mutex
-	asked map[string]int
-}
-
-// process is a processor that does with each record what chance has it do. It
-// leaves a record unanswered twice at most, and returns no more results than it
-// has answers for.
-func (c *chance) process(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-	results := make([]sdk.ProcessedRecord, len(recs))
-	last := 0
-	for i, rec := range recs {
-		if results[i] = c.decide(rec); results[i] != nil {
-			last = i
-		}
-	}
-	return results[:last+1]
-}
-
-func (c *chance) decide(rec opencdc.Record) sdk.ProcessedRecord {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	position := string(rec.Position)
-	c.asked[position]++
-	n := c.asked[position]
-	hash := fnv.New64a()
-	fmt.Fprintln(hash, c.name, position, n)
-	switch x := rand.New(rand.NewPCG(c.seed, hash.Sum64())).IntN(20); {
-	case x < 3 && n < 3:
-		return nil
-	case x == 3:
-		return sdk.FilterRecord{}
-	case x == 4:
-		return fake.Fail(rec)
-	case x > 4 && x < 9:
-		return fake.Pieces(rec, x-5)
-	default:
-		rec.Position = opencdc.Position(position + "'")
-		rec.Metadata[c.name] = "seen"
-		return sdk.SingleRecord(rec)
-	}
-}
-
-// What a pipeline with the decorated processors does is what it does with the
-// processors themselves.
-func TestParallelProcessor_likeThePlainOne(t *testing.T) {
-	for seed := range uint64(300) {
-		rng := rand.New(rand.NewPCG(seed, 0))
-		workers := []int{1 + rng.IntN(6), 1 + rng.IntN(6)}
-		sizes := []int{1 + rng.IntN(30), 1 + rng.IntN(12), 1 + rng.IntN(30)}
-		pipeline := func(t *testing.T, decorate func(fake.Processor, int) funnel.Processor) (lines []string, written []opencdc.Record) {
-			synctest.Test(t, func(t *testing.T) {
-				j := &fake.Journal{}
-				source, n := fake.NewSource(j), 0
-				for _, size := range sizes {
-					recs := fake.Numbered(n + size)[n:]
-					source.Reads = append(source.Reads, fake.Read{Records: recs})
-					n += size
-				}
-				out, dlq := fake.NewDestination(j, "out"), fake.NewDestination(j, "dlq")
-				out.Refuse["3''"], out.Refuse["8a'"] = fake.ErrTest, fake.ErrTest
-				nodes := []*funnel.TaskNode{fake.From(source)}
-				for i, name := range []string{"first", "second"} {
-					c := &chance{seed: seed, name: name, asked: make(map[string]int)}
-					nodes = append(nodes, fake.Node(funnel.NewProcessorTask(name, decorate(c.process, workers[i]), log.Nop(), nil)))
-				}
-				fake.WantNoError(t, fake.Run(t, fake.Queue(dlq), append(nodes, fake.To(out))...))
-				lines, written = j.Lines(""), out.Written
-			})
-			return lines, written
-		}
-		wantLines, wantWritten := pipeline(t, func(p fake.Processor, _ int) funnel.Processor { return p })
-		lines, written := pipeline(t, func(p fake.Processor, workers int) funnel.Processor { return fake.Parallel(t, p, workers) })
-		if !slices.Equal(lines, wantLines) || !reflect.DeepEqual(written, wantWritten) {
-			t.Fatalf("seed %d, batches of %v, %v workers: calls\n  %s\nwant\n  %s",
-				seed, sizes, workers, strings.Join(lines, "\n  "), strings.Join(wantLines, "\n  "))
-		}
 	}
 }

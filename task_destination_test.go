@@ -3,9 +3,12 @@ package funnel_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/internal/fake"
@@ -117,4 +120,15 @@ func TestDestinationTask_acksAreReused(t *testing.T) {
 	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2 3")), fake.To(out)))
 	fake.WantNack(t, dead.Written[0], "out", fake.ErrOf("2").Error())
 	j.Want(t, "dlq ack", "ack 1", "dlq 2", "ack 2", "ack 3")
+}
+
+// An io.EOF of a destination is no end of the source.
+func TestWorker_destinationReportsEOF(t *testing.T) {
+	j := &fake.Journal{}
+	source, out := fake.SourceOf(j, "1", "2"), fake.NewDestination(j, "out")
+	out.OnWrite = func(context.Context, []opencdc.Record) error { return io.EOF }
+	fake.WantError(t, fake.Run(t, nil, fake.From(source), fake.To(out)), io.EOF, `"out"`)
+	if len(source.Reads) != 1 {
+		t.Error("the source was read again")
+	}
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 	sdk "github.com/conduitio/conduit-processor-sdk"
@@ -69,6 +67,41 @@ func TestProcessorTask_everyMixOfResults(t *testing.T) {
 			t.Errorf("mix %d: in the queue %v, want %v", code, got, dead)
 		}
 	}
+}
+
+// A processor's results lie at the indices of the records that it was given,
+// however many of them are filtered and split on the way, and however many were
+// before.
+func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
+	j := &fake.Journal{}
+	before := fake.Custom("before", func(_ context.Context, b *funnel.Batch) error {
+		for _, i := range []int{9, 5, 2, 1, 0} { // a b c f j
+			b.Filter(i)
+		}
+		b.SplitRecord(4, pieces("i1 i2 i3"))
+		return nil
+	})
+	plan := map[string]sdk.ProcessedRecord{
+		"d":  sdk.FilterRecord{},
+		"e":  sdk.MultiRecord(pieces("e1 e2 e3")),
+		"g":  sdk.FilterRecord{},
+		"h":  sdk.SingleRecord(pieces("H")[0]),
+		"i1": sdk.MultiRecord{},
+		"i2": sdk.MultiRecord(pieces("I2")),
+		"i3": sdk.MultiRecord(pieces("i31 i32")),
+		"k":  sdk.ErrorRecord{Error: fake.ErrTest},
+		"l":  sdk.SingleRecord(pieces("L")[0]),
+	}
+	process := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
+		j.Add("process", string(rec.Position))
+		return plan[string(rec.Position)]
+	})
+	fake.WantNoError(t, fake.Run(t, fake.QueueWithErrors(j), fake.From(fake.SourceOf(j, "a b c d e f g h i j k l")),
+		before, fake.Through("p", process), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "process out dlq ack",
+		"process d", "process e", "process g", "process h", "process i1", "process i2", "process i3",
+		"process k", "process l",
+		"out e1 e2 e3 H I2 i31 i32", "ack a b c d e f g h i j", "dlq k:test error", "ack k", "out L", "ack l")
 }
 
 // A processor may return slices of the records that it was given as the pieces
@@ -163,55 +196,6 @@ func TestProcessorTask_twoInOneTask(t *testing.T) {
 		"out 1a 1b", "ack 1", "out 2", "ack 2", "out 3", "ack 3", "dlq 4", "ack 4", "out 5", "ack 5")
 }
 
-type fakeProcessorMetrics struct{ observed []int }
-
-func (m *fakeProcessorMetrics) Observe(n int, start time.Time) {
-	if start.IsZero() {
-		n = -1
-	}
-	m.observed = append(m.observed, n)
-}
-
-// What was not answered is observed when it is.
-func TestProcessorTask_metrics(t *testing.T) {
-	j := &fake.Journal{}
-	m := &fakeProcessorMetrics{}
-	p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
-	})
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3", "")),
-		fake.Node(funnel.NewProcessorTask("p", p, log.Nop(), m)), fake.To(fake.NewDestination(j, "out"))))
-	if !slices.Equal(m.observed, []int{2, 1}) {
-		t.Errorf("observed %v", m.observed)
-	}
-}
-
-type fakeConnectorMetrics struct {
-	*fake.Journal
-	name string
-}
-
-func (m fakeConnectorMetrics) Observe(recs []opencdc.Record, start time.Time) {
-	if start.IsZero() {
-		m.Add("no start")
-	}
-	m.Add(append([]string{m.name}, fake.Positions(recs)...)...)
-}
-
-func TestConnectorTasks_metrics(t *testing.T) {
-	j := &fake.Journal{}
-	d := fake.NewDestination(j, "d")
-	source := fake.SourceOf(j, "1 2", "", "3")
-	first := fake.Chain(
-		fake.Node(funnel.NewSourceTask("s", source, log.Nop(), fakeConnectorMetrics{j, "read"})),
-		fake.Through("p", fake.ByPosition(fake.Answers{"1": fake.Filter, "3": fake.Fail})),
-		fake.Node(funnel.NewDestinationTask("d", d, log.Nop(), fakeConnectorMetrics{j, "written"})),
-	)
-	dlq := funnel.NewDLQ("q", fake.NewDestination(j, "q"), log.Nop(), fakeConnectorMetrics{j, "dead"}, 0, 0)
-	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, dlq)))
-	j.Want(t, "no read written dead", "read 1 2", "written 2", "read 3", "dead 3")
-}
-
 // lifeProcessor fails to open and to be torn down.
 type lifeProcessor struct {
 	fake.Processor
@@ -235,44 +219,45 @@ func TestProcessorTask_life(t *testing.T) {
 	j.Want(t, "", "open processor", "teardown processor")
 }
 
-// An error marked as fatal is known as such through what it is wrapped in.
-func TestFatalError(t *testing.T) {
-	err := errors.Join(errors.New("another error"), funnel.FatalError(fake.ErrTest))
-	if !funnel.IsFatalError(err) || !errors.Is(err, fake.ErrTest) || funnel.FatalError(fake.ErrTest).Error() != fake.ErrTest.Error() {
-		t.Errorf("%v", err)
-	}
-	if funnel.IsFatalError(fake.ErrTest) || funnel.IsFatalError(nil) || funnel.FatalError(nil) != nil {
-		t.Error("not every error is fatal")
-	}
-}
-
-// An error names its task once, whoever calls the task.
-func TestTasks_errorsNameTheTask(t *testing.T) {
+// A processor that answers for a few of the records at a time is given the
+// others, and only they, until it is through.
+func TestWalk_shortResults(t *testing.T) {
 	j := &fake.Journal{}
-	nothing := fake.Processor(func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil })
-	out := fake.NewDestination(j, "out")
-	out.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
-	for _, n := range []*funnel.TaskNode{fake.Through("nothing", nothing), fake.To(out)} {
-		name := `task "` + n.Task.ID() + `": `
-		fake.WantError(t, n.Task.Do(t.Context(), funnel.NewBatch(fake.Records("1"))), nil, name)
-		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1")), n, fake.Custom("end", fake.Nothing))
-		fake.WantError(t, err, nil, name)
-		if strings.Count(err.Error(), name) != 1 {
-			t.Errorf("error: %v", err)
-		}
-	}
+	limited := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		j.AddRecords("process", recs)
+		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
+	})
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("limited", limited), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "process out ack",
+		"process 1 2 3 4 5", "out 1 2", "ack 1 2",
+		"process 3 4 5", "out 3 4", "ack 3 4",
+		"process 5", "out 5", "ack 5")
 }
 
-func TestRecordFlag_String(t *testing.T) {
-	for flag, want := range map[funnel.RecordFlag]string{
-		funnel.RecordFlagAck:    "ack",
-		funnel.RecordFlagNack:   "nack",
-		funnel.RecordFlagRetry:  "retry",
-		funnel.RecordFlagFilter: "filter",
-		funnel.RecordFlag(7):    "RecordFlag(7)",
+// What stops the worker leaves the records unacked that are not done.
+func TestWalk_errors(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		task  fake.Processor
+		words []string
+	}{
+		{"no results", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil }, []string{"no result", "3 records"}},
+		{"an empty slice", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return []sdk.ProcessedRecord{} }, []string{"no result"}},
+		{"too many results", func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return make([]sdk.ProcessedRecord, 4) }, []string{"3 records", "4"}},
+		{"a pointer", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
+			if string(rec.Position) == "2" {
+				return &sdk.FilterRecord{}
+			}
+			return sdk.SingleRecord(rec)
+		}), []string{"*sdk.FilterRecord", `"2"`}},
+		{"a nil pointer", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord { return (*sdk.SingleRecord)(nil) }), []string{"*sdk.SingleRecord"}},
+		{"a kind of somebody else", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord { return struct{ sdk.FilterRecord }{} }), []string{"struct"}},
 	} {
-		if got := flag.String(); got != want {
-			t.Errorf("flag %d is %q, want %q", int(flag), got, want)
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			j := &fake.Journal{}
+			err := fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("bad", tt.task), fake.To(fake.NewDestination(j, "out")))
+			fake.WantError(t, err, nil, append(tt.words, `"bad"`)...)
+			j.Want(t, "out ack dlq")
+		})
 	}
 }

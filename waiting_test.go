@@ -2,9 +2,9 @@ package funnel_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +13,6 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
-	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/internal/fake"
 )
 
@@ -65,6 +64,30 @@ func TestWorker_emptyReads(t *testing.T) {
 	}
 }
 
+// A source that returns nothing all the time does not keep a worker from ending.
+func TestWithReadAhead_emptyReads(t *testing.T) {
+	for _, stops := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			j := &fake.Journal{}
+			s := fake.NewSource(j)
+			s.OnRead = func(context.Context) ([]opencdc.Record, error) { time.Sleep(time.Microsecond); return nil, nil }
+			w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, funnel.WithReadAhead(1))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := fake.Start(ctx, w)
+			time.Sleep(time.Millisecond)
+			if stops {
+				fake.WantNoError(t, w.Stop(t.Context()))
+				(<-done).Want(t, nil)
+			} else {
+				cancel()
+				(<-done).Want(t, context.Canceled)
+			}
+			j.WantGiven(t, "", "", "")
+		})
+	}
+}
+
 // The pause between empty reads ends with the context, and with Stop.
 func TestWorker_emptyReadsAreInterrupted(t *testing.T) {
 	for _, ahead := range []int{0, 10} {
@@ -96,34 +119,77 @@ func TestWorker_emptyReadsAreInterrupted(t *testing.T) {
 	}
 }
 
-// Ack and Nack from outside wait for the worker no longer than their context
-// lasts, and leave no trace then.
-func TestWorker_ackGivesUp(t *testing.T) {
+// A task that never answers is asked sixteen times, with growing pauses, and then
+// stops the worker. What came before is done.
+func TestWalk_noAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
-		s, goOn := fake.SourceOf(j, "1"), make(chan struct{})
-		s.OnAck = func(context.Context, []opencdc.Position) error { <-goOn; return nil }
-		w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")))
-		done := fake.Start(t.Context(), w)
-		synctest.Wait()
-		acked, failed := funnel.NewBatch(fake.Records("2")), fake.NackedBatch("3")
-		for _, call := range []func(context.Context) error{
-			func(ctx context.Context) error { return w.Ack(ctx, acked) },
-			func(ctx context.Context) error { return w.Nack(ctx, failed, "task") },
-		} {
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-			at := time.Now()
-			fake.WantError(t, call(ctx), context.DeadlineExceeded)
-			if d := time.Since(at); d != 50*time.Millisecond {
-				t.Errorf("it has taken %v", d)
+		var asked []time.Time
+		stuck := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			results := make([]sdk.ProcessedRecord, len(recs))
+			if string(recs[0].Position) == "1" {
+				results[0] = sdk.SingleRecord(recs[0])
+				return results
 			}
-			cancel()
+			asked = append(asked, time.Now())
+			return results
+		})
+		err := fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("stuck", stuck), fake.To(fake.NewDestination(j, "out")))
+		fake.WantError(t, err, nil, `"stuck"`, `"2"`)
+		fake.WantFatal(t, err, true)
+		j.Want(t, "out ack dlq", "out 1", "ack 1")
+		var pauses []time.Duration
+		for i := 1; i < len(asked); i++ {
+			pauses = append(pauses, asked[i].Sub(asked[i-1]))
 		}
-		close(goOn)
-		(<-done).Want(t, nil)
-		fake.WantNoError(t, w.Ack(t.Context(), acked))
-		fake.WantNoError(t, w.Nack(t.Context(), failed, "task"))
-		j.Want(t, "ack dlq", "ack 1", "ack 2", "dlq 3", "ack 3")
+		var want []time.Duration
+		for d := time.Millisecond; d < 600*time.Millisecond; d *= 2 {
+			want = append(want, d)
+		}
+		want = append(want, slices.Repeat([]time.Duration{time.Second}, 5)...)
+		if fmt.Sprint(pauses) != fmt.Sprint(want) {
+			t.Errorf("pauses %v, want %v", pauses, want)
+		}
+	})
+}
+
+// Progress starts the count of rounds without an answer anew.
+func TestWalk_progressResetsTheCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &fake.Journal{}
+		calls := 0
+		slow := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			if calls++; calls%5 != 0 {
+				return make([]sdk.ProcessedRecord, 1)
+			}
+			return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0])}
+		})
+		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("slow", slow), fake.To(fake.NewDestination(j, "out"))))
+		j.Want(t, "ack", "ack 1", "ack 2", "ack 3")
+		if calls != 15 {
+			t.Errorf("%d calls, want 15", calls)
+		}
+	})
+}
+
+// The pause before another attempt ends with the context.
+func TestWalk_contextEndsThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		j := &fake.Journal{}
+		stuck := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			cancel()
+			return make([]sdk.ProcessedRecord, len(recs))
+		})
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Through("stuck", stuck), fake.To(fake.NewDestination(j, "out"))), nil)
+		start := time.Now()
+		if err := w.Do(ctx); err != context.Canceled {
+			t.Errorf("Do: %v", err)
+		}
+		if passed := time.Since(start); passed != 0 {
+			t.Errorf("Do waited %v", passed)
+		}
+		j.Want(t, "ack out")
 	})
 }
 
@@ -144,137 +210,5 @@ func TestWalk_outage(t *testing.T) {
 		})
 		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2", "3")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))))
 		j.Want(t, "ack", "ack 1 2", "ack 3")
-	})
-}
-
-// A nack that says that a context has ended, while the context has ended, is no
-// answer: nothing of that call is settled, whoever gives it.
-func TestWalk_nacksOfAnEndedContext(t *testing.T) {
-	cause := errors.New("the cause")
-	errs := map[string]func(ctx context.Context) error{
-		"the context's error": func(ctx context.Context) error { return ctx.Err() },
-		"wrapped":             func(ctx context.Context) error { return fmt.Errorf("query: %w", ctx.Err()) },
-		"a deadline":          func(context.Context) error { return context.DeadlineExceeded },
-		"the cause":           func(ctx context.Context) error { return context.Cause(ctx) },
-	}
-	kinds := map[string]func(err func(context.Context) error, end func()) *funnel.TaskNode{
-		"processor": func(err func(context.Context) error, end func()) *funnel.TaskNode {
-			return fake.Through("p", fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-				end()
-				return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0]), sdk.ErrorRecord{Error: err(ctx)}, sdk.FilterRecord{}, sdk.ErrorRecord{Error: fake.ErrTest}}
-			}))
-		},
-		"destination": func(err func(context.Context) error, end func()) *funnel.TaskNode {
-			d := fake.NewDestination(&fake.Journal{}, "first")
-			d.OnAck = func(ctx context.Context) ([]connector.DestinationAck, error) {
-				end()
-				d.Pending[1].Error = err(ctx)
-				return d.Pending, nil
-			}
-			return fake.To(d)
-		},
-		"custom task": func(err func(context.Context) error, end func()) *funnel.TaskNode {
-			return fake.Custom("task", func(ctx context.Context, b *funnel.Batch) error {
-				end()
-				b.SplitRecord(0, fake.Records("1a", "1b"))
-				b.Nack(0, err(ctx))
-				b.Nack(3, fake.ErrTest)
-				return nil
-			})
-		},
-	}
-	for what, err := range errs {
-		for kind, task := range kinds {
-			for _, isBranch := range []bool{false, true} {
-				synctest.Test(t, func(t *testing.T) {
-					j := &fake.Journal{}
-					ctx, cancel := context.WithCancelCause(t.Context())
-					middle := task(err, func() { cancel(cause) })
-					middle.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "out"))}
-					first := fake.From(fake.SourceOf(j, "1 2 3 4"))
-					if first.Next = []*funnel.TaskNode{middle}; isBranch {
-						first.Next = append(first.Next, fake.Custom("other", fake.Nothing))
-					}
-					got := fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))).Do(ctx)
-					fake.WantError(t, got, context.Canceled)
-					fake.WantError(t, got, cause)
-					j.Want(t, "out dlq ack")
-					if t.Failed() {
-						t.Fatalf("%s, %s, branch %t", what, kind, isBranch)
-					}
-				})
-			}
-		}
-	}
-	// While the context lives, and for every other error, a nack is a nack.
-	for _, isOther := range []bool{false, true} {
-		j := &fake.Journal{}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		p := fake.Through("p", fake.Each(func(opencdc.Record) sdk.ProcessedRecord {
-			if isOther {
-				cancel()
-				return sdk.ErrorRecord{Error: fake.ErrTest}
-			}
-			return sdk.ErrorRecord{Error: context.Canceled}
-		}))
-		err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), p, fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq"))).Do(ctx)
-		if isOther {
-			fake.WantError(t, err, context.Canceled)
-		} else {
-			fake.WantNoError(t, err)
-		}
-		j.Want(t, "dlq ack", "dlq 1", "ack 1")
-	}
-	// Nor is one from outside reinterpreted.
-	j := &fake.Journal{}
-	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")))
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	b := funnel.NewBatch(fake.Records("1"))
-	b.Nack(0, context.Canceled)
-	fake.WantNoError(t, w.Nack(ctx, b, "task"))
-	j.Want(t, "dlq ack", "dlq 1", "ack 1")
-}
-
-// So are the nacks of a first task of the host's own, and every nack on a branch
-// whose context has ended because another branch has failed.
-func TestWalk_nacksOfOthers(t *testing.T) {
-	for _, ahead := range []int{0, 1} {
-		j := &fake.Journal{}
-		ctx, cancel := context.WithCancel(t.Context())
-		first := fake.FromThen(fake.SourceOf(j, "1"), func(ctx context.Context, b *funnel.Batch) error {
-			cancel()
-			<-ctx.Done()
-			b.Nack(0, ctx.Err())
-			return nil
-		})
-		w := fake.NewWorker(t, fake.Chain(first, fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")), fake.Ahead(ahead)...)
-		fake.WantError(t, w.Do(ctx), context.Canceled)
-		j.Want(t, "out dlq ack")
-	}
-	synctest.Test(t, func(t *testing.T) {
-		j := &fake.Journal{}
-		nacking, failing := make(chan struct{}), make(chan struct{})
-		fails := fake.Custom("fails", func(_ context.Context, b *funnel.Batch) error {
-			if len(b.ActiveRecords()) == 2 {
-				b.Retry(1)
-				return nil
-			}
-			close(failing)
-			<-nacking
-			return fake.ErrTest
-		})
-		nacks := fake.Custom("nacks", func(ctx context.Context, b *funnel.Batch) error {
-			<-failing
-			close(nacking)
-			<-ctx.Done()
-			b.Nack(0, errors.New("the connection was closed"))
-			return nil
-		})
-		first := fake.From(fake.SourceOf(j, "1 2"))
-		first.Next = []*funnel.TaskNode{fails, nacks}
-		fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq")))), fake.ErrTest)
-		j.Want(t, "dlq ack")
 	})
 }

@@ -1,4 +1,4 @@
-package funnel_test
+package system_test
 
 import (
 	"context"
@@ -10,36 +10,9 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
-	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
 )
-
-// The cost per record must not grow with the batch. Each benchmark handles a
-// batch of each size, and reports the time per record.
-
-// refusingDestination refuses every other record, starting with the first one or
-// the second one, or none if it starts with -1. It keeps nothing but positions.
-type refusingDestination struct {
-	funnel.Destination
-	start int
-	acks  []connector.DestinationAck
-}
-
-func (d *refusingDestination) Write(_ context.Context, recs []opencdc.Record) error {
-	d.acks = make([]connector.DestinationAck, len(recs))
-	for i := range recs {
-		d.acks[i].Position = recs[i].Position
-		if i%2 == d.start {
-			d.acks[i].Error = fake.ErrTest
-		}
-	}
-	return nil
-}
-
-func (d *refusingDestination) Ack(context.Context) ([]connector.DestinationAck, error) {
-	return d.acks, nil
-}
 
 // Two destinations refuse every other record, in turn: the most groups of nacks
 // that there can be.

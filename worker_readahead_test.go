@@ -2,11 +2,9 @@ package funnel_test
 
 import (
 	"context"
-	"errors"
 	"io"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,18 +15,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/internal/fake"
-	"github.com/conduitio/funnel/log"
 )
-
-func TestWithReadAhead_invalid(t *testing.T) {
-	for _, n := range []int{0, -7} {
-		w, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), fake.To(fake.NewDestination(&fake.Journal{}, "out"))), nil, log.Nop(), nil, funnel.WithReadAhead(n))
-		fake.WantError(t, err, nil, strconv.Itoa(n), "at least 1")
-		if w != nil {
-			t.Errorf("%d: there is a worker", n)
-		}
-	}
-}
 
 // Only a worker with the option reads on another goroutine than that of Do, with
 // another context, which ends with Do.
@@ -227,70 +214,27 @@ func TestWithReadAhead_order(t *testing.T) {
 	}
 }
 
-// However the source ends, what it has returned before comes first, and the end
-// is that of the sequential walk.
-func TestWithReadAhead_ends(t *testing.T) {
-	one, two, empty := fake.Read{Records: fake.Records("1")}, fake.Read{Records: fake.Records("2", "3")}, fake.Read{}
-	for _, tt := range []struct {
-		name  string
-		reads []fake.Read
-		err   error
-		want  string
-		words []string
-	}{
-		{name: "nothing"},
-		{name: "no more records", reads: []fake.Read{one, two, {Err: io.EOF}}, want: "1 2 3"},
-		{name: "the last records", reads: []fake.Read{one, {Records: fake.Records("2", "3"), Err: io.EOF}}, want: "1 2 3"},
-		{name: "a wrapped io.EOF", reads: []fake.Read{one, {Records: fake.Records("2"), Err: errors.Join(io.EOF)}}, err: io.EOF, want: "1"},
-		{name: "empty reads", reads: []fake.Read{empty, one, empty, empty, two, empty}, want: "1 2 3"},
-		{name: "a failed read", reads: []fake.Read{one, two, {Err: fake.ErrTest}}, err: fake.ErrTest, want: "1 2 3"},
-		{name: "a failed read drops its records", reads: []fake.Read{one, two, {Records: fake.Records("4"), Err: fake.ErrTest}}, err: fake.ErrTest, want: "1 2 3"},
-		{name: "a failed first read", reads: []fake.Read{{Err: fake.ErrTest}, one}, err: fake.ErrTest},
-		{name: "a cancellation that nobody asked for", reads: []fake.Read{one, {Err: context.Canceled}, two}, err: context.Canceled, want: "1"},
-		{name: "another end of file", reads: []fake.Read{one, {Err: io.ErrUnexpectedEOF}}, err: io.ErrUnexpectedEOF, want: "1"},
-		{name: "an empty position", reads: []fake.Read{one, two, {Records: fake.Records("4", "", "5")}}, want: "1 2 3", words: []string{"record 1", "of 3", "empty position"}},
-		{name: "an empty last position", reads: []fake.Read{one, {Records: fake.Records(""), Err: io.EOF}}, want: "1", words: []string{"empty position"}},
-	} {
-		for _, ahead := range []int{0, 1, 100} {
-			for _, slow := range []time.Duration{0, time.Millisecond} {
-				synctest.Test(t, func(t *testing.T) {
-					j := &fake.Journal{}
-					s := &fake.StrictSource{T: t, Source: fake.NewSource(j, tt.reads...)}
-					err := fake.RunWorker(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.SlowDestination(j, "out", slow))), nil, fake.Ahead(ahead)...))
-					switch {
-					case tt.err != nil || tt.words != nil:
-						fake.WantError(t, err, tt.err, append(tt.words, `"source"`)...)
-						fake.WantFatal(t, err, (tt.words != nil))
-					case err != nil:
-						t.Errorf("%s: %v", tt.name, err)
-					}
-					j.WantGiven(t, tt.want, "", tt.want)
-				})
-			}
-		}
-	}
-}
-
-// Any number of workers read ahead side by side, in real time.
-func TestWithReadAhead_many(t *testing.T) {
-	var done []<-chan fake.Ending
-	var journals []*fake.Journal
-	want := ""
-	for i := range 200 {
-		want += " " + strconv.Itoa(i+1)
-	}
-	for i := range 20 {
+// What the first task settles itself is settled at once, before what was read
+// earlier and is still on its way.
+func TestWithReadAhead_firstTaskSettles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
-		first := fake.From(fake.SteadySource(j, 200, 0))
-		first.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "out")), fake.To(fake.NewDestination(j, "other"))}
-		done = append(done, fake.Start(t.Context(), fake.NewWorker(t, first, nil, fake.Ahead(1+i*i)...)))
-		journals = append(journals, j)
-	}
-	for i, j := range journals {
-		(<-done[i]).Want(t, nil)
-		j.WantGiven(t, want[1:], "", want[1:])
-		if j.Given("other") != want[1:] {
-			t.Errorf("other: %s", j.Given("other"))
-		}
-	}
+		s := &fake.StrictSource{T: t, Source: fake.SourceOf(j, "1", "2 3", "4", "5 6", "7")}
+		s.OnAck = func(context.Context, []opencdc.Position) error { time.Sleep(time.Millisecond); return nil }
+		var w *funnel.Worker
+		first := fake.FromThen(s, func(ctx context.Context, b *funnel.Batch) error {
+			switch string(b.ActiveRecords()[0].Position) {
+			case "2":
+				return w.Ack(ctx, b)
+			case "5":
+				b.Retry(0, 2) // whatever it was marked as
+				return w.Nack(ctx, b, "source")
+			}
+			return nil
+		})
+		w = fake.NewWorker(t, fake.Chain(first, fake.To(fake.SlowDestination(j, "out", 10*time.Millisecond))), fake.Queue(fake.NewDestination(j, "dlq")), funnel.WithReadAhead(100))
+		fake.WantNoError(t, fake.RunWorker(t, w))
+		j.WantGiven(t, "1 4 7", "5 6", "2 3 5 6 1 4 7")
+		j.Want(t, "out", "out 1", "out 4", "out 7")
+	})
 }

@@ -1,4 +1,4 @@
-package funnel_test
+package system_test
 
 import (
 	"context"

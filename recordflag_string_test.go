@@ -1,0 +1,21 @@
+package funnel_test
+
+import (
+	"testing"
+
+	"github.com/conduitio/funnel"
+)
+
+func TestRecordFlag_String(t *testing.T) {
+	for flag, want := range map[funnel.RecordFlag]string{
+		funnel.RecordFlagAck:    "ack",
+		funnel.RecordFlagNack:   "nack",
+		funnel.RecordFlagRetry:  "retry",
+		funnel.RecordFlagFilter: "filter",
+		funnel.RecordFlag(7):    "RecordFlag(7)",
+	} {
+		if got := flag.String(); got != want {
+			t.Errorf("flag %d is %q, want %q", int(flag), got, want)
+		}
+	}
+}

@@ -1,0 +1,353 @@
+package funnel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/fake"
+)
+
+// TestWalk_calls checks every call that reaches the connectors, in order: what
+// goes where, in which sub-batches, and when it is acked.
+func TestWalk_calls(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		batches []string
+		tasks   []fake.Answers // one processor each
+		refuse  string         // positions that the destination nacks
+		want    []string
+	}{{
+		name:    "batches stay whole",
+		batches: []string{"1 2 3", "4"},
+		want:    []string{"out 1 2 3", "ack 1 2 3", "out 4", "ack 4"},
+	}, {
+		name:    "an empty read is harmless",
+		batches: []string{"", "1", ""},
+		want:    []string{"out 1", "ack 1"},
+	}, {
+		name:    "filtered records are acked with their batch",
+		batches: []string{"1 2 3"},
+		tasks:   []fake.Answers{{"1": fake.Filter, "3": fake.Filter}},
+		want:    []string{"out 2", "ack 1 2 3"},
+	}, {
+		name:    "a filtered batch is written nowhere",
+		batches: []string{"1 2"},
+		tasks:   []fake.Answers{{"1": fake.Filter, "2": fake.Filter}, {"1": fake.Fail}},
+		want:    []string{"ack 1 2"},
+	}, {
+		name:    "a nack splits the batch",
+		batches: []string{"1 2 3 4 5"},
+		tasks:   []fake.Answers{{"2": fake.Fail}},
+		want:    []string{"out 1", "ack 1", "dlq 2", "ack 2", "out 3 4 5", "ack 3 4 5"},
+	}, {
+		name:    "nacks side by side go to the queue together",
+		batches: []string{"1 2 3"},
+		tasks:   []fake.Answers{{"1": fake.Fail, "2": fake.Fail}},
+		want:    []string{"dlq 1 2", "ack 1 2", "out 3", "ack 3"},
+	}, {
+		name:    "filtered records do not separate acked ones",
+		batches: []string{"1 2 3 4"},
+		tasks:   []fake.Answers{{"2": fake.Filter}, {"4": fake.Fail}},
+		want:    []string{"out 1 3", "ack 1 2 3", "dlq 4", "ack 4"},
+	}, {
+		name:    "a filtered record goes on with those behind a nack",
+		batches: []string{"1 2 3"},
+		tasks:   []fake.Answers{{"1": fake.Fail, "2": fake.Filter}},
+		want:    []string{"dlq 1", "ack 1", "out 3", "ack 2 3"},
+	}, {
+		name:    "a nack in the destination",
+		batches: []string{"1 2 3"},
+		refuse:  "2",
+		want:    []string{"out 1 2 3", "ack 1", "dlq 2", "ack 2", "ack 3"},
+	}, {
+		name:    "pieces are acked when the last one is done",
+		batches: []string{"1 2"},
+		tasks:   []fake.Answers{{"1": fake.Split(3)}},
+		want:    []string{"out 1a 1b 1c 2", "ack 1 2"},
+	}, {
+		name:    "a MultiRecord of one replaces, an empty one filters",
+		batches: []string{"1 2 3"},
+		tasks: []fake.Answers{{
+			"1": fake.Split(0), "2": fake.Split(1),
+			"3": func(rec opencdc.Record) sdk.ProcessedRecord { return sdk.MultiRecord(nil) },
+		}},
+		want: []string{"out 2a", "ack 1 2 3"},
+	}, {
+		name:    "a nacked piece takes its siblings with it, and the original goes to the queue",
+		batches: []string{"1 2 3"},
+		tasks:   []fake.Answers{{"2": fake.Split(3)}, {"2b": fake.Fail}},
+		want:    []string{"out 1", "ack 1", "dlq 2", "ack 2", "out 3", "ack 3"},
+	}, {
+		name:    "siblings that were filtered stay so, and those to be retried are nacked",
+		batches: []string{"1"},
+		tasks:   []fake.Answers{{"1": fake.Split(4)}, {"1a": fake.Filter, "1b": fake.SecondTime(fake.Pass), "1c": fake.Fail}},
+		want:    []string{"dlq 1", "ack 1"},
+	}, {
+		name:    "a filtered piece of a record that is nacked",
+		batches: []string{"1"},
+		tasks:   []fake.Answers{{"1": fake.Split(2)}, {"1a": fake.Filter}, {"1b": fake.Fail}},
+		want:    []string{"dlq 1", "ack 1"},
+	}, {
+		name:    "pieces in other sub-batches go on",
+		batches: []string{"1 2"},
+		tasks:   []fake.Answers{{"1": fake.Split(2)}, {"1a": fake.SecondTime(fake.Fail)}},
+		want:    []string{"out 1b 2", "dlq 1", "ack 1", "ack 2"},
+	}, {
+		name:    "pieces of pieces: what goes to the queue is the first original",
+		batches: []string{"1"},
+		tasks:   []fake.Answers{{"1": fake.Split(2)}, {"1b": fake.Split(2)}, {"1bb": fake.Fail}},
+		want:    []string{"dlq 1", "ack 1"},
+	}, {
+		name:    "a retried record keeps its place",
+		batches: []string{"1 2 3"},
+		tasks:   []fake.Answers{{"2": fake.SecondTime(fake.Pass)}},
+		want:    []string{"out 1", "ack 1", "out 2", "ack 2", "out 3", "ack 3"},
+	}, {
+		name:    "nothing behind the last task separates batches of different outcome",
+		batches: []string{"1 2 3 4"},
+		tasks:   []fake.Answers{{"1": fake.Filter, "2": fake.Fail, "3": fake.Split(2), "4": fake.SecondTime(fake.Fail)}},
+		want:    []string{"ack 1", "dlq 2", "ack 2", "out 3a 3b", "ack 3", "dlq 4", "ack 4"},
+	}, {
+		name:    "a filtered record between records to be retried separates them",
+		batches: []string{"1 2 3"},
+		tasks:   []fake.Answers{{"2": fake.Filter}, {"1": fake.SecondTime(fake.Pass), "3": fake.SecondTime(fake.Pass)}},
+		want:    []string{"out 1", "ack 1", "ack 2", "out 3", "ack 3"},
+	}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &fake.Journal{}
+				out := fake.NewDestination(j, "out")
+				for _, p := range strings.Fields(tt.refuse) {
+					out.Refuse[p] = fake.ErrOf(p)
+				}
+				nodes := []*funnel.TaskNode{fake.From(fake.SourceOf(j, tt.batches...))}
+				for i, task := range tt.tasks {
+					nodes = append(nodes, fake.Through(fmt.Sprint("task", i), fake.ByPosition(task)))
+				}
+				fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), append(nodes, fake.To(out))...))
+				j.Want(t, "out ack dlq", tt.want...)
+			})
+		})
+	}
+}
+
+// A custom task may mark records to be retried. Given again they are unmarked.
+func TestWalk_customRetry(t *testing.T) {
+	j := &fake.Journal{}
+	rounds := 0
+	retry := fake.Custom("retry", func(_ context.Context, b *funnel.Batch) error {
+		j.AddRecords("task", b.ActiveRecords())
+		if rounds++; rounds == 1 {
+			b.Retry(1, 3)
+			b.Ack(2)
+			b.Retry(3)
+		}
+		return nil
+	})
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4")), retry, fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "task out", "task 1 2 3 4", "out 1", "task 2", "out 2", "out 3", "task 4", "out 4")
+}
+
+// A record that was retried is like any other behind the task: the next one does
+// not see it again.
+func TestWalk_retriedOnce(t *testing.T) {
+	j := &fake.Journal{}
+	first := fake.ByPosition(fake.Answers{"1": fake.SecondTime(fake.Pass), "2": fake.SecondTime(fake.Pass)})
+	second := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+		j.AddRecords("process", recs)
+		return fake.ByPosition(fake.Answers{"1": fake.Fail})(ctx, recs)
+	})
+	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3")),
+		fake.Through("first", first), fake.Through("second", second), fake.To(fake.NewDestination(j, "out"))))
+	j.Want(t, "", "open source", "open out", "open dlq",
+		"process 1 2", "dlq 1", "ack 1", "out 2", "ack 2",
+		"process 3", "out 3", "ack 3",
+		"teardown source", "teardown dlq", "teardown out")
+}
+
+// What a task puts into the ledger's way is noticed.
+func TestWalk_lostRecords(t *testing.T) {
+	j := &fake.Journal{}
+	loses := fake.Custom("loses", func(_ context.Context, b *funnel.Batch) error {
+		*b = *funnel.NewBatch(b.ActiveRecords()[:1])
+		return nil
+	})
+	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), loses, fake.To(fake.NewDestination(j, "out")))
+	fake.WantError(t, err, nil, "2 of 2 records")
+}
+
+// A task that replaces its batch by nothing is named.
+func TestWorker_batchReplaced(t *testing.T) {
+	for branches := 1; branches <= 2; branches++ {
+		synctest.Test(t, func(t *testing.T) {
+			j := &fake.Journal{}
+			first := fake.From(fake.SourceOf(j, "1"))
+			for i := range branches {
+				first.Next = append(first.Next, fake.Custom(fmt.Sprint("task", i), func(_ context.Context, b *funnel.Batch) error {
+					*b = funnel.Batch{}
+					return nil
+				}))
+			}
+			fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)), nil, `task "task`, "put another batch")
+			j.Want(t, "ack")
+		})
+	}
+}
+
+// A task that settles a batch and then changes it has not lost records silently.
+func TestWorker_settledTwice(t *testing.T) {
+	j := &fake.Journal{}
+	var w *funnel.Worker
+	task := fake.Custom("task", func(ctx context.Context, b *funnel.Batch) error {
+		kept := *b
+		if err := w.Ack(ctx, b); err != nil {
+			return err
+		}
+		*b = kept
+		return nil
+	})
+	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), task, fake.To(fake.NewDestination(j, "out"))), nil)
+	fake.WantError(t, w.Do(t.Context()), funnel.ErrLostRecords)
+	j.Want(t, "ack", "ack 1 2")
+}
+
+// A nack that says that a context has ended, while the context has ended, is no
+// answer: nothing of that call is settled, whoever gives it.
+func TestWalk_nacksOfAnEndedContext(t *testing.T) {
+	cause := errors.New("the cause")
+	errs := map[string]func(ctx context.Context) error{
+		"the context's error": func(ctx context.Context) error { return ctx.Err() },
+		"wrapped":             func(ctx context.Context) error { return fmt.Errorf("query: %w", ctx.Err()) },
+		"a deadline":          func(context.Context) error { return context.DeadlineExceeded },
+		"the cause":           func(ctx context.Context) error { return context.Cause(ctx) },
+	}
+	kinds := map[string]func(err func(context.Context) error, end func()) *funnel.TaskNode{
+		"processor": func(err func(context.Context) error, end func()) *funnel.TaskNode {
+			return fake.Through("p", fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+				end()
+				return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0]), sdk.ErrorRecord{Error: err(ctx)}, sdk.FilterRecord{}, sdk.ErrorRecord{Error: fake.ErrTest}}
+			}))
+		},
+		"destination": func(err func(context.Context) error, end func()) *funnel.TaskNode {
+			d := fake.NewDestination(&fake.Journal{}, "first")
+			d.OnAck = func(ctx context.Context) ([]connector.DestinationAck, error) {
+				end()
+				d.Pending[1].Error = err(ctx)
+				return d.Pending, nil
+			}
+			return fake.To(d)
+		},
+		"custom task": func(err func(context.Context) error, end func()) *funnel.TaskNode {
+			return fake.Custom("task", func(ctx context.Context, b *funnel.Batch) error {
+				end()
+				b.SplitRecord(0, fake.Records("1a", "1b"))
+				b.Nack(0, err(ctx))
+				b.Nack(3, fake.ErrTest)
+				return nil
+			})
+		},
+	}
+	for what, err := range errs {
+		for kind, task := range kinds {
+			for _, isBranch := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					j := &fake.Journal{}
+					ctx, cancel := context.WithCancelCause(t.Context())
+					middle := task(err, func() { cancel(cause) })
+					middle.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "out"))}
+					first := fake.From(fake.SourceOf(j, "1 2 3 4"))
+					if first.Next = []*funnel.TaskNode{middle}; isBranch {
+						first.Next = append(first.Next, fake.Custom("other", fake.Nothing))
+					}
+					got := fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))).Do(ctx)
+					fake.WantError(t, got, context.Canceled)
+					fake.WantError(t, got, cause)
+					j.Want(t, "out dlq ack")
+					if t.Failed() {
+						t.Fatalf("%s, %s, branch %t", what, kind, isBranch)
+					}
+				})
+			}
+		}
+	}
+	// While the context lives, and for every other error, a nack is a nack.
+	for _, isOther := range []bool{false, true} {
+		j := &fake.Journal{}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		p := fake.Through("p", fake.Each(func(opencdc.Record) sdk.ProcessedRecord {
+			if isOther {
+				cancel()
+				return sdk.ErrorRecord{Error: fake.ErrTest}
+			}
+			return sdk.ErrorRecord{Error: context.Canceled}
+		}))
+		err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), p, fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq"))).Do(ctx)
+		if isOther {
+			fake.WantError(t, err, context.Canceled)
+		} else {
+			fake.WantNoError(t, err)
+		}
+		j.Want(t, "dlq ack", "dlq 1", "ack 1")
+	}
+	// Nor is one from outside reinterpreted.
+	j := &fake.Journal{}
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	b := funnel.NewBatch(fake.Records("1"))
+	b.Nack(0, context.Canceled)
+	fake.WantNoError(t, w.Nack(ctx, b, "task"))
+	j.Want(t, "dlq ack", "dlq 1", "ack 1")
+}
+
+// So are the nacks of a first task of the host's own, and every nack on a branch
+// whose context has ended because another branch has failed.
+func TestWalk_nacksOfOthers(t *testing.T) {
+	for _, ahead := range []int{0, 1} {
+		j := &fake.Journal{}
+		ctx, cancel := context.WithCancel(t.Context())
+		first := fake.FromThen(fake.SourceOf(j, "1"), func(ctx context.Context, b *funnel.Batch) error {
+			cancel()
+			<-ctx.Done()
+			b.Nack(0, ctx.Err())
+			return nil
+		})
+		w := fake.NewWorker(t, fake.Chain(first, fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")), fake.Ahead(ahead)...)
+		fake.WantError(t, w.Do(ctx), context.Canceled)
+		j.Want(t, "out dlq ack")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		j := &fake.Journal{}
+		nacking, failing := make(chan struct{}), make(chan struct{})
+		fails := fake.Custom("fails", func(_ context.Context, b *funnel.Batch) error {
+			if len(b.ActiveRecords()) == 2 {
+				b.Retry(1)
+				return nil
+			}
+			close(failing)
+			<-nacking
+			return fake.ErrTest
+		})
+		nacks := fake.Custom("nacks", func(ctx context.Context, b *funnel.Batch) error {
+			<-failing
+			close(nacking)
+			<-ctx.Done()
+			b.Nack(0, errors.New("the connection was closed"))
+			return nil
+		})
+		first := fake.From(fake.SourceOf(j, "1 2"))
+		first.Next = []*funnel.TaskNode{fails, nacks}
+		fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq")))), fake.ErrTest)
+		j.Want(t, "dlq ack")
+	})
+}
