@@ -10,35 +10,36 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/conduitio/conduit-commons/opencdc"
-
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/internal/fake"
-	"github.com/conduitio/funnel/log"
 )
 
-// lifeOf returns a worker whose tasks write to the journal what is done with
-// them. Those in fail fail.
-func lifeOf(t *testing.T, j *fake.Journal, source *fake.Source, fail map[string]error) *funnel.Worker {
+// failingWorker returns a worker whose parts write to the journal when they are
+// opened and closed, and fail with the errors in fails: "open source", "close task",
+// "teardown out", ...
+func failingWorker(t *testing.T, j *fake.Journal, source *fake.Source, fails map[string]error, opts ...funnel.WorkerOption) *funnel.Worker {
+	t.Helper()
 	out, dead := fake.NewDestination(j, "out"), fake.NewDestination(j, "dlq")
-	failing := func(what string) func(context.Context) error {
-		return func(context.Context) error { return fail[what] }
+	fail := func(what string) func(context.Context) error {
+		return func(context.Context) error { return fails[what] }
 	}
-	source.OnOpen, source.OnTeardown = failing("open source"), failing("teardown source")
-	out.OnOpen, out.OnTeardown = failing("open out"), failing("teardown out")
-	dead.OnOpen, dead.OnTeardown = failing("open dlq"), failing("teardown dlq")
+	source.OnOpen, source.OnTeardown = fail("open source"), fail("teardown source")
+	out.OnOpen, out.OnTeardown = fail("open out"), fail("teardown out")
+	dead.OnOpen, dead.OnTeardown = fail("open dlq"), fail("teardown dlq")
 	task := fake.Node(&fake.Task{
 		Name:    "task",
 		OnDo:    fake.Nothing,
-		OnOpen:  func() error { j.Add("open task"); return fail["open task"] },
-		OnClose: func() error { j.Add("close task"); return fail["close task"] },
+		OnOpen:  func() error { j.Add("open task"); return fails["open task"] },
+		OnClose: func() error { j.Add("close task"); return fails["close task"] },
 	})
-	return fake.NewWorker(t, fake.Chain(fake.From(source), task, fake.To(out)), fake.Queue(dead))
+	return fake.NewWorker(t, fake.Chain(fake.From(source), task, fake.To(out)), fake.Queue(dead), opts...)
 }
 
+// The tasks are opened in order, then the queue; the source is torn down first, the
+// others are closed in reverse. Closing and stopping again does nothing.
 func TestWorker_openAndClose(t *testing.T) {
 	j := &fake.Journal{}
-	w := lifeOf(t, j, fake.SourceOf(j), nil)
+	w := failingWorker(t, j, fake.SourceOf(j), nil)
 	ctx := t.Context()
 	fake.WantNoError(t, w.Open(ctx))
 	fake.WantError(t, w.Open(ctx), nil, "opened already")
@@ -52,16 +53,16 @@ func TestWorker_openAndClose(t *testing.T) {
 		"teardown source", "teardown dlq", "teardown out", "close task")
 }
 
-// If one fails to open, what was opened is closed again, in reverse.
+// If one part fails to open, those before it are closed again, in reverse.
 func TestWorker_openFails(t *testing.T) {
 	opens := []string{"open source", "open task", "open out", "open dlq"}
 	closes := []string{"teardown source", "close task", "teardown out"}
 	for i, what := range opens {
 		t.Run(what, func(t *testing.T) {
 			j := &fake.Journal{}
-			w := lifeOf(t, j, fake.SourceOf(j), map[string]error{what: fake.ErrTest})
+			w := failingWorker(t, j, fake.SourceOf(j), map[string]error{what: fake.ErrTest})
 			fake.WantError(t, w.Open(t.Context()), fake.ErrTest, []string{`"source"`, `"task"`, `"out"`, `"dlq"`}[i])
-			want := append([]string(nil), opens[:i+1]...)
+			want := slices.Clone(opens[:i+1])
 			for k := i - 1; k >= 0; k-- {
 				want = append(want, closes[k])
 			}
@@ -72,23 +73,23 @@ func TestWorker_openFails(t *testing.T) {
 	}
 }
 
-// What fails to close after a failed Open is in the error, and closed by Close.
+// The error of a failed Open has the errors of the parts that then fail to close.
+// Close closes those again.
 func TestWorker_openAndCleanUpFail(t *testing.T) {
 	j := &fake.Journal{}
 	closing := errors.New("closing failed")
-	failing := map[string]error{"open dlq": fake.ErrTest, "close task": closing, "teardown source": closing}
-	w := lifeOf(t, j, fake.SourceOf(j), failing)
+	fails := map[string]error{"open dlq": fake.ErrTest, "close task": closing, "teardown source": closing}
+	w := failingWorker(t, j, fake.SourceOf(j), fails)
 	err := w.Open(t.Context())
 	fake.WantError(t, err, fake.ErrTest)
 	fake.WantError(t, err, closing, `"task"`, "tear down")
-	clear(failing)
+	clear(fails)
 	j.Clear()
 	fake.WantNoError(t, w.Close(t.Context()))
 	j.Want(t, "", "teardown source", "close task")
 }
 
-// What a failed Open could not close is closed before it is opened again, or Open
-// fails.
+// Open first closes what an earlier Open could not close, or fails.
 func TestWorker_openAgain(t *testing.T) {
 	j := &fake.Journal{}
 	source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
@@ -120,197 +121,190 @@ func TestWorker_openAgain(t *testing.T) {
 	j.Want(t, "teardown ack", "teardown source", "teardown source", "teardown source", "ack 1", "teardown source", "teardown out")
 }
 
-// Opening a task that panics leaves a worker that can be closed.
+// If Open panics, what was opened is closed again. The panic comes back, with the
+// error of what could not be closed.
 func TestWorker_openPanics(t *testing.T) {
-	j := &fake.Journal{}
-	source, out := fake.SourceOf(j), fake.NewDestination(j, "out")
-	out.OnOpen = func(context.Context) error { panic(fake.ErrTest) }
-	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil)
-	func() {
-		defer func() { _ = recover() }()
-		_ = w.Open(t.Context())
-	}()
-	fake.WantError(t, w.Do(t.Context()), nil, "not open")
-	fake.WantNoError(t, w.Close(t.Context()))
-	j.Want(t, "teardown", "teardown source")
-}
-
-// If Open panics, what was opened is closed again, and the panic comes back.
-func TestWorker_openPanicsAndTeardownFails(t *testing.T) {
-	j := &fake.Journal{}
-	source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
-	failing := errors.New("teardown failed")
-	source.OnTeardown = func(context.Context) error { return failing }
-	out.OnOpen = func(context.Context) error { panic(fake.ErrTest) }
-	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil)
-	p, ok := fake.PanicOf(func() { _ = w.Open(t.Context()) }).(*funnel.PanicError)
-	if !ok || p.Value != fake.ErrTest || !errors.Is(p.Err, failing) {
-		t.Errorf("Open panicked with %v", p)
+	for _, teardownErr := range []error{nil, errors.New("teardown failed")} {
+		j := &fake.Journal{}
+		source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
+		source.OnTeardown = func(context.Context) error { return teardownErr }
+		out.OnOpen = func(context.Context) error { panic(fake.ErrTest) }
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil)
+		p, ok := fake.PanicOf(func() { _ = w.Open(t.Context()) }).(*funnel.PanicError)
+		if !ok || p.Value != fake.ErrTest || !errors.Is(p.Err, teardownErr) {
+			t.Errorf("Open panicked with %v", p)
+		}
+		j.Want(t, "", "open source", "open out", "teardown source")
+		fake.WantError(t, w.Do(t.Context()), funnel.ErrNotOpen, "not open")
+		teardownErr = nil
+		fake.WantNoError(t, w.Close(t.Context()))
 	}
-	j.Want(t, "", "open source", "open out", "teardown source")
-	fake.WantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
 }
 
-// A worker that could not be opened does not run. It can be opened again.
+// A worker that failed to open does not run, unless it is opened again.
 func TestWorker_doAfterFailedOpen(t *testing.T) {
 	j := &fake.Journal{}
-	failing := map[string]error{"open out": fake.ErrTest}
-	w := lifeOf(t, j, fake.SourceOf(j, "1"), failing)
+	fails := map[string]error{"open out": fake.ErrTest}
+	w := failingWorker(t, j, fake.SourceOf(j, "1"), fails)
 	fake.WantError(t, w.Open(t.Context()), fake.ErrTest)
-	clear(failing)
+	clear(fails)
 	fake.WantNoError(t, w.Open(t.Context()))
 	fake.WantNoError(t, w.Do(t.Context()))
 	fake.WantNoError(t, w.Close(t.Context()))
 	j.Want(t, "ack teardown", "teardown source", "ack 1", "teardown source", "teardown dlq", "teardown out")
 
-	j = &fake.Journal{}
-	w = lifeOf(t, j, fake.SourceOf(j, "1"), map[string]error{"open out": fake.ErrTest})
-	fake.WantError(t, w.Open(t.Context()), fake.ErrTest)
-	fake.WantError(t, w.Do(t.Context()), nil, "not open")
-	fake.WantNoError(t, w.Close(t.Context()))
-	j.Want(t, "ack teardown", "teardown source")
+	fails["open out"] = fake.ErrTest
+	for _, closes := range []bool{false, true} {
+		j.Clear()
+		w = failingWorker(t, j, fake.SourceOf(j, "1"), fails)
+		fake.WantError(t, w.Open(t.Context()), fake.ErrTest)
+		if closes {
+			fake.WantNoError(t, w.Close(t.Context()))
+			fake.WantError(t, w.Open(t.Context()), nil, "closed")
+		}
+		fake.WantError(t, w.Do(t.Context()), funnel.ErrNotOpen, "not open")
+		fake.WantError(t, w.Do(t.Context()), funnel.ErrAlreadyRan)
+		fake.WantNoError(t, w.Close(t.Context()))
+		j.Want(t, "ack teardown", "teardown source")
+	}
 }
 
-// The ends that the engine knows by name before it has run.
-func TestWorker_doBeforeAndAfter(t *testing.T) {
-	j := &fake.Journal{}
-	out := fake.NewDestination(j, "out")
-	out.OnOpen = func(context.Context) error { return fake.ErrTest }
-	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(out)), nil)
-	fake.WantError(t, w.Open(t.Context()), fake.ErrTest)
-	fake.WantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
-	fake.WantError(t, w.Do(t.Context()), funnel.ErrAlreadyRan)
-
-	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(out)), nil)
-	fake.WantError(t, w.Open(t.Context()), fake.ErrTest)
-	fake.WantNoError(t, w.Close(t.Context()))
-	fake.WantError(t, w.Open(t.Context()), nil, "closed")
-	fake.WantError(t, w.Do(t.Context()), funnel.ErrNotOpen)
-}
-
-// A worker that runs is not opened.
+// A worker that runs cannot be opened.
 func TestWorker_openWhileRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
 		source := fake.NewSource(j)
 		source.Endless = true
-		w := lifeOf(t, j, source, nil)
-		done := make(chan error)
-		go func() { done <- w.Do(t.Context()) }()
+		w := failingWorker(t, j, source, nil)
+		done := fake.Start(t.Context(), w)
 		<-source.Reading
 		fake.WantError(t, w.Open(t.Context()), nil, "opened already")
 		fake.WantNoError(t, w.Close(t.Context()))
-		fake.WantNoError(t, <-done)
+		(<-done).Want(t, nil)
 		j.Want(t, "", "teardown source")
 	})
 }
 
-// Close closes all, joins the errors and retries only what has failed.
+// A pipeline that has changed since NewWorker is neither opened nor run.
+func TestWorker_pipelineChanges(t *testing.T) {
+	j := &fake.Journal{}
+	first := fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(fake.NewDestination(j, "out")))
+	w := fake.NewWorker(t, first, nil)
+	next := first.Next
+	fake.WantNoError(t, first.AppendToEnd(fake.To(fake.NewDestination(j, "more"))))
+	fake.WantError(t, w.Open(t.Context()), nil, "has changed")
+	first.Next = nil
+	fake.WantError(t, w.Open(t.Context()), nil, "has changed")
+	fake.WantError(t, w.Do(t.Context()), nil, "has changed")
+	first.Next = next
+	j.Want(t, "")
+}
+
+// A worker runs once.
+func TestWorker_runsOnce(t *testing.T) {
+	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
+		p := fake.NewBusy(t)
+		done := p.StartIdle(t, t.Context(), opts...)
+		fake.WantError(t, p.Worker.Do(t.Context()), funnel.ErrAlreadyRan, "once")
+		fake.WantNoError(t, p.Worker.Stop(t.Context()))
+		(<-done).Want(t, nil)
+		fake.WantError(t, p.Worker.Do(t.Context()), funnel.ErrAlreadyRan, "once")
+		fake.WantNoError(t, p.Worker.Close(t.Context()))
+		p.WantGiven(t, "1 2 3", "", "1 2 3")
+		p.Want(t, "teardown", "teardown source", "teardown dlq", "teardown out")
+	})
+}
+
+// Close closes everything, joins the errors, and retries only what failed.
 func TestWorker_closeFails(t *testing.T) {
 	j := &fake.Journal{}
-	errs := map[string]error{
+	fails := map[string]error{
 		"teardown source": errors.New("error 1"), "close task": errors.New("error 2"), "teardown dlq": errors.New("error 3"),
 	}
-	w := lifeOf(t, j, fake.SourceOf(j), errs)
+	w := failingWorker(t, j, fake.SourceOf(j), fails)
 	fake.WantNoError(t, w.Open(t.Context()))
 	fake.WantNoError(t, w.Do(t.Context()))
 	err := w.Close(t.Context())
-	for _, e := range errs {
+	for _, e := range fails {
 		fake.WantError(t, err, e)
 	}
 	j.Want(t, "teardown close", "teardown source", "teardown dlq", "teardown out", "close task")
 	j.Clear()
-	delete(errs, "teardown dlq")
-	fake.WantError(t, w.Close(t.Context()), errs["close task"])
+	delete(fails, "teardown dlq")
+	fake.WantError(t, w.Close(t.Context()), fails["close task"])
 	j.Want(t, "", "teardown source", "teardown dlq", "close task")
 	j.Clear()
-	clear(errs)
+	clear(fails)
 	fake.WantNoError(t, w.Close(t.Context()))
 	j.Want(t, "", "teardown source", "close task")
 }
 
-// One thing that fails to close, panics, or ends the goroutine keeps no other from
-// being closed. The panic comes back, with the errors of the others.
+// If closing one part fails, panics, or ends the goroutine, the others are closed
+// all the same. The panic comes back with the errors of the others.
 func TestWorker_closePanics(t *testing.T) {
 	for _, how := range []string{"panic", "goexit", "error"} {
 		for _, where := range []string{"source", "a", "b", "dlq"} {
-			j := &fake.Journal{}
-			source, a, b, dead := fake.SourceOf(j), fake.NewDestination(j, "a"), fake.NewDestination(j, "b"), fake.NewDestination(j, "dlq")
-			calls := 0
-			teardown := func(context.Context) error {
-				switch calls++; how {
-				case "panic":
-					panic(fake.ErrTest)
-				case "goexit":
-					runtime.Goexit()
-				}
-				return fake.ErrTest
+			t.Run(how+" of "+where, func(t *testing.T) { testClosePanics(t, how, where) })
+		}
+	}
+}
+
+func testClosePanics(t *testing.T, how, where string) {
+	j := &fake.Journal{}
+	source, dead := fake.SourceOf(j), fake.NewDestination(j, "dlq")
+	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+	calls := 0
+	teardown := func(context.Context) error {
+		switch calls++; how {
+		case "panic":
+			panic(fake.ErrTest)
+		case "goexit":
+			runtime.Goexit()
+		}
+		return fake.ErrTest
+	}
+	other := errors.New("another error")
+	if where == "source" {
+		source.OnTeardown = teardown
+	} else {
+		map[string]*fake.Destination{"a": a, "b": b, "dlq": dead}[where].OnTeardown = teardown
+	}
+	if where != "a" {
+		a.OnTeardown = func(context.Context) error { return other }
+	}
+	w := fake.NewWorker(t, fake.Fork(fake.From(source), fake.To(a), fake.To(b)), fake.Queue(dead))
+	fake.WantNoError(t, w.Open(t.Context()))
+	for i := range 3 {
+		e := <-fake.Call(func() error { return w.Close(t.Context()) })
+		switch how {
+		case "panic":
+			e.WantPanic(t, fake.ErrTest)
+			if p, ok := e.Panic.(*funnel.PanicError); ok && where != "a" && !errors.Is(p.Err, other) {
+				t.Errorf("the panic holds %v", p.Err)
 			}
-			other := errors.New("another error")
-			if where == "source" {
-				source.OnTeardown = teardown
-			} else {
-				map[string]*fake.Destination{"a": a, "b": b, "dlq": dead}[where].OnTeardown = teardown
-			}
-			if where != "a" {
-				a.OnTeardown = func(context.Context) error { return other }
-			}
-			first := fake.From(source)
-			first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
-			w := fake.NewWorker(t, first, fake.Queue(dead))
-			fake.WantNoError(t, w.Open(t.Context()))
-			for i := range 3 {
-				closed := make(chan fake.Ending, 1)
-				go func() {
-					e := fake.Ending{Exited: true}
-					defer func() {
-						if v := recover(); v != nil {
-							e = fake.Ending{Panic: v}
-						}
-						closed <- e
-					}()
-					e.Err = w.Close(t.Context())
-					e.Exited = false
-				}()
-				e := <-closed
-				switch how {
-				case "panic":
-					e.WantPanic(t, fake.ErrTest)
-					if p, ok := e.Panic.(*funnel.PanicError); ok && where != "a" && !errors.Is(p.Err, other) {
-						t.Errorf("the panic holds %v", p.Err)
-					}
-				case "goexit":
-					if !e.Exited {
-						t.Errorf("Close has ended with %+v", e)
-					}
-				case "error":
-					fake.WantError(t, e.Err, fake.ErrTest)
-				}
-				if calls != i+1 {
-					t.Errorf("%s of %s: tried %d times in %d calls", how, where, calls, i+1)
-				}
-				for _, name := range []string{"source", "b", "dlq"} {
-					if name != where && slices.Index(j.Lines("teardown"), "teardown "+name) < 0 {
-						t.Errorf("%s of %s: %s is not closed", how, where, name)
-					}
+		case "goexit":
+			e.WantExit(t)
+		case "error":
+			fake.WantError(t, e.Err, fake.ErrTest)
+		}
+		if calls != i+1 {
+			t.Errorf("tried %d times in %d calls", calls, i+1)
+		}
+		for _, name := range []string{"source", "b", "dlq"} {
+			n := 0
+			for _, line := range j.Lines("teardown") {
+				if line == "teardown "+name {
+					n++
 				}
 			}
-			for _, name := range []string{"source", "b", "dlq"} {
-				n := 0
-				for _, line := range j.Lines("teardown") {
-					if line == "teardown "+name {
-						n++
-					}
-				}
-				if name != where && n != 1 {
-					t.Errorf("%s of %s: %s was closed %d times", how, where, name, n)
-				}
+			if name != where && n != 1 {
+				t.Errorf("%s was closed %d times after %d calls", name, n, i+1)
 			}
 		}
 	}
 }
 
-// While Close closes the tasks, with the turn, a Do that begins returns at once.
+// A Do that begins while Close closes the tasks returns at once.
 func TestWorker_doWhileClosing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -318,36 +312,36 @@ func TestWorker_doWhileClosing(t *testing.T) {
 		out.OnTeardown = func(context.Context) error { <-release; return nil }
 		w := fake.NewWorker(t, fake.Chain(fake.FromThen(fake.SourceOf(j, "1"), nil), fake.To(out)), nil)
 		fake.WantNoError(t, w.Open(t.Context()))
-		closed := make(chan error, 1)
-		go func() { closed <- w.Close(t.Context()) }()
+		closed := fake.Call(func() error { return w.Close(t.Context()) })
 		synctest.Wait()
 		fake.WantNoError(t, w.Do(t.Context()))
 		close(release)
-		fake.WantNoError(t, <-closed)
+		(<-closed).Want(t, nil)
 		j.Want(t, "out ack")
 	})
 }
 
-// Do and Close do not wait for each other, whichever comes first, and whatever the
-// first task is.
+// Do, Stop and Close do not wait for each other for ever, whichever comes first and
+// whatever the first task is.
 func TestWorker_doBesideClose(t *testing.T) {
-	for _, first := range []func(funnel.Source) *funnel.TaskNode{
-		fake.From,
-		func(s funnel.Source) *funnel.TaskNode { return fake.FromThen(s, nil) },
-	} {
+	for _, isCustom := range []bool{false, true} {
 		for _, ahead := range []int{0, 3} {
 			for range 300 {
 				j := &fake.Journal{}
 				s := fake.NewSource(j)
 				s.Endless = true
 				s.Reading = make(chan struct{}, 10)
-				w := fake.NewWorker(t, fake.Chain(first(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
+				first := fake.From(s)
+				if isCustom {
+					first = fake.FromThen(s, nil)
+				}
+				w := fake.NewWorker(t, fake.Chain(first, fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
 				fake.WantNoError(t, w.Open(context.Background()))
-				var both sync.WaitGroup
-				both.Go(func() { _ = w.Do(context.Background()) })
-				both.Go(func() { fake.WantNoError(t, w.Close(context.Background())) })
-				both.Go(func() { fake.WantNoError(t, w.Stop(context.Background())) })
-				both.Wait()
+				var calls sync.WaitGroup
+				calls.Go(func() { _ = w.Do(context.Background()) })
+				calls.Go(func() { fake.WantNoError(t, w.Close(context.Background())) })
+				calls.Go(func() { fake.WantNoError(t, w.Stop(context.Background())) })
+				calls.Wait()
 				if got := j.Lines("teardown"); len(got) != 2 {
 					t.Fatalf("teardowns: %v", got)
 				}
@@ -356,189 +350,140 @@ func TestWorker_doBesideClose(t *testing.T) {
 	}
 }
 
-// Close during Do first stops the worker.
-func TestWorker_closeWhileProcessing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := &fake.Journal{}
-		source := fake.SourceOf(j, "1")
-		source.Endless = true
-		writing, goOn := make(chan struct{}), make(chan struct{})
-		out := fake.NewDestination(j, "out")
-		out.OnWrite = func(context.Context, []opencdc.Record) error { close(writing); <-goOn; return nil }
-		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil)
-		fake.WantNoError(t, w.Open(t.Context()))
-		done, closed := make(chan error), make(chan error)
-		go func() { done <- w.Do(t.Context()) }()
-		<-writing
-		go func() { closed <- w.Close(t.Context()) }()
-		synctest.Wait()
-		j.Want(t, "ack teardown")
-		close(goOn)
-		fake.WantNoError(t, <-closed)
-		fake.WantNoError(t, <-done)
-		j.Want(t, "ack teardown", "ack 1", "teardown source", "teardown out")
-	})
-}
-
 // Close during Do first does what Stop does.
-func TestWithReadAhead_close(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+func TestWorker_closeWhileProcessing(t *testing.T) {
+	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		p := fake.NewBusy(t)
-		done, closed := p.StartReading(t, t.Context()), make(chan error)
-		go func() { closed <- p.Worker.Close(t.Context()) }()
+		done := p.Start(t, t.Context(), opts...)
+		closed := fake.Call(func() error { return p.Worker.Close(t.Context()) })
 		synctest.Wait()
 		p.Want(t, "ack teardown")
 		close(p.GoOn)
-		fake.WantNoError(t, <-closed)
+		(<-closed).Want(t, nil)
 		(<-done).Want(t, nil)
 		p.Want(t, "ack teardown", "ack 1", "teardown source", "teardown dlq", "teardown out")
 	})
 }
 
-type slowSource struct {
-	*funnel.SourceTask
+// slowFirstTask is a first task of the host's own, whose Do ends when goOn is
+// closed. It writes to the journal when it is done and closed.
+type slowFirstTask struct {
+	*fake.FirstTask
 	*fake.Journal
 	goOn chan struct{}
 }
 
-func (s *slowSource) Do(ctx context.Context, b *funnel.Batch) error {
-	err := s.SourceTask.Do(ctx, b)
+func newSlowFirstTask(s funnel.Source, j *fake.Journal) *slowFirstTask {
+	return &slowFirstTask{FirstTask: fake.NewFirstTask(s, nil), Journal: j, goOn: make(chan struct{})}
+}
+
+func (s *slowFirstTask) Do(ctx context.Context, b *funnel.Batch) error {
+	err := s.FirstTask.Do(ctx, b)
 	<-s.goOn
 	s.Add("done first")
 	return err
 }
 
-func (s *slowSource) Close(context.Context) error {
+func (s *slowFirstTask) Close(context.Context) error {
 	s.Add("close first")
 	return nil
 }
 
-// A first task of one's own is closed when it is no longer at work.
+// Close waits for a first task that is at work, within its context.
 func TestWorker_closeWhileTheFirstTaskWorks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
 		source := fake.NewSource(j)
 		source.Endless = true
-		goOn := make(chan struct{})
-		first := &slowSource{SourceTask: funnel.NewSourceTask("source", source, log.Nop(), nil), Journal: j, goOn: goOn}
-		w := fake.NewWorker(t, fake.Chain(fake.Node(first), fake.To(fake.NewDestination(j, "out"))), nil)
+		first := newSlowFirstTask(source, j)
+		w := fake.NewWorker(t, fake.Chain(fake.Node(first), fake.To(fake.NewDestination(j, "out"))), nil, opts...)
 		fake.WantNoError(t, w.Open(t.Context()))
-		done, closed := make(chan error), make(chan error)
-		go func() { done <- w.Do(t.Context()) }()
+		done := fake.Start(t.Context(), w)
 		<-source.Reading
 
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		fake.WantError(t, w.Close(ctx), context.DeadlineExceeded, `"source"`)
-		go func() { closed <- w.Close(t.Context()) }()
+		closed := fake.Call(func() error { return w.Close(t.Context()) })
 		synctest.Wait()
-		close(goOn)
-		fake.WantNoError(t, <-closed)
-		fake.WantNoError(t, <-done)
+		close(first.goOn)
+		(<-closed).Want(t, nil)
+		(<-done).Want(t, nil)
 		j.Want(t, "teardown done close", "teardown source", "teardown out", "done first", "close first")
 	})
 }
 
-// Nor is it closed, or waited for, while nothing makes it return.
+// If the teardown fails nothing ends the read of the first task: Close neither waits
+// for the task nor closes it.
 func TestWorker_closeWhileTheFirstTaskReads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
 		source := fake.NewSource(j)
 		source.Endless = true
 		failing := fake.ErrTest
 		source.OnTeardown = func(context.Context) error { return failing }
-		goOn := make(chan struct{})
-		close(goOn)
-		first := &slowSource{SourceTask: funnel.NewSourceTask("source", source, log.Nop(), nil), Journal: j, goOn: goOn}
-		w := fake.NewWorker(t, fake.Chain(fake.Node(first), fake.To(fake.NewDestination(j, "out"))), nil)
+		first := newSlowFirstTask(source, j)
+		close(first.goOn)
+		w := fake.NewWorker(t, fake.Chain(fake.Node(first), fake.To(fake.NewDestination(j, "out"))), nil, opts...)
 		fake.WantNoError(t, w.Open(t.Context()))
-		done := make(chan error)
-		go func() { done <- w.Do(t.Context()) }()
+		done := fake.Start(t.Context(), w)
 		<-source.Reading
 
 		fake.WantError(t, w.Close(t.Context()), fake.ErrTest, `"source"`, "not torn down")
 		j.Want(t, "done close")
 		failing = nil
 		fake.WantNoError(t, w.Stop(t.Context()))
-		fake.WantNoError(t, <-done)
+		(<-done).Want(t, nil)
 		fake.WantNoError(t, w.Close(t.Context()))
 		j.Want(t, "done close", "done first", "close first")
 	})
 }
 
-// A first task of one's own is closed when Do has returned, also if that ends with
-// an error at the same time, and if tearing the source down fails.
-func TestWithReadAhead_closeWithACustomFirstTask(t *testing.T) {
+// A first task of the host's own is closed once, when Do has returned, also if Do
+// ends with an error at the same time and if the teardown fails.
+func TestWorker_closeACustomFirstTask(t *testing.T) {
 	teardownErr := errors.New("teardown failed")
-	for i := range 8 {
-		closesFirst, result, failing := i%2 == 0, fake.ErrTest, teardownErr
-		if i&2 == 0 {
-			failing = nil
-		}
-		if i&4 == 0 {
-			result = nil
-		}
-		if result == nil && failing != nil {
-			continue // nothing ends the read
-		}
-		synctest.Test(t, func(t *testing.T) {
-			p := fake.NewBusy(t)
-			p.Pending = p.UntilEnded
-			p.Result = func() error { return result }
-			p.Source.OnTeardown = func(context.Context) error { time.Sleep(time.Second); return failing }
-			goOn := make(chan struct{})
-			close(goOn)
-			p.First.Task = &slowSource{SourceTask: funnel.NewSourceTask("source", p.Source, log.Nop(), nil), Journal: p.Journal, goOn: goOn}
-			done, closed := p.StartReading(t, t.Context()), make(chan error)
-			if !closesFirst {
-				close(p.GoOn)
-				synctest.Wait()
-			}
-			go func() { closed <- p.Worker.Close(t.Context()) }()
-			if closesFirst {
-				synctest.Wait()
-				close(p.GoOn)
-			}
-			if err := <-closed; !errors.Is(err, failing) {
-				t.Errorf("Close: %v", err)
-			}
-			(<-done).Want(t, result)
-			p.Want(t, "done close", "done first", "done first", "done first", "done first", "close first")
-			failing = nil
-			fake.WantNoError(t, p.Worker.Close(t.Context()))
-			fake.WantNoError(t, p.Worker.Close(t.Context()))
+	for _, tt := range []struct {
+		name            string
+		closesFirst     bool // before Do ends
+		result, failing error
+	}{
+		{"Close comes first", true, nil, nil},
+		{"Do fails, Close comes first", true, fake.ErrTest, nil},
+		{"Do fails, then Close", false, fake.ErrTest, nil},
+		{"Do and the teardown fail, Close comes first", true, fake.ErrTest, teardownErr},
+		{"Do and the teardown fail, then Close", false, fake.ErrTest, teardownErr},
+		{"Close comes later", false, nil, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
+				p := fake.NewBusy(t)
+				p.Pending = p.UntilEnded
+				p.Result = func() error { return tt.result }
+				p.Source.OnTeardown = func(context.Context) error { time.Sleep(time.Second); return tt.failing }
+				first := newSlowFirstTask(p.Source, p.Journal)
+				close(first.goOn)
+				p.First.Task = first
+				done := p.Start(t, t.Context(), opts...)
+				if !tt.closesFirst {
+					close(p.GoOn)
+					synctest.Wait()
+				}
+				closed := fake.Call(func() error { return p.Worker.Close(t.Context()) })
+				if tt.closesFirst {
+					synctest.Wait()
+					close(p.GoOn)
+				}
+				if e := <-closed; !errors.Is(e.Err, tt.failing) {
+					t.Errorf("Close: %v", e.Err)
+				}
+				(<-done).Want(t, tt.result)
+				reads := len(p.Lines("read"))
+				p.Want(t, "done close", append(slices.Repeat([]string{"done first"}, reads), "close first")...)
+				tt.failing = nil
+				fake.WantNoError(t, p.Worker.Close(t.Context()))
+				fake.WantNoError(t, p.Worker.Close(t.Context()))
+			})
 		})
 	}
-}
-
-// A worker that was stopped and closed before Do has started ends gracefully, and
-// is not opened any more.
-func TestWorker_stopCloseDo(t *testing.T) {
-	j := &fake.Journal{}
-	w := lifeOf(t, j, fake.SourceOf(j, "1"), nil)
-	fake.WantNoError(t, w.Open(t.Context()))
-	fake.WantNoError(t, w.Stop(t.Context()))
-	fake.WantNoError(t, w.Close(t.Context()))
-	fake.WantNoError(t, w.Do(t.Context()))
-	fake.WantNoError(t, w.Close(t.Context()))
-	j.Want(t, "ack teardown", "teardown source", "teardown dlq", "teardown out")
-}
-
-func TestWorker_runsOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := &fake.Journal{}
-		source := fake.SourceOf(j, "1")
-		source.Endless = true
-		w := lifeOf(t, j, source, nil)
-		fake.WantNoError(t, w.Open(t.Context()))
-		done := make(chan error)
-		go func() { done <- w.Do(t.Context()) }()
-		<-source.Reading
-		fake.WantError(t, w.Do(t.Context()), nil, "once")
-		fake.WantNoError(t, w.Stop(t.Context()))
-		fake.WantNoError(t, <-done)
-		fake.WantError(t, w.Do(t.Context()), nil, "once")
-		fake.WantNoError(t, w.Close(t.Context()))
-		j.Want(t, "ack teardown", "ack 1", "teardown source", "teardown dlq", "teardown out")
-	})
 }

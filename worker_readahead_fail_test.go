@@ -325,3 +325,22 @@ func TestWithReadAhead_goexitInRead(t *testing.T) {
 		})
 	}
 }
+
+// When Do tears the source down itself, the worker is stopping.
+func TestWorker_StoppingWhenDoTearsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &fake.Journal{}
+		s, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
+		s.Endless = true
+		out.OnWrite = func(context.Context, []opencdc.Record) error { <-s.Reading; return fake.ErrTest }
+		var w *funnel.Worker
+		isStopping := false
+		s.OnTeardown = func(context.Context) error { isStopping = w.Stopping(); return nil }
+		w = fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(out)), nil, funnel.WithReadAhead(10))
+		fake.WantError(t, w.Do(t.Context()), fake.ErrTest)
+		if !isStopping || !w.Stopping() {
+			t.Error("the worker is not stopping")
+		}
+		fake.WantNoError(t, w.Close(t.Context()))
+	})
+}

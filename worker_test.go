@@ -151,22 +151,6 @@ func (t *countingTask) ID() string {
 	return "own"
 }
 
-// A pipeline that is no longer the one that the worker was made of is neither opened
-// nor run.
-func TestWorker_pipelineChanges(t *testing.T) {
-	j := &fake.Journal{}
-	first := fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(fake.NewDestination(j, "out")))
-	w := fake.NewWorker(t, first, nil)
-	next := first.Next
-	fake.WantNoError(t, first.AppendToEnd(fake.To(fake.NewDestination(j, "more"))))
-	fake.WantError(t, w.Open(t.Context()), nil, "has changed")
-	first.Next = nil
-	fake.WantError(t, w.Open(t.Context()), nil, "has changed")
-	fake.WantError(t, w.Do(t.Context()), nil, "has changed")
-	first.Next = next
-	j.Want(t, "")
-}
-
 // Any number of workers run side by side.
 func TestWorker_many(t *testing.T) {
 	var wg sync.WaitGroup
