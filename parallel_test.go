@@ -536,7 +536,7 @@ func TestParallelProcessor_noGoroutineIsLeft(t *testing.T) {
 
 // Each part is given the very context that Process was given.
 func TestParallelProcessor_context(t *testing.T) {
-	ctx := context.WithValue(t.Context(), ctxKey{}, "value")
+	ctx := context.WithValue(t.Context(), fake.ContextKey{}, "value")
 	for size := range 5 {
 		var calls atomic.Int64
 		p := fake.Parallel(t, func(got context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {

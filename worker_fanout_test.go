@@ -339,15 +339,13 @@ func TestFanOut_failedAckOfATask(t *testing.T) {
 	}
 }
 
-type ctxKey struct{}
-
 // On a linear pipeline each connector is given the context of Do itself. On
 // branches it is one that comes from it, but for acks and the DLQ.
 func TestFanOut_contexts(t *testing.T) {
 	j := &fake.Journal{}
-	ctx := context.WithValue(t.Context(), ctxKey{}, "value")
+	ctx := context.WithValue(t.Context(), fake.ContextKey{}, "value")
 	check := func(ctx, got context.Context, isSame bool) {
-		if (got == ctx) != isSame || got.Value(ctxKey{}) != "value" {
+		if (got == ctx) != isSame || got.Value(fake.ContextKey{}) != "value" {
 			t.Errorf("a connector was given the context %v", got)
 		}
 	}

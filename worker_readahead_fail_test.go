@@ -344,3 +344,145 @@ func TestWorker_StoppingWhenDoTearsDown(t *testing.T) {
 		fake.WantNoError(t, w.Close(t.Context()))
 	})
 }
+
+// If the context of Do ends while the worker waits, the teardown ends a read that
+// does not heed its context.
+func TestWithReadAhead_contextEndsWhileIdle(t *testing.T) {
+	for _, ahead := range []int{1, 100} {
+		synctest.Test(t, func(t *testing.T) { testContextEnds(t, true, fake.Ahead(ahead)...) })
+	}
+}
+
+// If acking reports io.EOF, the next read says why the stream has closed: one that
+// has begun later, or one before that has failed.
+func TestWithReadAhead_ackReportsEOF(t *testing.T) {
+	ackErr := errors.Join(errors.New("the stream of acks"), io.EOF)
+	for _, tt := range []struct {
+		name    string
+		pending fake.Read // when the stream has closed
+		next    fake.Read
+		want    error
+	}{
+		{"the pending read has a reason", fake.Read{Err: fake.ErrTest}, fake.Read{Err: io.ErrUnexpectedEOF}, fake.ErrTest},
+		{"the pending read ends", fake.Read{Records: fake.Records("4"), Err: io.EOF}, fake.Read{Err: fake.ErrTest}, ackErr},
+		{"the next read has a reason", fake.Read{Records: fake.Records("4")}, fake.Read{Err: fake.ErrTest}, fake.ErrTest},
+		{"the next read after an empty one has a reason", fake.Read{}, fake.Read{Err: fake.ErrTest}, fake.ErrTest},
+		{"the next read has none", fake.Read{Records: fake.Records("4")}, fake.Read{Records: fake.Records("5")}, ackErr},
+		{"the next read is empty", fake.Read{}, fake.Read{}, ackErr},
+		{"the next read ends", fake.Read{Records: fake.Records("4")}, fake.Read{Err: io.EOF}, ackErr},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := fake.NewBusy(t)
+			asked := make(chan struct{})
+			p.Pending = func(context.Context) ([]opencdc.Record, error) {
+				switch len(p.Lines("read")) {
+				case 4:
+					<-asked
+					time.Sleep(time.Millisecond) // the worker waits for the reason
+					return tt.pending.Records, tt.pending.Err
+				case 5:
+					time.Sleep(time.Millisecond)
+					return tt.next.Records, tt.next.Err
+				default:
+					<-p.Source.TornDown
+					return nil, errors.New("the source was torn down")
+				}
+			}
+			p.Source.OnAck = func(context.Context, []opencdc.Position) error { close(asked); return ackErr }
+			done := p.StartReading(t, t.Context())
+			close(p.GoOn)
+			end := <-done
+			end.Want(t, tt.want)
+			if tt.want == fake.ErrTest && errors.Is(end.Err, ackErr) {
+				t.Errorf("%s: %v", tt.name, end.Err)
+			}
+			p.WantGiven(t, "1", "", "1")
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
+			p.WantOver(t, 3)
+		})
+	}
+}
+
+// The same if no read is pending then: the reader waits for room, or is done.
+func TestWithReadAhead_ackReportsEOFBetweenReads(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ahead int
+		reads []fake.Read
+		want  error
+	}{
+		{"room", 1, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("2")}, {Err: fake.ErrTest}}, fake.ErrTest},
+		{"room, and there is no reason", 1, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("2")}, {Records: fake.Records("3")}}, io.EOF},
+		{"failed", 100, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("2")}, {Err: fake.ErrTest}}, fake.ErrTest},
+		{"no position", 100, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("")}}, nil},
+		{"at the end", 100, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("2"), Err: io.EOF}, {Err: fake.ErrTest}}, io.EOF},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			j := &fake.Journal{}
+			s := fake.NewSource(j)
+			s.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
+			d := fake.SlowDestination(j, "out", time.Second)
+			reads := 0
+			s.OnRead = func(context.Context) ([]opencdc.Record, error) {
+				if reads++; reads == 2 {
+					time.Sleep(time.Millisecond) // 1 is on its way by itself
+				}
+				if reads > len(tt.reads) {
+					return nil, errors.New("one read too many")
+				}
+				return tt.reads[reads-1].Records, tt.reads[reads-1].Err
+			}
+			err := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(d)), nil, fake.Ahead(tt.ahead)...).Do(t.Context())
+			fake.WantError(t, err, tt.want)
+			if errors.Is(err, io.EOF) != (tt.want == io.EOF) {
+				t.Errorf("%s: %v", tt.name, err)
+			}
+			j.WantGiven(t, "1", "", "1")
+		})
+	}
+}
+
+// A panic while a batch is on its way is the panic of Do, after the read has ended:
+// as it is, or with what else has gone wrong. So is one while Do tears the source
+// down.
+func TestWithReadAhead_panicElsewhere(t *testing.T) {
+	for _, where := range []string{"write", "write, and the read panics, too", "ack", "teardown"} {
+		synctest.Test(t, func(t *testing.T) {
+			p := fake.NewBusy(t)
+			explode := func() { panic(io.ErrNoProgress) }
+			switch where {
+			case "write":
+				p.Result = func() error { explode(); return nil }
+			case "write, and the read panics, too":
+				p.Pending = func(context.Context) ([]opencdc.Record, error) { <-p.Source.TornDown; panic(fake.ErrTest) }
+				p.Result = func() error { explode(); return nil }
+			case "ack":
+				p.Source.OnAck = func(context.Context, []opencdc.Position) error { explode(); return nil }
+			case "teardown":
+				p.Pending = func(ctx context.Context) ([]opencdc.Record, error) { <-ctx.Done(); panic(fake.ErrTest) }
+				p.Result = func() error { return fake.ErrTest }
+				p.Source.OnTeardown = func(context.Context) error {
+					if len(p.Lines("teardown")) == 1 {
+						explode()
+					}
+					return nil
+				}
+			}
+			done := p.StartReading(t, t.Context())
+			close(p.GoOn)
+			end := <-done
+			if where == "write" || where == "ack" {
+				if end.Panic != io.ErrNoProgress {
+					t.Errorf("%s: Do has ended with %+v", where, end)
+				}
+			} else {
+				end.WantPanic(t, io.ErrNoProgress)
+				fake.WantError(t, end.Panic.(error), fake.ErrTest)
+			}
+			p.WantOver(t, 1)
+			fake.WantNoError(t, p.Worker.Ack(t.Context(), funnel.NewBatch(nil)))
+			fake.WantNoError(t, p.Worker.Stop(t.Context()))
+			fake.WantNoError(t, p.Worker.Close(t.Context()))
+		})
+	}
+}

@@ -3,6 +3,7 @@ package fake
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,8 +14,9 @@ import (
 )
 
 // Busy is a pipeline in a bubble whose first batch, record 1, is being written
-// until GoOn is closed. If the worker reads ahead, it has read 2 and 3 by then and
-// another read is pending. If not, that read follows when 2 and 3 are written.
+// until GoOn is closed. A worker that reads far ahead has read 2 and 3 meanwhile,
+// and another read is pending. Without read-ahead that read begins when 2 and 3 are
+// written.
 type Busy struct {
 	*Journal
 	Source *StrictSource
@@ -24,6 +26,8 @@ type Busy struct {
 	GoOn   chan struct{}
 	Worker *funnel.Worker
 
+	// Reads is the number of reads before the pending one: 1 to 3.
+	Reads int
 	// Pending is what the pending read and those after it do. If it is nil they
 	// wait for the teardown.
 	Pending func(context.Context) ([]opencdc.Record, error)
@@ -35,7 +39,7 @@ type Busy struct {
 
 // NewBusy returns such a pipeline. It may be changed until Start is called.
 func NewBusy(t testing.TB) *Busy {
-	b := &Busy{Journal: &Journal{}, GoOn: make(chan struct{})}
+	b := &Busy{Journal: &Journal{}, GoOn: make(chan struct{}), Reads: 3}
 	b.Source = &StrictSource{T: t, Source: NewSource(b.Journal)}
 	b.Source.OnRead = b.read
 	b.Out = NewDestination(b.Journal, "out")
@@ -47,24 +51,24 @@ func NewBusy(t testing.TB) *Busy {
 
 func (b *Busy) read(ctx context.Context) ([]opencdc.Record, error) {
 	b.Add("read")
-	switch n := len(b.Lines("read")); n {
-	case 1:
-		return Records("1"), nil
-	case 2:
+	n := len(b.Lines("read"))
+	if n == 2 {
 		time.Sleep(time.Millisecond) // until 1 is on its way by itself
-		return Records("2"), nil
-	case 3:
-		return Records("3"), nil
-	default:
-		b.isReading = true
-		defer func() { b.isReading = false }()
-		if b.Pending != nil {
-			return b.Pending(ctx)
-		}
-		<-b.Source.TornDown
-		return Records("4"), errors.New("the source was torn down")
 	}
+	if n <= b.Reads {
+		return Records(strconv.Itoa(n)), nil
+	}
+	b.isReading = true
+	defer func() { b.isReading = false }()
+	if b.Pending != nil {
+		return b.Pending(ctx)
+	}
+	<-b.Source.TornDown
+	return Records("4"), errors.New("the source was torn down")
 }
+
+// IsReading reports whether the read is pending.
+func (b *Busy) IsReading() bool { return b.isReading }
 
 func (b *Busy) write(_ context.Context, recs []opencdc.Record) error {
 	if string(recs[0].Position) == "1" {

@@ -100,3 +100,6 @@ func WantNack(t testing.TB, letter opencdc.Record, taskID, cause string) {
 		t.Errorf("record %q was nacked by %q with %q, want %q with %q", letter.Position, id, err, taskID, cause)
 	}
 }
+
+// ContextKey is the key of a value by which a test knows its context again.
+type ContextKey struct{}
