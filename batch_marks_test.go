@@ -40,7 +40,7 @@ func outcome(t *testing.T, positions string, rounds ...marks) []string {
 		}
 		return nil
 	}
-	fake.WantNoError(t, fake.Run(t, fake.QueueWithErrors(j), fake.From(fake.SourceOf(j, positions)), fake.Custom("marks", task), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.QueueWithErrors(j), fake.From(fake.SourceOf(j, positions)), fake.Custom("marks", task), fake.Out(j)))
 	return j.Lines("task out dlq ack")
 }
 
@@ -437,7 +437,7 @@ func TestBatch_originalWhateverThePosition(t *testing.T) {
 	})
 	dlq := fake.NewDestination(j, "dlq")
 	fake.WantNoError(t, fake.Run(t, fake.Queue(dlq), fake.From(fake.SourceOf(j, "1 2 3")),
-		fake.Through("same", same), fake.Through("splits", splits), fake.Through("fails", fails), fake.To(fake.NewDestination(j, "out"))))
+		fake.Through("same", same), fake.Through("splits", splits), fake.Through("fails", fails), fake.Out(j)))
 	j.Want(t, "out dlq ack",
 		"dlq same", "ack 1", "out 3 3 3", "ack 2", "dlq same", "ack 3")
 	for i, want := range []string{"1", "3"} {

@@ -353,7 +353,7 @@ func TestBatch_twoTasksSplit(t *testing.T) {
 			}
 			return nil
 		})
-		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), first, second, fake.To(fake.NewDestination(j, "out"))))
+		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), first, second, fake.Out(j)))
 		if got, want := strings.Join(seen, " "), "1a 1b 2a 2b 3a 3b"; got != want {
 			t.Errorf("backward %t: the second task saw %s, want %s", backward, got, want)
 		}
@@ -437,7 +437,7 @@ func TestBatch_readWhileEdited(t *testing.T) {
 			return nil
 		}
 		j := &fake.Journal{}
-		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Custom("history", history), fake.Custom("more", history), fake.Custom("pass", pass), fake.To(fake.NewDestination(j, "out")))
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Custom("history", history), fake.Custom("more", history), fake.Custom("pass", pass), fake.Out(j))
 		fake.WantNoError(t, err)
 		if !slices.Equal(got, want) {
 			t.Fatalf("seed %d, backward %t, asks %t: the pass has read %v, there were %v", seed, backward, asks, got, want)
@@ -473,7 +473,7 @@ func TestBatch_lookAhead(t *testing.T) {
 				return nil
 			})
 			j := &fake.Journal{}
-			fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), task, fake.To(fake.NewDestination(j, "out"))))
+			fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), task, fake.Out(j)))
 			want := []string{"1", "2", "3", "4", "5"}
 			if backward {
 				slices.Reverse(want)
@@ -523,7 +523,7 @@ func TestWalk_customTaskReadsWhileItEdits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j := &fake.Journal{}
 			custom := fake.Custom("custom", func(_ context.Context, b *funnel.Batch) error { task(b); return nil })
-			fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7")), custom, fake.To(fake.NewDestination(j, "out"))))
+			fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7")), custom, fake.Out(j)))
 			j.Want(t, "out dlq ack", "out 1a 1b 1c 3 4a 4b 4c", "ack 1 2 3 4", "dlq 5", "ack 5", "out 6 7", "ack 6 7")
 		})
 	}

@@ -44,7 +44,7 @@ func deadLettersOf(t *testing.T, err error, recs ...opencdc.Record) []opencdc.Re
 	dead := fake.NewDestination(j, "dlq")
 	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.NewSource(j, fake.Read{Records: recs})),
 		fake.Through("p", fake.Each(fake.FailWith(err))),
-		fake.To(fake.NewDestination(j, "out"))))
+		fake.Out(j)))
 	if len(dead.Written) != len(recs) {
 		t.Fatalf("%d dead letters for %d records", len(dead.Written), len(recs))
 	}
@@ -84,7 +84,7 @@ func TestDLQ_record(t *testing.T) {
 			rec.Metadata["k"] = "changed" // the version that failed
 			return sdk.ErrorRecord{Error: fake.ErrTest}
 		})
-		fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.NewSource(j, fake.Read{Records: recs})), fake.Through("p", failing), fake.To(fake.NewDestination(j, "out"))))
+		fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.NewSource(j, fake.Read{Records: recs})), fake.Through("p", failing), fake.Out(j)))
 
 		want := opencdc.Record{
 			Position:  opencdc.Position("1"),
@@ -149,7 +149,7 @@ func TestDLQ_idsAreValid(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
 	source := fake.Node(funnel.NewSourceTask("source\xff", fake.SourceOf(j, "1"), log.Nop(), nil))
-	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), source, fake.Through("p\xfe", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), source, fake.Through("p\xfe", fake.Each(fake.Fail)), fake.Out(j)))
 	got, err := dead.Written[0].Metadata.GetConduitSourceConnectorID()
 	if err != nil || got != "source\uFFFD" {
 		t.Errorf("the ID of the source is %q, %v", got, err)
@@ -184,7 +184,7 @@ func TestDLQ_errorTexts(t *testing.T) {
 		j := &fake.Journal{}
 		err = fake.Run(t, nil, fake.From(fake.SourceOf(j, "1")),
 			fake.Through("p", fake.Each(fake.FailWith(tt.err))),
-			fake.To(fake.NewDestination(j, "out")))
+			fake.Out(j))
 		fake.WantError(t, err, nil, `task "p"`, `record "1"`)
 	}
 }
@@ -195,7 +195,7 @@ func TestDLQ_positionOfTheSource(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
 	away := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord { rec.Position = nil; return sdk.SingleRecord(rec) })
-	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2")), fake.Through("away", away), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2")), fake.Through("away", away), fake.Through("p", fake.Each(fake.Fail)), fake.Out(j)))
 	j.Want(t, "dlq ack", "dlq 1 2", "ack 1 2")
 	if got := payloadOf(t, dead.Written[0])["position"]; len(got.([]byte)) != 0 {
 		t.Errorf("the position of the record itself is %q", got)
@@ -253,7 +253,7 @@ func TestDLQ_window(t *testing.T) {
 				}
 				return sdk.SingleRecord(rec)
 			})
-			err := fake.Run(t, dlq, fake.From(fake.SourceOf(j, tt.batches...)), fake.Through("splits", splits), fake.Through("fails", fails), fake.To(fake.NewDestination(j, "out")))
+			err := fake.Run(t, dlq, fake.From(fake.SourceOf(j, tt.batches...)), fake.Through("splits", splits), fake.Through("fails", fails), fake.Out(j))
 			j.Want(t, "out ack dlq", tt.want...)
 			if tt.refused == "" {
 				fake.WantNoError(t, err)
@@ -271,7 +271,7 @@ func TestDLQ_window(t *testing.T) {
 // Once a nack was refused, all are, until the queue is opened again.
 func TestDLQ_frozenWindow(t *testing.T) {
 	j := &fake.Journal{}
-	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), fake.Window(fake.NewDestination(j, "dlq"), 2, 1))
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.Window(fake.NewDestination(j, "dlq"), 2, 1))
 	ctx := t.Context()
 	nack := func(p string) error { return w.Nack(ctx, fake.NackedBatch(p), "task") }
 	fake.WantNoError(t, nack("1"))
@@ -289,7 +289,7 @@ func TestDLQ_frozenWindow(t *testing.T) {
 // Without a queue, a nack stops the worker with the record's error.
 func TestDLQ_none(t *testing.T) {
 	j := &fake.Journal{}
-	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.Fail})), fake.To(fake.NewDestination(j, "out")))
+	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.Fail})), fake.Out(j))
 	fake.WantError(t, err, fake.ErrOf("2").(interface{ Unwrap() error }).Unwrap(), `"p"`, `"2"`)
 	fake.WantFatal(t, err, false)
 	j.Want(t, "out ack", "out 1", "ack 1")
@@ -353,7 +353,7 @@ func TestDLQ_writeFails(t *testing.T) {
 				calls := 0
 				dead.OnAck = func(context.Context) ([]connector.DestinationAck, error) { calls++; return tt.acks(calls) }
 				p := fake.ByPosition(fake.Answers{"1": fake.Fail, "2": fake.Fail, "3": fake.Fail})
-				err := fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+				err := fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.Out(j))
 				fake.WantError(t, err, nil, append(tt.words, `"queue"`)...)
 				fake.WantFatal(t, err, true)
 				j.Want(t, "queue ack out", append([]string{"queue 1 2 3"}, tt.want...)...)
@@ -369,7 +369,7 @@ func TestDLQ_writeAndAckFail(t *testing.T) {
 	dead.Refuse["2"] = fake.ErrTest
 	other := errors.New("another error")
 	source.OnAck = func(context.Context, []opencdc.Position) error { return other }
-	err := fake.Run(t, fake.Queue(dead), fake.From(source), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out")))
+	err := fake.Run(t, fake.Queue(dead), fake.From(source), fake.Through("p", fake.Each(fake.Fail)), fake.Out(j))
 	fake.WantError(t, err, fake.ErrTest)
 	fake.WantError(t, err, other)
 }
@@ -391,7 +391,7 @@ func TestDLQ_failureNamesTheRecord(t *testing.T) {
 		case "ack":
 			dead.OnWrite = func(context.Context, []opencdc.Record) error { dead.Pending = nil; return nil }
 		}
-		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.Fail})), fake.To(fake.NewDestination(j, "out"))), fake.Queue(dead))
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.Fail})), fake.Out(j)), fake.Queue(dead))
 		var e fake.Ending
 		synctest.Test(t, func(t *testing.T) { e = <-fake.Start(t.Context(), w) })
 		err := e.Err
@@ -423,7 +423,7 @@ func TestDLQ_failureAndRefusal(t *testing.T) {
 	broken := errors.New("broker unreachable")
 	dead.OnWrite = func(context.Context, []opencdc.Record) error { return broken }
 	dlq := fake.Window(dead, 10, 1)
-	err := fake.Run(t, dlq, fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out")))
+	err := fake.Run(t, dlq, fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.Each(fake.Fail)), fake.Out(j))
 	fake.WantError(t, err, broken, `"1"`)
 	fake.WantError(t, err, funnel.ErrNackThreshold, `"2"`)
 	j.Want(t, "dlq ack", "dlq 1")
@@ -435,7 +435,7 @@ func TestDLQ_contextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	dead := fake.NewDestination(j, "dlq")
 	dead.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { cancel(); return ctx.Err() }
-	err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out"))), fake.Queue(dead)).Do(ctx)
+	err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Through("p", fake.Each(fake.Fail)), fake.Out(j)), fake.Queue(dead)).Do(ctx)
 	fake.WantError(t, err, context.Canceled)
 	fake.WantError(t, err, fake.ErrTest)
 	fake.WantFatal(t, err, false)
@@ -446,9 +446,8 @@ func TestDLQ_runsPerTask(t *testing.T) {
 	j := &fake.Journal{}
 	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 	a.Refuse["1"], a.Refuse["2"], b.Refuse["3"] = fake.ErrTest, fake.ErrTest, fake.ErrTest
-	first := fake.From(fake.SourceOf(j, "1 2 3"))
-	first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
-	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq")))))
+	first := fake.Fork(fake.From(fake.SourceOf(j, "1 2 3")), fake.To(a), fake.To(b))
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.DLQ(j))))
 	j.Want(t, "dlq ack", "dlq 1 2", "ack 1 2", "dlq 3", "ack 3")
 }
 
@@ -507,7 +506,7 @@ func TestDLQ_log(t *testing.T) {
 		j := &fake.Journal{}
 		dead := fake.NewDestination(j, "dlq")
 		dlq := funnel.NewDLQ("dlq", dead, logger, nil, 0, 0)
-		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), dlq)
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), dlq)
 		nack := func(positions ...string) {
 			t.Helper()
 			fake.WantNoError(t, w.Nack(t.Context(), fake.NackedBatch(positions...), "task "+positions[0]))

@@ -16,7 +16,6 @@ import (
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/internal/fake"
-	"github.com/conduitio/funnel/log"
 )
 
 // An error marked as fatal is known as such through what it is wrapped in.
@@ -97,7 +96,7 @@ func TestWorker_taskErrorIsOnce(t *testing.T) {
 		"nacked":   func(b *funnel.Batch) error { b.Nack(0, inner); return nil },
 	} {
 		task := fake.Custom("own", func(_ context.Context, b *funnel.Batch) error { return process(b) })
-		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1")), task, fake.To(fake.NewDestination(&fake.Journal{}, "out")))
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1")), task, fake.Out(&fake.Journal{}))
 		fake.WantError(t, err, fake.ErrTest, `task "own"`, `task "inner"`)
 		fake.WantTask(t, err, "own")
 		fake.WantFatal(t, err, true)
@@ -174,14 +173,11 @@ func TestWorker_sentinels(t *testing.T) {
 				if first.Next = []*funnel.TaskNode{middle}; isBranch {
 					first.Next = append(first.Next, fake.Custom("other", fake.Nothing))
 				}
-				w, err := funnel.NewWorker(first, tt.dlq, log.Nop(), nil)
-				if err != nil {
-					t.Fatal(err)
-				}
+				w := fake.NewTimedWorker(t, first, tt.dlq, nil)
 				if tt.dlq != nil {
 					fake.WantNoError(t, tt.dlq.Open(t.Context()))
 				}
-				err = w.Do(t.Context())
+				err := w.Do(t.Context())
 				fake.WantError(t, err, tt.want)
 				fake.WantTask(t, err, tt.task)
 				fake.WantFatal(t, err, tt.isFatal)
@@ -203,10 +199,10 @@ func TestWorker_longPositions(t *testing.T) {
 			}})),
 		"nack": fake.Chain(fake.From(fake.NewSource(&fake.Journal{}, fake.Read{Records: fake.Records(long)})), fake.Through("p", fake.Each(func(opencdc.Record) sdk.ProcessedRecord {
 			return sdk.ErrorRecord{Error: fake.ErrTest}
-		})), fake.To(fake.NewDestination(&fake.Journal{}, "out"))),
+		})), fake.Out(&fake.Journal{})),
 		"results": fake.Chain(fake.From(fake.NewSource(&fake.Journal{}, fake.Read{Records: fake.Records(long)})), fake.Through("p", fake.Processor(
 			func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil },
-		)), fake.To(fake.NewDestination(&fake.Journal{}, "out"))),
+		)), fake.Out(&fake.Journal{})),
 	} {
 		err := fake.NewWorker(t, first, nil).Do(t.Context())
 		fake.WantError(t, err, nil, `\xff\xff`, fmt.Sprint(10<<20))
@@ -258,8 +254,7 @@ func TestWorker_nilPointerErrors(t *testing.T) {
 				}
 				return nil
 			}
-			first := fake.From(source)
-			first.Next = []*funnel.TaskNode{fake.Chain(task, fake.To(a)), fake.To(b)}
+			first := fake.Fork(fake.From(source), fake.Chain(task, fake.To(a)), fake.To(b))
 			w := fake.NewWorker(t, first, nil)
 			done := fake.Start(ctx, w)
 			if e := <-done; e.Err == nil {
@@ -315,7 +310,7 @@ func TestWorker_tooDeep(t *testing.T) {
 		if tt.nack {
 			pass = fake.Through("a", fake.Each(fake.Fail))
 		}
-		next := []*funnel.TaskNode{fake.Chain(pass, fake.To(fake.NewDestination(j, "out")))}
+		next := []*funnel.TaskNode{fake.Chain(pass, fake.Out(j))}
 		if tt.branch {
 			next = append(next, fake.Chain(fake.Through("b", fake.Each(fake.Pass)), fake.To(fake.NewDestination(j, "other"))), fake.To(fake.NewDestination(j, "third")))
 		}
@@ -323,10 +318,9 @@ func TestWorker_tooDeep(t *testing.T) {
 		if tt.branch {
 			next[0], next[1] = next[1], next[0]
 		}
-		first := fake.From(fake.NewSource(j, fake.Read{Records: recs}))
-		first.Next = []*funnel.TaskNode{fake.Through("shallow", shallow)}
+		first := fake.Fork(fake.From(fake.NewSource(j, fake.Read{Records: recs})), fake.Through("shallow", shallow))
 		first.Next[0].Next = next
-		err := fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))))
+		err := fake.RunWorker(t, fake.NewWorker(t, first, fake.DLQ(j)))
 		if !tt.tooDeep {
 			fake.WantNoError(t, err)
 			continue

@@ -389,8 +389,7 @@ func TestMetrics_noNegativeDurations(t *testing.T) {
 		recs := fake.Records("1", "2")
 		recs[0].Metadata.SetReadAt(time.Now().Add(time.Hour))
 		recs[1].Metadata.SetReadAt(time.Now().Add(-time.Hour))
-		w, err := funnel.NewWorker(fake.Chain(fake.From(fake.NewSource(j, fake.Read{Records: recs})), fake.To(fake.NewDestination(j, "out"))), nil, log.Nop(), timer)
-		fake.WantNoError(t, err)
+		w := fake.NewTimedWorker(t, fake.Chain(fake.From(fake.NewSource(j, fake.Read{Records: recs})), fake.Out(j)), nil, timer)
 		fake.WantNoError(t, w.Do(t.Context()))
 		r.mustHave(t, map[string][]float64{"timer{}": {0, 3600}})
 
@@ -435,7 +434,7 @@ func TestProcessorTask_metrics(t *testing.T) {
 		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
 	})
 	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3", "")),
-		fake.Node(funnel.NewProcessorTask("p", p, log.Nop(), m)), fake.To(fake.NewDestination(j, "out"))))
+		fake.Node(funnel.NewProcessorTask("p", p, log.Nop(), m)), fake.Out(j)))
 	if !slices.Equal(m.observed, []int{2, 1}) {
 		t.Errorf("observed %v", m.observed)
 	}
@@ -493,10 +492,7 @@ func TestWorker_disabledMetrics(t *testing.T) {
 		fake.Node(funnel.NewProcessorTask("p", fake.ByPosition(fake.Answers{"1": fake.Fail}), log.Nop(), disabledProcessorMetrics(m))),
 		fake.Node(funnel.NewDestinationTask("d", fake.NewDestination(j, "d"), log.Nop(), m)),
 	)
-	w, err := funnel.NewWorker(first, funnel.NewDLQ("q", fake.NewDestination(j, "q"), log.Nop(), m, 0, 0), log.Nop(), m)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := fake.NewTimedWorker(t, first, funnel.NewDLQ("q", fake.NewDestination(j, "q"), log.Nop(), m, 0, 0), m)
 	fake.WantNoError(t, fake.RunWorker(t, w))
 	j.Want(t, "ack", "ack 1", "ack 2")
 }

@@ -33,10 +33,7 @@ func TestWorker_timer(t *testing.T) {
 		timer := &fake.Timer{}
 		p := fake.ByPosition(fake.Answers{"2": fake.Fail, "3": fake.Split(2), "4": fake.Filter})
 		first := fake.Chain(fake.From(fake.NewSource(j, fake.Read{Records: recs})), fake.Through("p", p), fake.To(out))
-		w, err := funnel.NewWorker(first, fake.Queue(fake.NewDestination(j, "dlq")), log.Nop(), timer)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := fake.NewTimedWorker(t, first, fake.DLQ(j), timer)
 		fake.WantNoError(t, fake.RunWorker(t, w))
 		want := []time.Duration{time.Minute + time.Second, time.Second, 2 * time.Second, 2 * time.Second}
 		if len(timer.Observed) != len(want) {
@@ -91,7 +88,7 @@ func TestWithReadAhead_timer(t *testing.T) {
 			})
 			p := fake.ByPosition(fake.Answers{"3": fake.Fail, "14": fake.Filter, "16": fake.Split(2)})
 			d := fake.SlowDestination(j, "out", 7300*time.Microsecond)
-			w := fake.NewTimedWorker(t, fake.Chain(first, fake.Through("p", p), fake.To(d)), fake.Queue(fake.NewDestination(j, "dlq")), timer, fake.Ahead(ahead)...)
+			w := fake.NewTimedWorker(t, fake.Chain(first, fake.Through("p", p), fake.To(d)), fake.DLQ(j), timer, fake.Ahead(ahead)...)
 			fake.WantNoError(t, fake.RunWorker(t, w))
 			if !slices.Equal(timer.Observed, want) || len(want) != 30 {
 				t.Errorf("%d ahead: observed\n%v, want\n%v", ahead, timer.Observed, want)
@@ -108,10 +105,7 @@ func TestWorker_timerBehindACustomFirstTask(t *testing.T) {
 		recs, timer := fake.Records("1", "2"), &fake.Timer{}
 		recs[1].Metadata.SetReadAt(time.Now().Add(-time.Minute))
 		filters := &filteringSource{funnel.NewSourceTask("source", fake.NewSource(j, fake.Read{Records: recs}), log.Nop(), nil)}
-		w, err := funnel.NewWorker(fake.Chain(fake.Node(filters), fake.To(fake.NewDestination(j, "out"))), nil, log.Nop(), timer)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := fake.NewTimedWorker(t, fake.Chain(fake.Node(filters), fake.Out(j)), nil, timer)
 		fake.WantNoError(t, fake.RunWorker(t, w))
 		if len(timer.Observed) != 2 || timer.Observed[0] != 0 || timer.Observed[1].Round(time.Second) != time.Minute {
 			t.Errorf("observed %v", timer.Observed)
@@ -141,11 +135,8 @@ func TestWorker_timerOfASet(t *testing.T) {
 		}
 		return nil
 	}
-	first := fake.Chain(fake.From(source), fake.To(fake.NewDestination(j, "out")))
-	w, err := funnel.NewWorker(first, nil, log.Nop(), set.NewTimer(metrics.Desc{Name: "t"}).WithValues())
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := fake.Chain(fake.From(source), fake.Out(j))
+	w := fake.NewTimedWorker(t, first, nil, set.NewTimer(metrics.Desc{Name: "t"}).WithValues())
 	fake.WantNoError(t, fake.RunWorker(t, w))
 	if len(timer.Observed) != 2 {
 		t.Errorf("observed %v", timer.Observed)
@@ -219,7 +210,7 @@ func TestWithReadAhead_flickeringTimer(t *testing.T) {
 			}
 			return nil
 		})
-		nodes := fake.Chain(fake.From(s), slow, fake.To(fake.NewDestination(j, "out")))
+		nodes := fake.Chain(fake.From(s), slow, fake.Out(j))
 		w, err := funnel.NewWorker(nodes, nil, log.Nop(), &flickering{}, funnel.WithReadAhead(100))
 		fake.WantNoError(t, err)
 		fake.WantNoError(t, fake.RunWorker(t, w))

@@ -251,7 +251,7 @@ func TestParallelProcessor_givenAgain(t *testing.T) {
 		j.AddRecords("process", recs)
 		return fake.Each(fake.Pass)(ctx, recs[:1])
 	}, 3)
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7 8 9")), fake.Through("p", firstOnly), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7 8 9")), fake.Through("p", firstOnly), fake.Out(j)))
 	calls := j.Lines("process")
 	slices.Sort(calls) // those at the same time come in any order
 	want := []string{
@@ -274,7 +274,7 @@ func TestParallelProcessor_noAnswers(t *testing.T) {
 			calls.Add(1)
 			return make([]sdk.ProcessedRecord, len(recs))
 		}, 2)
-		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", p), fake.Out(j))
 		fake.WantError(t, err, nil, `task "p"`, "no answer for 3 records")
 		if calls.Load() != 16*2 || !funnel.IsFatalError(err) {
 			t.Errorf("%d calls, error %v", calls.Load(), err)
@@ -341,7 +341,7 @@ func TestParallelProcessor_failedPart(t *testing.T) {
 				}
 
 				j := &fake.Journal{}
-				err = fake.Run(t, nil, fake.From(fake.NewSource(j, fake.Read{Records: fake.Numbered(size)})), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+				err = fake.Run(t, nil, fake.From(fake.NewSource(j, fake.Read{Records: fake.Numbered(size)})), fake.Through("p", p), fake.Out(j))
 				fake.WantError(t, err, nil, `task "p"`, words, fmt.Sprintf("%d records from %q on", sizes[brokenPart], strconv.Itoa(start)))
 				j.Want(t, "out ack")
 			})
@@ -353,7 +353,7 @@ func TestParallelProcessor_failedPart(t *testing.T) {
 func TestParallelProcessor_failedParts(t *testing.T) {
 	p := fake.Parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil }, 3)
 	j := &fake.Journal{}
-	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", p), fake.Out(j))
 	fake.WantError(t, err, nil, `task "p"`, `"1"`)
 }
 
@@ -363,7 +363,7 @@ func TestParallelProcessor_unknownKind(t *testing.T) {
 		pointer := func(rec opencdc.Record) sdk.ProcessedRecord { return (*sdk.SingleRecord)(&rec) }
 		p := fake.Parallel(t, fake.ByPosition(fake.Answers{position: pointer}), 3)
 		j := &fake.Journal{}
-		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out")))
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("p", p), fake.Out(j))
 		fake.WantError(t, err, nil, `task "p"`, strconv.Quote(position), "*sdk.SingleRecord")
 		j.Want(t, "out ack")
 	}
@@ -381,7 +381,7 @@ func TestParallelProcessor_sentinels(t *testing.T) {
 			}
 			return nil
 		}, 2)
-		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1 2")), fake.Through("p", p), fake.To(fake.NewDestination(&fake.Journal{}, "out")))
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1 2")), fake.Through("p", p), fake.Out(&fake.Journal{}))
 		fake.WantError(t, err, want, `from "1" on`, `from "2" on`)
 		fake.WantTask(t, err, "p")
 	}
@@ -421,7 +421,7 @@ func TestParallelProcessor_panic(t *testing.T) {
 				j.Add("ended")
 				return fake.Each(fake.Pass)(ctx, recs)
 			}, 3)
-			w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "0 1 2")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))), nil)
+			w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "0 1 2")), fake.Through("p", p), fake.Out(j)), nil)
 			fake.WantNoError(t, w.Open(t.Context()))
 			value := fake.PanicOf(func() { _ = w.Do(t.Context()) })
 			j.Add("panicked")
@@ -563,7 +563,7 @@ func TestParallelProcessor_speed(t *testing.T) {
 	took := func(p funnel.Processor) (d time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			j := &fake.Journal{}
-			w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j, fake.Read{Records: fake.Numbered(1000)})), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))), nil)
+			w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j, fake.Read{Records: fake.Numbered(1000)})), fake.Through("p", p), fake.Out(j)), nil)
 			start := time.Now()
 			fake.WantNoError(t, w.Do(t.Context()))
 			d = time.Since(start)

@@ -46,7 +46,7 @@ func TestDestinationTask_brokenAcks(t *testing.T) {
 					}
 					return tt.acks[call-1], nil
 				}
-				err := fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3")), fake.To(out))
+				err := fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3")), fake.To(out))
 				fake.WantError(t, err, tt.err, append(tt.words, `"out"`)...)
 				j.Want(t, "out ack dlq", "out 1 2 3")
 			})

@@ -27,7 +27,7 @@ func TestProcessorTask_filteredRecords(t *testing.T) {
 		}
 	})
 	before := fake.ByPosition(fake.Answers{"3": fake.Filter, "5": fake.Filter})
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("before", before), fake.Through("upper", upper), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("before", before), fake.Through("upper", upper), fake.Out(j)))
 	j.Want(t, "process out ack", "process 1 2 4", "out 1x 4x", "ack 1 2 3 4 5")
 }
 
@@ -97,7 +97,7 @@ func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
 		return plan[string(rec.Position)]
 	})
 	fake.WantNoError(t, fake.Run(t, fake.QueueWithErrors(j), fake.From(fake.SourceOf(j, "a b c d e f g h i j k l")),
-		before, fake.Through("p", process), fake.To(fake.NewDestination(j, "out"))))
+		before, fake.Through("p", process), fake.Out(j)))
 	j.Want(t, "process out dlq ack",
 		"process d", "process e", "process g", "process h", "process i1", "process i2", "process i3",
 		"process k", "process l",
@@ -122,7 +122,7 @@ func TestProcessorTask_piecesOfTheInput(t *testing.T) {
 		rec.Position = opencdc.Position(string(rec.Position) + "!")
 		return sdk.SingleRecord(rec)
 	})
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.Through("rewrite", rewrite), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.Through("rewrite", rewrite), fake.Out(j)))
 	j.Want(t, "out ack", "out new! 2! 3! 1!", "ack 1 2 3 4")
 	if got := fake.Positions(pieces); !slices.Equal(got, []string{"2", "3"}) {
 		t.Errorf("the slice of the processor holds %v", got)
@@ -135,7 +135,7 @@ func TestProcessorTask_recordsExchanged(t *testing.T) {
 	p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		return []sdk.ProcessedRecord{sdk.MultiRecord(recs[1:2]), sdk.MultiRecord(recs[0:1])}
 	})
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", p), fake.Out(j)))
 	j.Want(t, "out ack", "out 2 1", "ack 1 2")
 }
 
@@ -154,7 +154,7 @@ func TestProcessorTask_resultsBelongToTheProcessor(t *testing.T) {
 		return []sdk.ProcessedRecord{sdk.SingleRecord{Position: opencdc.Position("2")}}
 	})
 	fails := fake.ByPosition(fake.Answers{"4b": fake.Fail})
-	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.Through("fails", fails), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.Through("fails", fails), fake.Out(j)))
 	j.Want(t, "out dlq", "out 1", "out 2", "dlq 4")
 	if got := string(results[0].(sdk.SingleRecord).Position) + fake.Positions(results[3].(sdk.MultiRecord))[1]; got != "14b" || results[1] != nil {
 		t.Errorf("the results are %v", results)
@@ -174,7 +174,7 @@ func TestProcessorTask_wrapped(t *testing.T) {
 		}
 		return err
 	})
-	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4 5")), wrapped, fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3 4 5")), wrapped, fake.Out(j)))
 	j.Want(t, "task out ack dlq",
 		"task 1 2 3 4 5", "out 1", "ack 1",
 		"task 2", "dlq 2", "ack 2", "ack 3", "task 4 5", "out 4 5", "ack 4 5")
@@ -191,7 +191,7 @@ func TestProcessorTask_twoInOneTask(t *testing.T) {
 	both := fake.Custom("both", func(ctx context.Context, b *funnel.Batch) error {
 		return errors.Join(first.Do(ctx, b), second.Do(ctx, b))
 	})
-	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4 5")), both, fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3 4 5")), both, fake.Out(j)))
 	j.Want(t, "out ack dlq",
 		"out 1a 1b", "ack 1", "out 2", "ack 2", "out 3", "ack 3", "dlq 4", "ack 4", "out 5", "ack 5")
 }
@@ -227,7 +227,7 @@ func TestWalk_shortResults(t *testing.T) {
 		j.AddRecords("process", recs)
 		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
 	})
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("limited", limited), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("limited", limited), fake.Out(j)))
 	j.Want(t, "process out ack",
 		"process 1 2 3 4 5", "out 1 2", "ack 1 2",
 		"process 3 4 5", "out 3 4", "ack 3 4",
@@ -255,7 +255,7 @@ func TestWalk_errors(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			j := &fake.Journal{}
-			err := fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("bad", tt.task), fake.To(fake.NewDestination(j, "out")))
+			err := fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("bad", tt.task), fake.Out(j))
 			fake.WantError(t, err, nil, append(tt.words, `"bad"`)...)
 			j.Want(t, "out ack dlq")
 		})

@@ -17,12 +17,12 @@ func TestWorker_customFirstTask(t *testing.T) {
 	j := &fake.Journal{}
 	source := fake.SourceOf(j, "1 2 3")
 	first := fake.Node(&wrappedSource{SourceTask: funnel.NewSourceTask("source", source, log.Nop(), nil)})
-	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), first, fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.DLQ(j), first, fake.Out(j)))
 	j.Want(t, "out ack dlq", "dlq 1", "ack 1", "out 2", "ack 2 3")
 
 	j.Clear()
 	own := fake.Node(&ownSource{source: fake.SourceOf(j, "4 5")})
-	fake.WantNoError(t, fake.Run(t, nil, own, fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, own, fake.Out(j)))
 	j.Want(t, "out ack", "out 4 5", "ack 4 5")
 }
 
@@ -99,7 +99,7 @@ func TestWithReadAhead_customFirstTask(t *testing.T) {
 					}
 					return nil
 				})
-				w = fake.NewWorker(t, fake.Chain(first, fake.To(fake.SlowDestination(j, "out", slow))), fake.Queue(fake.NewDestination(j, "dlq")), fake.Ahead(ahead)...)
+				w = fake.NewWorker(t, fake.Chain(first, fake.To(fake.SlowDestination(j, "out", slow))), fake.DLQ(j), fake.Ahead(ahead)...)
 				fake.WantNoError(t, fake.RunWorker(t, w))
 				j.WantGiven(t, "1 3 4 7a 7b 8 9new 10 11new 12 13 15 16", "2 14", "1 2 3 4 5 6 7 8 9 10 11new 12 13 14 15 16")
 			})
@@ -112,7 +112,7 @@ func TestWithReadAhead_firstTaskMakesBatches(t *testing.T) {
 	for _, ahead := range []int{1, 100} {
 		j := &fake.Journal{}
 		own := fake.Node(&ownSource{source: fake.SourceOf(j, "1", "", "2 3", "4")})
-		fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, fake.Chain(own, fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)))
+		fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, fake.Chain(own, fake.Out(j)), nil, fake.Ahead(ahead)...)))
 		j.WantGiven(t, "1 2 3 4", "", "1 2 3 4")
 	}
 }
@@ -167,7 +167,7 @@ func TestWorker_sourceTaskIsNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
 		retries := &retryingSource{funnel.NewSourceTask("source", fake.SourceOf(j, "1"), log.Nop(), nil)}
-		err := fake.Run(t, nil, fake.Node(retries), fake.To(fake.NewDestination(j, "out")))
+		err := fake.Run(t, nil, fake.Node(retries), fake.Out(j))
 		fake.WantError(t, err, nil, `"source"`, "holds records already")
 		j.Want(t, "out ack")
 	})

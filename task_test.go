@@ -122,7 +122,7 @@ func TestTaskNode_HasNext(t *testing.T) {
 
 func TestTaskNode_IsFirst(t *testing.T) {
 	first := fake.From(fake.NewSource(&fake.Journal{}))
-	fake.WantNoError(t, first.AppendToEnd(fake.Through("p", fake.Each(fake.Pass)), fake.To(fake.NewDestination(&fake.Journal{}, "out"))))
+	fake.WantNoError(t, first.AppendToEnd(fake.Through("p", fake.Each(fake.Pass)), fake.Out(&fake.Journal{})))
 	for n := range first.TaskNodes() {
 		if n.IsFirst() != (n == first) {
 			t.Errorf("IsFirst of %s is %t", n.Task.ID(), n.IsFirst())

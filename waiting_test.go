@@ -16,8 +16,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Reads that return nothing begin further and further apart, unless they have
-// waited themselves; a record ends the series.
+// Reads that return nothing begin further and further apart, up to 100 ms, unless
+// they wait themselves. A record ends the series.
 func TestWorker_emptyReads(t *testing.T) {
 	ms := func(n ...int) (all []time.Duration) {
 		for _, n := range n {
@@ -36,8 +36,8 @@ func TestWorker_emptyReads(t *testing.T) {
 		{"a record between", []int{0, 0, 1, 0, 0, 0}, nil, ms(1, 2, 0, 1, 2)},
 		{"a wait between", make([]int, 5), ms(0, 500, 0, 0, 0), ms(1, 500, 4, 8)},
 	} {
-		for _, ahead := range []int{0, 10} {
-			synctest.Test(t, func(t *testing.T) {
+		t.Run(tt.name, func(t *testing.T) {
+			fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 				j := &fake.Journal{}
 				var begins []time.Time
 				s := fake.NewSource(j)
@@ -51,69 +51,53 @@ func TestWorker_emptyReads(t *testing.T) {
 					}
 					return fake.Records("a", "b", "c")[:tt.reads[n]], nil
 				}
-				fake.WantNoError(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...).Do(t.Context()))
+				fake.WantNoError(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.Out(j)), nil, opts...).Do(t.Context()))
 				var got []time.Duration
 				for i := range begins[2:] {
 					got = append(got, begins[i+1].Sub(begins[i]))
 				}
-				if fmt.Sprint(got) != fmt.Sprint(tt.want) {
-					t.Errorf("%s, ahead %d: the begins are %v apart, want %v", tt.name, ahead, got, tt.want)
+				if !slices.Equal(got, tt.want) {
+					t.Errorf("the reads begin %v apart, want %v", got, tt.want)
 				}
 			})
-		}
-	}
-}
-
-// A source that returns nothing all the time does not keep a worker from ending.
-func TestWithReadAhead_emptyReads(t *testing.T) {
-	for _, stops := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			j := &fake.Journal{}
-			s := fake.NewSource(j)
-			s.OnRead = func(context.Context) ([]opencdc.Record, error) { time.Sleep(time.Microsecond); return nil, nil }
-			w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, funnel.WithReadAhead(1))
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			done := fake.Start(ctx, w)
-			time.Sleep(time.Millisecond)
-			if stops {
-				fake.WantNoError(t, w.Stop(t.Context()))
-				(<-done).Want(t, nil)
-			} else {
-				cancel()
-				(<-done).Want(t, context.Canceled)
-			}
-			j.WantGiven(t, "", "", "")
 		})
 	}
 }
 
-// The pause between empty reads ends with the context, and with Stop.
+// The end of the context and Stop interrupt the pause between empty reads, and end a
+// series of reads that return at once.
 func TestWorker_emptyReadsAreInterrupted(t *testing.T) {
-	for _, ahead := range []int{0, 10} {
-		for _, isStop := range []bool{false, true} {
-			synctest.Test(t, func(t *testing.T) {
-				j := &fake.Journal{}
-				s := fake.NewSource(j)
-				s.OnRead = func(context.Context) ([]opencdc.Record, error) { return nil, nil }
-				w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				done := fake.Start(ctx, w)
-				time.Sleep(10*time.Second + time.Millisecond/2)
-				synctest.Wait()
-				at := time.Now()
-				if isStop {
-					fake.WantNoError(t, w.Stop(t.Context()))
-					(<-done).Want(t, nil)
-				} else {
-					cancel()
-					(<-done).Want(t, context.Canceled)
-				}
-				if d := time.Since(at); d != 0 {
-					t.Errorf("ahead %d, stop %t: it has taken %v", ahead, isStop, d)
-				}
-				fake.WantNoError(t, w.Close(t.Context()))
+	for _, how := range []string{"stop", "context"} {
+		for _, after := range []time.Duration{time.Millisecond, 10*time.Second + time.Millisecond/2} {
+			t.Run(fmt.Sprintf("%s after %v", how, after), func(t *testing.T) {
+				fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
+					j := &fake.Journal{}
+					s := fake.NewSource(j)
+					inRead := time.Microsecond // a read is seldom at work when the end comes
+					if after > time.Second {
+						inRead = 0
+					}
+					s.OnRead = func(context.Context) ([]opencdc.Record, error) { time.Sleep(inRead); return nil, nil }
+					w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.Out(j)), nil, opts...)
+					ctx, cancel := context.WithCancel(t.Context())
+					defer cancel()
+					done := fake.Start(ctx, w)
+					time.Sleep(after)
+					synctest.Wait()
+					at := time.Now()
+					if how == "stop" {
+						fake.WantNoError(t, w.Stop(t.Context()))
+						(<-done).Want(t, nil)
+					} else {
+						cancel()
+						(<-done).Want(t, context.Canceled)
+					}
+					if d := time.Since(at); inRead == 0 && d != 0 {
+						t.Errorf("it took %v", d)
+					}
+					j.WantGiven(t, "", "", "")
+					fake.WantNoError(t, w.Close(t.Context()))
+				})
 			})
 		}
 	}
@@ -134,7 +118,7 @@ func TestWalk_noAnswer(t *testing.T) {
 			asked = append(asked, time.Now())
 			return results
 		})
-		err := fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("stuck", stuck), fake.To(fake.NewDestination(j, "out")))
+		err := fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("stuck", stuck), fake.Out(j))
 		fake.WantError(t, err, nil, `"stuck"`, `"2"`)
 		fake.WantFatal(t, err, true)
 		j.Want(t, "out ack dlq", "out 1", "ack 1")
@@ -164,7 +148,7 @@ func TestWalk_progressResetsTheCount(t *testing.T) {
 			}
 			return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0])}
 		})
-		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("slow", slow), fake.To(fake.NewDestination(j, "out"))))
+		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("slow", slow), fake.Out(j)))
 		j.Want(t, "ack", "ack 1", "ack 2", "ack 3")
 		if calls != 15 {
 			t.Errorf("%d calls, want 15", calls)
@@ -181,7 +165,7 @@ func TestWalk_contextEndsThePause(t *testing.T) {
 			cancel()
 			return make([]sdk.ProcessedRecord, len(recs))
 		})
-		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Through("stuck", stuck), fake.To(fake.NewDestination(j, "out"))), nil)
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Through("stuck", stuck), fake.Out(j)), nil)
 		start := time.Now()
 		if err := w.Do(ctx); err != context.Canceled {
 			t.Errorf("Do: %v", err)
@@ -208,7 +192,7 @@ func TestWalk_outage(t *testing.T) {
 			}
 			return results
 		})
-		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2", "3")), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))))
+		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2", "3")), fake.Through("p", p), fake.Out(j)))
 		j.Want(t, "ack", "ack 1 2", "ack 3")
 	})
 }

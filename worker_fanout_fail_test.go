@@ -41,9 +41,8 @@ func TestFanOut_failure(t *testing.T) {
 			j.Add("told b")
 			return ctx.Err()
 		}
-		retry := fake.Through("retry", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)}))
-		retry.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
-		err := fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3 4")), retry)
+		retry := fake.Fork(fake.Through("retry", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)})), fake.To(a), fake.To(b))
+		err := fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3 4")), retry)
 		fake.WantError(t, err, fake.ErrTest, `task "a"`)
 		if errors.Is(err, context.Canceled) {
 			t.Errorf("the error is the cancellation: %v", err)
@@ -63,8 +62,7 @@ func TestFanOut_failureReleasesWhatIsDone(t *testing.T) {
 			defer close(delivered)
 			return b.Pending, nil
 		}
-		later := fake.Through("later", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)}))
-		later.Next = []*funnel.TaskNode{fake.To(a)}
+		later := fake.Fork(fake.Through("later", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)})), fake.To(a))
 		a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 			if string(recs[0].Position) == "3" {
 				<-delivered
@@ -72,9 +70,8 @@ func TestFanOut_failureReleasesWhatIsDone(t *testing.T) {
 			}
 			return nil
 		}
-		first := fake.From(fake.SourceOf(j, "1 2 3"))
-		first.Next = []*funnel.TaskNode{later, fake.To(b)}
-		err := fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))))
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1 2 3")), later, fake.To(b))
+		err := fake.RunWorker(t, fake.NewWorker(t, first, fake.DLQ(j)))
 		fake.WantError(t, err, fake.ErrTest)
 		j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2")
 	})
@@ -101,12 +98,11 @@ func TestFanOut_releasesAfterFailure(t *testing.T) {
 					}
 					return nil
 				})}
-				first := fake.From(fake.SourceOf(j, "1 2 3"))
-				first.Next = []*funnel.TaskNode{p, fake.To(d)}
+				first := fake.Fork(fake.From(fake.SourceOf(j, "1 2 3")), p, fake.To(d))
 				if isLast {
 					slices.Reverse(first.Next)
 				}
-				fake.WantError(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))).Do(t.Context()), nil)
+				fake.WantError(t, fake.NewWorker(t, first, fake.DLQ(j)).Do(t.Context()), nil)
 				j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2")
 			})
 		}
@@ -127,8 +123,7 @@ func TestFanOut_twoFailures(t *testing.T) {
 			<-ctx.Done()
 			return funnel.FatalError(other)
 		}
-		first := fake.From(fake.SourceOf(j, "1"))
-		first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b))
 		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
 		fake.WantError(t, err, fake.ErrTest)
 		fake.WantError(t, err, other)
@@ -144,8 +139,7 @@ func TestFanOut_contextEnds(t *testing.T) {
 		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 		a.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { cancel(); <-ctx.Done(); return ctx.Err() }
 		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { <-ctx.Done(); return ctx.Err() }
-		first := fake.From(fake.SourceOf(j, "1"))
-		first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b))
 		w := fake.NewWorker(t, first, nil)
 		if err := w.Do(ctx); err != context.Canceled {
 			t.Errorf("Do: %v", err)
@@ -165,8 +159,7 @@ func TestFanOut_failureStopsTheOthers(t *testing.T) {
 			<-ctx.Done()
 			return fake.Each(fake.Pass)(ctx, recs)
 		})
-		first := fake.From(fake.SourceOf(j, "1"))
-		first.Next = []*funnel.TaskNode{fake.To(a), fake.Chain(fake.Through("waits", waits), fake.To(b))}
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.Chain(fake.Through("waits", waits), fake.To(b)))
 		fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)), fake.ErrTest)
 		j.Want(t, "b ack")
 	})
@@ -198,9 +191,8 @@ func TestFanOut_nacksOfAnEndedContext(t *testing.T) {
 				}
 				return nil
 			}
-			first := fake.From(fake.SourceOf(j, "1 2"))
-			first.Next = []*funnel.TaskNode{later, fake.Chain(fake.Through("waits", waits), fake.To(b))}
-			fake.WantError(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))).Do(ofDo), fake.ErrTest)
+			first := fake.Fork(fake.From(fake.SourceOf(j, "1 2")), later, fake.Chain(fake.Through("waits", waits), fake.To(b)))
+			fake.WantError(t, fake.NewWorker(t, first, fake.DLQ(j)).Do(ofDo), fake.ErrTest)
 			j.Want(t, "a b ack dlq", "a 1", "a 2")
 		})
 	}
@@ -217,10 +209,8 @@ func TestFanOut_errorBesideCancellations(t *testing.T) {
 			synctest.Wait()
 			return funnel.FatalError(other)
 		})
-		inner := fake.Custom("inner", fake.Nothing)
-		inner.Next = []*funnel.TaskNode{c, d}
-		first := fake.From(fake.SourceOf(&fake.Journal{}, "1"))
-		first.Next = []*funnel.TaskNode{a, inner}
+		inner := fake.Fork(fake.Custom("inner", fake.Nothing), c, d)
+		first := fake.Fork(fake.From(fake.SourceOf(&fake.Journal{}, "1")), a, inner)
 		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
 		fake.WantError(t, err, fake.ErrTest)
 		fake.WantError(t, err, other)
@@ -265,11 +255,9 @@ func TestFanOut_panic(t *testing.T) {
 					j.Add("told b")
 					return ctx.Err()
 				}
-				first := fake.From(fake.SourceOf(j, "1"))
-				first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+				first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b))
 				if depth == "nested branch" {
-					inner := fake.Through("inner", fake.Each(fake.Pass))
-					inner.Next = []*funnel.TaskNode{fake.To(a), fake.To(fake.NewDestination(j, "c"))}
+					inner := fake.Fork(fake.Through("inner", fake.Each(fake.Pass)), fake.To(a), fake.To(fake.NewDestination(j, "c")))
 					first.Next[0] = inner
 				}
 				w := fake.NewWorker(t, first, nil)
@@ -304,8 +292,7 @@ func TestFanOut_panics(t *testing.T) {
 		writing := make(chan struct{})
 		a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; panic(fake.ErrTest) }
 		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(other) }
-		first := fake.From(fake.SourceOf(j, "1"))
-		first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b))
 		e := <-fake.Start(t.Context(), fake.NewWorker(t, first, nil))
 		e.WantPanic(t, fake.ErrTest)
 		fake.WantError(t, e.Panic.(error), other)
@@ -341,8 +328,7 @@ func TestFanOut_goexit(t *testing.T) {
 			j := &fake.Journal{}
 			a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 			[]*fake.Destination{a, b}[i].OnWrite = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
-			first := fake.From(fake.SourceOf(j, "1"))
-			first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+			first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b))
 			err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
 			fake.WantError(t, err, nil, "Goexit", []string{`"a"`, `"b"`}[i])
 			j.Want(t, "ack")
@@ -388,8 +374,7 @@ func TestFanOut_goexitNamesTheTask(t *testing.T) {
 		j := &fake.Journal{}
 		out := fake.NewDestination(j, "out")
 		out.OnWrite = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
-		first := fake.From(fake.SourceOf(j, "1"))
-		first.Next = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Each(fake.Pass)), fake.To(out)), fake.To(fake.NewDestination(j, "other"))}
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.Chain(fake.Through("p", fake.Each(fake.Pass)), fake.To(out)), fake.To(fake.NewDestination(j, "other")))
 		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
 		fake.WantError(t, err, funnel.ErrGoexit)
 		fake.WantTask(t, err, "out")

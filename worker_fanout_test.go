@@ -81,7 +81,7 @@ func TestFanOut_outcomes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, head, fake.Queue(fake.NewDestination(j, "dlq")))))
+			fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, head, fake.DLQ(j))))
 			j.Want(t, "a", tt.wantA...)
 			j.Want(t, "b", tt.wantB...)
 			j.Want(t, "ack dlq", tt.want...)
@@ -126,11 +126,9 @@ func TestFanOut_nested(t *testing.T) {
 	j := &fake.Journal{}
 	a, b, c := fake.NewDestination(j, "a"), fake.NewDestination(j, "b"), fake.NewDestination(j, "c")
 	c.Refuse["2"] = fake.ErrOf("2")
-	inner := fake.Through("inner", fake.Each(fake.Pass))
-	inner.Next = []*funnel.TaskNode{fake.To(b), fake.To(c)}
-	first := fake.From(fake.SourceOf(j, "1 2 3", "4"))
-	first.Next = []*funnel.TaskNode{fake.To(a), inner}
-	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq")))))
+	inner := fake.Fork(fake.Through("inner", fake.Each(fake.Pass)), fake.To(b), fake.To(c))
+	first := fake.Fork(fake.From(fake.SourceOf(j, "1 2 3", "4")), fake.To(a), inner)
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.DLQ(j))))
 	for _, name := range []string{"a", "b", "c"} {
 		j.Want(t, name, name+" 1 2 3", name+" 4")
 	}
@@ -381,8 +379,7 @@ func TestFanOut_contextLasts(t *testing.T) {
 			contexts = append(contexts, ctx)
 			return nil
 		}
-		first := fake.From(fake.SourceOf(j, "1", "2", "3"))
-		first.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1", "2", "3")), fake.To(a), fake.To(b))
 		fake.WantNoError(t, fake.NewWorker(t, first, nil).Do(t.Context()))
 		if len(contexts) != 3 || contexts[0].Err() == nil {
 			t.Errorf("the context of %d batches goes on without the worker", len(contexts))

@@ -83,7 +83,7 @@ func TestWorker_stopEndsAnEmptyRead(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := fake.NewSource(&fake.Journal{})
 				s.OnRead = func(context.Context) ([]opencdc.Record, error) { <-s.TornDown; runtime.Gosched(); return nil, nil }
-				w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(s.Journal, "out"))), nil, fake.Ahead(ahead)...)
+				w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.Out(s.Journal)), nil, fake.Ahead(ahead)...)
 				done := fake.Start(t.Context(), w)
 				synctest.Wait()
 				fake.WantNoError(t, w.Stop(t.Context()))

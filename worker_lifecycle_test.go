@@ -188,7 +188,7 @@ func TestWorker_openWhileRunning(t *testing.T) {
 // A pipeline that has changed since NewWorker is neither opened nor run.
 func TestWorker_pipelineChanges(t *testing.T) {
 	j := &fake.Journal{}
-	first := fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(fake.NewDestination(j, "out")))
+	first := fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Out(j))
 	w := fake.NewWorker(t, first, nil)
 	next := first.Next
 	fake.WantNoError(t, first.AppendToEnd(fake.To(fake.NewDestination(j, "more"))))
@@ -335,7 +335,7 @@ func TestWorker_doBesideClose(t *testing.T) {
 				if isCustom {
 					first = fake.FromThen(s, nil)
 				}
-				w := fake.NewWorker(t, fake.Chain(first, fake.To(fake.NewDestination(j, "out"))), nil, fake.Ahead(ahead)...)
+				w := fake.NewWorker(t, fake.Chain(first, fake.Out(j)), nil, fake.Ahead(ahead)...)
 				fake.WantNoError(t, w.Open(context.Background()))
 				var calls sync.WaitGroup
 				calls.Go(func() { _ = w.Do(context.Background()) })
@@ -396,7 +396,7 @@ func TestWorker_closeWhileTheFirstTaskWorks(t *testing.T) {
 		source := fake.NewSource(j)
 		source.Endless = true
 		first := newSlowFirstTask(source, j)
-		w := fake.NewWorker(t, fake.Chain(fake.Node(first), fake.To(fake.NewDestination(j, "out"))), nil, opts...)
+		w := fake.NewWorker(t, fake.Chain(fake.Node(first), fake.Out(j)), nil, opts...)
 		fake.WantNoError(t, w.Open(t.Context()))
 		done := fake.Start(t.Context(), w)
 		<-source.Reading
@@ -424,7 +424,7 @@ func TestWorker_closeWhileTheFirstTaskReads(t *testing.T) {
 		source.OnTeardown = func(context.Context) error { return failing }
 		first := newSlowFirstTask(source, j)
 		close(first.goOn)
-		w := fake.NewWorker(t, fake.Chain(fake.Node(first), fake.To(fake.NewDestination(j, "out"))), nil, opts...)
+		w := fake.NewWorker(t, fake.Chain(fake.Node(first), fake.Out(j)), nil, opts...)
 		fake.WantNoError(t, w.Open(t.Context()))
 		done := fake.Start(t.Context(), w)
 		<-source.Reading

@@ -36,7 +36,7 @@ func TestWithReadAhead_isOffByDefault(t *testing.T) {
 			}
 			return nil, io.EOF
 		}
-		fake.WantNoError(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(&fake.Journal{}, "out"))), nil, fake.Ahead(n)...).Do(ctx))
+		fake.WantNoError(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.Out(&fake.Journal{})), nil, fake.Ahead(n)...).Do(ctx))
 		if (got.Err() == nil) != (n == 0) {
 			t.Errorf("%d: after Do, the context's error is %v", n, got.Err())
 		}
@@ -206,7 +206,7 @@ func TestWithReadAhead_order(t *testing.T) {
 				s.OnAck = func(context.Context, []opencdc.Position) error { time.Sleep(slow); return nil }
 				d := fake.SlowDestination(j, "out", slow)
 				d.Refuse["6"], d.Refuse["18"] = fake.ErrTest, fake.ErrTest
-				w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.Through("p", fake.ByPosition(verdicts())), fake.To(d)), fake.Queue(fake.NewDestination(j, "dlq")), fake.Ahead(ahead)...)
+				w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.Through("p", fake.ByPosition(verdicts())), fake.To(d)), fake.DLQ(j), fake.Ahead(ahead)...)
 				fake.WantNoError(t, fake.RunWorker(t, w))
 				j.WantGiven(t, out, dlq, all)
 			})
@@ -232,7 +232,7 @@ func TestWithReadAhead_firstTaskSettles(t *testing.T) {
 			}
 			return nil
 		})
-		w = fake.NewWorker(t, fake.Chain(first, fake.To(fake.SlowDestination(j, "out", 10*time.Millisecond))), fake.Queue(fake.NewDestination(j, "dlq")), funnel.WithReadAhead(100))
+		w = fake.NewWorker(t, fake.Chain(first, fake.To(fake.SlowDestination(j, "out", 10*time.Millisecond))), fake.DLQ(j), funnel.WithReadAhead(100))
 		fake.WantNoError(t, fake.RunWorker(t, w))
 		j.WantGiven(t, "1 4 7", "5 6", "2 3 5 6 1 4 7")
 		j.Want(t, "out", "out 1", "out 4", "out 7")

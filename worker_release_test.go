@@ -32,7 +32,7 @@ func TestWorker_positionsBelongToTheSource(t *testing.T) {
 		return nil
 	}
 	p := fake.ByPosition(fake.Answers{"4": fake.Fail, "7": fake.Split(2), "9": fake.Filter})
-	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(source), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(source), fake.Through("p", p), fake.Out(j)))
 	i := 0
 	for _, positions := range kept {
 		for _, p := range positions {
@@ -53,13 +53,13 @@ func TestWorker_rewrittenPositions(t *testing.T) {
 	dead := fake.NewDestination(j, "dlq")
 	rewrite := fake.ByPosition(fake.Answers{"1": fake.Split(1), "2": fake.Split(2), "3": fake.Split(1)})
 	failing := fake.ByPosition(fake.Answers{"2b": fake.Fail, "3a": fake.Fail})
-	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("rewrite", rewrite), fake.Through("fail", failing), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("rewrite", rewrite), fake.Through("fail", failing), fake.Out(j)))
 	j.Want(t, "out ack dlq", "out 1a", "ack 1", "dlq 2 3a", "ack 2 3")
 }
 
 func TestWorker_ackFromOutside(t *testing.T) {
 	j := &fake.Journal{}
-	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")))
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.DLQ(j))
 	ctx := t.Context()
 
 	b := funnel.NewBatch(fake.Records("1", "2", "3"))
@@ -90,7 +90,7 @@ func TestWorker_ackFromOutside(t *testing.T) {
 func TestWorker_nackFromOutside(t *testing.T) {
 	j := &fake.Journal{}
 	source, dead := fake.SourceOf(j), fake.NewDestination(j, "dlq")
-	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(fake.NewDestination(j, "out"))), fake.Queue(dead))
+	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.Out(j)), fake.Queue(dead))
 	ctx := t.Context()
 
 	b := funnel.NewBatch(fake.Records("1", "2", "3", "4"))
@@ -126,7 +126,7 @@ func TestBatch_emptyPosition(t *testing.T) {
 		"nack": func(w *funnel.Worker, b *funnel.Batch) error { return w.Nack(t.Context(), b, "task") },
 	} {
 		j := &fake.Journal{}
-		w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j)), fake.To(fake.NewDestination(j, "out"))), fake.QueueWithErrors(j))
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j)), fake.Out(j)), fake.QueueWithErrors(j))
 		err := settle(w, funnel.NewBatch([]opencdc.Record{{Position: opencdc.Position("a")}, {}, {Position: opencdc.Position("c")}}))
 		fake.WantError(t, err, nil, "record 1", "batch of 3", "empty position")
 		fake.WantFatal(t, err, true)
@@ -141,7 +141,7 @@ func TestWorker_ackGivesUp(t *testing.T) {
 		j := &fake.Journal{}
 		s, goOn := fake.SourceOf(j, "1"), make(chan struct{})
 		s.OnAck = func(context.Context, []opencdc.Position) error { <-goOn; return nil }
-		w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")))
+		w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.Out(j)), fake.DLQ(j))
 		done := fake.Start(t.Context(), w)
 		synctest.Wait()
 		acked, failed := funnel.NewBatch(fake.Records("2")), fake.NackedBatch("3")
@@ -171,7 +171,7 @@ func TestWorker_nackAgain(t *testing.T) {
 	j := &fake.Journal{}
 	dead, source := fake.NewDestination(j, "dlq"), fake.SourceOf(j)
 	dlq := fake.Window(dead, 10, 3)
-	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(fake.NewDestination(j, "out"))), dlq)
+	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.Out(j)), dlq)
 	ctx := t.Context()
 	b := fake.NackedBatch("0", "1", "2")
 	dead.Refuse["1"] = fake.ErrTest
@@ -219,7 +219,7 @@ func TestWorker_nackAgainAfterAPanic(t *testing.T) {
 				panic(fake.ErrTest)
 			}
 		})
-		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), funnel.NewDLQ("dlq", dead, log.Nop(), metrics, 0, 0))
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), funnel.NewDLQ("dlq", dead, log.Nop(), metrics, 0, 0))
 		b := fake.NackedBatch("0", "1", "2")
 		p, ok := fake.PanicOf(func() { _ = w.Nack(t.Context(), b, "task") }).(*funnel.PanicError)
 		if !ok || p.Value != fake.ErrTest || !strings.Contains(p.Err.Error(), `task "task"`) {
@@ -245,7 +245,7 @@ func (o observing) Observe([]opencdc.Record, time.Time) { o() }
 func TestWorker_windowCountsAtTheFirstCall(t *testing.T) {
 	j := &fake.Journal{}
 	source, dead := fake.SourceOf(j), fake.NewDestination(j, "dlq")
-	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(fake.NewDestination(j, "out"))), fake.Window(dead, 2, 1))
+	w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.Out(j)), fake.Window(dead, 2, 1))
 	ctx := t.Context()
 	fake.WantNoError(t, w.Nack(ctx, fake.NackedBatch("1"), "task"))
 	source.OnAck = func(context.Context, []opencdc.Position) error { return fake.ErrTest }
@@ -254,7 +254,7 @@ func TestWorker_windowCountsAtTheFirstCall(t *testing.T) {
 	fake.WantNoError(t, w.Nack(ctx, fake.NackedBatch("3"), "task")) // the window holds 2 and 3
 
 	dead.OnWrite = func(context.Context, []opencdc.Record) error { panic(fake.ErrTest) }
-	w = fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(fake.NewDestination(j, "out"))), fake.Window(dead, 9, 1))
+	w = fake.NewWorker(t, fake.Chain(fake.From(source), fake.Out(j)), fake.Window(dead, 9, 1))
 	p, ok := fake.PanicOf(func() { _ = w.Nack(ctx, fake.NackedBatch("4", "5"), "task") }).(*funnel.PanicError)
 	if !ok || !errors.Is(p.Err, funnel.ErrNackThreshold) {
 		t.Errorf("Nack panicked with %v", p)
@@ -274,7 +274,7 @@ func TestWorker_ackedPositionsAreNotReadAgain(t *testing.T) {
 		}
 		return w.Ack(ctx, b)
 	})
-	first := fake.Chain(fake.From(source), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.SecondTime(fake.Pass)})), settles, fake.To(fake.NewDestination(j, "out")))
+	first := fake.Chain(fake.From(source), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.SecondTime(fake.Pass)})), settles, fake.Out(j))
 	w = fake.NewWorker(t, first, nil)
 	fake.WantNoError(t, fake.RunWorker(t, w))
 	b := funnel.NewBatch(fake.Records("4"))
@@ -298,7 +298,7 @@ func TestWorker_taskSettlesItsBatch(t *testing.T) {
 		}
 		return nil
 	})
-	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2", "3", "4")), settles, fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")))
+	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2", "3", "4")), settles, fake.Out(j)), fake.DLQ(j))
 	fake.WantNoError(t, fake.RunWorker(t, w))
 	j.Want(t, "out ack dlq", "ack 1 2", "dlq 3", "ack 3", "out 4", "ack 4")
 }

@@ -181,7 +181,7 @@ func TestWorker_contextEndsWithARead(t *testing.T) {
 				}
 				return fake.Records(strconv.Itoa(reads)), nil
 			}
-			err := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, opts...).Do(ctx)
+			err := fake.NewWorker(t, fake.Chain(fake.From(s), fake.Out(j)), nil, opts...).Do(ctx)
 			if err != context.Canceled || reads != 3 {
 				t.Errorf("Do returned %v after %d reads", err, reads)
 			}
@@ -202,7 +202,7 @@ func TestWorker_contextCause(t *testing.T) {
 		j := &fake.Journal{}
 		s := fake.SourceOf(j, "1")
 		s.Endless = true
-		done := fake.Start(ctx, fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(fake.NewDestination(j, "out"))), nil, opts...))
+		done := fake.Start(ctx, fake.NewWorker(t, fake.Chain(fake.From(s), fake.Out(j)), nil, opts...))
 		<-s.Reading
 		cancel(fake.ErrTest)
 		e := <-done
@@ -210,7 +210,7 @@ func TestWorker_contextCause(t *testing.T) {
 		e.Want(t, fake.ErrTest)
 		ctx, cancel = context.WithCancelCause(t.Context())
 		cancel(fake.ErrTest)
-		err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(fake.NewDestination(j, "out"))), nil, opts...).Do(ctx)
+		err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Out(j)), nil, opts...).Do(ctx)
 		fake.WantError(t, err, context.Canceled)
 		fake.WantError(t, err, fake.ErrTest)
 	})
@@ -290,7 +290,7 @@ func TestWorker_ackReportsEOFAfterAnotherError(t *testing.T) {
 	t.Run("in the dead-letter queue", func(t *testing.T) {
 		fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 			j := &fake.Journal{}
-			first := fake.Chain(fake.From(newSource(j)), fake.Through("p", fake.Each(fake.Fail)), fake.To(fake.NewDestination(j, "out")))
+			first := fake.Chain(fake.From(newSource(j)), fake.Through("p", fake.Each(fake.Fail)), fake.Out(j))
 			err := fake.RunWorker(t, fake.NewWorker(t, first, fake.Window(fake.NewDestination(j, "dlq"), 10, 1), opts...))
 			fake.WantError(t, err, fake.ErrTest, `"2"`)
 			fake.WantError(t, err, reason)

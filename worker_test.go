@@ -15,7 +15,7 @@ import (
 
 func TestNewWorker_invalid(t *testing.T) {
 	j := &fake.Journal{}
-	out := func() *funnel.TaskNode { return fake.To(fake.NewDestination(j, "out")) }
+	out := func() *funnel.TaskNode { return fake.Out(j) }
 	source := func() *funnel.TaskNode { return fake.From(fake.SourceOf(j)) }
 	cycle := source()
 	cycle.Next = []*funnel.TaskNode{fake.Through("p", fake.Each(fake.Pass))}
@@ -61,7 +61,7 @@ func TestNewWorker_invalid(t *testing.T) {
 // named.
 func TestNewWorker_ends(t *testing.T) {
 	j := &fake.Journal{}
-	out := func() *funnel.TaskNode { return fake.To(fake.NewDestination(j, "out")) }
+	out := func() *funnel.TaskNode { return fake.Out(j) }
 	p := func(id string) *funnel.TaskNode { return fake.Through(id, fake.Each(fake.Pass)) }
 	branches := func(next ...*funnel.TaskNode) *funnel.TaskNode {
 		first := fake.From(fake.SourceOf(j))
@@ -97,13 +97,13 @@ func TestNewWorker_ends(t *testing.T) {
 
 func TestNewWorker_nilOption(t *testing.T) {
 	j := &fake.Journal{}
-	_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), nil, log.Nop(), nil, nil)
+	_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), nil, log.Nop(), nil, nil)
 	fake.WantError(t, err, nil, "option 0", "nil")
 }
 
 func TestWithReadAhead_invalid(t *testing.T) {
 	for _, n := range []int{0, -7} {
-		w, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), fake.To(fake.NewDestination(&fake.Journal{}, "out"))), nil, log.Nop(), nil, funnel.WithReadAhead(n))
+		w, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), fake.Out(&fake.Journal{})), nil, log.Nop(), nil, funnel.WithReadAhead(n))
 		fake.WantError(t, err, nil, strconv.Itoa(n), "at least 1")
 		if w != nil {
 			t.Errorf("%d: there is a worker", n)
@@ -113,8 +113,8 @@ func TestWithReadAhead_invalid(t *testing.T) {
 
 func TestNewWorker_fields(t *testing.T) {
 	j := &fake.Journal{}
-	source, dlq := fake.SourceOf(j), fake.Queue(fake.NewDestination(j, "dlq"))
-	first := fake.Chain(fake.From(source), fake.To(fake.NewDestination(j, "out")))
+	source, dlq := fake.SourceOf(j), fake.DLQ(j)
+	first := fake.Chain(fake.From(source), fake.Out(j))
 	w := fake.NewWorker(t, first, dlq)
 	if w.Source != funnel.Source(source) || w.FirstTask != first || w.DLQ != dlq {
 		t.Errorf("the worker has %v, %v, %v", w.Source, w.FirstTask, w.DLQ)
@@ -130,7 +130,7 @@ func TestNewWorker_asksForIDsOnce(t *testing.T) {
 	j := &fake.Journal{}
 	asked := 0
 	task := &countingTask{Task: fake.Task{OnDo: func(context.Context, *funnel.Batch) error { return fake.ErrTest }}, asked: &asked}
-	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Node(task), fake.To(fake.NewDestination(j, "out"))), nil)
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Node(task), fake.Out(j)), nil)
 	err := fake.RunWorker(t, w)
 	fake.WantError(t, err, fake.ErrTest, `task "own": `)
 	if asked != 1 {
@@ -157,8 +157,7 @@ func TestWorker_many(t *testing.T) {
 	for range 20 {
 		wg.Go(func() {
 			j := &fake.Journal{}
-			first := fake.From(fake.SourceOf(j, "1 2", "3", "4 5 6"))
-			first.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "a")), fake.To(fake.NewDestination(j, "b"))}
+			first := fake.Fork(fake.From(fake.SourceOf(j, "1 2", "3", "4 5 6")), fake.To(fake.NewDestination(j, "a")), fake.To(fake.NewDestination(j, "b")))
 			fake.WantNoError(t, fake.NewWorker(t, first, nil).Do(t.Context()))
 			j.Want(t, "ack", "ack 1 2", "ack 3", "ack 4 5 6")
 		})
@@ -176,8 +175,7 @@ func TestWithReadAhead_many(t *testing.T) {
 	}
 	for i := range 20 {
 		j := &fake.Journal{}
-		first := fake.From(fake.SteadySource(j, 200, 0))
-		first.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "out")), fake.To(fake.NewDestination(j, "other"))}
+		first := fake.Fork(fake.From(fake.SteadySource(j, 200, 0)), fake.Out(j), fake.To(fake.NewDestination(j, "other")))
 		done = append(done, fake.Start(t.Context(), fake.NewWorker(t, first, nil, fake.Ahead(1+i*i)...)))
 		journals = append(journals, j)
 	}

@@ -133,7 +133,7 @@ func TestWalk_calls(t *testing.T) {
 				for i, task := range tt.tasks {
 					nodes = append(nodes, fake.Through(fmt.Sprint("task", i), fake.ByPosition(task)))
 				}
-				fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), append(nodes, fake.To(out))...))
+				fake.WantNoError(t, fake.Run(t, fake.DLQ(j), append(nodes, fake.To(out))...))
 				j.Want(t, "out ack dlq", tt.want...)
 			})
 		})
@@ -153,7 +153,7 @@ func TestWalk_customRetry(t *testing.T) {
 		}
 		return nil
 	})
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4")), retry, fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4")), retry, fake.Out(j)))
 	j.Want(t, "task out", "task 1 2 3 4", "out 1", "task 2", "out 2", "out 3", "task 4", "out 4")
 }
 
@@ -166,8 +166,8 @@ func TestWalk_retriedOnce(t *testing.T) {
 		j.AddRecords("process", recs)
 		return fake.ByPosition(fake.Answers{"1": fake.Fail})(ctx, recs)
 	})
-	fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3")),
-		fake.Through("first", first), fake.Through("second", second), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3")),
+		fake.Through("first", first), fake.Through("second", second), fake.Out(j)))
 	j.Want(t, "", "open source", "open out", "open dlq",
 		"process 1 2", "dlq 1", "ack 1", "out 2", "ack 2",
 		"process 3", "out 3", "ack 3",
@@ -181,7 +181,7 @@ func TestWalk_lostRecords(t *testing.T) {
 		*b = *funnel.NewBatch(b.ActiveRecords()[:1])
 		return nil
 	})
-	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), loses, fake.To(fake.NewDestination(j, "out")))
+	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), loses, fake.Out(j))
 	fake.WantError(t, err, nil, "2 of 2 records")
 }
 
@@ -215,7 +215,7 @@ func TestWorker_settledTwice(t *testing.T) {
 		*b = kept
 		return nil
 	})
-	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), task, fake.To(fake.NewDestination(j, "out"))), nil)
+	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), task, fake.Out(j)), nil)
 	fake.WantError(t, w.Do(t.Context()), funnel.ErrLostRecords)
 	j.Want(t, "ack", "ack 1 2")
 }
@@ -263,12 +263,12 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 					j := &fake.Journal{}
 					ctx, cancel := context.WithCancelCause(t.Context())
 					middle := task(err, func() { cancel(cause) })
-					middle.Next = []*funnel.TaskNode{fake.To(fake.NewDestination(j, "out"))}
+					middle.Next = []*funnel.TaskNode{fake.Out(j)}
 					first := fake.From(fake.SourceOf(j, "1 2 3 4"))
 					if first.Next = []*funnel.TaskNode{middle}; isBranch {
 						first.Next = append(first.Next, fake.Custom("other", fake.Nothing))
 					}
-					got := fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq"))).Do(ctx)
+					got := fake.NewWorker(t, first, fake.DLQ(j)).Do(ctx)
 					fake.WantError(t, got, context.Canceled)
 					fake.WantError(t, got, cause)
 					j.Want(t, "out dlq ack")
@@ -291,7 +291,7 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 			}
 			return sdk.ErrorRecord{Error: context.Canceled}
 		}))
-		err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), p, fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq"))).Do(ctx)
+		err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), p, fake.Out(j)), fake.DLQ(j)).Do(ctx)
 		if isOther {
 			fake.WantError(t, err, context.Canceled)
 		} else {
@@ -301,7 +301,7 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 	}
 	// Nor is one from outside reinterpreted.
 	j := &fake.Journal{}
-	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")))
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.DLQ(j))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	b := funnel.NewBatch(fake.Records("1"))
@@ -322,7 +322,7 @@ func TestWalk_nacksOfOthers(t *testing.T) {
 			b.Nack(0, ctx.Err())
 			return nil
 		})
-		w := fake.NewWorker(t, fake.Chain(first, fake.To(fake.NewDestination(j, "out"))), fake.Queue(fake.NewDestination(j, "dlq")), fake.Ahead(ahead)...)
+		w := fake.NewWorker(t, fake.Chain(first, fake.Out(j)), fake.DLQ(j), fake.Ahead(ahead)...)
 		fake.WantError(t, w.Do(ctx), context.Canceled)
 		j.Want(t, "out dlq ack")
 	}
@@ -345,9 +345,8 @@ func TestWalk_nacksOfOthers(t *testing.T) {
 			b.Nack(0, errors.New("the connection was closed"))
 			return nil
 		})
-		first := fake.From(fake.SourceOf(j, "1 2"))
-		first.Next = []*funnel.TaskNode{fails, nacks}
-		fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(fake.NewDestination(j, "dlq")))), fake.ErrTest)
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1 2")), fails, nacks)
+		fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.DLQ(j))), fake.ErrTest)
 		j.Want(t, "dlq ack")
 	})
 }

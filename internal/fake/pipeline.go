@@ -55,6 +55,12 @@ func To(d *Destination) *funnel.TaskNode {
 	return Node(funnel.NewDestinationTask(d.Name, d, log.Nop(), nil))
 }
 
+// Out returns the node of a destination "out".
+func Out(j *Journal) *funnel.TaskNode { return To(NewDestination(j, "out")) }
+
+// DLQ returns a dead-letter queue "dlq" without a window.
+func DLQ(j *Journal) *funnel.DLQ { return Queue(NewDestination(j, "dlq")) }
+
 // Queue returns a dead-letter queue without a window.
 func Queue(d *Destination) *funnel.DLQ { return Window(d, 0, 0) }
 

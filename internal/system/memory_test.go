@@ -339,8 +339,7 @@ func TestWorker_recordsStay(t *testing.T) {
 		return nil
 	}
 	first := fake.From(source)
-	edits := fake.Through("edit", edit)
-	edits.Next = []*funnel.TaskNode{fake.To(a), fake.To(b)}
+	edits := fake.Fork(fake.Through("edit", edit), fake.To(a), fake.To(b))
 	first.Next = []*funnel.TaskNode{edits}
 	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)))
 	if got := fake.Positions(kept); !slices.Equal(got, want) {
@@ -366,7 +365,7 @@ func TestWithReadAhead_recordsStay(t *testing.T) {
 			return results
 		})
 		s := fake.SteadySource(j, 100, time.Millisecond)
-		fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.Through("p", p), fake.To(fake.NewDestination(j, "out"))), nil, funnel.WithReadAhead(20))))
+		fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, fake.Chain(fake.From(s), fake.Through("p", p), fake.Out(j)), nil, funnel.WithReadAhead(20))))
 		if j.Given("out") != j.Given("ack") || len(strings.Fields(j.Given("out"))) != 100 {
 			t.Errorf("written: %s\nacked: %s", j.Given("out"), j.Given("ack"))
 		}

@@ -57,8 +57,7 @@ func TestWorker_positionsHaveNoRoom(t *testing.T) {
 		return sdk.SingleRecord(rec)
 	})
 	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-	last := fake.Through("count", count)
-	last.Next = []*funnel.TaskNode{fake.Chain(fake.Through("a+", appends), fake.To(a)), fake.Chain(fake.Through("b+", appends), fake.To(b))}
+	last := fake.Fork(fake.Through("count", count), fake.Chain(fake.Through("a+", appends), fake.To(a)), fake.Chain(fake.Through("b+", appends), fake.To(b)))
 	s := fake.NewSource(j, fake.Read{Records: recs})
 	s.OnAck = func(_ context.Context, positions []opencdc.Position) error {
 		for _, p := range positions {
@@ -109,7 +108,7 @@ func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
 			rec.Position = append(rec.Position, byte('0'+n))
 			return sdk.SingleRecord(rec)
 		})
-		fake.WantNoError(t, fake.Run(t, fake.Queue(fake.NewDestination(j, "dlq")), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("same", same), fake.Through("count", count), fake.To(fake.NewDestination(j, "out"))))
+		fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("same", same), fake.Through("count", count), fake.Out(j)))
 		want := "out p1 p2"
 		if kind == "single" {
 			want += " p3"
@@ -132,6 +131,6 @@ func TestWorker_positionsThatATaskSetsHaveNoRoom(t *testing.T) {
 		rec.Position = append(rec.Position, byte('0'+n))
 		return sdk.SingleRecord(rec)
 	})
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), set, fake.Through("count", count), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), set, fake.Through("count", count), fake.Out(j)))
 	j.Want(t, "out", "out p1 p2")
 }

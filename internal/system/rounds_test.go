@@ -37,7 +37,7 @@ func TestWalk_manyRounds(t *testing.T) {
 		}
 		return []sdk.ProcessedRecord{sdk.FilterRecord{}}
 	})
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(source), fake.Through("one", one), fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(source), fake.Through("one", one), fake.Out(j)))
 	if calls != n {
 		t.Errorf("%d calls, want %d", calls, n)
 	}
@@ -71,7 +71,7 @@ func TestWalk_customRetryOfTheTail(t *testing.T) {
 	})
 	dead := fake.NewDestination(j, "dlq")
 	dead.OnWrite = func(context.Context, []opencdc.Record) error { dead.Written = nil; return nil }
-	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.NewSource(j, fake.Read{Records: recs})), tail, fake.To(fake.NewDestination(j, "out"))))
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.NewSource(j, fake.Read{Records: recs})), tail, fake.Out(j)))
 	if calls != n {
 		t.Errorf("%d calls, want %d", calls, n)
 	}
