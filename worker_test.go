@@ -1,9 +1,9 @@
 package funnel_test
 
 import (
-	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/conduitio/funnel/metrics/noop"
 )
 
+// NewWorker says what is wrong with a pipeline or a queue.
 func TestNewWorker_invalid(t *testing.T) {
 	j := &fake.Journal{}
 	out := func() *funnel.TaskNode { return fake.Out(j) }
@@ -57,16 +58,14 @@ func TestNewWorker_invalid(t *testing.T) {
 	}
 }
 
-// A way that ends where records cannot stay is refused, and the task at its end is
-// named.
+// NewWorker refuses a way that ends where records cannot stay, and names the task at
+// its end.
 func TestNewWorker_ends(t *testing.T) {
 	j := &fake.Journal{}
 	out := func() *funnel.TaskNode { return fake.Out(j) }
 	p := func(id string) *funnel.TaskNode { return fake.Through(id, fake.Each(fake.Pass)) }
 	branches := func(next ...*funnel.TaskNode) *funnel.TaskNode {
-		first := fake.From(fake.SourceOf(j))
-		first.Next = next
-		return first
+		return fake.Fork(fake.From(fake.SourceOf(j)), next...)
 	}
 	for _, tt := range []struct {
 		name  string
@@ -83,15 +82,17 @@ func TestNewWorker_ends(t *testing.T) {
 		{"a first task of the host's own", fake.FromThen(fake.SourceOf(j), nil), ""},
 		{"a destination", fake.Chain(fake.From(fake.SourceOf(j)), p("p"), out()), ""},
 	} {
-		w, err := funnel.NewWorker(tt.first, nil, log.Nop(), nil)
-		switch {
-		case tt.end == "":
-			fake.WantNoError(t, err)
-		case w != nil:
-			t.Errorf("%s: there is a worker", tt.name)
-		default:
-			fake.WantError(t, err, nil, fmt.Sprintf("%q", tt.end))
-		}
+		t.Run(tt.name, func(t *testing.T) {
+			w, err := funnel.NewWorker(tt.first, nil, log.Nop(), nil)
+			switch {
+			case tt.end == "":
+				fake.WantNoError(t, err)
+			case w != nil:
+				t.Error("there is a worker")
+			default:
+				fake.WantError(t, err, nil, fmt.Sprintf("%q", tt.end))
+			}
+		})
 	}
 }
 
@@ -103,7 +104,8 @@ func TestNewWorker_nilOption(t *testing.T) {
 
 func TestWithReadAhead_invalid(t *testing.T) {
 	for _, n := range []int{0, -7} {
-		w, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), fake.Out(&fake.Journal{})), nil, log.Nop(), nil, funnel.WithReadAhead(n))
+		j := &fake.Journal{}
+		w, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), nil, log.Nop(), nil, funnel.WithReadAhead(n))
 		fake.WantError(t, err, nil, strconv.Itoa(n), "at least 1")
 		if w != nil {
 			t.Errorf("%d: there is a worker", n)
@@ -124,12 +126,11 @@ func TestNewWorker_fields(t *testing.T) {
 	}
 }
 
-// A task is asked for its ID once, by NewWorker, and its answer is used in every
-// error from then on.
+// NewWorker asks a task for its ID once. Errors use that answer from then on.
 func TestNewWorker_asksForIDsOnce(t *testing.T) {
 	j := &fake.Journal{}
 	asked := 0
-	task := &countingTask{Task: fake.Task{OnDo: func(context.Context, *funnel.Batch) error { return fake.ErrTest }}, asked: &asked}
+	task := &countingTask{Task: fake.Task{OnDo: fake.Returning(fake.ErrTest)}, asked: &asked}
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Node(task), fake.Out(j)), nil)
 	err := fake.RunWorker(t, w)
 	fake.WantError(t, err, fake.ErrTest, `task "own": `)
@@ -138,7 +139,7 @@ func TestNewWorker_asksForIDsOnce(t *testing.T) {
 	}
 }
 
-// countingTask has an ID once only.
+// countingTask panics if it is asked for its ID twice.
 type countingTask struct {
 	fake.Task
 	asked *int
@@ -151,39 +152,40 @@ func (t *countingTask) ID() string {
 	return "own"
 }
 
-// Any number of workers run side by side.
+// Any number of workers run side by side, in real time.
 func TestWorker_many(t *testing.T) {
-	var wg sync.WaitGroup
-	for range 20 {
-		wg.Go(func() {
-			j := &fake.Journal{}
-			first := fake.Fork(fake.From(fake.SourceOf(j, "1 2", "3", "4 5 6")), fake.To(fake.NewDestination(j, "a")), fake.To(fake.NewDestination(j, "b")))
-			fake.WantNoError(t, fake.NewWorker(t, first, nil).Do(t.Context()))
-			j.Want(t, "ack", "ack 1 2", "ack 3", "ack 4 5 6")
-		})
-	}
-	wg.Wait()
-}
-
-// Any number of workers read ahead side by side, in real time.
-func TestWithReadAhead_many(t *testing.T) {
-	var done []<-chan fake.Ending
-	var journals []*fake.Journal
-	want := ""
-	for i := range 200 {
-		want += " " + strconv.Itoa(i+1)
-	}
-	for i := range 20 {
-		j := &fake.Journal{}
-		first := fake.Fork(fake.From(fake.SteadySource(j, 200, 0)), fake.Out(j), fake.To(fake.NewDestination(j, "other")))
-		done = append(done, fake.Start(t.Context(), fake.NewWorker(t, first, nil, fake.Ahead(1+i*i)...)))
-		journals = append(journals, j)
-	}
-	for i, j := range journals {
-		(<-done[i]).Want(t, nil)
-		j.WantGiven(t, want[1:], "", want[1:])
-		if j.Given("other") != want[1:] {
-			t.Errorf("other: %s", j.Given("other"))
+	var batches, calls []string
+	n := 0
+	for i := range 100 {
+		var batch []string
+		for range i % 5 {
+			n++
+			batch = append(batch, strconv.Itoa(n))
+		}
+		batches = append(batches, strings.Join(batch, " "))
+		if len(batch) > 0 {
+			calls = append(calls, "ack "+batches[i])
 		}
 	}
+	want := strings.Join(strings.Fields(strings.Join(batches, " ")), " ")
+	var workers sync.WaitGroup
+	for i := range 40 {
+		ahead := 0
+		if i >= 20 {
+			ahead = 1 + i*i
+		}
+		workers.Go(func() {
+			j := &fake.Journal{}
+			first := fake.Fork(fake.From(fake.SourceOf(j, batches...)), fake.Out(j), fake.To(fake.NewDestination(j, "other")))
+			(<-fake.Start(t.Context(), fake.NewWorker(t, first, nil, fake.Ahead(ahead)...))).Want(t, nil)
+			j.WantGiven(t, want, "", want)
+			if got := j.Given("other"); got != want {
+				t.Errorf("other: %s", got)
+			}
+			if ahead == 0 {
+				j.Want(t, "ack", calls...)
+			}
+		})
+	}
+	workers.Wait()
 }
