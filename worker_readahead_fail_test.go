@@ -16,13 +16,13 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// A Do that ends with an error while a read is pending tears the source down,
-// once, and what was read ahead is dropped.
+// If Do ends with an error while a read is pending, it tears the source down, once.
+// What was read ahead is dropped.
 func TestWithReadAhead_errorEndsTheRead(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		fail func(p *fake.Busy)
-		want error // nil for one of the engine's
+		want error // nil for an error of the engine's own
 		word string
 		dlq  string
 		ack  string
@@ -42,8 +42,8 @@ func TestWithReadAhead_errorEndsTheRead(t *testing.T) {
 			p.DLQ = fake.Queue(dlq)
 			p.Out.Refuse["1"] = errors.New("refused")
 		}, want: fake.ErrTest, word: `"dlq"`, dlq: "1"},
-		{name: "a processor", fail: func(p *fake.Busy) { answersWith(p, nil) }, word: "no result"},
-		{name: "a processor without answers", fail: func(p *fake.Busy) { answersWith(p, []sdk.ProcessedRecord{nil}) }, word: "no answer"},
+		{name: "a processor", fail: func(p *fake.Busy) { processBehind(p) }, word: "no result"},
+		{name: "a processor without answers", fail: func(p *fake.Busy) { processBehind(p, nil) }, word: "no answer"},
 		{name: "a branch", fail: func(p *fake.Busy) {
 			p.Result = func() error { return fake.ErrTest }
 			p.First.Next = append(p.First.Next, fake.Custom("other", func(ctx context.Context, _ *funnel.Batch) error {
@@ -52,36 +52,35 @@ func TestWithReadAhead_errorEndsTheRead(t *testing.T) {
 			}))
 		}, want: fake.ErrTest, word: `"out"`},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			p := fake.NewBusy(t)
-			tt.fail(p)
-			done := p.StartReading(t, t.Context())
-			close(p.GoOn)
-			end := <-done
-			fake.WantError(t, end.Err, tt.want, tt.word)
-			p.WantOver(t, 1)
-			p.WantGiven(t, "1", tt.dlq, tt.ack)
-			fake.WantNoError(t, p.Worker.Stop(t.Context()))
-			p.WantOver(t, 1)
-			fake.WantNoError(t, p.Worker.Close(t.Context()))
-			fake.WantNoError(t, p.Worker.Close(t.Context()))
-			if n := len(p.Lines("teardown")); n > 3 {
-				t.Errorf("%s: there were %d teardowns", tt.name, n)
-			}
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := fake.NewBusy(t)
+				tt.fail(p)
+				done := p.StartReading(t, t.Context())
+				close(p.GoOn)
+				fake.WantError(t, (<-done).Err, tt.want, tt.word)
+				p.WantOver(t, 1)
+				p.WantGiven(t, "1", tt.dlq, tt.ack)
+				fake.WantNoError(t, p.Worker.Stop(t.Context()))
+				p.WantOver(t, 1)
+				fake.WantNoError(t, p.Worker.Close(t.Context()))
+				fake.WantNoError(t, p.Worker.Close(t.Context()))
+				if n := len(p.Lines("teardown")); n > 3 {
+					t.Errorf("there were %d teardowns", n)
+				}
+			})
 		})
 	}
 }
 
-// answersWith puts a processor behind the destination.
-func answersWith(p *fake.Busy, results []sdk.ProcessedRecord) {
-	p.First.Next[0].Next = []*funnel.TaskNode{fake.Chain(fake.Through("p", fake.Processor(
-		func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return results },
-	)), fake.Custom("end", fake.Nothing))}
+// processBehind puts a processor with these results behind the destination.
+func processBehind(p *fake.Busy, results ...sdk.ProcessedRecord) {
+	fake.Fork(p.First.Next[0], fake.Chain(fake.Through("p", fake.Returns(results...)), fake.Custom("end", fake.Nothing)))
 }
 
-// Nobody tears the source down if no read is pending, but Stop or Close.
+// If no read is pending when Do fails, the teardown is left to Stop or Close.
 func TestWithReadAhead_errorWithoutARead(t *testing.T) {
-	for _, ahead := range []int{1, 100} { // the reader waits for room, or has read all
+	for _, ahead := range []int{1, 100} { // the prefetcher waits for room, or has read everything
 		synctest.Test(t, func(t *testing.T) {
 			j := &fake.Journal{}
 			d := fake.NewDestination(j, "out")
@@ -95,8 +94,8 @@ func TestWithReadAhead_errorWithoutARead(t *testing.T) {
 	}
 }
 
-// A teardown that fails is in the error of Do, and Close tries again. The end of
-// its context ends the read all the same.
+// If the teardown by Do fails, the error of Do says so, and Stop and Close try again.
+// The end of its context ends the read all the same.
 func TestWithReadAhead_errorAndTeardownFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fake.NewBusy(t)
@@ -109,9 +108,9 @@ func TestWithReadAhead_errorAndTeardownFails(t *testing.T) {
 		}
 		done := p.StartReading(t, t.Context())
 		close(p.GoOn)
-		end := <-done
-		end.Want(t, fake.ErrTest)
-		end.Want(t, failing, "tear down")
+		e := <-done
+		e.Want(t, fake.ErrTest)
+		e.Want(t, failing, "tear down")
 		p.WantOver(t, 1)
 		fake.WantError(t, p.Worker.Stop(t.Context()), failing)
 		failing = nil
@@ -120,8 +119,8 @@ func TestWithReadAhead_errorAndTeardownFails(t *testing.T) {
 	})
 }
 
-// A Do that ends with an error while it is being stopped leaves the teardown to
-// the stop, and returns also if that fails.
+// A Do that fails during a Stop leaves the teardown to it, and returns also if that
+// teardown fails.
 func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 	for i := range 20 {
 		synctest.Test(t, func(t *testing.T) {
@@ -133,17 +132,17 @@ func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 				failing = errors.New("teardown failed")
 			}
 			p.Source.OnTeardown = func(context.Context) error { return failing }
-			done, stopped := p.StartReading(t, t.Context()), make(chan error)
-			go func() { stopped <- p.Worker.Stop(t.Context()) }()
+			done := p.StartReading(t, t.Context())
+			stopped := fake.Call(func() error { return p.Worker.Stop(t.Context()) })
 			synctest.Wait()
 			close(p.GoOn)
-			end := <-done
-			end.Want(t, fake.ErrTest)
-			if failing != nil && errors.Is(end.Err, failing) {
-				t.Errorf("Do has torn the source down, too: %v", end.Err)
+			e := <-done
+			e.Want(t, fake.ErrTest)
+			if failing != nil && errors.Is(e.Err, failing) {
+				t.Errorf("Do tore the source down, too: %v", e.Err)
 			}
-			if err := <-stopped; !errors.Is(err, failing) {
-				t.Errorf("Stop: %v", err)
+			if e := <-stopped; !errors.Is(e.Err, failing) {
+				t.Errorf("Stop: %+v", e)
 			}
 			p.WantOver(t, 1)
 			failing = nil
@@ -153,19 +152,18 @@ func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 	}
 }
 
-// Stop and Close wait for a Do that is tearing the source down, and do not repeat
-// it.
+// Stop and Close wait for a Do that tears the source down, and do not repeat that.
 func TestWithReadAhead_stopWhileEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fake.NewBusy(t)
 		p.Result = func() error { return fake.ErrTest }
 		goOn := make(chan struct{})
 		p.Source.OnTeardown = func(context.Context) error { <-goOn; return nil }
-		done, stopped := p.StartReading(t, t.Context()), make(chan error)
+		done := p.StartReading(t, t.Context())
 		close(p.GoOn)
 		synctest.Wait()
-		go func() { stopped <- p.Worker.Stop(t.Context()) }()
-		go func() { stopped <- p.Worker.Close(t.Context()) }()
+		stopped := fake.Call(func() error { return p.Worker.Stop(t.Context()) })
+		closed := fake.Call(func() error { return p.Worker.Close(t.Context()) })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := p.Worker.Stop(ctx); err != context.DeadlineExceeded {
@@ -173,20 +171,20 @@ func TestWithReadAhead_stopWhileEnding(t *testing.T) {
 		}
 		close(goOn)
 		(<-done).Want(t, fake.ErrTest)
-		fake.WantNoError(t, <-stopped)
-		fake.WantNoError(t, <-stopped)
+		(<-stopped).Want(t, nil)
+		(<-closed).Want(t, nil)
 		p.Want(t, "teardown", "teardown source", "teardown dlq", "teardown out")
 	})
 }
 
-// Do leaves the teardown to a Stop that has come before it, also if that failed.
+// Do leaves the teardown to a Stop that came before it, also if it failed.
 func TestWithReadAhead_teardownFailsWhileReadingTheReason(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			p := fake.NewBusy(t)
 			p.Pending = func(ctx context.Context) ([]opencdc.Record, error) {
 				<-ctx.Done()
-				time.Sleep(time.Millisecond) // it is pending still when Do is about to end
+				time.Sleep(time.Millisecond) // so that it is still pending when Do is about to end
 				return nil, ctx.Err()
 			}
 			p.Source.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
@@ -207,8 +205,8 @@ func TestWithReadAhead_teardownFailsWhileReadingTheReason(t *testing.T) {
 	}
 }
 
-// With read-ahead, a goroutine that ends in a read is known whatever else goes
-// wrong, and so is an error of a read that was there before.
+// The error of Do says that the goroutine of a read was ended, or that a read failed
+// before, whatever else goes wrong.
 func TestWithReadAhead_errorsAreJoined(t *testing.T) {
 	for _, isEarly := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -248,8 +246,7 @@ func TestWithReadAhead_errorsAreJoined(t *testing.T) {
 	}
 }
 
-// A panic in Read reaches the caller of Do after what was read before was
-// processed.
+// A panic in Read reaches the caller of Do once what was read before is delivered.
 func TestWithReadAhead_panicInRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fake.NewBusy(t)
@@ -269,7 +266,7 @@ func TestWithReadAhead_panicInRead(t *testing.T) {
 	})
 }
 
-// A panic in Read is not lost over an error that ends Do before, or a stop.
+// A panic in a read that Stop or a failed Do ends is not lost.
 func TestWithReadAhead_panicInReadAtTheEnd(t *testing.T) {
 	for _, result := range []error{nil, fake.ErrTest} {
 		synctest.Test(t, func(t *testing.T) {
@@ -277,20 +274,23 @@ func TestWithReadAhead_panicInReadAtTheEnd(t *testing.T) {
 			p.Pending = func(context.Context) ([]opencdc.Record, error) { <-p.Source.TornDown; panic(io.ErrClosedPipe) }
 			p.Result = func() error { return result }
 			done := p.StartReading(t, t.Context())
-			if result == nil {
-				go func() { fake.WantNoError(t, p.Worker.Stop(t.Context())) }()
-				synctest.Wait()
-			}
+			stopped := fake.Call(func() error {
+				if result == nil {
+					return p.Worker.Stop(t.Context())
+				}
+				return nil
+			})
+			synctest.Wait()
 			close(p.GoOn)
 			(<-done).WantPanic(t, io.ErrClosedPipe)
+			(<-stopped).Want(t, nil)
 			p.WantOver(t, 1)
 			fake.WantNoError(t, p.Worker.Close(t.Context()))
 		})
 	}
 }
 
-// A read whose goroutine ends is a failure, also while the worker is being
-// stopped.
+// A read whose goroutine is ended is an error, also during a Stop.
 func TestWithReadAhead_goexitInRead(t *testing.T) {
 	for _, stops := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -308,17 +308,12 @@ func TestWithReadAhead_goexitInRead(t *testing.T) {
 			if stops {
 				want = "1"
 				go func() { fake.WantNoError(t, p.Worker.Stop(t.Context())) }()
-				synctest.Wait()
 			} else {
 				close(goOn)
-				synctest.Wait()
 			}
+			synctest.Wait()
 			close(p.GoOn)
-			end := <-done
-			if end.Err == nil {
-				t.Fatalf("Do has ended with %+v", end)
-			}
-			end.Want(t, end.Err, "Goexit", `"source"`)
+			(<-done).Want(t, funnel.ErrGoexit, "Goexit", `"source"`)
 			p.WantGiven(t, want, "", want)
 			fake.WantNoError(t, p.Worker.Close(t.Context()))
 			p.WantOver(t, 3)
@@ -326,8 +321,8 @@ func TestWithReadAhead_goexitInRead(t *testing.T) {
 	}
 }
 
-// When Do tears the source down itself, the worker is stopping.
-func TestWorker_StoppingWhenDoTearsDown(t *testing.T) {
+// When Do itself tears the source down, the worker is stopping.
+func TestWithReadAhead_StoppingWhenDoTearsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
 		s, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
@@ -353,13 +348,13 @@ func TestWithReadAhead_contextEndsWhileIdle(t *testing.T) {
 	}
 }
 
-// If acking reports io.EOF, the next read says why the stream has closed: one that
-// has begun later, or one before that has failed.
+// If Source.Ack reports io.EOF while a read is pending, that read says why the stream
+// has closed if it fails. Otherwise the next one does.
 func TestWithReadAhead_ackReportsEOF(t *testing.T) {
 	ackErr := errors.Join(errors.New("the stream of acks"), io.EOF)
 	for _, tt := range []struct {
 		name    string
-		pending fake.Read // when the stream has closed
+		pending fake.Read // when the stream closes
 		next    fake.Read
 		want    error
 	}{
@@ -371,39 +366,41 @@ func TestWithReadAhead_ackReportsEOF(t *testing.T) {
 		{"the next read is empty", fake.Read{}, fake.Read{}, ackErr},
 		{"the next read ends", fake.Read{Records: fake.Records("4")}, fake.Read{Err: io.EOF}, ackErr},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			p := fake.NewBusy(t)
-			asked := make(chan struct{})
-			p.Pending = func(context.Context) ([]opencdc.Record, error) {
-				switch len(p.Lines("read")) {
-				case 4:
-					<-asked
-					time.Sleep(time.Millisecond) // the worker waits for the reason
-					return tt.pending.Records, tt.pending.Err
-				case 5:
-					time.Sleep(time.Millisecond)
-					return tt.next.Records, tt.next.Err
-				default:
-					<-p.Source.TornDown
-					return nil, errors.New("the source was torn down")
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := fake.NewBusy(t)
+				asked := make(chan struct{})
+				p.Pending = func(context.Context) ([]opencdc.Record, error) {
+					switch len(p.Lines("read")) {
+					case 4:
+						<-asked
+						time.Sleep(time.Millisecond) // until the worker waits for the reason
+						return tt.pending.Records, tt.pending.Err
+					case 5:
+						time.Sleep(time.Millisecond)
+						return tt.next.Records, tt.next.Err
+					default:
+						<-p.Source.TornDown
+						return nil, errors.New("the source was torn down")
+					}
 				}
-			}
-			p.Source.OnAck = func(context.Context, []opencdc.Position) error { close(asked); return ackErr }
-			done := p.StartReading(t, t.Context())
-			close(p.GoOn)
-			end := <-done
-			end.Want(t, tt.want)
-			if tt.want == fake.ErrTest && errors.Is(end.Err, ackErr) {
-				t.Errorf("%s: %v", tt.name, end.Err)
-			}
-			p.WantGiven(t, "1", "", "1")
-			fake.WantNoError(t, p.Worker.Close(t.Context()))
-			p.WantOver(t, 3)
+				p.Source.OnAck = func(context.Context, []opencdc.Position) error { close(asked); return ackErr }
+				done := p.StartReading(t, t.Context())
+				close(p.GoOn)
+				e := <-done
+				e.Want(t, tt.want)
+				if tt.want == fake.ErrTest && errors.Is(e.Err, ackErr) {
+					t.Errorf("the error is also that of the ack: %v", e.Err)
+				}
+				p.WantGiven(t, "1", "", "1")
+				fake.WantNoError(t, p.Worker.Close(t.Context()))
+				p.WantOver(t, 3)
+			})
 		})
 	}
 }
 
-// The same if no read is pending then: the reader waits for room, or is done.
+// The same if no read is pending then: the prefetcher waits for room, or is done.
 func TestWithReadAhead_ackReportsEOFBetweenReads(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -417,72 +414,64 @@ func TestWithReadAhead_ackReportsEOFBetweenReads(t *testing.T) {
 		{"no position", 100, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("")}}, nil},
 		{"at the end", 100, []fake.Read{{Records: fake.Records("1")}, {Records: fake.Records("2"), Err: io.EOF}, {Err: fake.ErrTest}}, io.EOF},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			j := &fake.Journal{}
-			s := fake.NewSource(j)
-			s.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
-			d := fake.SlowDestination(j, "out", time.Second)
-			reads := 0
-			s.OnRead = func(context.Context) ([]opencdc.Record, error) {
-				if reads++; reads == 2 {
-					time.Sleep(time.Millisecond) // 1 is on its way by itself
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &fake.Journal{}
+				s := fake.NewSource(j)
+				s.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
+				d := fake.SlowDestination(j, "out", time.Second)
+				reads := 0
+				s.OnRead = func(context.Context) ([]opencdc.Record, error) {
+					if reads++; reads == 2 {
+						time.Sleep(time.Millisecond) // until 1 is on its way by itself
+					}
+					if reads > len(tt.reads) {
+						return nil, errors.New("one read too many")
+					}
+					return tt.reads[reads-1].Records, tt.reads[reads-1].Err
 				}
-				if reads > len(tt.reads) {
-					return nil, errors.New("one read too many")
+				err := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(d)), nil, fake.Ahead(tt.ahead)...).Do(t.Context())
+				fake.WantError(t, err, tt.want)
+				if errors.Is(err, io.EOF) != (tt.want == io.EOF) {
+					t.Errorf("the error is %v", err)
 				}
-				return tt.reads[reads-1].Records, tt.reads[reads-1].Err
-			}
-			err := fake.NewWorker(t, fake.Chain(fake.From(s), fake.To(d)), nil, fake.Ahead(tt.ahead)...).Do(t.Context())
-			fake.WantError(t, err, tt.want)
-			if errors.Is(err, io.EOF) != (tt.want == io.EOF) {
-				t.Errorf("%s: %v", tt.name, err)
-			}
-			j.WantGiven(t, "1", "", "1")
+				j.WantGiven(t, "1", "", "1")
+			})
 		})
 	}
 }
 
-// A panic while a batch is on its way is the panic of Do, after the read has ended:
-// as it is, or with what else has gone wrong. So is one while Do tears the source
-// down.
-func TestWithReadAhead_panicElsewhere(t *testing.T) {
-	for _, where := range []string{"write", "write, and the read panics, too", "ack", "teardown"} {
-		synctest.Test(t, func(t *testing.T) {
-			p := fake.NewBusy(t)
-			explode := func() { panic(io.ErrNoProgress) }
-			switch where {
-			case "write":
-				p.Result = func() error { explode(); return nil }
-			case "write, and the read panics, too":
-				p.Pending = func(context.Context) ([]opencdc.Record, error) { <-p.Source.TornDown; panic(fake.ErrTest) }
-				p.Result = func() error { explode(); return nil }
-			case "ack":
-				p.Source.OnAck = func(context.Context, []opencdc.Position) error { explode(); return nil }
-			case "teardown":
-				p.Pending = func(ctx context.Context) ([]opencdc.Record, error) { <-ctx.Done(); panic(fake.ErrTest) }
-				p.Result = func() error { return fake.ErrTest }
-				p.Source.OnTeardown = func(context.Context) error {
-					if len(p.Lines("teardown")) == 1 {
-						explode()
+// If a panic ends Do while the pending read panics, too, or while Do fails and tears
+// the source down, both are in a PanicError. The read has ended by then.
+func TestWithReadAhead_panicAndMore(t *testing.T) {
+	for _, where := range []string{"write", "teardown"} {
+		t.Run(where, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := fake.NewBusy(t)
+				switch where {
+				case "write":
+					p.Pending = func(context.Context) ([]opencdc.Record, error) { <-p.Source.TornDown; panic(fake.ErrTest) }
+					p.Result = func() error { panic(io.ErrNoProgress) }
+				case "teardown":
+					p.Pending = func(ctx context.Context) ([]opencdc.Record, error) { <-ctx.Done(); panic(fake.ErrTest) }
+					p.Result = func() error { return fake.ErrTest }
+					p.Source.OnTeardown = func(context.Context) error {
+						if len(p.Lines("teardown")) == 1 {
+							panic(io.ErrNoProgress)
+						}
+						return nil
 					}
-					return nil
 				}
-			}
-			done := p.StartReading(t, t.Context())
-			close(p.GoOn)
-			end := <-done
-			if where == "write" || where == "ack" {
-				if end.Panic != io.ErrNoProgress {
-					t.Errorf("%s: Do has ended with %+v", where, end)
-				}
-			} else {
-				end.WantPanic(t, io.ErrNoProgress)
-				fake.WantError(t, end.Panic.(error), fake.ErrTest)
-			}
-			p.WantOver(t, 1)
-			fake.WantNoError(t, p.Worker.Ack(t.Context(), funnel.NewBatch(nil)))
-			fake.WantNoError(t, p.Worker.Stop(t.Context()))
-			fake.WantNoError(t, p.Worker.Close(t.Context()))
+				done := p.StartReading(t, t.Context())
+				close(p.GoOn)
+				e := <-done
+				e.WantPanic(t, io.ErrNoProgress)
+				fake.WantError(t, e.Panic.(error), fake.ErrTest)
+				p.WantOver(t, 1)
+				fake.WantNoError(t, p.Worker.Ack(t.Context(), funnel.NewBatch(nil)))
+				fake.WantNoError(t, p.Worker.Stop(t.Context()))
+				fake.WantNoError(t, p.Worker.Close(t.Context()))
+			})
 		})
 	}
 }

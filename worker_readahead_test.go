@@ -17,8 +17,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Only a worker with the option reads on another goroutine than that of Do, with
-// another context, which ends with Do.
+// A worker with the option reads on a goroutine of its own, with a context that ends
+// when Do returns. Others read on that of Do, with its very context.
 func TestWithReadAhead_isOffByDefault(t *testing.T) {
 	for _, n := range []int{0, 1} {
 		s := fake.SourceOf(&fake.Journal{})
@@ -43,8 +43,8 @@ func TestWithReadAhead_isOffByDefault(t *testing.T) {
 	}
 }
 
-// runFor runs a pipeline of a source and a destination and returns how long it
-// took.
+// runFor runs a pipeline of a source and a destination and returns how long that
+// takes.
 func runFor(t *testing.T, ahead int, s *fake.Source, d *fake.Destination) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -52,11 +52,13 @@ func runFor(t *testing.T, ahead int, s *fake.Source, d *fake.Destination) time.D
 	return time.Since(start)
 }
 
+// Reading and writing take the time of the slower one. Single records become
+// batches, which costs a destination with a price per write a fraction.
 func TestWithReadAhead_throughput(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		records int
-		read    time.Duration // each takes so long
+		read    time.Duration // how long each takes
 		ahead   int
 		most    time.Duration
 		least   float64 // how many times faster
@@ -82,7 +84,7 @@ func TestWithReadAhead_throughput(t *testing.T) {
 	}
 }
 
-// What has arrived while a batch was on its way is the next one.
+// The records that arrive while a batch is on its way become the next one.
 func TestWithReadAhead_naturalBatching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -101,8 +103,8 @@ func TestWithReadAhead_naturalBatching(t *testing.T) {
 	})
 }
 
-// A pipeline that is faster than its source delivers each record when the
-// sequential walk does.
+// A pipeline that is faster than its source delivers each record as early as one
+// without read-ahead.
 func TestWithReadAhead_addsNoLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		delivered := func(ahead int) (at []time.Duration) {
@@ -135,7 +137,7 @@ func TestWithReadAhead_addsNoLatency(t *testing.T) {
 	})
 }
 
-// No read begins while so many records wait, and one begins as soon as fewer do.
+// No read begins while n records wait. One begins as soon as fewer do.
 func TestWithReadAhead_bound(t *testing.T) {
 	for _, tt := range []struct{ ahead, size, reads int }{
 		{1, 1, 1}, {2, 1, 2}, {100, 1, 100},
@@ -187,7 +189,7 @@ func TestWithReadAhead_bound(t *testing.T) {
 	}
 }
 
-// Acks, writes and dead letters come in the order of the sequential walk.
+// Acks, writes and dead letters come in the same order as without read-ahead.
 func TestWithReadAhead_order(t *testing.T) {
 	verdicts := func() fake.Answers {
 		return fake.Answers{
@@ -214,8 +216,8 @@ func TestWithReadAhead_order(t *testing.T) {
 	}
 }
 
-// What the first task settles itself is settled at once, before what was read
-// earlier and is still on its way.
+// Records that the first task settles are settled at once, before those that were
+// read earlier and are still on their way.
 func TestWithReadAhead_firstTaskSettles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -227,7 +229,7 @@ func TestWithReadAhead_firstTaskSettles(t *testing.T) {
 			case "2":
 				return w.Ack(ctx, b)
 			case "5":
-				b.Retry(0, 2) // whatever it was marked as
+				b.Retry(0, 2) // a mark changes nothing
 				return w.Nack(ctx, b, "source")
 			}
 			return nil
