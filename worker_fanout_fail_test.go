@@ -18,16 +18,16 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// The cause of a failure is what Do returns, the others are told, and all of
-// them are waited for. What both have done before is acked.
+// Do returns the cause of a failure, not the cancellation that follows from it. The
+// other branches are told, and all are waited for. What was done before is acked.
 func TestFanOut_failure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
 		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-		writing := make(chan struct{})
+		meet := fake.Meeting(2)
 		a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 			if string(recs[0].Position) == "3" {
-				<-writing
+				meet()
 				return fake.ErrTest
 			}
 			return nil
@@ -36,13 +36,13 @@ func TestFanOut_failure(t *testing.T) {
 			if string(recs[0].Position) != "3" {
 				return nil
 			}
-			close(writing)
+			meet()
 			<-ctx.Done()
 			j.Add("told b")
 			return ctx.Err()
 		}
-		retry := fake.Fork(fake.Through("retry", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)})), fake.To(a), fake.To(b))
-		err := fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3 4")), retry)
+		retry := fake.Through("retry", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)}))
+		err := fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Fork(retry, fake.To(a), fake.To(b)))
 		fake.WantError(t, err, fake.ErrTest, `task "a"`)
 		if errors.Is(err, context.Canceled) {
 			t.Errorf("the error is the cancellation: %v", err)
@@ -51,7 +51,8 @@ func TestFanOut_failure(t *testing.T) {
 	})
 }
 
-// What is finished on all branches when one of them fails is acked.
+// If a branch fails, what all branches have finished is acked, and what one of them
+// has nacked goes to the queue.
 func TestFanOut_failureReleasesWhatIsDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -62,7 +63,7 @@ func TestFanOut_failureReleasesWhatIsDone(t *testing.T) {
 			defer close(delivered)
 			return b.Pending, nil
 		}
-		later := fake.Fork(fake.Through("later", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)})), fake.To(a))
+		later := fake.Through("later", fake.ByPosition(fake.Answers{"3": fake.SecondTime(fake.Pass)}))
 		a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 			if string(recs[0].Position) == "3" {
 				<-delivered
@@ -70,56 +71,57 @@ func TestFanOut_failureReleasesWhatIsDone(t *testing.T) {
 			}
 			return nil
 		}
-		first := fake.Fork(fake.From(fake.SourceOf(j, "1 2 3")), later, fake.To(b))
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1 2 3")), fake.Chain(later, fake.To(a)), fake.To(b))
 		err := fake.RunWorker(t, fake.NewWorker(t, first, fake.DLQ(j)))
 		fake.WantError(t, err, fake.ErrTest)
 		j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2")
 	})
 }
 
-// What is done on all branches is released, whatever happens on one of them, and
-// on whichever.
+// So it is whichever branch fails, and if it ends its goroutine.
 func TestFanOut_releasesAfterFailure(t *testing.T) {
 	for _, isLast := range []bool{false, true} {
-		for _, end := range []func() error{func() error { return fake.ErrTest }, func() error { runtime.Goexit(); return nil }} {
-			synctest.Test(t, func(t *testing.T) {
-				j := &fake.Journal{}
-				d := fake.NewDestination(j, "d")
-				p := fake.Through("p", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
-					if string(rec.Position) == "2" {
-						return sdk.ErrorRecord{Error: fake.ErrTest}
+		for how, end := range ends {
+			t.Run(fmt.Sprintf("%s, last %t", how, isLast), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					j := &fake.Journal{}
+					p := fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.FailWith(fake.ErrTest)}))
+					q := fake.Custom("q", func(_ context.Context, b *funnel.Batch) error {
+						if string(b.ActiveRecords()[0].Position) == "3" {
+							synctest.Wait() // until the other branch is through
+							return end()
+						}
+						return nil
+					})
+					first := fake.Fork(fake.From(fake.SourceOf(j, "1 2 3")), fake.Chain(p, q), fake.To(fake.NewDestination(j, "d")))
+					if isLast {
+						slices.Reverse(first.Next)
 					}
-					return sdk.SingleRecord(rec)
-				}))
-				p.Next = []*funnel.TaskNode{fake.Custom("q", func(_ context.Context, b *funnel.Batch) error {
-					if string(b.ActiveRecords()[0].Position) == "3" {
-						synctest.Wait() // for the other branch
-						return end()
-					}
-					return nil
-				})}
-				first := fake.Fork(fake.From(fake.SourceOf(j, "1 2 3")), p, fake.To(d))
-				if isLast {
-					slices.Reverse(first.Next)
-				}
-				fake.WantError(t, fake.NewWorker(t, first, fake.DLQ(j)).Do(t.Context()), nil)
-				j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2")
+					fake.WantError(t, fake.NewWorker(t, first, fake.DLQ(j)).Do(t.Context()), nil)
+					j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2")
+				})
 			})
 		}
 	}
 }
 
-// Errors of several branches that do not follow from each other are all in the
-// error.
+// ends are the ways in which a task fails.
+var ends = map[string]func() error{
+	"error":  func() error { return fake.ErrTest },
+	"goexit": func() error { runtime.Goexit(); return nil },
+}
+
+// The error of Do has the errors of all branches that do not follow from each other,
+// and is fatal if one of them is.
 func TestFanOut_twoFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
 		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 		other := errors.New("another error")
-		writing := make(chan struct{})
-		a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; return fake.ErrTest }
+		meet := fake.Meeting(2)
+		a.OnWrite = func(context.Context, []opencdc.Record) error { meet(); return fake.ErrTest }
 		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error {
-			close(writing)
+			meet()
 			<-ctx.Done()
 			return funnel.FatalError(other)
 		}
@@ -131,74 +133,7 @@ func TestFanOut_twoFailures(t *testing.T) {
 	})
 }
 
-// When the context of Do ends, that is what Do returns.
-func TestFanOut_contextEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		j := &fake.Journal{}
-		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-		a.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { cancel(); <-ctx.Done(); return ctx.Err() }
-		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { <-ctx.Done(); return ctx.Err() }
-		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b))
-		w := fake.NewWorker(t, first, nil)
-		if err := w.Do(ctx); err != context.Canceled {
-			t.Errorf("Do: %v", err)
-		}
-		fake.WantNoError(t, w.Close(t.Context()))
-		j.Want(t, "ack teardown", "teardown source")
-	})
-}
-
-// A branch does not go on to its next task once another one has failed.
-func TestFanOut_failureStopsTheOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := &fake.Journal{}
-		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-		a.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
-		waits := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-			<-ctx.Done()
-			return fake.Each(fake.Pass)(ctx, recs)
-		})
-		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.Chain(fake.Through("waits", waits), fake.To(b)))
-		fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)), fake.ErrTest)
-		j.Want(t, "b ack")
-	})
-}
-
-// What a task nacks because its context has ended, since another branch has failed,
-// is not taken for a failed record, also if the context of Do ends then.
-func TestFanOut_nacksOfAnEndedContext(t *testing.T) {
-	for _, isCanceled := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			j := &fake.Journal{}
-			ofDo, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-			waits := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-				<-ctx.Done()
-				if isCanceled {
-					cancel()
-				}
-				return fake.Each(func(opencdc.Record) sdk.ProcessedRecord { return sdk.ErrorRecord{Error: ctx.Err()} })(ctx, recs)
-			})
-			later := fake.Through("later", fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-				return []sdk.ProcessedRecord{sdk.SingleRecord(recs[0])} // one at a time
-			}))
-			later.Next = []*funnel.TaskNode{fake.To(a)}
-			a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
-				if string(recs[0].Position) == "2" {
-					return fake.ErrTest
-				}
-				return nil
-			}
-			first := fake.Fork(fake.From(fake.SourceOf(j, "1 2")), later, fake.Chain(fake.Through("waits", waits), fake.To(b)))
-			fake.WantError(t, fake.NewWorker(t, first, fake.DLQ(j)).Do(ofDo), fake.ErrTest)
-			j.Want(t, "a b ack dlq", "a 1", "a 2")
-		})
-	}
-}
-
-// An error is not lost among those that tell of the context only.
+// An error is not lost among others that only tell of the ended context.
 func TestFanOut_errorBesideCancellations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		other := errors.New("other error")
@@ -210,71 +145,131 @@ func TestFanOut_errorBesideCancellations(t *testing.T) {
 			return funnel.FatalError(other)
 		})
 		inner := fake.Fork(fake.Custom("inner", fake.Nothing), c, d)
-		first := fake.Fork(fake.From(fake.SourceOf(&fake.Journal{}, "1")), a, inner)
-		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
+		err := fake.RunWorker(t, fake.NewWorker(t, fake.Fork(fake.From(fake.SourceOf(&fake.Journal{}, "1")), a, inner), nil))
 		fake.WantError(t, err, fake.ErrTest)
 		fake.WantError(t, err, other)
 		fake.WantFatal(t, err, true)
 	})
 }
 
-// invalid is an error that could wrap others, but has none.
-type invalid struct{}
+// hollow is an error that could wrap others, and wraps none.
+type hollow struct{}
 
-func (invalid) Error() string { return "invalid" }
+func (hollow) Error() string { return "hollow" }
 
-func (invalid) Unwrap() []error { return nil }
+func (hollow) Unwrap() []error { return nil }
 
-// Nor is an error that wraps nothing taken for one that tells of the context.
-func TestFanOut_errorOfNoOthers(t *testing.T) {
+// An error that wraps nothing does not count as one that tells of the ended context.
+func TestFanOut_hollowError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		first := fake.From(fake.SourceOf(&fake.Journal{}, "1"))
-		first.Next = []*funnel.TaskNode{
+		first := fake.Fork(fake.From(fake.SourceOf(&fake.Journal{}, "1")),
 			fake.Custom("a", func(context.Context, *funnel.Batch) error { synctest.Wait(); return fake.ErrTest }),
-			fake.Custom("b", func(ctx context.Context, _ *funnel.Batch) error { <-ctx.Done(); return invalid{} }),
-		}
+			fake.Custom("b", func(ctx context.Context, _ *funnel.Batch) error { <-ctx.Done(); return hollow{} }))
 		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
 		fake.WantError(t, err, fake.ErrTest)
-		fake.WantError(t, err, invalid{})
+		fake.WantError(t, err, hollow{})
 	})
 }
 
-// A panic on a branch reaches the caller of Do after the other branches have
-// ended, and the worker can still be stopped and closed.
+// If the context of Do ends, Do returns its error.
+func TestFanOut_contextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		j := &fake.Journal{}
+		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+		meet := fake.Meeting(2)
+		a.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { meet(); cancel(); <-ctx.Done(); return ctx.Err() }
+		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { meet(); <-ctx.Done(); return ctx.Err() }
+		w := fake.NewWorker(t, fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b)), nil)
+		if err := w.Do(ctx); err != context.Canceled {
+			t.Errorf("Do: %v", err)
+		}
+		fake.WantNoError(t, w.Close(t.Context()))
+		j.Want(t, "ack teardown", "teardown source")
+	})
+}
+
+// Once a branch has failed, the others do not go on to their next tasks.
+func TestFanOut_failureStopsTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &fake.Journal{}
+		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+		meet := fake.Meeting(2)
+		a.OnWrite = func(context.Context, []opencdc.Record) error { meet(); return fake.ErrTest }
+		waits := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			meet()
+			<-ctx.Done()
+			return fake.Each(fake.Pass)(ctx, recs)
+		})
+		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.Chain(fake.Through("waits", waits), fake.To(b)))
+		fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)), fake.ErrTest)
+		j.Want(t, "b ack")
+	})
+}
+
+// A nack that only says that the context of the branch has ended, because another
+// branch has failed, nacks no record, also if the context of Do ends then.
+func TestFanOut_nacksOfAnEndedContext(t *testing.T) {
+	for _, isCanceled := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			j := &fake.Journal{}
+			ofDo, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
+			meet := fake.Meeting(2)
+			waits := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+				meet()
+				<-ctx.Done()
+				if isCanceled {
+					cancel()
+				}
+				return fake.Each(fake.FailWith(ctx.Err()))(ctx, recs)
+			})
+			a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
+				if string(recs[0].Position) == "2" {
+					meet()
+					return fake.ErrTest
+				}
+				return nil
+			}
+			first := fake.Fork(fake.From(fake.SourceOf(j, "1 2")),
+				fake.Chain(fake.Through("one by one", fake.AtMost(1)), fake.To(a)),
+				fake.Chain(fake.Through("waits", waits), fake.To(b)))
+			fake.WantError(t, fake.NewWorker(t, first, fake.DLQ(j)).Do(ofDo), fake.ErrTest)
+			j.Want(t, "a b ack dlq", "a 1", "a 2")
+		})
+	}
+}
+
+// A panic on a branch reaches the caller of Do, with its stack, when the other
+// branches have ended. The worker can then be stopped and closed.
 func TestFanOut_panic(t *testing.T) {
-	for _, depth := range []string{"branch", "nested branch"} {
-		t.Run(depth, func(t *testing.T) {
+	for _, where := range []string{"branch", "nested branch"} {
+		t.Run(where, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				j := &fake.Journal{}
-				a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-				writing := make(chan struct{})
-				a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; panic(fake.ErrTest) }
+				a, b, c := fake.NewDestination(j, "a"), fake.NewDestination(j, "b"), fake.NewDestination(j, "c")
+				meet := fake.Meeting(2)
+				a.OnWrite = func(context.Context, []opencdc.Record) error { meet(); panic(fake.ErrTest) }
 				b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error {
-					close(writing)
+					meet()
 					<-ctx.Done()
 					j.Add("told b")
 					return ctx.Err()
 				}
-				first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b))
-				if depth == "nested branch" {
-					inner := fake.Fork(fake.Through("inner", fake.Each(fake.Pass)), fake.To(a), fake.To(fake.NewDestination(j, "c")))
-					first.Next[0] = inner
+				branch := fake.To(a)
+				if where == "nested branch" {
+					branch = fake.Fork(fake.Through("inner", fake.Each(fake.Pass)), branch, fake.To(c))
 				}
-				w := fake.NewWorker(t, first, nil)
+				w := fake.NewWorker(t, fake.Fork(fake.From(fake.SourceOf(j, "1")), branch, fake.To(b)), nil)
 				fake.WantNoError(t, w.Open(t.Context()))
-				func() {
-					defer func() {
-						p, ok := recover().(*funnel.PanicError)
-						if !ok || p.Value != fake.ErrTest || !errors.Is(p, fake.ErrTest) ||
-							!strings.Contains(p.Error(), fake.ErrTest.Error()) ||
-							!strings.Contains(string(p.Stack), "TestFanOut_panic") {
-							t.Errorf("Do panicked with %v", p)
-						}
-						j.Add("panicked")
-					}()
-					_ = w.Do(t.Context())
-					t.Error("Do has not panicked")
-				}()
+				e := <-fake.Start(t.Context(), w)
+				j.Add("panicked")
+				e.WantPanic(t, fake.ErrTest)
+				if p, ok := e.Panic.(*funnel.PanicError); ok && (!strings.Contains(p.Error(), fake.ErrTest.Error()) ||
+					!strings.Contains(string(p.Stack), "TestFanOut_panic")) {
+					t.Errorf("Do panicked with %v", p)
+				}
 				fake.WantNoError(t, w.Stop(t.Context()))
 				fake.WantNoError(t, w.Close(t.Context()))
 				j.Want(t, "ack told panicked", "told b", "panicked")
@@ -289,117 +284,101 @@ func TestFanOut_panics(t *testing.T) {
 		j := &fake.Journal{}
 		other := errors.New("another panic")
 		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-		writing := make(chan struct{})
-		a.OnWrite = func(context.Context, []opencdc.Record) error { <-writing; panic(fake.ErrTest) }
-		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { close(writing); <-ctx.Done(); panic(other) }
-		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b))
-		e := <-fake.Start(t.Context(), fake.NewWorker(t, first, nil))
+		meet := fake.Meeting(2)
+		a.OnWrite = func(context.Context, []opencdc.Record) error { meet(); panic(fake.ErrTest) }
+		b.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { meet(); <-ctx.Done(); panic(other) }
+		e := <-fake.Start(t.Context(), fake.NewWorker(t, fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b)), nil))
 		e.WantPanic(t, fake.ErrTest)
 		fake.WantError(t, e.Panic.(error), other)
 	})
 }
 
-// A panic is one even if there is nothing in it.
+// A panic with a nil pointer is one like any other.
 func TestFanOut_emptyPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
-		first := fake.From(fake.SourceOf(j, "1"))
-		first.Next = []*funnel.TaskNode{
-			fake.Custom("a", func(context.Context, *funnel.Batch) error { panic((*funnel.PanicError)(nil)) }),
-			fake.To(fake.NewDestination(j, "b")),
+		meet := fake.Meeting(2)
+		w := fake.NewWorker(t, fake.Fork(fake.From(fake.SourceOf(j, "1")),
+			fake.Custom("a", func(context.Context, *funnel.Batch) error { meet(); panic((*funnel.PanicError)(nil)) }),
+			fake.Custom("b", func(context.Context, *funnel.Batch) error { meet(); return nil })), nil)
+		e := <-fake.Start(t.Context(), w)
+		if p, ok := e.Panic.(*funnel.PanicError); !ok || p == nil {
+			t.Errorf("Do ended with %+v", e)
 		}
-		w := fake.NewWorker(t, first, nil)
-		defer func() {
-			if p, ok := recover().(*funnel.PanicError); !ok || p == nil {
-				t.Errorf("Do has panicked with %v", p)
-			}
-			fake.WantNoError(t, w.Close(t.Context()))
-			j.Want(t, "ack")
-		}()
-		_ = w.Do(t.Context())
-		t.Error("Do has returned")
+		fake.WantNoError(t, w.Close(t.Context()))
+		j.Want(t, "ack")
 	})
 }
 
-// A branch whose goroutine ends has not succeeded.
+// A branch whose goroutine is ended, directly or further down, has failed. The error
+// names the task that had the batch. Before the branches, it ends the caller of Do.
 func TestFanOut_goexit(t *testing.T) {
-	for i := range 2 {
-		synctest.Test(t, func(t *testing.T) {
-			j := &fake.Journal{}
-			a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
-			[]*fake.Destination{a, b}[i].OnWrite = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
-			first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.To(a), fake.To(b))
-			err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
-			fake.WantError(t, err, nil, "Goexit", []string{`"a"`, `"b"`}[i])
-			j.Want(t, "ack")
-		})
-	}
-}
-
-// Nor has one if that happens further down. What ends the goroutine of Do before
-// the branches begin ends its caller.
-func TestFanOut_goexitAnywhere(t *testing.T) {
-	for _, where := range []string{"before", "a", "b", "c", "d"} {
-		synctest.Test(t, func(t *testing.T) {
-			j := &fake.Journal{}
-			task := func(id string, next ...*funnel.TaskNode) *funnel.TaskNode {
-				n := fake.Custom(id, func(context.Context, *funnel.Batch) error {
-					if id == where {
+	for _, where := range []string{"before", "a", "b", "c", "d", "out"} {
+		t.Run(where, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &fake.Journal{}
+				meet := fake.Meeting(5)
+				task := func(id string) *funnel.TaskNode {
+					return fake.Custom(id, func(context.Context, *funnel.Batch) error {
+						if id == "before" && where != "before" || id == "inner" {
+							return nil
+						}
+						if where != "before" {
+							meet()
+						}
+						if id == where {
+							runtime.Goexit()
+						}
+						return nil
+					})
+				}
+				out := fake.NewDestination(j, "out")
+				out.OnWrite = func(context.Context, []opencdc.Record) error {
+					meet()
+					if where == "out" {
 						runtime.Goexit()
 					}
 					return nil
-				})
-				n.Next = next
-				return n
-			}
-			inner := task("inner", task("c"), task("d"))
-			first := fake.Chain(fake.From(fake.SourceOf(j, "1", "2")), task("before", task("a"), inner, task("b")))
-			w := fake.NewWorker(t, first, nil)
-			if where == "before" {
-				if end := <-fake.Start(t.Context(), w); !end.Exited {
-					t.Errorf("Do has ended with %+v", end)
 				}
-				fake.WantNoError(t, w.Close(t.Context()))
-			} else {
-				fake.WantError(t, fake.RunWorker(t, w), funnel.ErrGoexit, `task "`+where+`": `)
-			}
-			j.Want(t, "ack")
+				w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1", "2")), fake.Fork(task("before"),
+					task("a"),
+					fake.Fork(task("inner"), task("c"), task("d")),
+					task("b"),
+					fake.Chain(fake.Through("p", fake.Each(fake.Pass)), fake.To(out)))), nil)
+				if where == "before" {
+					(<-fake.Start(t.Context(), w)).WantExit(t)
+					fake.WantNoError(t, w.Close(t.Context()))
+				} else {
+					err := fake.RunWorker(t, w)
+					fake.WantError(t, err, funnel.ErrGoexit, "Goexit", fmt.Sprintf("task %q: ", where))
+					fake.WantTask(t, err, where)
+				}
+				j.Want(t, "ack")
+			})
 		})
 	}
 }
 
-// The error of a branch whose goroutine is ended names the task that had the batch.
-func TestFanOut_goexitNamesTheTask(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := &fake.Journal{}
-		out := fake.NewDestination(j, "out")
-		out.OnWrite = func(context.Context, []opencdc.Record) error { runtime.Goexit(); return nil }
-		first := fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.Chain(fake.Through("p", fake.Each(fake.Pass)), fake.To(out)), fake.To(fake.NewDestination(j, "other")))
-		err := fake.RunWorker(t, fake.NewWorker(t, first, nil))
-		fake.WantError(t, err, funnel.ErrGoexit)
-		fake.WantTask(t, err, "out")
-	})
-}
-
-// However two branches end, wherever they are: what is told is the panic, or the
-// error that came first.
+// However two branches end, wherever they are, Do panics if one of them did, and
+// else returns the error that came first.
 func TestFanOut_twoEnds(t *testing.T) {
-	const places = "abcd" // the first two behind one branch, the others behind another one
+	const places = "abcd" // two behind one branch, two behind another one
 	for first := range places {
 		for second := range places {
+			if first == second {
+				continue
+			}
 			for _, how := range []string{"error error", "error panic", "error goexit", "panic error", "panic panic",
 				"panic goexit", "goexit error", "goexit panic", "goexit goexit"} {
-				if first != second {
-					synctest.Test(t, func(t *testing.T) {
-						checkTwoEnds(t, places[first:first+1], places[second:second+1], strings.Fields(how))
-					})
-				}
+				synctest.Test(t, func(t *testing.T) {
+					testTwoEnds(t, places[first:first+1], places[second:second+1], strings.Fields(how))
+				})
 			}
 		}
 	}
 }
 
-func checkTwoEnds(t *testing.T, first, second string, how []string) {
+func testTwoEnds(t *testing.T, first, second string, how []string) {
 	end := func(id, how string) error {
 		switch how {
 		case "panic":
@@ -431,20 +410,14 @@ func checkTwoEnds(t *testing.T, first, second string, how []string) {
 		})
 	}
 	fork := func(id string, next ...*funnel.TaskNode) *funnel.TaskNode {
-		n := fake.Custom(id, fake.Nothing)
-		n.Next = next
-		return n
+		return fake.Fork(fake.Custom(id, fake.Nothing), next...)
 	}
 	w := fake.NewWorker(t, fake.Chain(
 		fake.From(fake.SourceOf(&fake.Journal{}, "1", "2")),
 		fake.Custom("count", func(context.Context, *funnel.Batch) error { batches++; return nil }),
 		fork("fork", fork("left", leaf("a"), leaf("b")), fork("right", leaf("c"), leaf("d"))),
 	), nil)
-	err, panicked := error(nil), any(nil)
-	func() {
-		defer func() { panicked = recover() }()
-		err = w.Do(t.Context())
-	}()
+	e := <-fake.Start(t.Context(), w)
 	fake.WantNoError(t, w.Close(t.Context()))
 	switch name := fmt.Sprint(first, " ", how[0], ", then ", second, " ", how[1]); {
 	case slices.Contains(how, "panic"):
@@ -452,15 +425,15 @@ func checkTwoEnds(t *testing.T, first, second string, how []string) {
 		if how[0] != "panic" {
 			culprit = second
 		}
-		p, ok := panicked.(*funnel.PanicError)
+		p, ok := e.Panic.(*funnel.PanicError)
 		if !ok || p.Value.(error).Error() != fake.ErrOf(culprit).Error() {
-			t.Errorf("%s: the panic is %v, the error %v", name, panicked, err)
+			t.Errorf("%s: Do ended with %+v", name, e)
 		}
-	case panicked != nil || err == nil:
-		t.Errorf("%s: the panic is %v, the error %v", name, panicked, err)
+	case e.Panic != nil || e.Err == nil:
+		t.Errorf("%s: Do ended with %+v", name, e)
 	case how[0] == "goexit":
-		fake.WantError(t, err, nil, "Goexit")
-	case !strings.HasPrefix(err.Error(), fmt.Sprintf("task %q: %v", first, fake.ErrOf(first))):
-		t.Errorf("%s: the error is %v", name, err)
+		fake.WantError(t, e.Err, funnel.ErrGoexit, "Goexit")
+	case !strings.HasPrefix(e.Err.Error(), fmt.Sprintf("task %q: %v", first, fake.ErrOf(first))):
+		t.Errorf("%s: the error is %v", name, e.Err)
 	}
 }

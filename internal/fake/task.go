@@ -2,6 +2,7 @@ package fake
 
 import (
 	"context"
+	"sync"
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/log"
@@ -66,4 +67,15 @@ func Nothing(context.Context, *funnel.Batch) error { return nil }
 // Returning is a task's work that returns the error.
 func Returning(err error) func(context.Context, *funnel.Batch) error {
 	return func(context.Context, *funnel.Batch) error { return err }
+}
+
+// Meeting returns a function that waits until it was called n times. Tasks that call
+// it are at work at the same time.
+func Meeting(n int) func() {
+	var missing sync.WaitGroup
+	missing.Add(n)
+	return func() {
+		missing.Done()
+		missing.Wait()
+	}
 }
