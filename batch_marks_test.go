@@ -16,17 +16,16 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// marks is what a task does to a batch in one of its rounds.
+// marks are what a task does to a batch in one call.
 type marks func(b *funnel.Batch)
 
-// outcome sends one batch of records, given by their positions, through a task
-// that does the marks, a function for each time that it is called, and then
-// leaves the batches as they are. It returns what became of the records, a line
-// for each call:
+// outcome sends one batch of records through a task that does the marks, one
+// function per call, and then nothing. It returns what became of the records, a line
+// per call:
 //
 //	task a b     the active records that the task was given
 //	out a        what was written to the destination
-//	dlq a: err   what was written to the dead-letter queue
+//	dlq a:err    what was written to the dead-letter queue, and why
 //	ack a b      the positions that were acked
 func outcome(t *testing.T, positions string, rounds ...marks) []string {
 	t.Helper()
@@ -44,7 +43,7 @@ func outcome(t *testing.T, positions string, rounds ...marks) []string {
 	return j.Lines("task out dlq ack")
 }
 
-// boom returns an error for each text.
+// boom returns an error per text.
 func boom(texts ...string) []error {
 	errs := make([]error, len(texts))
 	for i, text := range texts {
@@ -53,9 +52,10 @@ func boom(texts ...string) []error {
 	return errs
 }
 
-// pieces returns records with these positions.
+// pieces returns records with these positions, which are separated by spaces.
 func pieces(positions string) []opencdc.Record { return fake.Records(strings.Fields(positions)...) }
 
+// What becomes of the records of a batch, by what a task does to it.
 func TestBatch_marks(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -238,7 +238,7 @@ func TestBatch_marks(t *testing.T) {
 		name: "pieces have the marks of their own round", batch: "a b",
 		rounds: []marks{
 			func(b *funnel.Batch) { b.SplitRecord(1, pieces("b1 b2 b3")); b.Retry(2) },
-			func(b *funnel.Batch) { b.Nack(0, boom("x")...) }, // the others have gone on
+			func(b *funnel.Batch) { b.Nack(0, boom("x")...) }, // the others are on their way already
 		},
 		want: []string{"out a b1", "ack a", "task b2", "out b3", "dlq b:x", "ack b"},
 	}, {
@@ -301,8 +301,8 @@ func TestBatch_marks(t *testing.T) {
 	}
 }
 
-// A round in which a record was filtered is a round with an answer, also if
-// others were split and there are as many left to be retried as before.
+// A round in which a record was filtered has an answer, also if others were split
+// and as many are left to be retried as before.
 func TestBatch_filteringIsAnAnswer(t *testing.T) {
 	rounds := slices.Repeat([]marks{func(b *funnel.Batch) {
 		b.Filter(0)
@@ -320,10 +320,10 @@ func TestBatch_filteringIsAnAnswer(t *testing.T) {
 		"out x x x x x x y", "ack g")
 }
 
-// What a task does to a record is the same whatever it did to others before.
-// Every combination of that for four records is done in several orders.
+// What a task does to a record has the same effect whatever it did to others
+// before: every combination for four records, in several orders.
 func TestBatch_marksInAnyOrder(t *testing.T) {
-	const actions = "anfrsx" // ack, nack, filter, retry, split, exchange
+	const actions = "anfrsx" // ack, nack, filter, retry, split, replace
 	names := []string{"a", "b", "c", "d"}
 	orders := [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}}
 	rnd := rand.New(rand.NewPCG(9, 10))
@@ -344,7 +344,7 @@ func TestBatch_marksInAnyOrder(t *testing.T) {
 	}
 }
 
-// markInOrder carries out a plan, the action for each record.
+// markInOrder carries out a plan, an action per record, in an order.
 func markInOrder(b *funnel.Batch, names []string, plan string, order []int) {
 	active := slices.Clone(names) // what the indices point into
 	for _, i := range order {
@@ -411,8 +411,8 @@ func expectedOutcome(names []string, plan string) []string {
 	return lines
 }
 
-// What a split record was before is known whatever positions its pieces, or
-// other records, have by then.
+// The original of a split record is found whatever positions its pieces and other
+// records have.
 func TestBatch_originalWhateverThePosition(t *testing.T) {
 	j := &fake.Journal{}
 	same := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {

@@ -15,6 +15,7 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
+// wantActive fails the test if the active records have other positions than these.
 func wantActive(t *testing.T, b *funnel.Batch, want string) {
 	t.Helper()
 	if got := strings.Join(fake.Positions(b.ActiveRecords()), " "); got != want {
@@ -25,6 +26,8 @@ func wantActive(t *testing.T, b *funnel.Batch, want string) {
 	}
 }
 
+// ActiveRecords returns the records that are not filtered, as they were set and
+// split.
 func TestBatch_ActiveRecords(t *testing.T) {
 	b := funnel.NewBatch(pieces("a b c d e f"))
 	wantActive(t, b, "a b c d e f")
@@ -51,8 +54,8 @@ func TestBatch_ActiveRecords(t *testing.T) {
 	wantActive(t, b, "")
 }
 
-// The status of a record is that of the active record at the index, however the
-// batch keeps it.
+// Status returns the status of the active record at the index, whatever was
+// filtered, split or marked before.
 func TestBatch_Status(t *testing.T) {
 	b := funnel.NewBatch(fake.Records("1", "2", "3", "4", "5", "6"))
 	want := func(flags ...funnel.RecordFlag) {
@@ -91,6 +94,7 @@ func TestBatch_Status(t *testing.T) {
 	}
 }
 
+// A batch without active records has no index to mark.
 func TestBatch_empty(t *testing.T) {
 	for name, b := range map[string]*funnel.Batch{
 		"zero":     {},
@@ -122,8 +126,8 @@ func TestBatch_empty(t *testing.T) {
 	}
 }
 
-// batchStates are batches in which the same call meets different insides. Each has
-// five active records.
+// batchStates prepare a batch so that calls meet different bookkeeping. Five
+// records are active then.
 var batchStates = map[string]marks{
 	"fresh":              func(*funnel.Batch) {},
 	"marked":             func(b *funnel.Batch) { b.Nack(2, fake.ErrTest) },
@@ -134,7 +138,7 @@ var batchStates = map[string]marks{
 	"filtered tail":      func(b *funnel.Batch) { b.SplitRecord(1, pieces("b1 b2")); b.Filter(5); b.Retry(2, 5) },
 }
 
-// A wrong index panics, says what is wrong, and leaves the batch as it was.
+// A wrong index panics with index and length, and leaves the batch as it was.
 func TestBatch_outOfBounds(t *testing.T) {
 	calls := map[string]struct {
 		call  marks
@@ -191,7 +195,8 @@ func TestBatch_outOfBounds(t *testing.T) {
 	}
 }
 
-// mustPanic fails the test if f does not panic with a text that has the words.
+// mustPanic fails the test if the function does not panic with a text that has the
+// words.
 func mustPanic(t *testing.T, f func(), words ...string) {
 	t.Helper()
 	defer func() {
@@ -210,8 +215,7 @@ func mustPanic(t *testing.T, f func(), words ...string) {
 	f()
 }
 
-// The end of the batch is a place as well: ranges without records are allowed
-// there and mark nothing.
+// Empty ranges are allowed, also at the end, and change nothing.
 func TestBatch_emptyRanges(t *testing.T) {
 	for state, prepare := range batchStates {
 		t.Run(state, func(t *testing.T) {
@@ -230,8 +234,8 @@ func TestBatch_emptyRanges(t *testing.T) {
 	}
 }
 
-// A batch that nothing was marked in, filtered or split holds the slice that it
-// was made of, so that nothing is copied on the way.
+// A batch in which nothing was marked, filtered or split holds the slice that it
+// was made of: nothing is copied.
 func TestBatch_isTheSlice(t *testing.T) {
 	recs := pieces("a b c")
 	b := funnel.NewBatch(recs)
@@ -245,7 +249,7 @@ func TestBatch_isTheSlice(t *testing.T) {
 	}
 }
 
-// The memory behind the records of a batch belongs to others.
+// A batch never writes to the memory behind the slice that it was made of.
 func TestBatch_beyondTheSlice(t *testing.T) {
 	memory := pieces("a b x y z")
 	b := funnel.NewBatch(memory[:2])
@@ -259,8 +263,7 @@ func TestBatch_beyondTheSlice(t *testing.T) {
 	}
 }
 
-// The slices that a batch is given stay the caller's: the batch neither keeps
-// nor changes them.
+// A batch neither keeps nor changes the slices that it is given.
 func TestBatch_leavesSlicesToTheCaller(t *testing.T) {
 	three, two, one, single := pieces("x1 x2 x3"), pieces("y1 y2"), pieces("w"), pieces("z")
 	b := funnel.NewBatch(pieces("a b c d e"))
@@ -324,9 +327,8 @@ func TestBatch_aliases(t *testing.T) {
 	}
 }
 
-// A task that splits each record and asks for the active records after each
-// split, and one behind it that goes through what it has asked for once, lose
-// nothing and handle nothing twice.
+// Two tasks in a row may split every record, one asking for the active records
+// after each split, the other one only once. No record is lost or seen twice.
 func TestBatch_twoTasksSplit(t *testing.T) {
 	for _, backward := range []bool{false, true} {
 		j := &fake.Journal{}
@@ -361,9 +363,9 @@ func TestBatch_twoTasksSplit(t *testing.T) {
 	}
 }
 
-// Whatever tasks have done to a batch, the next one that goes through its active
-// records, in either direction, and edits where it has been, reads each record
-// once, also if it asks for them again on the way.
+// A task may go through the active records in either direction and edit the batch
+// where it has been: it reads each record once, whatever tasks did before, and
+// however often it asks for the records again.
 func TestBatch_readWhileEdited(t *testing.T) {
 	runs := 5_000
 	if testing.Short() {
@@ -446,7 +448,8 @@ func TestBatch_readWhileEdited(t *testing.T) {
 	}
 }
 
-// Looking at a record further on, or marking it, moves none that is still to be read.
+// Looking at a record further on, or marking it, moves no record that is still to
+// be read.
 func TestBatch_lookAhead(t *testing.T) {
 	looks := map[string]func(b *funnel.Batch, i int){
 		"Status": func(b *funnel.Batch, i int) { b.Status(i) },
@@ -485,9 +488,9 @@ func TestBatch_lookAhead(t *testing.T) {
 	}
 }
 
-// A task may go through the records that it has got once from either end, and
-// split, filter and mark on the way.
-func TestWalk_customTaskReadsWhileItEdits(t *testing.T) {
+// A task may go through its records from either end and split, filter and mark on
+// the way.
+func TestBatch_editedOnTheWay(t *testing.T) {
 	edit := func(b *funnel.Batch, i int, rec opencdc.Record) (n int) {
 		switch rec.Position[0] {
 		case '1', '4':

@@ -23,7 +23,7 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// strictError is an error whose methods need what its pointer points to.
+// strictError is an error whose methods panic for a nil pointer.
 type strictError struct{ text string }
 
 func (e *strictError) Error() string { return e.text }
@@ -32,12 +32,13 @@ func (e *strictError) Unwrap() error { return errors.New(e.text) }
 
 func (e *strictError) Is(error) bool { return e.text == "" }
 
-// explodingError has a method that panics.
+// explodingError is an error whose text panics.
 type explodingError struct{}
 
 func (explodingError) Error() string { panic("boom") }
 
-// deadLettersOf returns what becomes of records that are nacked.
+// deadLettersOf returns the dead letters of records that a processor nacks with an
+// error.
 func deadLettersOf(t *testing.T, err error, recs ...opencdc.Record) []opencdc.Record {
 	t.Helper()
 	j := &fake.Journal{}
@@ -51,6 +52,7 @@ func deadLettersOf(t *testing.T, err error, recs ...opencdc.Record) []opencdc.Re
 	return dead.Written
 }
 
+// payloadOf returns the record in a dead letter.
 func payloadOf(t *testing.T, letter opencdc.Record) map[string]any {
 	t.Helper()
 	after, ok := letter.Payload.After.(opencdc.StructuredData)
@@ -60,6 +62,8 @@ func payloadOf(t *testing.T, letter opencdc.Record) map[string]any {
 	return after
 }
 
+// A dead letter holds the failed version of the record, the error, and the IDs of
+// the task and the source.
 func TestDLQ_record(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -115,8 +119,8 @@ func TestDLQ_record(t *testing.T) {
 	})
 }
 
-// All that a record holds is in its dead letter, also behind pointers, and what
-// the engine adds can be stored wherever the record can.
+// A dead letter holds all that the record holds, also behind pointers, and can be
+// encoded wherever the record can.
 func TestDLQ_recordIsComplete(t *testing.T) {
 	raw, structured := opencdc.RawData("key"), opencdc.StructuredData{"amount": 12}
 	letter := deadLettersOf(t, fake.ErrTest, opencdc.Record{
@@ -144,7 +148,7 @@ func TestDLQ_recordIsComplete(t *testing.T) {
 	}
 }
 
-// The IDs in a dead letter are valid text, whatever the host has chosen.
+// The IDs in a dead letter are valid UTF-8, whatever the host has chosen.
 func TestDLQ_idsAreValid(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
@@ -159,8 +163,8 @@ func TestDLQ_idsAreValid(t *testing.T) {
 	}
 }
 
-// Errors become text once, guarded, and the text is valid. A nil pointer is no
-// error.
+// The text of an error in a dead letter is valid UTF-8, also if making it panics.
+// A nil pointer counts as no error.
 func TestDLQ_errorTexts(t *testing.T) {
 	const replaced = "\uFFFD"
 	for _, tt := range []struct {
@@ -189,8 +193,8 @@ func TestDLQ_errorTexts(t *testing.T) {
 	}
 }
 
-// A processor may take a record's position away. Its dead letter has that of the
-// source.
+// A dead letter has the position of the source record, also if a processor removed
+// it.
 func TestDLQ_positionOfTheSource(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
@@ -202,7 +206,8 @@ func TestDLQ_positionOfTheSource(t *testing.T) {
 	}
 }
 
-// A window of the last outcomes, one for each source record, stops the worker.
+// A queue with a window stops the worker if it is given too many nacks among the
+// last outcomes. Each source record counts once.
 func TestDLQ_window(t *testing.T) {
 	for _, tt := range []struct {
 		name            string
@@ -268,7 +273,7 @@ func TestDLQ_window(t *testing.T) {
 	}
 }
 
-// Once a nack was refused, all are, until the queue is opened again.
+// Once the queue has refused a nack it refuses all, until it is opened again.
 func TestDLQ_frozenWindow(t *testing.T) {
 	j := &fake.Journal{}
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.Window(fake.NewDestination(j, "dlq"), 2, 1))
@@ -286,7 +291,7 @@ func TestDLQ_frozenWindow(t *testing.T) {
 	j.Want(t, "dlq ack", "dlq 1", "ack 1", "ack 3 4 5", "dlq 7", "ack 7")
 }
 
-// Without a queue, a nack stops the worker with the record's error.
+// Without a queue, a nack stops the worker with the error of the record.
 func TestDLQ_none(t *testing.T) {
 	j := &fake.Journal{}
 	err := fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", fake.ByPosition(fake.Answers{"2": fake.Fail})), fake.Out(j))
@@ -295,7 +300,8 @@ func TestDLQ_none(t *testing.T) {
 	j.Want(t, "out ack", "out 1", "ack 1")
 }
 
-// A failed write is fatal, and what was confirmed before is acked.
+// If writing to the queue fails, the error is fatal, and what it confirmed before
+// is acked.
 func TestDLQ_writeFails(t *testing.T) {
 	ack := func(position string) connector.DestinationAck {
 		return connector.DestinationAck{Position: opencdc.Position(position)}
@@ -362,7 +368,8 @@ func TestDLQ_writeFails(t *testing.T) {
 	}
 }
 
-// Both the queue and the source fail: both errors are there.
+// If the queue and the ack of what it confirmed fail, the error of Do has both
+// errors.
 func TestDLQ_writeAndAckFail(t *testing.T) {
 	j := &fake.Journal{}
 	dead, source := fake.NewDestination(j, "queue"), fake.SourceOf(j, "1 2")
@@ -374,8 +381,8 @@ func TestDLQ_writeAndAckFail(t *testing.T) {
 	fake.WantError(t, err, other)
 }
 
-// A queue that fails does not hide why the record is to go there, and neither does
-// one that panics.
+// If the queue fails or panics, the error of Do also says which record was to go
+// there, and why.
 func TestDLQ_failureNamesTheRecord(t *testing.T) {
 	broken := errors.New("broker unreachable")
 	for _, how := range []string{"write", "ack", "refusal", "panic"} {
@@ -416,7 +423,8 @@ func TestDLQ_failureNamesTheRecord(t *testing.T) {
 	}
 }
 
-// A queue that fails and a window that refuses a later record are both known.
+// If the queue fails and its window refuses a later record, the error of Do says
+// both.
 func TestDLQ_failureAndRefusal(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
@@ -429,7 +437,8 @@ func TestDLQ_failureAndRefusal(t *testing.T) {
 	j.Want(t, "dlq ack", "dlq 1")
 }
 
-// A queue that fails because the worker's context has ended would not fail again.
+// A queue that fails because the context of the worker has ended is no fatal
+// error.
 func TestDLQ_contextEnds(t *testing.T) {
 	j := &fake.Journal{}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -441,7 +450,7 @@ func TestDLQ_contextEnds(t *testing.T) {
 	fake.WantFatal(t, err, false)
 }
 
-// Nacks of different tasks go to the queue in writes of their own.
+// Nacks of different tasks go to the queue in separate writes.
 func TestDLQ_runsPerTask(t *testing.T) {
 	j := &fake.Journal{}
 	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
@@ -451,7 +460,7 @@ func TestDLQ_runsPerTask(t *testing.T) {
 	j.Want(t, "dlq ack", "dlq 1 2", "ack 1 2", "dlq 3", "ack 3")
 }
 
-// Used by itself, the queue counts source records.
+// Called by the host, a queue counts source records, too.
 func TestDLQ_direct(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
@@ -497,8 +506,8 @@ func TestDLQ_direct(t *testing.T) {
 	dlq.Ack(ctx, &funnel.Batch{})
 }
 
-// What goes to the queue is logged, however much it is: the first record at once,
-// then at most a line a second, which says how many there were since.
+// The queue logs the first record at once, then at most a line per second, with
+// the number of records since the last one.
 func TestDLQ_log(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -33,8 +33,8 @@ var (
 	_ funnel.ProcessorMetrics = &funnel.NoOpProcessorMetrics{}
 )
 
-// metricsRegistry keeps the observations of timers, in seconds, and of
-// histograms.
+// metricsRegistry keeps what timers observe, in seconds, and what histograms
+// observe.
 type metricsRegistry struct {
 	noop.Registry
 	descs    map[string]metrics.Desc
@@ -97,7 +97,7 @@ func (i metricsInstrument) Update(d time.Duration) { i.Observe(d.Seconds()) }
 
 func (i metricsInstrument) UpdateSince(start time.Time) { i.Update(time.Since(start)) }
 
-// metricsRecords are three records of 3, 0 and 12 bytes.
+// metricsRecords returns three records of 3, 0 and 12 bytes.
 func metricsRecords() []opencdc.Record {
 	return []opencdc.Record{
 		{Key: opencdc.RawData("key")},
@@ -106,6 +106,7 @@ func metricsRecords() []opencdc.Record {
 	}
 }
 
+// NewMetrics describes its metrics once per set.
 func TestMetrics_Descriptions(t *testing.T) {
 	set, r := metrics.NewSet(), newMetricsRegistry()
 	set.Register(r)
@@ -137,6 +138,7 @@ func TestMetrics_Descriptions(t *testing.T) {
 	}
 }
 
+// A record's size is observed, and its share of the time.
 func TestMetrics_Observe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set, r := metrics.NewSet(), newMetricsRegistry()
@@ -171,6 +173,7 @@ func TestMetrics_Observe(t *testing.T) {
 	})
 }
 
+// Nothing is observed for no records.
 func TestMetrics_Empty(t *testing.T) {
 	set, r := metrics.NewSet(), newMetricsRegistry()
 	set.Register(r)
@@ -184,6 +187,7 @@ func TestMetrics_Empty(t *testing.T) {
 	r.mustHave(t, nil)
 }
 
+// Metrics report to a registry that is registered after they were made.
 func TestMetrics_LateRegistration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var set metrics.Set
@@ -221,6 +225,7 @@ func TestMetrics_LateRegistration(t *testing.T) {
 	})
 }
 
+// Metrics of one set do not report to the registry of another one.
 func TestMetrics_SetsAreSeparate(t *testing.T) {
 	set1, set2 := metrics.NewSet(), metrics.NewSet()
 	r1, r2 := newMetricsRegistry(), newMetricsRegistry()
@@ -237,11 +242,12 @@ func TestMetrics_SetsAreSeparate(t *testing.T) {
 	r2.mustHave(t, nil)
 }
 
-// histogramsOnly is a registry that wants no timers.
+// histogramsOnly is a registry that ignores timers.
 type histogramsOnly struct{ *metricsRegistry }
 
 func (histogramsOnly) NewTimer(metrics.Desc) metrics.LabeledTimer { return noop.LabeledTimer{} }
 
+// Metrics are enabled if one of their parts is.
 func TestMetrics_HistogramsOnly(t *testing.T) {
 	var set metrics.Set
 	r := newMetricsRegistry()
@@ -257,8 +263,7 @@ func TestMetrics_HistogramsOnly(t *testing.T) {
 	})
 }
 
-// TestMetrics_Default also shows that a nil set is the default one: both make
-// the same metrics.
+// The constructors of the package, and those of a nil set, use the default set.
 func TestMetrics_Default(t *testing.T) {
 	m := funnel.NewMetrics(nil)
 	if funnel.NewConnectorMetrics("pipe", "plugin", connector.TypeSource) != m.Connector("pipe", "plugin", connector.TypeSource) {
@@ -283,6 +288,7 @@ func TestMetrics_Default(t *testing.T) {
 	}
 }
 
+// Metrics that do nothing, and zero ones, can be used and are not enabled.
 func TestMetrics_NoOp(t *testing.T) {
 	for _, m := range []funnel.ConnectorMetrics{
 		funnel.NoOpConnectorMetrics{}, &funnel.NoOpConnectorMetrics{}, funnel.ConnectorMetricsImpl{}, &funnel.ConnectorMetricsImpl{},
@@ -302,7 +308,7 @@ func TestMetrics_NoOp(t *testing.T) {
 	}
 }
 
-// loudData fails the test when its size is asked for.
+// loudData fails the test if it is asked for its size.
 type loudData struct {
 	opencdc.Data
 	t *testing.T
@@ -313,6 +319,7 @@ func (d loudData) Bytes() []byte {
 	return nil
 }
 
+// If nobody observes them, no sizes are computed.
 func TestMetrics_NoSizesForNobody(t *testing.T) {
 	var set metrics.Set
 	set.Register(noop.Registry{})
@@ -345,6 +352,7 @@ func (a adderTimers) WithValues(...string) metrics.Timer { return adder(a) }
 
 func (a adderHistograms) WithValues(...string) metrics.Histogram { return adder(a) }
 
+// Observing allocates nothing, with a registry and without one.
 func TestMetrics_ObservingAllocatesNothing(t *testing.T) {
 	for _, isRegistered := range []bool{false, true} {
 		var set metrics.Set
@@ -367,6 +375,7 @@ func TestMetrics_ObservingAllocatesNothing(t *testing.T) {
 	}
 }
 
+// A value without a JSON form has no size. What surrounds it has.
 func TestMetrics_DataThatHasNoJSON(t *testing.T) {
 	set, r := metrics.NewSet(), newMetricsRegistry()
 	set.Register(histogramsOnly{r})
@@ -417,19 +426,20 @@ func BenchmarkConnectorMetrics(b *testing.B) {
 	}
 }
 
-type fakeProcessorMetrics struct{ observed []int }
+// processorMetrics keeps how many records are observed at a time.
+type processorMetrics struct{ observed []int }
 
-func (m *fakeProcessorMetrics) Observe(n int, start time.Time) {
+func (m *processorMetrics) Observe(n int, start time.Time) {
 	if start.IsZero() {
 		n = -1
 	}
 	m.observed = append(m.observed, n)
 }
 
-// What was not answered is observed when it is.
-func TestProcessorTask_metrics(t *testing.T) {
+// A record that the processor did not answer for is observed when it does.
+func TestMetrics_ofAProcessorTask(t *testing.T) {
 	j := &fake.Journal{}
-	m := &fakeProcessorMetrics{}
+	m := &processorMetrics{}
 	p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
 	})
@@ -440,34 +450,36 @@ func TestProcessorTask_metrics(t *testing.T) {
 	}
 }
 
-type fakeConnectorMetrics struct {
+// connectorMetrics adds the positions of what it observes to the journal.
+type connectorMetrics struct {
 	*fake.Journal
 	name string
 }
 
-func (m fakeConnectorMetrics) Observe(recs []opencdc.Record, start time.Time) {
+func (m connectorMetrics) Observe(recs []opencdc.Record, start time.Time) {
 	if start.IsZero() {
 		m.Add("no start")
 	}
 	m.Add(append([]string{m.name}, fake.Positions(recs)...)...)
 }
 
-func TestConnectorTasks_metrics(t *testing.T) {
+// The tasks and the queue observe what they read and write.
+func TestMetrics_ofConnectorTasks(t *testing.T) {
 	j := &fake.Journal{}
 	d := fake.NewDestination(j, "d")
 	source := fake.SourceOf(j, "1 2", "", "3")
 	first := fake.Chain(
-		fake.Node(funnel.NewSourceTask("s", source, log.Nop(), fakeConnectorMetrics{j, "read"})),
+		fake.Node(funnel.NewSourceTask("s", source, log.Nop(), connectorMetrics{j, "read"})),
 		fake.Through("p", fake.ByPosition(fake.Answers{"1": fake.Filter, "3": fake.Fail})),
-		fake.Node(funnel.NewDestinationTask("d", d, log.Nop(), fakeConnectorMetrics{j, "written"})),
+		fake.Node(funnel.NewDestinationTask("d", d, log.Nop(), connectorMetrics{j, "written"})),
 	)
-	dlq := funnel.NewDLQ("q", fake.NewDestination(j, "q"), log.Nop(), fakeConnectorMetrics{j, "dead"}, 0, 0)
+	dlq := funnel.NewDLQ("q", fake.NewDestination(j, "q"), log.Nop(), connectorMetrics{j, "dead"}, 0, 0)
 	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, dlq)))
 	j.Want(t, "no read written dead", "read 1 2", "written 2", "read 3", "dead 3")
 }
 
-// Nil metrics and timers, typed or not, count as those that do nothing.
-func TestNewWorker_nilMetrics(t *testing.T) {
+// Nil metrics and timers, typed or not, do nothing.
+func TestMetrics_nil(t *testing.T) {
 	j := &fake.Journal{}
 	first := fake.Chain(
 		fake.Node(funnel.NewSourceTask("s", fake.SourceOf(j, "1 2"), log.Nop(), (*funnel.NoOpConnectorMetrics)(nil))),
@@ -483,8 +495,8 @@ func TestNewWorker_nilMetrics(t *testing.T) {
 	j.Want(t, "ack", "ack 1", "ack 2")
 }
 
-// Nothing is done for metrics and timers that do nothing.
-func TestWorker_disabledMetrics(t *testing.T) {
+// Metrics and timers that are not enabled are not called.
+func TestMetrics_disabled(t *testing.T) {
 	j := &fake.Journal{}
 	m := disabledMetrics{t}
 	first := fake.Chain(
@@ -497,6 +509,7 @@ func TestWorker_disabledMetrics(t *testing.T) {
 	j.Want(t, "ack", "ack 1", "ack 2")
 }
 
+// disabledMetrics fail the test if they are called.
 type disabledMetrics struct{ t *testing.T }
 
 func (m disabledMetrics) Enabled() bool { return false }

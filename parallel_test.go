@@ -23,7 +23,7 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// goroutine returns the name of the goroutine that calls it.
+// goroutine returns the name of its goroutine.
 func goroutine() string {
 	stack := make([]byte, 64)
 	stack = stack[:runtime.Stack(stack, false)]
@@ -31,8 +31,7 @@ func goroutine() string {
 	return string(name)
 }
 
-// claimant is a processor that may be used by several goroutines, or says that it
-// may not.
+// claimant is a processor that says whether several goroutines may call it.
 type claimant struct {
 	lifeProcessor
 	isConcurrent bool
@@ -40,6 +39,7 @@ type claimant struct {
 
 func (p claimant) IsConcurrent() bool { return p.isConcurrent }
 
+// NewParallelProcessor says what is wrong with its processor or number of workers.
 func TestNewParallelProcessor_errors(t *testing.T) {
 	var none *claimant
 	decorated := fake.Parallel(t, fake.Each(fake.Pass), 2)
@@ -66,7 +66,7 @@ func TestNewParallelProcessor_errors(t *testing.T) {
 	}
 }
 
-// The processor is opened and torn down once, and its errors come back.
+// The processor is opened and torn down once, and its errors are returned.
 func TestParallelProcessor_life(t *testing.T) {
 	j := &fake.Journal{}
 	for _, err := range []error{nil, fake.ErrTest} {
@@ -83,7 +83,7 @@ func TestParallelProcessor_life(t *testing.T) {
 }
 
 // A batch is divided evenly into as many parts as there are workers, or records.
-// All of them are processed at the same time, and the results are in order.
+// All parts are processed at the same time, and the results are in order.
 func TestParallelProcessor_parts(t *testing.T) {
 	for size := range 41 {
 		for workers := range 21 {
@@ -162,7 +162,7 @@ func testParts(t *testing.T, size, workers int) {
 	}
 }
 
-// Without records there is nothing to call the processor for.
+// Without records the processor is not called.
 func TestParallelProcessor_noRecords(t *testing.T) {
 	p := fake.Parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord {
 		t.Error("the processor was called")
@@ -173,8 +173,8 @@ func TestParallelProcessor_noRecords(t *testing.T) {
 	}
 }
 
-// Every mix of the kinds of results, no answer among them, is the same whatever
-// the parts.
+// Every mix of results, no answer included, is the same however many parts there
+// are.
 func TestParallelProcessor_everyMixOfResults(t *testing.T) {
 	none := func(opencdc.Record) sdk.ProcessedRecord { return nil }
 	kinds := []func(opencdc.Record) sdk.ProcessedRecord{
@@ -196,7 +196,7 @@ func TestParallelProcessor_everyMixOfResults(t *testing.T) {
 	}
 }
 
-// Where a part has fewer results than records there is no answer for the others,
+// If a part has fewer results than records, the rest of the part has no answer,
 // and the results of the next part are in their place.
 func TestParallelProcessor_shortResults(t *testing.T) {
 	const perPart = 3
@@ -221,7 +221,7 @@ func TestParallelProcessor_shortResults(t *testing.T) {
 	}
 }
 
-// A call leaves nothing behind that the next one could take for its own.
+// A call finds nothing of the results of the call before.
 func TestParallelProcessor_callAfterCall(t *testing.T) {
 	answers := 0
 	p := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -244,7 +244,7 @@ func TestParallelProcessor_callAfterCall(t *testing.T) {
 	}
 }
 
-// Only the records that were not answered are given again.
+// Only the records without an answer are given again.
 func TestParallelProcessor_givenAgain(t *testing.T) {
 	j := &fake.Journal{}
 	firstOnly := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -265,7 +265,7 @@ func TestParallelProcessor_givenAgain(t *testing.T) {
 	j.Want(t, "out", "out 1", "out 2 3", "out 4", "out 5 6", "out 7", "out 8 9")
 }
 
-// Without any answer the worker gives up as it does with any processor.
+// Without any answer the worker gives up as with any other processor.
 func TestParallelProcessor_noAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -283,9 +283,9 @@ func TestParallelProcessor_noAnswers(t *testing.T) {
 	})
 }
 
-// A part whose results cannot be used stops the worker with an error that names
-// the task, whichever part it is, and nothing of the batch is written or acked.
-// The results of the other parts are in their places.
+// If the results of a part make no sense, the worker stops with an error that
+// names the task, and nothing of the batch is written or acked. The results of the
+// other parts are in their places.
 func TestParallelProcessor_failedPart(t *testing.T) {
 	const size, workers = 8, 3
 	sizes, starts := []int{2, 3, 3}, []int{0, 2, 5}
@@ -369,7 +369,7 @@ func TestParallelProcessor_unknownKind(t *testing.T) {
 	}
 }
 
-// What goes wrong in parts of a parallel processor has its sentinel, in each part.
+// The error of a failed part has its sentinel, for each part.
 func TestParallelProcessor_sentinels(t *testing.T) {
 	for name, want := range map[string]error{"nothing": funnel.ErrProcessorResults, "more": funnel.ErrProcessorResults, "goexit": funnel.ErrGoexit} {
 		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -387,7 +387,7 @@ func TestParallelProcessor_sentinels(t *testing.T) {
 	}
 }
 
-// A single part is a plain call: the end of its goroutine is that of the caller's.
+// A single part runs on the goroutine of the caller, which runtime.Goexit ends.
 func TestParallelProcessor_goexitOfTheOnlyPart(t *testing.T) {
 	p := fake.Parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { runtime.Goexit(); return nil }, 3)
 	hasReturned := false
@@ -404,8 +404,8 @@ func TestParallelProcessor_goexitOfTheOnlyPart(t *testing.T) {
 
 func explode(value any) []sdk.ProcessedRecord { panic(value) }
 
-// A panic in a part comes out of Do once the other parts have ended. Afterwards
-// the worker can be stopped and closed.
+// A panic in a part reaches the caller of Do when the other parts have ended. The
+// worker can then be stopped and closed.
 func TestParallelProcessor_panic(t *testing.T) {
 	for i := range 3 {
 		synctest.Test(t, func(t *testing.T) {
@@ -436,7 +436,7 @@ func TestParallelProcessor_panic(t *testing.T) {
 	}
 }
 
-// Of several panics the first one comes out, whatever else goes wrong.
+// Of several panics the first one comes back, whatever else goes wrong.
 func TestParallelProcessor_panics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -460,8 +460,8 @@ func TestParallelProcessor_panics(t *testing.T) {
 	})
 }
 
-// What a panic is wrapped in says where it was, so it is wrapped once. On the
-// goroutine of the caller it needs no wrapper.
+// A panic on another goroutine is wrapped in a PanicError, once. One on the
+// goroutine of the caller is not.
 func TestParallelProcessor_panicIsWrappedOnce(t *testing.T) {
 	var none *funnel.PanicError
 	wrapped := &funnel.PanicError{Value: fake.ErrTest}
@@ -483,7 +483,7 @@ func TestParallelProcessor_panicIsWrappedOnce(t *testing.T) {
 	}
 }
 
-// A panic is one also if the goroutine of the part is being ended.
+// A panic counts also if runtime.Goexit is ending the goroutine of the part.
 func TestParallelProcessor_panicAfterGoexit(t *testing.T) {
 	p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		if string(recs[0].Position) == "1" {
@@ -501,7 +501,7 @@ func TestParallelProcessor_panicAfterGoexit(t *testing.T) {
 	t.Error("there is no panic")
 }
 
-// When a call is over its goroutines are, too, however it has ended.
+// When a call returns, its goroutines have ended, however it ends.
 func TestParallelProcessor_noGoroutineIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running atomic.Int64
@@ -534,7 +534,7 @@ func TestParallelProcessor_noGoroutineIsLeft(t *testing.T) {
 	})
 }
 
-// Each part is given the very context that Process was given.
+// Each part is given the very context of Process.
 func TestParallelProcessor_context(t *testing.T) {
 	ctx := context.WithValue(t.Context(), fake.ContextKey{}, "value")
 	for size := range 5 {
@@ -553,8 +553,8 @@ func TestParallelProcessor_context(t *testing.T) {
 	}
 }
 
-// 16 workers handle 1,000 records that each wait for 2 ms in the time that the
-// largest part takes, 63 records.
+// 16 workers take as long for 1,000 slow records as one takes for the 63 of the
+// largest part.
 func TestParallelProcessor_speed(t *testing.T) {
 	wait := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		time.Sleep(2 * time.Millisecond)

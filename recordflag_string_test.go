@@ -6,6 +6,7 @@ import (
 	"github.com/conduitio/funnel"
 )
 
+// Each flag has a name.
 func TestRecordFlag_String(t *testing.T) {
 	for flag, want := range map[funnel.RecordFlag]string{
 		funnel.RecordFlagAck:    "ack",

@@ -14,8 +14,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// A destination that does not keep its word stops the worker, and nothing of
-// that write is acked, whatever was confirmed before.
+// A destination that acks something else than what it was given stops the worker.
+// Nothing of that write is acked, not even what was confirmed before.
 func TestDestinationTask_brokenAcks(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -54,8 +54,8 @@ func TestDestinationTask_brokenAcks(t *testing.T) {
 	}
 }
 
-// Empty answers are allowed now and then. The destination is asked again at
-// once, then after growing pauses.
+// A destination may return no acks now and then. It is asked again at once, then
+// after growing pauses.
 func TestDestinationTask_emptyAcks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -79,7 +79,7 @@ func TestDestinationTask_emptyAcks(t *testing.T) {
 	})
 }
 
-// The context ends the wait for acks.
+// The end of the context interrupts the wait for acks.
 func TestDestinationTask_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -102,7 +102,7 @@ func TestDestinationTask_contextEnds(t *testing.T) {
 	})
 }
 
-// The destination may use its slice of acks again.
+// A destination may reuse its slice of acks.
 func TestDestinationTask_acksAreReused(t *testing.T) {
 	j := &fake.Journal{}
 	out := fake.NewDestination(j, "out")
@@ -122,8 +122,8 @@ func TestDestinationTask_acksAreReused(t *testing.T) {
 	j.Want(t, "dlq ack", "ack 1", "dlq 2", "ack 2", "ack 3")
 }
 
-// An io.EOF of a destination is no end of the source.
-func TestWorker_destinationReportsEOF(t *testing.T) {
+// An io.EOF of a destination does not count as the end of the source.
+func TestDestinationTask_reportsEOF(t *testing.T) {
 	j := &fake.Journal{}
 	source, out := fake.SourceOf(j, "1", "2"), fake.NewDestination(j, "out")
 	out.OnWrite = func(context.Context, []opencdc.Record) error { return io.EOF }

@@ -14,8 +14,8 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// The processor is given the active records only, and its results are those of
-// the same records: the example of the documentation of Do.
+// The processor is given the active records only, and its results apply to them:
+// the example in the documentation of Do.
 func TestProcessorTask_filteredRecords(t *testing.T) {
 	j := &fake.Journal{}
 	upper := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -31,7 +31,7 @@ func TestProcessorTask_filteredRecords(t *testing.T) {
 	j.Want(t, "process out ack", "process 1 2 4", "out 1x 4x", "ack 1 2 3 4 5")
 }
 
-// Each kind of result does the same wherever it stands among the others.
+// Each kind of result has its effect wherever it stands among the others.
 func TestProcessorTask_everyMixOfResults(t *testing.T) {
 	kinds := []struct {
 		result func(opencdc.Record) sdk.ProcessedRecord
@@ -69,9 +69,8 @@ func TestProcessorTask_everyMixOfResults(t *testing.T) {
 	}
 }
 
-// A processor's results lie at the indices of the records that it was given,
-// however many of them are filtered and split on the way, and however many were
-// before.
+// A result applies to the record at its index, however many records were filtered
+// and split before and on the way.
 func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
 	j := &fake.Journal{}
 	before := fake.Custom("before", func(_ context.Context, b *funnel.Batch) error {
@@ -104,8 +103,8 @@ func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
 		"out e1 e2 e3 H I2 i31 i32", "ack a b c d e f g h i j", "dlq k:test error", "ack k", "out L", "ack l")
 }
 
-// A processor may return slices of the records that it was given as the pieces
-// of a split. They are neither mixed up nor written to.
+// A processor may return a part of its input as the pieces of a split. The engine
+// neither mixes them up nor writes to them.
 func TestProcessorTask_piecesOfTheInput(t *testing.T) {
 	j := &fake.Journal{}
 	var pieces sdk.MultiRecord
@@ -129,7 +128,7 @@ func TestProcessorTask_piecesOfTheInput(t *testing.T) {
 	}
 }
 
-// Nor are single pieces, which take the place of records.
+// The same holds for single pieces, which replace records.
 func TestProcessorTask_recordsExchanged(t *testing.T) {
 	j := &fake.Journal{}
 	p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -139,7 +138,7 @@ func TestProcessorTask_recordsExchanged(t *testing.T) {
 	j.Want(t, "out ack", "out 2 1", "ack 1 2")
 }
 
-// The results are not written to.
+// The engine does not write to the results.
 func TestProcessorTask_resultsBelongToTheProcessor(t *testing.T) {
 	j := &fake.Journal{}
 	results := []sdk.ProcessedRecord{
@@ -161,7 +160,7 @@ func TestProcessorTask_resultsBelongToTheProcessor(t *testing.T) {
 	}
 }
 
-// A task may wrap a ProcessorTask and mark its records further.
+// A custom task may wrap a ProcessorTask and mark its records further.
 func TestProcessorTask_wrapped(t *testing.T) {
 	j := &fake.Journal{}
 	rounds := 0
@@ -180,8 +179,8 @@ func TestProcessorTask_wrapped(t *testing.T) {
 		"task 2", "dlq 2", "ack 2", "ack 3", "task 4 5", "out 4 5", "ack 4 5")
 }
 
-// A task may run several ProcessorTasks on its batch. A nack of the first one is
-// not forgotten if the second one leaves the record for another call.
+// A custom task may run several ProcessorTasks on its batch. A nack of the first
+// one stays if the second one gives no answer for the record.
 func TestProcessorTask_twoInOneTask(t *testing.T) {
 	j := &fake.Journal{}
 	first := funnel.NewProcessorTask("first", fake.ByPosition(fake.Answers{"4": fake.Fail}), log.Nop(), nil)
@@ -207,6 +206,7 @@ func (p lifeProcessor) Open(context.Context) error { p.Add("open processor"); re
 
 func (p lifeProcessor) Teardown(context.Context) error { p.Add("teardown processor"); return p.err }
 
+// A ProcessorTask opens and tears down its processor, and returns its errors.
 func TestProcessorTask_life(t *testing.T) {
 	j := &fake.Journal{}
 	task := funnel.NewProcessorTask("p", lifeProcessor{Journal: j, err: fake.ErrTest}, log.Nop(), nil)
@@ -219,9 +219,9 @@ func TestProcessorTask_life(t *testing.T) {
 	j.Want(t, "", "open processor", "teardown processor")
 }
 
-// A processor that answers for a few of the records at a time is given the
-// others, and only they, until it is through.
-func TestWalk_shortResults(t *testing.T) {
+// A processor that answers for a few records at a time is given the others again,
+// and only those, until it is through.
+func TestProcessorTask_shortResults(t *testing.T) {
 	j := &fake.Journal{}
 	limited := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		j.AddRecords("process", recs)
@@ -234,8 +234,8 @@ func TestWalk_shortResults(t *testing.T) {
 		"process 5", "out 5", "ack 5")
 }
 
-// What stops the worker leaves the records unacked that are not done.
-func TestWalk_errors(t *testing.T) {
+// Results that make no sense stop the worker. Nothing of the batch is acked.
+func TestProcessorTask_badResults(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		task  fake.Processor

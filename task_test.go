@@ -10,12 +10,12 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// named returns a node whose task has an ID.
+// named returns a node whose task has the ID.
 func named(id string, next ...*funnel.TaskNode) *funnel.TaskNode {
 	return fake.Node(&fake.Task{Name: id}, next...)
 }
 
-// shapeOf returns which nodes lead to which, by the IDs of their tasks.
+// shapeOf returns the nodes and their next nodes, by the IDs of their tasks.
 func shapeOf(nodes ...*funnel.TaskNode) string {
 	var shape []string
 	id := func(n *funnel.TaskNode) string {
@@ -40,6 +40,7 @@ func shapeOf(nodes ...*funnel.TaskNode) string {
 	return strings.Join(shape, " ")
 }
 
+// wantShape fails the test if the shape of the nodes is another one.
 func wantShape(t *testing.T, want string, nodes ...*funnel.TaskNode) {
 	t.Helper()
 	if got := shapeOf(nodes...); got != want {
@@ -47,6 +48,7 @@ func wantShape(t *testing.T, want string, nodes ...*funnel.TaskNode) {
 	}
 }
 
+// AppendToEnd appends behind the last node of a list, wherever it is called.
 func TestTaskNode_AppendToEnd(t *testing.T) {
 	a := named("a")
 	fake.WantNoError(t, a.AppendToEnd())
@@ -61,7 +63,7 @@ func TestTaskNode_AppendToEnd(t *testing.T) {
 	wantShape(t, "a->b b->c c->d d->e e->f,g f-> g->h h->", a)
 }
 
-// The slice of nodes that were appended stays the caller's.
+// AppendToEnd does not keep the caller's slice.
 func TestTaskNode_AppendToEnd_slice(t *testing.T) {
 	a, next := named("a"), []*funnel.TaskNode{named("b"), named("c")}
 	fake.WantNoError(t, a.AppendToEnd(next...))
@@ -69,6 +71,7 @@ func TestTaskNode_AppendToEnd_slice(t *testing.T) {
 	wantShape(t, "a->b,c b-> c->", a)
 }
 
+// AppendToEnd refuses what would not be a tree, and then changes nothing.
 func TestTaskNode_AppendToEnd_errors(t *testing.T) {
 	cycle := named("a", named("b", named("c")))
 	cycle.Next[0].Next[0].Next = []*funnel.TaskNode{cycle.Next[0]}
@@ -113,6 +116,7 @@ func TestTaskNode_AppendToEnd_errors(t *testing.T) {
 	fake.WantError(t, noTask.AppendToEnd(noTask), nil, `""`, "already")
 }
 
+// HasNext is true for a node with next nodes.
 func TestTaskNode_HasNext(t *testing.T) {
 	a := named("a", named("b"))
 	if !a.HasNext() || a.Next[0].HasNext() || (&funnel.TaskNode{Next: []*funnel.TaskNode{}}).HasNext() {
@@ -120,6 +124,7 @@ func TestTaskNode_HasNext(t *testing.T) {
 	}
 }
 
+// IsFirst is true for a node whose task has a source.
 func TestTaskNode_IsFirst(t *testing.T) {
 	first := fake.From(fake.NewSource(&fake.Journal{}))
 	fake.WantNoError(t, first.AppendToEnd(fake.Through("p", fake.Each(fake.Pass)), fake.Out(&fake.Journal{})))
@@ -145,6 +150,7 @@ type sourceLikeTask struct{ *fake.Task }
 
 func (sourceLikeTask) GetSource() funnel.Source { return nil }
 
+// TaskNodes and Tasks meet each node once, depth first, and can be left early.
 func TestTaskNode_iteration(t *testing.T) {
 	tree := named("a",
 		named("b", named("c"), named("d", named("e"))),
@@ -207,7 +213,7 @@ func TestTaskNode_iteration(t *testing.T) {
 	}
 }
 
-// A node without a task is met like any other; its task is nil.
+// A node without a task is met like any other. Its task is nil.
 func TestTaskNode_withoutTask(t *testing.T) {
 	n := fake.Node(nil, named("b"))
 	if got := len(slices.Collect(n.TaskNodes())); got != 2 {
@@ -218,7 +224,7 @@ func TestTaskNode_withoutTask(t *testing.T) {
 	}
 }
 
-// Deep lists need no deep stack.
+// A long list needs no deep stack.
 func TestTaskNode_longList(t *testing.T) {
 	const n = 100_000
 	first := named("0")

@@ -103,9 +103,9 @@ func TestWorker_emptyReadsAreInterrupted(t *testing.T) {
 	}
 }
 
-// A task that never answers is asked sixteen times, with growing pauses, and then
-// stops the worker. What came before is done.
-func TestWalk_noAnswer(t *testing.T) {
+// A task that never answers is asked sixteen times, with growing pauses. Then the
+// worker stops with a fatal error. The records before are done.
+func TestRetry_noAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
 		var asked []time.Time
@@ -137,8 +137,8 @@ func TestWalk_noAnswer(t *testing.T) {
 	})
 }
 
-// Progress starts the count of rounds without an answer anew.
-func TestWalk_progressResetsTheCount(t *testing.T) {
+// Progress resets the count of rounds without an answer.
+func TestRetry_progressResetsTheCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
 		calls := 0
@@ -156,8 +156,8 @@ func TestWalk_progressResetsTheCount(t *testing.T) {
 	})
 }
 
-// The pause before another attempt ends with the context.
-func TestWalk_contextEndsThePause(t *testing.T) {
+// The end of the context interrupts the pause before another round.
+func TestRetry_contextEndsThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		j := &fake.Journal{}
@@ -177,8 +177,8 @@ func TestWalk_contextEndsThePause(t *testing.T) {
 	})
 }
 
-// A processor whose service is away for a second is waited for.
-func TestWalk_outage(t *testing.T) {
+// The worker waits for a processor whose service is away for a second.
+func TestRetry_outage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
 		back := time.Now().Add(time.Second)

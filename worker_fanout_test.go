@@ -20,7 +20,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Acks are counted per record, not per batch.
+// A source record is acked once, when all branches are done with it, and
+// dead-lettered once if any of them nacks it.
 func TestFanOut_outcomes(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -89,9 +90,8 @@ func TestFanOut_outcomes(t *testing.T) {
 	}
 }
 
-// A record is split into three before a fan-out, a processor that answers for
-// two records at a time makes the pieces reach the fan-out in two sub-batches,
-// and one of two destinations nacks one piece.
+// The pieces of a split record may reach the branches in several sub-batches. If
+// one branch nacks one piece, the record is dead-lettered once.
 func TestFanOut_piecesInSubBatches(t *testing.T) {
 	j := &fake.Journal{}
 	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
@@ -121,7 +121,7 @@ func TestFanOut_piecesInSubBatches(t *testing.T) {
 	}
 }
 
-// A fan-out within a fan-out, and one directly behind the source.
+// Branches may start at the source, and branch again.
 func TestFanOut_nested(t *testing.T) {
 	j := &fake.Journal{}
 	a, b, c := fake.NewDestination(j, "a"), fake.NewDestination(j, "b"), fake.NewDestination(j, "c")
@@ -135,8 +135,8 @@ func TestFanOut_nested(t *testing.T) {
 	j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2", "ack 3", "ack 4")
 }
 
-// Only the branch itself sees what is done to a record on it, however deep, and
-// a destination that keeps records never sees them change.
+// No branch sees what another one does to a record, however deep. A destination
+// that keeps records never sees them change.
 func TestFanOut_isolation(t *testing.T) {
 	read := func() opencdc.Record {
 		return opencdc.Record{
@@ -228,8 +228,9 @@ func TestFanOut_isolation(t *testing.T) {
 	}
 }
 
-// The original of a split is isolated, too: what one branch does to data that it
-// shares with its pieces does not reach the dead-letter queue from another one.
+// The original of a split record is isolated, too: if one branch changes data that
+// pieces share with their original, a dead letter from another branch does not
+// show it.
 func TestFanOut_originalIsIsolated(t *testing.T) {
 	j := &fake.Journal{}
 	shared := fake.Through("split", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
@@ -264,7 +265,7 @@ func TestFanOut_originalIsIsolated(t *testing.T) {
 	}
 }
 
-// A destination at the end of a branch is given the records without a copy.
+// Destinations at the ends of branches are given the same records, not copies.
 func TestFanOut_readersShareTheRecords(t *testing.T) {
 	j := &fake.Journal{}
 	source := fake.SourceOf(j, "1 2")
@@ -288,8 +289,7 @@ func TestFanOut_readersShareTheRecords(t *testing.T) {
 	}
 }
 
-// If a task does not care that it could not ack records, that is tried again when
-// the branches join.
+// If a task ignores that its Ack failed, the join of the branches tries again.
 func TestFanOut_ignoredAckOfATask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -314,8 +314,7 @@ func TestFanOut_ignoredAckOfATask(t *testing.T) {
 	})
 }
 
-// What a task has tried to ack itself, and failed, is not tried again when the
-// branches join.
+// If a task's Ack failed and the task reports that, the join does not try again.
 func TestFanOut_failedAckOfATask(t *testing.T) {
 	for _, end := range []func() error{func() error { return fake.ErrTest }, func() error { runtime.Goexit(); return nil }} {
 		synctest.Test(t, func(t *testing.T) {
@@ -337,8 +336,8 @@ func TestFanOut_failedAckOfATask(t *testing.T) {
 	}
 }
 
-// On a linear pipeline each connector is given the context of Do itself. On
-// branches it is one that comes from it, but for acks and the DLQ.
+// On a linear pipeline each connector is given the very context of Do. On a branch
+// it is given one that derives from it, except for acks and dead letters.
 func TestFanOut_contexts(t *testing.T) {
 	j := &fake.Journal{}
 	ctx := context.WithValue(t.Context(), fake.ContextKey{}, "value")
@@ -364,7 +363,7 @@ func TestFanOut_contexts(t *testing.T) {
 	}
 }
 
-// The branches have the same context for each batch. It ends with the worker.
+// A branch is given the same context for each batch. It ends with the worker.
 func TestFanOut_contextLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
 		j := &fake.Journal{}
@@ -387,7 +386,7 @@ func TestFanOut_contextLasts(t *testing.T) {
 	})
 }
 
-// When Do returns, the goroutines of the branches are gone already.
+// When Do returns, the goroutines of the branches have ended.
 func TestFanOut_goroutinesEnd(t *testing.T) {
 	for range 50 {
 		j := &fake.Journal{}

@@ -17,7 +17,8 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// The positions that the source was given stay its own.
+// The source may keep the slices of positions that it is given, and append to
+// them.
 func TestWorker_positionsBelongToTheSource(t *testing.T) {
 	j := &fake.Journal{}
 	var batches []string
@@ -47,7 +48,7 @@ func TestWorker_positionsBelongToTheSource(t *testing.T) {
 	}
 }
 
-// A processor may rewrite positions. The source is acked with its own.
+// A processor may rewrite positions. The source is given its own in Ack.
 func TestWorker_rewrittenPositions(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
@@ -57,6 +58,8 @@ func TestWorker_rewrittenPositions(t *testing.T) {
 	j.Want(t, "out ack dlq", "out 1a", "ack 1", "dlq 2 3a", "ack 2 3")
 }
 
+// Ack from outside settles each record of a batch once, and refuses a batch with
+// marks or without a position.
 func TestWorker_ackFromOutside(t *testing.T) {
 	j := &fake.Journal{}
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.DLQ(j))
@@ -87,6 +90,8 @@ func TestWorker_ackFromOutside(t *testing.T) {
 	j.Want(t, "")
 }
 
+// Nack from outside dead-letters each record of a batch once, pieces as their
+// original. What failed is tried again.
 func TestWorker_nackFromOutside(t *testing.T) {
 	j := &fake.Journal{}
 	source, dead := fake.SourceOf(j), fake.NewDestination(j, "dlq")
@@ -118,9 +123,9 @@ func TestWorker_nackFromOutside(t *testing.T) {
 	j.Want(t, "ack dlq", "ack 5", "ack 5")
 }
 
-// A batch in which a source record has no position is settled nowhere: acking it
+// Neither Ack nor Nack settles a batch in which a position is empty: acking it
 // would wipe the source's place.
-func TestBatch_emptyPosition(t *testing.T) {
+func TestWorker_emptyPositionFromOutside(t *testing.T) {
 	for _, settle := range map[string]func(*funnel.Worker, *funnel.Batch) error{
 		"ack":  func(w *funnel.Worker, b *funnel.Batch) error { return w.Ack(t.Context(), b) },
 		"nack": func(w *funnel.Worker, b *funnel.Batch) error { return w.Nack(t.Context(), b, "task") },
@@ -134,8 +139,8 @@ func TestBatch_emptyPosition(t *testing.T) {
 	}
 }
 
-// Ack and Nack from outside wait for the worker no longer than their context
-// lasts, and leave no trace then.
+// Ack and Nack from outside wait for the worker until their context ends, and then
+// leave no trace.
 func TestWorker_ackGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -165,8 +170,8 @@ func TestWorker_ackGivesUp(t *testing.T) {
 	})
 }
 
-// Called again after a part has failed, Nack dead-letters and acks only what is
-// left, counts no record twice, and is refused with the same error.
+// Called again after a part failed, Nack dead-letters and acks only what is left,
+// and counts no record twice. After a refusal it returns the same error.
 func TestWorker_nackAgain(t *testing.T) {
 	j := &fake.Journal{}
 	dead, source := fake.NewDestination(j, "dlq"), fake.SourceOf(j)
@@ -194,8 +199,8 @@ func TestWorker_nackAgain(t *testing.T) {
 	j.Want(t, "dlq", "dlq 0 1 2", "dlq 1")
 }
 
-// What the queue has confirmed before it panics, or its metrics do, is not written
-// again.
+// Called again after the queue or its metrics panicked, Nack does not write again
+// what the queue confirmed.
 func TestWorker_nackAgainAfterAPanic(t *testing.T) {
 	for _, where := range []string{"ack", "metrics"} {
 		j := &fake.Journal{}
@@ -240,8 +245,8 @@ type observing func()
 
 func (o observing) Observe([]opencdc.Record, time.Time) { o() }
 
-// The window counts each record at the first call, whatever fails then. A refusal
-// that is known is in the panic of a queue.
+// The window counts a record at its first call, also if that fails. A panic of the
+// queue holds the refusal of a later record.
 func TestWorker_windowCountsAtTheFirstCall(t *testing.T) {
 	j := &fake.Journal{}
 	source, dead := fake.SourceOf(j), fake.NewDestination(j, "dlq")
@@ -261,8 +266,8 @@ func TestWorker_windowCountsAtTheFirstCall(t *testing.T) {
 	}
 }
 
-// The positions that were acked belong to the source, which may do with them as
-// it likes, also while the rest of the batch is on its way.
+// The source may overwrite the positions that it was given, also while the rest of
+// the batch is on its way.
 func TestWorker_ackedPositionsAreNotReadAgain(t *testing.T) {
 	j := &fake.Journal{}
 	source := fake.SourceOf(j, "1 2 3")
@@ -285,7 +290,7 @@ func TestWorker_ackedPositionsAreNotReadAgain(t *testing.T) {
 	j.Want(t, "out ack", "out 1", "ack 1", "ack 2", "ack 3", "ack 4")
 }
 
-// A task that settles its batch itself takes it out of the pipeline.
+// A task that settles its batch takes it out of the pipeline.
 func TestWorker_taskSettlesItsBatch(t *testing.T) {
 	j := &fake.Journal{}
 	var w *funnel.Worker

@@ -16,8 +16,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// TestWalk_calls checks every call that reaches the connectors, in order: what
-// goes where, in which sub-batches, and when it is acked.
+// Every call that reaches the connectors, in order: what goes where, in which
+// sub-batches, and when it is acked.
 func TestWalk_calls(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -140,7 +140,7 @@ func TestWalk_calls(t *testing.T) {
 	}
 }
 
-// A custom task may mark records to be retried. Given again they are unmarked.
+// A custom task may mark records to be retried. It is given them again, unmarked.
 func TestWalk_customRetry(t *testing.T) {
 	j := &fake.Journal{}
 	rounds := 0
@@ -157,8 +157,7 @@ func TestWalk_customRetry(t *testing.T) {
 	j.Want(t, "task out", "task 1 2 3 4", "out 1", "task 2", "out 2", "out 3", "task 4", "out 4")
 }
 
-// A record that was retried is like any other behind the task: the next one does
-// not see it again.
+// Behind its task, a retried record is like any other: the next task sees it once.
 func TestWalk_retriedOnce(t *testing.T) {
 	j := &fake.Journal{}
 	first := fake.ByPosition(fake.Answers{"1": fake.SecondTime(fake.Pass), "2": fake.SecondTime(fake.Pass)})
@@ -174,7 +173,7 @@ func TestWalk_retriedOnce(t *testing.T) {
 		"teardown source", "teardown dlq", "teardown out")
 }
 
-// What a task puts into the ledger's way is noticed.
+// A task that replaces its batch by another one has lost its records.
 func TestWalk_lostRecords(t *testing.T) {
 	j := &fake.Journal{}
 	loses := fake.Custom("loses", func(_ context.Context, b *funnel.Batch) error {
@@ -185,26 +184,29 @@ func TestWalk_lostRecords(t *testing.T) {
 	fake.WantError(t, err, nil, "2 of 2 records")
 }
 
-// A task that replaces its batch by nothing is named.
-func TestWorker_batchReplaced(t *testing.T) {
+// So has one that replaces it by an empty one. The error names the task.
+func TestWalk_batchReplaced(t *testing.T) {
 	for branches := 1; branches <= 2; branches++ {
-		synctest.Test(t, func(t *testing.T) {
-			j := &fake.Journal{}
-			first := fake.From(fake.SourceOf(j, "1"))
-			for i := range branches {
-				first.Next = append(first.Next, fake.Custom(fmt.Sprint("task", i), func(_ context.Context, b *funnel.Batch) error {
-					*b = funnel.Batch{}
-					return nil
-				}))
-			}
-			fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)), nil, `task "task`, "put another batch")
-			j.Want(t, "ack")
+		t.Run(fmt.Sprint("branches ", branches), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &fake.Journal{}
+				first, meet := fake.From(fake.SourceOf(j, "1")), fake.Meeting(branches)
+				for i := range branches {
+					fake.Fork(first, fake.Custom(fmt.Sprint("task", i), func(_ context.Context, b *funnel.Batch) error {
+						meet()
+						*b = funnel.Batch{}
+						return nil
+					}))
+				}
+				fake.WantError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)), nil, `task "task`, "put another batch")
+				j.Want(t, "ack")
+			})
 		})
 	}
 }
 
-// A task that settles a batch and then changes it has not lost records silently.
-func TestWorker_settledTwice(t *testing.T) {
+// A task that settles its batch and then restores it has lost the records.
+func TestWalk_settledTwice(t *testing.T) {
 	j := &fake.Journal{}
 	var w *funnel.Worker
 	task := fake.Custom("task", func(ctx context.Context, b *funnel.Batch) error {
@@ -220,8 +222,8 @@ func TestWorker_settledTwice(t *testing.T) {
 	j.Want(t, "ack", "ack 1 2")
 }
 
-// A nack that says that a context has ended, while the context has ended, is no
-// answer: nothing of that call is settled, whoever gives it.
+// If a context has ended, a nack that only says so is no answer, whoever gives it:
+// nothing of that call is settled.
 func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 	cause := errors.New("the cause")
 	errs := map[string]func(ctx context.Context) error{
@@ -259,27 +261,31 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 	for what, err := range errs {
 		for kind, task := range kinds {
 			for _, isBranch := range []bool{false, true} {
-				synctest.Test(t, func(t *testing.T) {
-					j := &fake.Journal{}
-					ctx, cancel := context.WithCancelCause(t.Context())
-					middle := task(err, func() { cancel(cause) })
-					middle.Next = []*funnel.TaskNode{fake.Out(j)}
-					first := fake.From(fake.SourceOf(j, "1 2 3 4"))
-					if first.Next = []*funnel.TaskNode{middle}; isBranch {
-						first.Next = append(first.Next, fake.Custom("other", fake.Nothing))
-					}
-					got := fake.NewWorker(t, first, fake.DLQ(j)).Do(ctx)
-					fake.WantError(t, got, context.Canceled)
-					fake.WantError(t, got, cause)
-					j.Want(t, "out dlq ack")
-					if t.Failed() {
-						t.Fatalf("%s, %s, branch %t", what, kind, isBranch)
-					}
+				t.Run(fmt.Sprintf("%s, %s, branch %t", what, kind, isBranch), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						j := &fake.Journal{}
+						ctx, cancel := context.WithCancelCause(t.Context())
+						middle := fake.Chain(task(err, func() { cancel(cause) }), fake.Out(j))
+						first := fake.From(fake.SourceOf(j, "1 2 3 4"))
+						if isBranch {
+							fake.Beside(first, middle)
+						} else {
+							fake.Chain(first, middle)
+						}
+						got := fake.NewWorker(t, first, fake.DLQ(j)).Do(ctx)
+						fake.WantError(t, got, context.Canceled)
+						fake.WantError(t, got, cause)
+						j.Want(t, "out dlq ack")
+					})
 				})
 			}
 		}
 	}
-	// While the context lives, and for every other error, a nack is a nack.
+}
+
+// While the context lives, any nack is a nack. So is one with another error after the
+// context has ended, and every one from outside.
+func TestWalk_nacksOfALivingContext(t *testing.T) {
 	for _, isOther := range []bool{false, true} {
 		j := &fake.Journal{}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -299,7 +305,6 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 		}
 		j.Want(t, "dlq ack", "dlq 1", "ack 1")
 	}
-	// Nor is one from outside reinterpreted.
 	j := &fake.Journal{}
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.DLQ(j))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -310,10 +315,9 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 	j.Want(t, "dlq ack", "dlq 1", "ack 1")
 }
 
-// So are the nacks of a first task of the host's own, and every nack on a branch
-// whose context has ended because another branch has failed.
-func TestWalk_nacksOfOthers(t *testing.T) {
-	for _, ahead := range []int{0, 1} {
+// That holds for the nacks of a first task of the host's own, too.
+func TestWalk_nacksOfAFirstTask(t *testing.T) {
+	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
 		ctx, cancel := context.WithCancel(t.Context())
 		first := fake.FromThen(fake.SourceOf(j, "1"), func(ctx context.Context, b *funnel.Batch) error {
@@ -322,10 +326,15 @@ func TestWalk_nacksOfOthers(t *testing.T) {
 			b.Nack(0, ctx.Err())
 			return nil
 		})
-		w := fake.NewWorker(t, fake.Chain(first, fake.Out(j)), fake.DLQ(j), fake.Ahead(ahead)...)
+		w := fake.NewWorker(t, fake.Chain(first, fake.Out(j)), fake.DLQ(j), opts...)
 		fake.WantError(t, w.Do(ctx), context.Canceled)
 		j.Want(t, "out dlq ack")
-	}
+	})
+}
+
+// Every nack on a branch whose context has ended because another branch failed is no
+// answer, whatever its error.
+func TestWalk_nacksBesideAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
 		nacking, failing := make(chan struct{}), make(chan struct{})

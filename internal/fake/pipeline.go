@@ -30,6 +30,14 @@ func Fork(n *funnel.TaskNode, branches ...*funnel.TaskNode) *funnel.TaskNode {
 	return n
 }
 
+// Beside puts the branch, and another one that does nothing, behind the node. Both
+// are at work before the branch goes on. It is for one batch.
+func Beside(n, branch *funnel.TaskNode) *funnel.TaskNode {
+	meet := Meeting(2)
+	together := func(context.Context, *funnel.Batch) error { meet(); return nil }
+	return Fork(n, Chain(Custom("together", together), branch), Custom("other", together))
+}
+
 // From returns the node of a source. Its task is "source".
 func From(s funnel.Source) *funnel.TaskNode {
 	return Node(funnel.NewSourceTask("source", s, log.Nop(), nil))

@@ -18,9 +18,9 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// A batch costs a few allocations, however large it is and however many records
-// were filtered or split: nothing is done per record for metrics, logs and timers
-// that do nothing, and the buffers are used again.
+// A batch costs two allocations, however large it is and however many records are
+// filtered or split: buffers are reused, and nothing is done per record for
+// metrics, logs and timers that do nothing.
 func TestWorker_allocations(t *testing.T) {
 	const batches = 200
 	for _, size := range []int{1, 1000} {
@@ -72,8 +72,8 @@ func TestWorker_allocations(t *testing.T) {
 	}
 }
 
-// A record that is read by itself costs few allocations, on average, one of a
-// larger read next to none.
+// With read-ahead, a read costs a few allocations, however many records it
+// returns.
 func TestWithReadAhead_allocations(t *testing.T) {
 	for _, tt := range []struct {
 		size  int
@@ -113,8 +113,8 @@ func TestWithReadAhead_allocations(t *testing.T) {
 	}
 }
 
-// The memory that single records are put together in is used again: it grows with
-// the largest batch, not with the number of batches.
+// The memory in which read-ahead joins single records is reused: it grows with the
+// largest batch, not with the number of batches.
 func TestWithReadAhead_buffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const size, batches = 1000, 50
@@ -143,7 +143,7 @@ func TestWithReadAhead_buffers(t *testing.T) {
 	})
 }
 
-// A call allocates for its parts only, and for the largest batch once.
+// A parallel processor allocates per part, and for the largest batch once.
 func TestParallelProcessor_allocations(t *testing.T) {
 	const workers = 4
 	answers := slices.Repeat([]sdk.ProcessedRecord{sdk.FilterRecord{}}, 10_000)

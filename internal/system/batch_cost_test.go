@@ -17,7 +17,7 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// inOrder are ways to mark each of many records once, in order.
+// inOrder are ways to mark many records once each, in order.
 var inOrder = map[string]func(b *funnel.Batch, n int){
 	"nack": func(b *funnel.Batch, n int) {
 		for i := range n {
@@ -113,7 +113,7 @@ var inOrder = map[string]func(b *funnel.Batch, n int){
 
 var twoPieces = fake.Records("x", "y")
 
-// manyRecords returns records whose positions have all lengths up to 8.
+// manyRecords returns records whose positions have all lengths from 1 to 8.
 func manyRecords(n int) []opencdc.Record {
 	recs := make([]opencdc.Record, n)
 	for i := range recs {
@@ -122,8 +122,8 @@ func manyRecords(n int) []opencdc.Record {
 	return recs
 }
 
-// Marking a batch in order allocates a few times the memory of its records,
-// however many there are: a mark does not work out the active records again.
+// Marking a batch in order allocates a few times the memory of its records: no
+// mark works out the active records anew.
 func TestBatch_memoryIsLinear(t *testing.T) {
 	const n = 3_000
 	for name, mark := range inOrder {
@@ -142,7 +142,7 @@ func TestBatch_memoryIsLinear(t *testing.T) {
 	}
 }
 
-// Marking all records from an index on to be retried costs nothing per record,
+// Marking all records from an index on to be retried allocates nothing per record,
 // and neither does an ack in a batch without marks.
 func TestBatch_tailCostsNothing(t *testing.T) {
 	const n = 10_000
@@ -186,7 +186,7 @@ func BenchmarkBatch_inOrder(b *testing.B) {
 }
 
 // Splitting every record, and asking for the active records after each split,
-// allocates a few arrays for them, however many there are.
+// allocates a few arrays, however many records there are.
 func BenchmarkBatch_splitAndAsk(b *testing.B) {
 	for _, n := range []int{2_000, 8_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -12,6 +12,7 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
+// wantFuzzModel fails the test if the journal differs from what the model expects.
 func wantFuzzModel(t *testing.T, m *fuzzModel, j *fake.Journal) {
 	t.Helper()
 	got, want := j.Lines("first second out dlq ack"), m.lines
@@ -20,9 +21,9 @@ func wantFuzzModel(t *testing.T, m *fuzzModel, j *fake.Journal) {
 	}
 }
 
-// FuzzBatch_pipeline does anything to the batches that come to two tasks, one
-// behind the other, and compares what the tasks, the destination, the dead-letter
-// queue and the source see.
+// FuzzBatch_pipeline does anything to the batches of two tasks in a row, and
+// compares what the tasks, the destination, the dead-letter queue and the source
+// see with the model.
 func FuzzBatch_pipeline(f *testing.F) {
 	for _, seed := range fuzzSeeds {
 		f.Add([]byte(seed))
@@ -60,8 +61,8 @@ func checkPipeline(t *testing.T, data []byte) {
 	wantFuzzModel(t, m, j)
 }
 
-// FuzzBatch_settled does anything to a batch that is in no pipeline, and compares
-// what comes of it when it is acked or nacked.
+// FuzzBatch_settled does anything to a batch outside of a pipeline, acks or nacks
+// it, and compares the outcome with the model.
 func FuzzBatch_settled(f *testing.F) {
 	for _, seed := range fuzzSeeds {
 		f.Add([]byte(seed))
@@ -109,7 +110,7 @@ func checkSettled(t *testing.T, data []byte) {
 	}
 }
 
-// TestBatch_random checks what the fuzz targets check, with random bytes.
+// TestBatch_random runs the fuzz targets on random bytes.
 func TestBatch_random(t *testing.T) {
 	n := 3_000
 	if testing.Short() {

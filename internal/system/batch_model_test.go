@@ -16,12 +16,11 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// The fuzz targets here read what tasks do to batches from bytes. It is done to
-// a naive model first, which notes what the tasks are to see and what is to
-// become of the records; then to the engine.
+// The fuzz targets draw from bytes what tasks do to batches. They do it to a naive
+// model first, which writes down what the tasks should see and what should become
+// of the records, then to the engine.
 
-// fuzzDice are the bytes that all decisions come from. Once they are used up each
-// decision is 0.
+// fuzzDice are the bytes that decide everything. Without bytes each decision is 0.
 type fuzzDice []byte
 
 // roll returns a number below n.

@@ -14,8 +14,11 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// Two destinations refuse every other record, in turn: the most groups of nacks
-// that there can be.
+// The cost per record must not grow with the batch. Each benchmark reports it for
+// batches of several sizes.
+
+// Two destinations refuse every other record, in turn: the largest possible number
+// of groups of nacks.
 func BenchmarkWorker_alternatingNacks(b *testing.B) {
 	benchmarkBatch(b, func() *funnel.TaskNode {
 		return fake.Node(&fake.Task{Name: "fan-out", OnDo: fake.Nothing},
@@ -24,7 +27,7 @@ func BenchmarkWorker_alternatingNacks(b *testing.B) {
 	})
 }
 
-// A task that answers for one record per round, in one of several ways.
+// A task answers for one record per round, in one of several ways.
 func BenchmarkWorker_rounds(b *testing.B) {
 	for name, answer := range map[string]func(b *funnel.Batch, n int){
 		"filter": func(b *funnel.Batch, n int) { b.Filter(0); b.Retry(0, n-1) },
@@ -43,7 +46,7 @@ func BenchmarkWorker_rounds(b *testing.B) {
 	}
 }
 
-// A processor that answers for one record per round.
+// A processor answers for one record per round.
 func BenchmarkWorker_shortResults(b *testing.B) {
 	benchmarkBatch(b, func() *funnel.TaskNode {
 		return fake.Chain(fake.Through("p", fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -53,8 +56,8 @@ func BenchmarkWorker_shortResults(b *testing.B) {
 }
 
 // piecesOnBranches returns a processor that nacks every other record and splits
-// those between, so that each piece goes down branches in a batch of its own, on
-// which it is copied.
+// those between. So each record goes down the branches in a sub-batch of its own,
+// and is copied there.
 func piecesOnBranches() *funnel.TaskNode {
 	k := 0
 	p := fake.Through("p", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
@@ -74,7 +77,7 @@ func BenchmarkWorker_piecesOnBranches(b *testing.B) {
 	benchmarkBatch(b, piecesOnBranches)
 }
 
-// A task settles each batch itself, of which there are many.
+// A task settles many small batches itself.
 func BenchmarkWorker_settlingTask(b *testing.B) {
 	var w *funnel.Worker
 	benchmarkWorker(b, &w, func() *funnel.TaskNode {
@@ -88,13 +91,13 @@ func BenchmarkWorker_settlingTask(b *testing.B) {
 	})
 }
 
-// benchmarkBatch benchmarks a worker with batches of several sizes.
+// benchmarkBatch benchmarks a worker with a task for batches of several sizes.
 func benchmarkBatch(b *testing.B, task func() *funnel.TaskNode) {
 	var w *funnel.Worker
 	benchmarkWorker(b, &w, task)
 }
 
-// benchmarkWorker does so, and sets w.
+// benchmarkWorker does the same, and sets w.
 func benchmarkWorker(b *testing.B, w **funnel.Worker, task func() *funnel.TaskNode) {
 	for _, size := range []int{1_000, 10_000, 100_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {

@@ -34,7 +34,7 @@ func (d quietDestination) Ack(context.Context) ([]connector.DestinationAck, erro
 	return d.acks, nil
 }
 
-// quietAcks is a destination that acks all and allocates nothing.
+// quietAcks is a destination that acks everything and allocates nothing.
 type quietAcks struct {
 	funnel.Destination
 	acks    []connector.DestinationAck // of positions "p"
@@ -54,17 +54,14 @@ func (d *quietAcks) Ack(context.Context) ([]connector.DestinationAck, error) {
 	return d.acks[:d.pending], nil
 }
 
-// newQuietAcks returns a destination for up to n records at a time.
+// newQuietAcks returns a destination for up to n records per write.
 func newQuietAcks(n int) *quietAcks {
 	acks := slices.Repeat([]connector.DestinationAck{{Position: opencdc.Position("p")}}, n)
 	return &quietAcks{acks: acks}
 }
 
-// The cost per record must not grow with the batch. Each benchmark handles a
-// batch of each size, and reports the time per record.
-
-// refusingDestination refuses every other record, starting with the first one or
-// the second one, or none if it starts with -1. It keeps nothing but positions.
+// refusingDestination refuses every other record from the index start on, 0 or 1, or
+// none if start is -1. It keeps nothing but positions.
 type refusingDestination struct {
 	funnel.Destination
 	start int
@@ -86,7 +83,7 @@ func (d *refusingDestination) Ack(context.Context) ([]connector.DestinationAck, 
 	return d.acks, nil
 }
 
-// forgetful is a destination that keeps nothing but what it has to ack.
+// forgetful is a destination that keeps nothing but its acks.
 type forgetful struct {
 	funnel.Destination
 	acks    []connector.DestinationAck
@@ -112,7 +109,7 @@ func (d *forgetful) Ack(context.Context) ([]connector.DestinationAck, error) {
 
 func (d *forgetful) Teardown(context.Context) error { return nil }
 
-// listening is a timer that somebody listens to.
+// listening is an enabled timer that does nothing.
 type listening struct{}
 
 func (listening) Update(time.Duration) {}

@@ -17,9 +17,9 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Random calls of all methods, with faults in every callback: nothing waits for
-// ever, and everything that was opened is closed as often, at most once more if
-// that failed.
+// Goroutines call all methods of a worker at random, and every callback may fail,
+// panic, end its goroutine or wait. No call waits for ever, and what is opened is
+// closed as often.
 func TestWorker_randomLives(t *testing.T) {
 	lives := 3_000
 	if testing.Short() {
@@ -32,7 +32,7 @@ func TestWorker_randomLives(t *testing.T) {
 	}
 }
 
-// live is something that is opened and closed, and fails at times.
+// live is a part that is opened and closed, and fails at times.
 type live struct {
 	name           string
 	mu             sync.Mutex
@@ -93,6 +93,7 @@ func (l *live) closed() error {
 	return nil
 }
 
+// randomLife draws a pipeline and a life of its worker.
 func randomLife(t *testing.T, rnd *rand.Rand, name string) {
 	j := &fake.Journal{}
 	var all []*live

@@ -13,7 +13,7 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// What the engine logs, at every level.
+// The log of a run, at every level.
 func TestLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -21,8 +21,8 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// Memory that is used for a batch grows with it, and not faster, also if it goes
-// down branches in many parts.
+// The memory of a batch grows with the batch, not faster, also if the batch goes
+// down branches in many sub-batches.
 func TestWorker_memoryOfParts(t *testing.T) {
 	bytesOf := func(size int) float64 {
 		recs := make([]opencdc.Record, size)
@@ -43,8 +43,8 @@ func TestWorker_memoryOfParts(t *testing.T) {
 	}
 }
 
-// What a large batch has needed is given back while small ones follow: its records,
-// and what the engine has kept books of, whatever was done to it.
+// While small batches follow, the memory of a large one is given back: its records
+// and the bookkeeping of them, whatever was done to it.
 func TestWorker_memoryFollowsTheWork(t *testing.T) {
 	const large, size, small, mostLeft = 10_000, 500, 70, 900_000
 	nack := func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -136,8 +136,7 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 	}
 }
 
-// A buffer that is used by smaller batches lets go of the records that they leave
-// in it.
+// A buffer that smaller batches use lets go of the records behind them.
 func TestWorker_buffersForgetLargeRecords(t *testing.T) {
 	const large, size, mostLeft = 3_000, 2_000, 2_000_000
 	before, left, reads := 0, 0, 0
@@ -166,8 +165,7 @@ func TestWorker_buffersForgetLargeRecords(t *testing.T) {
 	}
 }
 
-// A batch that is done is not held for long while the worker waits for the next
-// one.
+// A worker that waits for the next batch holds no record of the last one.
 func TestWorker_forgets(t *testing.T) {
 	pass := fake.Each(fake.Pass)
 	split := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord { return fake.Pieces(rec, 2) })
@@ -178,47 +176,49 @@ func TestWorker_forgets(t *testing.T) {
 	})
 	for name, p := range map[string]fake.Processor{"replaced": pass, "split": split, "filtered": filter} {
 		for branches := 1; branches <= 2; branches++ {
-			synctest.Test(t, func(t *testing.T) {
-				var held []weak.Pointer[byte]
-				s := fake.NewSource(&fake.Journal{})
-				s.Endless = true
-				s.OnRead = func(ctx context.Context) ([]opencdc.Record, error) {
-					if len(held) > 0 {
-						return nil, s.Block(ctx)
-					}
-					recs := fake.Records("1", "2", "3")
-					for i := range recs {
-						data := make([]byte, 100)
-						held = append(held, weak.Make(&data[0]))
-						recs[i].Payload.After = opencdc.RawData(data)
-					}
-					return recs, nil
-				}
-				task := fake.Through("task", p)
-				for i := range branches {
-					task.Next = append(task.Next, fake.Node(funnel.NewDestinationTask(fmt.Sprint(i), &refusingDestination{start: -1}, log.Nop(), nil)))
-				}
-				w := fake.NewWorker(t, fake.Chain(fake.From(s), task), nil)
-				done := make(chan error, 1)
-				go func() { done <- w.Do(t.Context()) }()
-				<-s.Reading
-				synctest.Wait()
-				for range 3 {
-					runtime.GC()
-				}
-				for i := range held {
-					if held[i].Value() != nil {
-						t.Errorf("%s, %d branches: record %d is still held", name, branches, i)
-					}
-				}
-				fake.WantNoError(t, w.Stop(t.Context()))
-				fake.WantNoError(t, <-done)
+			t.Run(fmt.Sprintf("%s, branches %d", name, branches), func(t *testing.T) {
+				fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) { testForgets(t, p, branches, opts...) })
 			})
 		}
 	}
 }
 
-// A batch that is done is not held while the worker waits for the next one.
+func testForgets(t *testing.T, p fake.Processor, branches int, opts ...funnel.WorkerOption) {
+	var held []weak.Pointer[byte]
+	s := fake.NewSource(&fake.Journal{})
+	s.OnRead = func(ctx context.Context) ([]opencdc.Record, error) {
+		if len(held) > 0 {
+			return nil, s.Block(ctx)
+		}
+		recs := fake.Records("1", "2", "3")
+		for i := range recs {
+			data := make([]byte, 100)
+			held = append(held, weak.Make(&data[0]))
+			recs[i].Payload.After = opencdc.RawData(data)
+		}
+		return recs, nil
+	}
+	task := fake.Through("task", p)
+	for i := range branches {
+		fake.Fork(task, fake.Node(funnel.NewDestinationTask(fmt.Sprint(i), &refusingDestination{start: -1}, log.Nop(), nil)))
+	}
+	w := fake.NewWorker(t, fake.Chain(fake.From(s), task), nil, opts...)
+	done := fake.Start(t.Context(), w)
+	<-s.Reading
+	synctest.Wait()
+	for range 3 {
+		runtime.GC()
+	}
+	for i := range held {
+		if held[i].Value() != nil {
+			t.Errorf("record %d is still held", i)
+		}
+	}
+	fake.WantNoError(t, w.Stop(t.Context()))
+	(<-done).Want(t, nil)
+}
+
+// The same with read-ahead, whether a batch is made of one read or of several.
 func TestWithReadAhead_forgets(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -276,8 +276,8 @@ func TestWithReadAhead_forgets(t *testing.T) {
 	}
 }
 
-// The processor does not hold on to the records of a batch for long, whether it is
-// given another one or not.
+// A parallel processor holds no record of the batch before for long, whether it is
+// given another batch or not.
 func TestParallelProcessor_forgets(t *testing.T) {
 	for name, then := range map[string]func(funnel.Processor){
 		"nothing":             func(funnel.Processor) {},
@@ -303,8 +303,8 @@ func TestParallelProcessor_forgets(t *testing.T) {
 	}
 }
 
-// What a destination keeps stays as it was, while the worker uses its buffers
-// again.
+// The records that a destination keeps stay as they were, while the worker reuses
+// its buffers.
 func TestWorker_recordsStay(t *testing.T) {
 	j := &fake.Journal{}
 	source := fake.NewSource(j)
@@ -347,8 +347,8 @@ func TestWorker_recordsStay(t *testing.T) {
 	}
 }
 
-// A processor gets the records of a batch in memory that nobody else writes to,
-// also while others are read.
+// The records that a processor is working on stay as they are, while others are
+// read.
 func TestWithReadAhead_recordsStay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}

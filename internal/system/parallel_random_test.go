@@ -20,8 +20,8 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// chance decides by itself, whatever the order of the questions, what a processor
-// does with a record.
+// chance decides what a processor does with a record, by the record alone,
+// whatever the order of the calls.
 type chance struct {
 	seed  uint64
 	name  string
@@ -67,8 +67,8 @@ func (c *chance) decide(rec opencdc.Record) sdk.ProcessedRecord {
 	}
 }
 
-// What a pipeline with the decorated processors does is what it does with the
-// processors themselves.
+// A pipeline with parallel processors does what it does with the processors
+// themselves.
 func TestParallelProcessor_likeThePlainOne(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 0))

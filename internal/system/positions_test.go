@@ -11,7 +11,7 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Positions have no room behind them, wherever they come from: appending to one
+// Positions have no spare capacity, wherever they come from: appending to one
 // writes into no other.
 func TestWorker_positionsHaveNoRoom(t *testing.T) {
 	j := &fake.Journal{}
@@ -77,7 +77,7 @@ func TestWorker_positionsHaveNoRoom(t *testing.T) {
 	}
 }
 
-// Neither have those that a processor gives to several records at a time.
+// Nor have those that a processor gives to several records.
 func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
 	for _, kind := range []string{"single", "filter", "nack", "multi", "split"} {
 		j := &fake.Journal{}
@@ -117,7 +117,7 @@ func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
 	}
 }
 
-// Nor those that a task sets without a look at the records.
+// Nor have those that a task sets without a look at the records.
 func TestWorker_positionsThatATaskSetsHaveNoRoom(t *testing.T) {
 	j := &fake.Journal{}
 	p := append(make(opencdc.Position, 0, 64), 'p')

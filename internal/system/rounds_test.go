@@ -12,8 +12,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// A processor that answers for one record per call is called as often as there
-// are records, which must neither grow the stack nor cost more per round.
+// A processor that answers for one record per call is called once per record. That
+// costs neither stack nor more time per round.
 func TestWalk_manyRounds(t *testing.T) {
 	const n = 200_000
 	j := &fake.Journal{}
@@ -47,7 +47,7 @@ func stackDepth() int {
 	return runtime.Callers(0, make([]uintptr, 10_000))
 }
 
-// A custom task that retries the tail of its batch, round after round.
+// A custom task may retry the tail of its batch, round after round.
 func TestWalk_customRetryOfTheTail(t *testing.T) {
 	const n = 100_000
 	j := &fake.Journal{}
