@@ -1,10 +1,8 @@
 package metrics_test
 
 import (
-	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -151,6 +149,7 @@ func observed(value string) []string {
 	}
 }
 
+// A metric reports to a registry that was there before it.
 func TestSet_RegisterFirst(t *testing.T) {
 	s := metrics.NewSet()
 	r := &registry{}
@@ -159,6 +158,7 @@ func TestSet_RegisterFirst(t *testing.T) {
 	r.mustHave(t, observed("x")...)
 }
 
+// A metric reports to a registry from its registration on.
 func TestSet_RegisterLater(t *testing.T) {
 	var s metrics.Set
 	x := instrumentsOf(&s, "x")
@@ -172,6 +172,7 @@ func TestSet_RegisterLater(t *testing.T) {
 	r.mustHave(t, observed("y")...)
 }
 
+// A metric reports to all registries.
 func TestSet_SeveralRegistries(t *testing.T) {
 	s := metrics.NewSet()
 	first, second, third := &registry{}, &registry{}, &registry{}
@@ -188,6 +189,7 @@ func TestSet_SeveralRegistries(t *testing.T) {
 	}
 }
 
+// Sets share nothing.
 func TestSet_SetsAreSeparate(t *testing.T) {
 	s1, s2 := metrics.NewSet(), metrics.NewSet()
 	r1, r2 := &registry{}, &registry{}
@@ -198,6 +200,7 @@ func TestSet_SetsAreSeparate(t *testing.T) {
 	r2.mustHave(t)
 }
 
+// A set may be the registry of another one.
 func TestSet_InSet(t *testing.T) {
 	inner, outer := metrics.NewSet(), metrics.NewSet()
 	inner.Register(outer)
@@ -218,6 +221,7 @@ func TestSet_InSet(t *testing.T) {
 	r.mustHave(t, observed("x")...)
 }
 
+// A set asks each registry once for each family.
 func TestSet_AsksOncePerDesc(t *testing.T) {
 	s := metrics.NewSet()
 	early, late := &registry{}, &registry{}
@@ -243,12 +247,13 @@ func TestSet_AsksOncePerDesc(t *testing.T) {
 	late.mustHave(t, observed("x")...)
 }
 
-// valueRegistry cannot be compared, and is registered as often as it is given.
+// valueRegistry cannot be compared, so it is registered as often as it is given.
 type valueRegistry struct {
 	*registry
 	_ []int
 }
 
+// Registries that cannot be compared are all registered.
 func TestSet_RegistryNotComparable(t *testing.T) {
 	s := metrics.NewSet()
 	r := &registry{}
@@ -259,6 +264,7 @@ func TestSet_RegistryNotComparable(t *testing.T) {
 	r.mustHave(t, "counter c{} inc 1", "counter c{} inc 1", "counter c{} inc 1")
 }
 
+// The same name gives the same family, and the same values the same metric.
 func TestSet_SameNameSameFamily(t *testing.T) {
 	s := metrics.NewSet()
 	if instrumentsOf(s, "x") != instrumentsOf(s, "x") {
@@ -279,7 +285,7 @@ func TestSet_SameNameSameFamily(t *testing.T) {
 	}
 }
 
-// TestSet_LabelValues tells combinations apart that look alike when joined.
+// Values that look alike when joined give different metrics.
 func TestSet_LabelValues(t *testing.T) {
 	s := metrics.NewSet()
 	f := s.NewCounter(metrics.Desc{Name: "c", Labels: []string{"a", "b"}})
@@ -297,6 +303,7 @@ func TestSet_LabelValues(t *testing.T) {
 	}
 }
 
+// A set copies the descriptions and values that it is given.
 func TestSet_OwnsDescAndValues(t *testing.T) {
 	s := metrics.NewSet()
 	desc := metrics.Desc{Name: "h", Help: "help", Labels: []string{"a", "b"}, Buckets: []float64{1, 2}}
@@ -319,6 +326,7 @@ func TestSet_OwnsDescAndValues(t *testing.T) {
 	}
 }
 
+// Wrong calls panic, say what is wrong, and leave no lock behind.
 func TestSet_Panics(t *testing.T) {
 	s := metrics.NewSet()
 	s.NewCounter(metrics.Desc{Name: "c", Labels: []string{"a", "b"}})
@@ -362,203 +370,7 @@ func TestSet_Panics(t *testing.T) {
 	s.NewCounter(metrics.Desc{Name: "c", Labels: []string{"a", "b"}}).WithValues("x", "y").Inc(1)
 }
 
-// errFault is what a faulty registry panics with.
-var errFault = errors.New("fault")
-
-// failAfter lets the registry panic the next time that it is asked for something,
-// after it was asked n times. It is in order again from then on.
-func (r *registry) failAfter(n int, fail func()) {
-	r.asked = func() {
-		if n--; n < 0 {
-			r.asked = nil
-			fail()
-		}
-	}
-}
-
-// faults are the ways in which a registry does not return.
-var faults = map[string]func(){
-	"panic":  func() { panic(errFault) },
-	"Goexit": runtime.Goexit,
-}
-
-// fails returns true if call does not return. Then it has panicked with errFault
-// or ended its goroutine.
-func fails(t *testing.T, call func()) bool {
-	t.Helper()
-	hasReturned := false
-	var value any
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer func() { value = recover() }()
-		call()
-		hasReturned = true
-	}()
-	<-done
-	if value != nil && value != errFault {
-		t.Errorf("got the panic %v, want that of the registry", value)
-	}
-	return !hasReturned
-}
-
-// At whatever call a registry panics while it is registered, the set is as if it
-// had not been registered. Registered again, it gets each observation once.
-func TestSet_RegisterFails(t *testing.T) {
-	for name, fault := range faults {
-		t.Run(name, func(t *testing.T) {
-			const calls = 4 + 4*2 // families and metrics
-			for n := range calls + 1 {
-				s := metrics.NewSet()
-				early, faulty := &registry{}, &registry{}
-				s.Register(early)
-				x, y := instrumentsOf(s, "x"), instrumentsOf(s, "y")
-				faulty.failAfter(n, fault)
-				hasFailed := fails(t, func() { s.Register(faulty) })
-				if want := n < calls; hasFailed != want {
-					t.Fatalf("call %d: Register has failed: %v, want %v", n, hasFailed, want)
-				}
-				faulty.asked = nil
-				xyz := func() (want []string) {
-					x.observe()
-					y.observe()
-					instrumentsOf(s, "z").observe()
-					return slices.Concat(observed("x"), observed("y"), observed("z"))
-				}
-				if hasFailed {
-					early.mustHave(t, xyz()...)
-					faulty.mustHave(t)
-					s.Register(faulty)
-				}
-				want := xyz()
-				early.mustHave(t, want...)
-				faulty.mustHave(t, want...)
-				if t.Failed() {
-					t.Fatalf("the registry has failed at call %d", n)
-				}
-			}
-		})
-	}
-}
-
-// A registry that has failed does not listen.
-func TestSet_RegisterFailsAlone(t *testing.T) {
-	s := metrics.NewSet()
-	x := instrumentsOf(s, "x")
-	faulty := &registry{}
-	faulty.failAfter(4, faults["panic"])
-	if !fails(t, func() { s.Register(faulty) }) {
-		t.Fatal("Register has not failed")
-	}
-	for _, m := range x.all() {
-		if metrics.Enabled(m) {
-			t.Errorf("%T is enabled by a registry that is not registered", m)
-		}
-	}
-}
-
-// kinds make a family of each kind, and observe with one of its metrics.
-var kinds = map[string]func(s *metrics.Set, value string) (use func()){
-	"counter": func(s *metrics.Set, value string) func() {
-		f := s.NewCounter(metrics.Desc{Name: "f", Labels: []string{"l"}})
-		return func() { f.WithValues(value).Inc(1) }
-	},
-	"gauge": func(s *metrics.Set, value string) func() {
-		f := s.NewGauge(metrics.Desc{Name: "f", Labels: []string{"l"}})
-		return func() { f.WithValues(value).Add(1) }
-	},
-	"timer": func(s *metrics.Set, value string) func() {
-		f := s.NewTimer(metrics.Desc{Name: "f", Labels: []string{"l"}})
-		return func() { f.WithValues(value).Update(1) }
-	},
-	"histogram": func(s *metrics.Set, value string) func() {
-		f := s.NewHistogram(metrics.Desc{Name: "f", Labels: []string{"l"}})
-		return func() { f.WithValues(value).Observe(1) }
-	},
-}
-
-// When one of several registries panics that are asked for a new family or a new
-// metric, the set does not have it. Asked again, each gets each observation once.
-func TestSet_AskFails(t *testing.T) {
-	for kind, familyOf := range kinds {
-		for name, fault := range faults {
-			for which := range 3 {
-				for _, what := range []string{"family", "metric"} {
-					t.Run(fmt.Sprintf("%s/%s/registry %d/%s", kind, name, which, what), func(t *testing.T) {
-						s := metrics.NewSet()
-						registries := []*registry{{}, {}, {}}
-						for _, r := range registries {
-							s.Register(r)
-						}
-						faulty := registries[which]
-						if what == "metric" {
-							familyOf(s, "")
-						}
-						faulty.failAfter(0, fault)
-						if !fails(t, func() { familyOf(s, "x")() }) {
-							t.Fatal("the registry has not failed")
-						}
-						late := &registry{}
-						s.Register(late) // asks for what there is
-						familyOf(s, "x")()
-						familyOf(s, "y")()
-						for i, r := range append(registries, late) {
-							got := r.taken()
-							if len(got) != 2 || !strings.Contains(got[0], "{x}") || !strings.Contains(got[1], "{y}") {
-								t.Errorf("registry %d has got %q, want one observation of x and one of y", i, got)
-							}
-						}
-					})
-				}
-			}
-		}
-	}
-}
-
-// What has failed is not there for a registry that comes later.
-func TestSet_AskFailsWithoutTrace(t *testing.T) {
-	s := metrics.NewSet()
-	faulty := &registry{}
-	s.Register(faulty)
-	f := s.NewCounter(metrics.Desc{Name: "c", Labels: []string{"l"}})
-	faulty.failAfter(0, faults["panic"])
-	if !fails(t, func() { f.WithValues("x") }) {
-		t.Fatal("WithValues has not failed")
-	}
-	faulty.failAfter(0, faults["panic"])
-	if !fails(t, func() { s.NewGauge(metrics.Desc{Name: "g"}) }) {
-		t.Fatal("NewGauge has not failed")
-	}
-	asked := 0
-	late := &registry{asked: func() { asked++ }}
-	s.Register(late)
-	if asked != 1 {
-		t.Errorf("asked for %d things, want the one family that there is", asked)
-	}
-	s.NewTimer(metrics.Desc{Name: "g"}) // of another kind
-}
-
-// A set passes on the panic of a registry to the set that it is registered with.
-func TestSet_InSetFails(t *testing.T) {
-	const calls = 4 + 4*2
-	for n := range calls {
-		inner, outer := metrics.NewSet(), metrics.NewSet()
-		x, y := instrumentsOf(inner, "x"), instrumentsOf(inner, "y")
-		r := &registry{}
-		outer.Register(r)
-		r.failAfter(n, faults["panic"])
-		if !fails(t, func() { inner.Register(outer) }) {
-			t.Fatalf("call %d: Register has not failed", n)
-		}
-		x.observe()
-		r.mustHave(t)
-		inner.Register(outer)
-		x.observe()
-		y.observe()
-		r.mustHave(t, append(observed("x"), observed("y")...)...)
-	}
-}
-
+// A metric is enabled once it has a registry that listens.
 func TestSet_Enabled(t *testing.T) {
 	s := metrics.NewSet()
 	x := instrumentsOf(s, "x")
@@ -577,6 +389,7 @@ func TestSet_Enabled(t *testing.T) {
 	check(true)
 }
 
+// All registries observe the same duration.
 func TestSet_UpdateSince(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := metrics.NewSet()
@@ -622,7 +435,7 @@ func TestSet_NegativeDurations(t *testing.T) {
 	})
 }
 
-// silent counts what reaches its timer, which says that nobody listens.
+// silent counts the updates of its timer, which is not enabled.
 type silent struct {
 	noop.Registry
 	updates int
@@ -634,6 +447,7 @@ func (s *silent) Update(time.Duration)                       { s.updates++ }
 func (s *silent) UpdateSince(time.Time)                      { s.updates++ }
 func (s *silent) Enabled() bool                              { return false }
 
+// If nobody listens, UpdateSince does not read the clock.
 func TestSet_UpdateSinceForNobody(t *testing.T) {
 	s := metrics.NewSet()
 	r := &silent{}
@@ -670,6 +484,7 @@ func (s *sum) Update(d time.Duration)      { s.Inc(d.Seconds()) }
 func (s *sum) UpdateSince(start time.Time) { s.Update(time.Since(start)) }
 func (s *sum) Observe(value float64)       { s.Inc(value) }
 
+// Observing allocates nothing.
 func TestSet_ObservingAllocatesNothing(t *testing.T) {
 	s := metrics.NewSet()
 	x := instrumentsOf(s, "x")
@@ -685,6 +500,7 @@ func TestSet_ObservingAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Goroutines may ask, observe and register at the same time.
 func TestSet_Concurrent(t *testing.T) {
 	s := metrics.NewSet()
 	first := &sum{}
@@ -719,6 +535,7 @@ func TestSet_Concurrent(t *testing.T) {
 	}
 }
 
+// Goroutines that ask for the same values at the same time get the same metric.
 func TestSet_WithValuesConcurrent(t *testing.T) {
 	s := metrics.NewSet()
 	f := s.NewCounter(metrics.Desc{Name: "c", Labels: []string{"l"}})
@@ -746,7 +563,7 @@ func TestSet_WithValuesConcurrent(t *testing.T) {
 	}
 }
 
-// TestDefault also checks that nothing in the module registers with it.
+// Nothing in the module registers with the default set.
 func TestDefault(t *testing.T) {
 	c := metrics.Default.NewCounter(metrics.Desc{Name: "test_default"}).WithValues()
 	if metrics.Enabled(c) {
