@@ -12,7 +12,11 @@ import (
 )
 
 func TestRecord_Random(t *testing.T) {
-	for seed := range uint64(2000) {
+	seeds := uint64(2000)
+	if raceEnabled {
+		seeds = 500
+	}
+	for seed := range seeds {
 		checkRandom(t, seed)
 	}
 }

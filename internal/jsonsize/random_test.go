@@ -12,7 +12,11 @@ import (
 )
 
 func TestRecord_Random(t *testing.T) {
-	for seed := range uint64(3000) {
+	seeds := uint64(3000)
+	if raceEnabled {
+		seeds = 500
+	}
+	for seed := range seeds {
 		checkRandom(t, seed)
 	}
 }
@@ -136,7 +140,11 @@ func TestRecord_EveryByteEverywhere(t *testing.T) {
 // Numbers of a few digits, and those beside them, which have many.
 func TestRecord_Decimals(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 20_000 {
+	numbers := 20_000
+	if raceEnabled {
+		numbers = 5_000
+	}
+	for range numbers {
 		f := float64(rnd.Int64N(1<<rnd.IntN(60)+1)) / math.Pow10(rnd.IntN(7))
 		checkValue(t, f)
 		checkValue(t, -f)

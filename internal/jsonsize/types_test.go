@@ -115,7 +115,11 @@ func fill(r *rand.Rand, v reflect.Value, levels int) {
 // TestRecord_RandomTypes measures values of any type that is made of others,
 // once at once and once as a part of large data.
 func TestRecord_RandomTypes(t *testing.T) {
-	for seed := range uint64(4000) {
+	seeds := uint64(4000)
+	if raceEnabled {
+		seeds = 500
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 0))
 		v := reflect.New(randomType(r, 1+r.IntN(3))).Elem()
 		fill(r, v, 3)
