@@ -223,9 +223,9 @@ func TestProcessorTask_life(t *testing.T) {
 // and only those, until it is through.
 func TestProcessorTask_shortResults(t *testing.T) {
 	j := &fake.Journal{}
-	limited := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+	limited := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		j.AddRecords("process", recs)
-		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
+		return fake.AtMost(2)(ctx, recs)
 	})
 	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("limited", limited), fake.Out(j)))
 	j.Want(t, "process out ack",

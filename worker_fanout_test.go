@@ -97,13 +97,10 @@ func TestFanOut_piecesInSubBatches(t *testing.T) {
 	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 	b.Refuse["2b"] = fake.ErrOf("2b")
 	dead := fake.NewDestination(j, "dlq")
-	limited := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
-		return fake.Each(fake.Pass)(nil, recs[:min(2, len(recs))])
-	})
 	head := fake.Chain(
 		fake.From(fake.SourceOf(j, "1 2 3")),
 		fake.Through("split", fake.ByPosition(fake.Answers{"2": fake.Split(3)})),
-		fake.Through("limited", limited),
+		fake.Through("limited", fake.AtMost(2)),
 	)
 	if err := head.AppendToEnd(fake.To(a), fake.To(b)); err != nil {
 		t.Fatal(err)
