@@ -126,17 +126,14 @@ func TestWorker_nackFromOutside(t *testing.T) {
 // Neither Ack nor Nack settles a batch in which a position is empty: acking it
 // would wipe the source's place.
 func TestWorker_emptyPositionFromOutside(t *testing.T) {
-	for _, settle := range map[string]func(*funnel.Worker, *funnel.Batch) error{
-		"ack":  func(w *funnel.Worker, b *funnel.Batch) error { return w.Ack(t.Context(), b) },
-		"nack": func(w *funnel.Worker, b *funnel.Batch) error { return w.Nack(t.Context(), b, "task") },
-	} {
-		j := &fake.Journal{}
-		w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j)), fake.Out(j)), fake.QueueWithErrors(j))
-		err := settle(w, funnel.NewBatch([]opencdc.Record{{Position: opencdc.Position("a")}, {}, {Position: opencdc.Position("c")}}))
-		fake.WantError(t, err, nil, "record 1", "batch of 3", "empty position")
+	j := &fake.Journal{}
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j)), fake.Out(j)), fake.DLQ(j))
+	batch := func() *funnel.Batch { return funnel.NewBatch(fake.Records("a", "", "c")) }
+	for _, err := range []error{w.Ack(t.Context(), batch()), w.Nack(t.Context(), batch(), "task")} {
+		fake.WantError(t, err, funnel.ErrEmptyPosition, "record 1", "batch of 3", "empty position")
 		fake.WantFatal(t, err, true)
-		j.Want(t, "")
 	}
+	j.Want(t, "")
 }
 
 // Ack and Nack from outside wait for the worker until their context ends, and then
@@ -158,7 +155,7 @@ func TestWorker_ackGivesUp(t *testing.T) {
 			at := time.Now()
 			fake.WantError(t, call(ctx), context.DeadlineExceeded)
 			if d := time.Since(at); d != 50*time.Millisecond {
-				t.Errorf("it has taken %v", d)
+				t.Errorf("it took %v", d)
 			}
 			cancel()
 		}
