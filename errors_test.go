@@ -377,6 +377,7 @@ func TestWorker_panicHidesNothing(t *testing.T) {
 					a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 						if string(recs[0].Position) == "2" {
 							<-delivered
+							synctest.Wait() // until the other branch has settled its records
 							return known
 						}
 						return nil

@@ -67,6 +67,7 @@ func TestFanOut_failureReleasesWhatIsDone(t *testing.T) {
 		a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 			if string(recs[0].Position) == "3" {
 				<-delivered
+				synctest.Wait() // until the other branch has settled its records
 				return fake.ErrTest
 			}
 			return nil

@@ -275,6 +275,7 @@ func TestWorker_ackReportsEOFAfterAnotherError(t *testing.T) {
 			a.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
 				if string(recs[0].Position) == "2" {
 					<-delivered
+					synctest.Wait() // until the other branch has settled its records
 					return funnel.FatalError(fake.ErrTest)
 				}
 				return nil
