@@ -394,8 +394,8 @@ func TestFanOut_goroutinesEnd(t *testing.T) {
 		fake.WantNoError(t, fake.NewWorker(t, first, nil).Do(t.Context()))
 		var goroutines strings.Builder
 		fake.WantNoError(t, pprof.Lookup("goroutine").WriteTo(&goroutines, 1))
-		if strings.Contains(goroutines.String(), "funnel.(*branch)") {
-			t.Fatal("goroutines of branches are left")
+		if strings.Contains(goroutines.String(), "conduitio/funnel.(") {
+			t.Fatalf("goroutines of the engine are left:\n%s", goroutines.String())
 		}
 	}
 }
