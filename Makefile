@@ -1,6 +1,7 @@
 # All modules of the repository. PEERS has large dependencies: it is only built and vetted.
 MODULES := . examples benchmarks
 PEERS := benchmarks/peers
+ROOT := github.com/conduitio/funnel
 
 # The race detector needs a C compiler.
 RACE := $(shell CC="$$(go env CC)"; command -v "$${CC%% *}" >/dev/null 2>&1 && echo -race)
@@ -37,7 +38,7 @@ test: ## Run the tests of every module except the peers
 
 .PHONY: cover
 cover: ## Show functions that tests do not fully cover
-	go test -coverpkg=./... -coverprofile=cover.out ./...
+	go test -coverpkg=$$(go list ./... | grep -v internal/fake | tr '\n' ,) -coverprofile=cover.out ./...
 	go tool cover -func=cover.out | grep -v '100.0%'
 
 .PHONY: fuzz
@@ -83,6 +84,7 @@ fmt: ## Format the code
 .PHONY: lint
 lint: ## Check formatting, vet, staticcheck and go.mod
 	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not formatted: $$files"; exit 1; fi
+	@if go list -deps ./connector ./log ./metrics/... | grep -x '$(ROOT)'; then echo "the vocabulary must not import the engine"; exit 1; fi
 	@for m in $(MODULES) $(PEERS); do \
 		echo "vet, staticcheck and tidy in $$m"; \
 		(cd $$m && go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff) || exit 1; \

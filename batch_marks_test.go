@@ -452,3 +452,16 @@ func TestBatch_originalWhateverThePosition(t *testing.T) {
 		}
 	}
 }
+
+// A task that leaves its last records unanswered and edits others reads on, backward,
+// what was there.
+func TestBatch_readBackwardBeforeRetries(t *testing.T) {
+	b := funnel.NewBatch(fake.Numbered(10))
+	read := b.ActiveRecords()
+	b.Retry(9, 10)
+	b.Filter(4)
+	b.Ack(8)
+	if got, want := fake.Positions(read[:4]), fake.Positions(fake.Numbered(4)); !slices.Equal(got, want) {
+		t.Errorf("the task reads %v, want %v", got, want)
+	}
+}

@@ -369,6 +369,21 @@ func TestParallelProcessor_unknownKind(t *testing.T) {
 	}
 }
 
+// A failed part does not hide a result of an unknown kind in another one, nor the other
+// way round.
+func TestParallelProcessor_unknownKindBesideAFailedPart(t *testing.T) {
+	for _, bad := range []string{"1", "2"} {
+		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+			if string(recs[0].Position) == bad {
+				return []sdk.ProcessedRecord{(*sdk.SingleRecord)(&recs[0])}
+			}
+			return nil
+		}, 2)
+		err := fake.Run(t, nil, fake.From(fake.SourceOf(&fake.Journal{}, "1 2")), fake.Through("p", p), fake.Out(&fake.Journal{}))
+		fake.WantError(t, err, funnel.ErrProcessorResults, strconv.Quote(bad), "*sdk.SingleRecord", "no result")
+	}
+}
+
 // The error of a failed part has its sentinel, for each part.
 func TestParallelProcessor_sentinels(t *testing.T) {
 	for name, want := range map[string]error{"nothing": funnel.ErrProcessorResults, "more": funnel.ErrProcessorResults, "goexit": funnel.ErrGoexit} {

@@ -2,6 +2,7 @@ package funnel_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"testing"
@@ -10,8 +11,10 @@ import (
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
+	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/internal/fake"
+	"github.com/conduitio/funnel/log"
 )
 
 // A destination that acks something else than what it was given stops the worker.
@@ -130,5 +133,25 @@ func TestDestinationTask_reportsEOF(t *testing.T) {
 	fake.WantError(t, fake.Run(t, nil, fake.From(source), fake.To(out)), io.EOF, `"out"`)
 	if len(source.Reads) != 1 {
 		t.Error("the source was read again")
+	}
+}
+
+// A task around a destination task that fails finds what the destination refused before.
+func TestDestinationTask_failsAfterARefusal(t *testing.T) {
+	d := fake.NewDestination(&fake.Journal{}, "out")
+	calls := 0
+	d.OnAck = func(context.Context) ([]connector.DestinationAck, error) {
+		if calls++; calls > 1 {
+			return nil, fake.ErrTest
+		}
+		acks := fake.Acks("0")
+		acks[0].Error = errors.New("refused")
+		return acks, nil
+	}
+	b := funnel.NewBatch(fake.Numbered(2))
+	err := funnel.NewDestinationTask("out", d, log.Nop(), nil).Do(t.Context(), b)
+	fake.WantError(t, err, fake.ErrTest, `task "out"`)
+	if first, second := b.Status(0), b.Status(1); first.Flag != funnel.RecordFlagNack || second.Flag != funnel.RecordFlagAck {
+		t.Errorf("got the statuses %v and %v", first, second)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
+//go:generate go run go.uber.org/mock/mockgen@v0.6.0 -typed -package funnel_test -destination task_processor_mock_test.go . Processor
+
 // Processor processes records between source and destination. One goroutine at a time
 // calls its methods; [NewParallelProcessor] makes use of several.
 type Processor interface {
@@ -168,13 +170,9 @@ func unknownResults(in []opencdc.Record, returned []sdk.ProcessedRecord) error {
 	var failed []error
 	var unknown error
 	for i, result := range returned {
-		var one batch.Results
-		if one.Count(returned[i : i+1]); one.Unknown < 0 {
-			continue
-		}
 		if part, ok := result.(failedPart); ok {
 			failed = append(failed, part.error)
-		} else if unknown == nil {
+		} else if unknown == nil && !batch.IsKnown(result) {
 			unknown = fmt.Errorf("%w: record %s: the processor returned a result of the unknown kind %T",
 				ErrProcessorResults, quotePosition(in[i].Position), result)
 		}

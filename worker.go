@@ -68,7 +68,7 @@ type Worker struct {
 	source      resource
 	tasksAndDLQ []*resource // the tasks in order, then the dead-letter queue
 
-	batch       Batch // the batch in flight; sourceBatch and pool belong to it
+	batch       Batch // what is read next or in flight; sourceBatch and pool belong to it
 	sourceBatch batch.SourceBatch
 	pool        batch.Pool
 	emptyReads  emptyReads

@@ -76,7 +76,7 @@ type prefetchState int
 const (
 	prefetchWaiting prefetchState = iota // waiting for room
 	prefetchReading
-	prefetchEnded // no more reads: the source has ended, or the last read failed
+	prefetchEnded // no more reads: the source has ended or is torn down, or the last read failed
 	prefetchQuit  // no more reads: the worker is ending
 )
 
@@ -197,7 +197,7 @@ func (p *prefetcher) tryBegin(ctx context.Context) prefetchState {
 	case p.worker.Stopping():
 		p.state = prefetchEnded
 	case ctx.Err() != nil:
-		return prefetchQuit // take notices the context, too
+		return prefetchQuit // without a trace: take looks at the context, too
 	case p.waiting < p.worker.readAhead:
 		p.state = prefetchReading
 	}

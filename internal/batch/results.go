@@ -50,6 +50,16 @@ func (r *Results) Count(results []sdk.ProcessedRecord) {
 	r.All = results
 }
 
+// IsKnown returns true if the SDK defines the type of a result.
+func IsKnown(result sdk.ProcessedRecord) bool {
+	switch result.(type) {
+	case nil, sdk.SingleRecord, sdk.FilterRecord, sdk.ErrorRecord, sdk.MultiRecord:
+		return true
+	default:
+		return false
+	}
+}
+
 // countPieces counts a MultiRecord of n records.
 func (r *Results) countPieces(n int) {
 	switch n {
