@@ -143,23 +143,43 @@ func (t *DestinationTask) deliver(ctx context.Context, d *delivery) error {
 	if err := t.destination.Write(ctx, d.records); err != nil {
 		return fmt.Errorf("failed to write %d records, from %s on: %w", len(d.records), quotePosition(d.records[0].Position), err)
 	}
-	for d.acked < len(d.records) {
-		acks, err := t.destination.Ack(ctx)
-		if err != nil {
-			return fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %s: %w",
-				len(d.records), d.acked, quotePosition(d.next()), err)
-		}
-		if len(acks) == 0 {
-			err = d.wait(ctx)
-		} else {
-			err = d.take(acks)
-		}
-		if err != nil {
-			return err
-		}
+	if err := t.collectAcks(ctx, d); err != nil {
+		return err
 	}
 	if isMeasured {
 		t.metrics.Observe(d.records, start)
+	}
+	return nil
+}
+
+// collectAcks asks for acks until each record has one. If one is wrong, no ack of the
+// delivery counts.
+func (t *DestinationTask) collectAcks(ctx context.Context, d *delivery) error {
+	for d.acked < len(d.records) {
+		acks, err := t.destination.Ack(ctx)
+		switch {
+		case err != nil:
+			return fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %s: %w",
+				len(d.records), d.acked, quotePosition(d.next()), err)
+		case len(acks) == 0:
+			if err := d.wait(ctx); err != nil {
+				return err
+			}
+			continue
+		case d.acked+len(acks) > len(d.records):
+			return d.tooMany(acks)
+		}
+		d.emptyAcks = 0
+		for i := range acks {
+			ack := &acks[i]
+			if !bytes.Equal(ack.Position, d.next()) {
+				return d.mismatch(ack.Position)
+			}
+			if ack.Error != nil {
+				d.refused = append(d.refused, refusal{d.acked, ack.Error})
+			}
+			d.acked++
+		}
 	}
 	return nil
 }
@@ -181,25 +201,19 @@ func (d *delivery) wait(ctx context.Context) error {
 	return err
 }
 
-// take checks and counts acks. If one is wrong, no ack of the delivery counts.
-func (d *delivery) take(acks []connector.DestinationAck) error {
-	d.emptyAcks = 0
-	if given := d.acked + len(acks); given > len(d.records) {
-		d.acked = 0
-		return fmt.Errorf("%w: the destination was given %d records and has sent more acks, %d, the last one of %s",
-			ErrAckMismatch, len(d.records), given, quotePosition(acks[len(acks)-1].Position))
-	}
-	for i := range acks {
-		ack := &acks[i]
-		if want := d.next(); !bytes.Equal(ack.Position, want) {
-			d.acked = 0
-			return fmt.Errorf("%w: the destination has acked position %s, expected %s",
-				ErrAckMismatch, quotePosition(ack.Position), quotePosition(want))
-		}
-		if ack.Error != nil {
-			d.refused = append(d.refused, refusal{d.acked, ack.Error})
-		}
-		d.acked++
-	}
-	return nil
+// tooMany returns the error for more acks than records, after which none counts.
+func (d *delivery) tooMany(acks []connector.DestinationAck) error {
+	given := d.acked + len(acks)
+	d.acked = 0
+	return fmt.Errorf("%w: the destination was given %d records and has sent more acks, %d, the last one of %s",
+		ErrAckMismatch, len(d.records), given, quotePosition(acks[len(acks)-1].Position))
+}
+
+// mismatch returns the error for an ack of another position than the one that is due,
+// after which none counts.
+func (d *delivery) mismatch(p opencdc.Position) error {
+	want := d.next()
+	d.acked = 0
+	return fmt.Errorf("%w: the destination has acked position %s, expected %s",
+		ErrAckMismatch, quotePosition(p), quotePosition(want))
 }
