@@ -13,7 +13,7 @@ FUZZTIME ?= 30s
 BENCHTIME ?= 1x
 
 # bench-compare compares the working tree to the revision BASE: the benchmarks that
-# match BENCH, in ROUNDS alternating runs.
+# match BENCH (write $$ for $), in ROUNDS alternating runs.
 BASE ?= HEAD
 BENCH ?= Cases
 ROUNDS ?= 10
@@ -66,6 +66,7 @@ bench-compare: ## Compare the working tree to the revision BASE (HEAD) with benc
 			(cd benchmarks && "$$dir/$$side.test" -test.run '^$$' -test.bench '$(BENCH)' -test.benchtime 100ms) >> "$$dir/$$side.txt" || exit 1; \
 		done; \
 	done && \
+	{ grep -q ns/op "$$dir/new.txt" || { echo "no benchmark matches $(BENCH)"; exit 1; }; } && \
 	go run $(BENCHSTAT) base="$$dir/base.txt" new="$$dir/new.txt"
 
 .PHONY: bench-test

@@ -47,7 +47,7 @@ func (f Flag) isActive() bool { return f != FlagFilter }
 // Copies are not safe for concurrent use. If the struct is assigned to another one, that
 // one takes over: only one of them may be used from then on.
 type Copies struct {
-	source *SourceBatch
+	common
 
 	// records holds the active records. states holds a state for each copy, inactive
 	// ones included, with the gap at the same place.
@@ -63,10 +63,9 @@ type Copies struct {
 	pieces  []int32
 	unsplit []opencdc.Record
 
-	counts    [flags]int // number of states with each flag; right for FlagNack and FlagRetry only
-	inactive  int        // number of copies that are not active
-	marksEnd  int        // upper bound: no active record at or after it is nacked or retried
-	hasPieces bool       // some copies are pieces
+	counts   [flags]int // number of states with each flag; right for FlagNack and FlagRetry only
+	inactive int        // number of copies that are not active
+	marksEnd int        // upper bound: no active record at or after it is nacked or retried
 
 	// unanswered holds further copies, behind those above, all of them to be retried.
 	// Marking them this way costs nothing per record.
@@ -76,12 +75,19 @@ type Copies struct {
 	pieceBuffer []opencdc.Record // for the pieces that a task passes in
 
 	isHandedOut bool // the current task has asked for the records
-	isUnclipped bool // positions may have room behind them
-	isShared    bool // others hold the records: copy before writing
 	isSettled   bool // every copy was settled
 
-	infos *NackInfos // what states refer to, shared by all parts of a divided batch
-	pool  *Pool      // nil makes new buffers
+	pool *Pool // nil makes new buffers
+}
+
+// common is what all parts of divided copies have in common.
+type common struct {
+	source *SourceBatch
+	infos  *NackInfos // what the states refer to
+
+	hasPieces   bool // some copies are pieces
+	isUnclipped bool // positions may have room behind them
+	isShared    bool // others hold the records: copy before writing
 }
 
 // copyState says where a copy comes from and what has become of it. There may be one

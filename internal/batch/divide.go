@@ -48,6 +48,7 @@ func (c *Copies) divide(unmarked Flag, next func(Flag) *Copies) {
 	if c.IsUnmarked() && (c.inactive == 0 || unmarked == FlagAck) {
 		if to := next(unmarked); to != c {
 			*to = *c
+			*c = Copies{}
 			to.spare = c
 		}
 		return
@@ -62,7 +63,7 @@ func (c *Copies) divide(unmarked Flag, next func(Flag) *Copies) {
 			return s.flag
 		}
 	}
-	records, states := c.records.All(), c.states.All()
+	records, states, common, isFirst := c.records.All(), c.states.All(), c.common, true
 	for len(states) > 0 {
 		flag := flagOf(&states[0])
 		active, n := 0, 0
@@ -75,7 +76,11 @@ func (c *Copies) divide(unmarked Flag, next func(Flag) *Copies) {
 			}
 		}
 		to := next(flag)
-		*to = c.emptyPart()
+		if isFirst {
+			*to = Copies{} // which may be c
+			isFirst = false
+		}
+		to.common = common
 		to.inactive = n - active
 		to.records, to.states = gap.Of(records[:active]), gap.Of(states[:n])
 		if flag == FlagNack {

@@ -232,7 +232,7 @@ func (c *Copies) cutUnanswered(i int) {
 	if cut == nil {
 		cut = &Copies{}
 	}
-	*cut = c.emptyPart()
+	cut.common = c.common
 	cut.first = c.first + i
 	if c.states.Len() > 0 {
 		c.seek(i)
@@ -244,11 +244,6 @@ func (c *Copies) cutUnanswered(i int) {
 		c.records, cut.records = gap.Of(records[:i]), gap.Of(records[i:])
 	}
 	c.unanswered, c.spare = cut, nil
-}
-
-// emptyPart returns empty Copies for some of these.
-func (c *Copies) emptyPart() Copies {
-	return Copies{source: c.source, infos: c.infos, hasPieces: c.hasPieces, isUnclipped: c.isUnclipped, isShared: c.isShared}
 }
 
 // rejoinBefore rejoins the unanswered copies if an active record before end is among them.
