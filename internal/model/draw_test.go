@@ -242,7 +242,7 @@ func TestDrawsAll(t *testing.T) {
 		if tree.String() != draw(seed).String() {
 			t.Fatalf("seed %d does not always give the same tree", seed)
 		}
-		x := expect(tree, policies[0], &trace{})
+		x := expect(tree, &trace{})
 		for kind := faultNone; kind < faults; kind++ {
 			count("fault: "+faultNames[kind], tree.fault.kind == kind && (x.endings[0].bad() || !endsDo[kind]))
 		}

@@ -21,20 +21,6 @@ import (
 //   - What is released at the ends of sub-batches that follow each other with no
 //     call between may be one call or several.
 //   - Which reads have become one batch if they are read ahead (see ahead_test.go).
-//   - Two details are policies, of which a run has to follow one throughout.
-
-// policy is a choice among what the contract leaves open.
-type policy struct {
-	// earlyFilter lets a filtered record be finished when it is filtered, not
-	// when its batch ends.
-	earlyFilter bool
-	// freeRound does not count a first call without an answer among the rounds
-	// without one.
-	freeRound bool
-}
-
-// policies are all of them.
-var policies = []policy{{}, {earlyFilter: true}, {freeRound: true}, {earlyFilter: true, freeRound: true}}
 
 // nackInfo is the nack of a copy: who nacked it, why, and what goes to the
 // dead-letter queue.
@@ -174,6 +160,6 @@ func (t *taskTree) waits() []waitingWrite {
 			}
 		}
 	}
-	look(expect(t, policies[0], &trace{}).steps, false)
+	look(expect(t, &trace{}).steps, false)
 	return all
 }

@@ -14,9 +14,9 @@ import (
 
 // perform makes up a run of a tree that is as it must be. It takes two goes at it,
 // since the second one knows what the first one chose where there is a choice.
-func perform(t *taskTree, p policy) *trace {
-	first := performExpected(t, expect(t, p, &trace{ends: t.someEnds()}))
-	return performExpected(t, expect(t, p, first))
+func perform(t *taskTree) *trace {
+	first := performExpected(t, expect(t, &trace{ends: t.someEnds()}))
+	return performExpected(t, expect(t, first))
 }
 
 // someEnds draws the ends of the batches if reads may be put together.

@@ -35,7 +35,6 @@ func (c recordCopy) state() int {
 // simulation works out an expectation.
 type simulation struct {
 	tree    *taskTree
-	policy  policy
 	letters map[int]deadLetter     // what the run has sent to the dead-letter queue, by slot
 	sizes   map[string]map[int]int // of the run's calls "ack" and "dlq", by first slot
 	ends    []int                  // where the run's batches end, nil if each read is one
@@ -53,12 +52,12 @@ type simulation struct {
 	window     []bool             // the last outcomes, true is a nack
 }
 
-// expect works out what must come out of a tree. Where the contract
-// leaves a choice that the policy does not make, the run has made it.
-func expect(t *taskTree, p policy, run *trace) *expectation {
+// expect works out what must come out of a tree. Where the contract leaves a choice, the
+// run has made it.
+func expect(t *taskTree, run *trace) *expectation {
 	x := &expectation{open: map[int]bool{}, ends: run.ends}
 	s := &simulation{
-		tree: t, policy: p,
+		tree:    t,
 		letters: run.letters(), sizes: run.sizes(), ends: run.ends,
 		reason:   t.ahead == 0 || slices.ContainsFunc(run.of("read"), func(c *call) bool { return c.items[0] == "reason" }),
 		out:      make([]int, t.records()),
@@ -219,26 +218,16 @@ func (s *simulation) next(n *node, batch []recordCopy) {
 		}
 		s.release()
 	case 1:
-		s.walk(n.next[0], batch, s.idle())
+		s.walk(n.next[0], batch, 0)
 	default:
 		s.fan(n.next, batch)
 	}
 }
 
-// idle is the count of idle rounds before the first call.
-func (s *simulation) idle() int {
-	if s.policy.freeRound {
-		return -1
-	}
-	return 0
-}
-
 // fan gives a batch to several nodes at the same time.
 func (s *simulation) fan(heads []*node, batch []recordCopy) {
 	for _, c := range batch {
-		if !c.filtered || !s.policy.earlyFilter {
-			s.out[c.slot] += len(heads) - 1
-		}
+		s.out[c.slot] += len(heads) - 1
 	}
 	step := &expectedCall{fan: make([][]*expectedCall, len(heads))}
 	if slices.ContainsFunc(batch, func(c recordCopy) bool { return !c.filtered }) {
@@ -251,7 +240,7 @@ func (s *simulation) fan(heads []*node, batch []recordCopy) {
 	s.depth++
 	for i, head := range heads {
 		s.steps, s.first = &step.fan[i], map[int][]nackInfo{}
-		if e := s.try(func() { s.walk(head, slices.Clone(batch), s.idle()) }); e != nil {
+		if e := s.try(func() { s.walk(head, slices.Clone(batch), 0) }); e != nil {
 			endings, step.faulty = append(endings, e...), append(step.faulty, i)
 		}
 		for slot, nacks := range s.first {
@@ -287,9 +276,7 @@ func (s *simulation) settleNacked(run []recordCopy) {
 
 // settle settles a copy at the end of its branch.
 func (s *simulation) settle(c recordCopy) {
-	if !c.filtered || !s.policy.earlyFilter {
-		s.out[c.slot]--
-	}
+	s.out[c.slot]--
 }
 
 // nack returns the nack of a slot that counts.
@@ -343,9 +330,6 @@ func (s *simulation) do(n *node, in []recordCopy) (out []recordCopy, called, ans
 			out = append(out, c)
 		case verdictFilter, verdictFilterAsNone:
 			c.filtered = true
-			if s.policy.earlyFilter {
-				s.out[c.slot]--
-			}
 			out = append(out, c)
 		case verdictNack:
 			c.form = n.left(c.form)
