@@ -78,7 +78,7 @@ func (d *DLQ) Close(ctx context.Context) error {
 
 // Ack counts the source records of the batch as acked in the window.
 func (d *DLQ) Ack(_ context.Context, batch *Batch) {
-	d.window.Ack(batch.copies.SourceRecords())
+	d.window.CountAcks(batch.copies.SourceRecords())
 }
 
 // Nack writes the records of the batch to the queue, with the errors they were nacked
@@ -97,7 +97,7 @@ func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error
 	isStored := make([]bool, tolerated+1)
 	err := d.store(ctx, nacked[:tolerated], "", func(i int) { isStored[i] = true })
 	stored := slices.Index(isStored, false)
-	d.window.Nack(stored)
+	d.window.CountNacks(stored)
 	if tolerated < len(nacked) {
 		err = joinErrors(err, d.refuse(nacked[tolerated]))
 	}
@@ -123,7 +123,7 @@ func (d *DLQ) store(ctx context.Context, nacked []*batch.NackedRecord, sourceID 
 	now := time.Now()
 	letters, tooDeep := deadLetters(now, nacked, sourceID)
 	missing := 0 // the first one that is not confirmed
-	err := d.deliver(ctx, nacked, letters, func(i int) {
+	err := d.writeLetters(ctx, nacked, letters, func(i int) {
 		if missing == i {
 			missing++
 		}
@@ -143,10 +143,10 @@ func (d *DLQ) store(ctx context.Context, nacked []*batch.NackedRecord, sourceID 
 	return FatalError(err)
 }
 
-// deliver writes the dead letters of the nacked records and calls confirm for those
+// writeLetters writes the dead letters of the nacked records and calls confirm for those
 // that the destination confirms, however the call ends. A panic also holds the error of
 // the first nacked record.
-func (d *DLQ) deliver(ctx context.Context, nacked []*batch.NackedRecord, letters []opencdc.Record, confirm func(i int)) error {
+func (d *DLQ) writeLetters(ctx context.Context, nacked []*batch.NackedRecord, letters []opencdc.Record, confirm func(i int)) error {
 	if len(letters) == 0 {
 		return nil
 	}

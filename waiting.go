@@ -8,10 +8,10 @@ import (
 // Pauses between calls that return nothing.
 
 const (
-	// maxRetryCalls is the number of consecutive calls without an answer after which
+	// maxUnansweredCalls is the number of consecutive calls without an answer after which
 	// the worker gives up on a task. The pauses between them bridge an outage of some
 	// seconds.
-	maxRetryCalls = 16
+	maxUnansweredCalls = 16
 	minRetryPause = time.Millisecond
 	maxRetryPause = time.Second
 

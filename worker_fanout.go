@@ -14,7 +14,7 @@ type fanOut struct {
 	worker     *Worker
 	branches   []branch
 	goroutines sync.WaitGroup // one for each branch, from the first batch on
-	walking    sync.WaitGroup // branches that have a batch
+	busy       sync.WaitGroup // branches that have a batch
 
 	// ctx is the context of the branches. It ends when one of them fails, when the
 	// worker ends, or with parent, the context above the fork.
@@ -33,7 +33,7 @@ type branch struct {
 	infos   batch.NackInfos
 	start   chan struct{} // gets a value when there is a batch to walk
 	current *TaskNode     // the node whose task has, or last had, the batch
-	walk    func() error
+	run     func() error
 	ended   func(err error, panicked *PanicError)
 }
 
@@ -43,7 +43,7 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	for i, next := range node.Next {
 		b := &f.branches[i]
 		b.node, b.start = next, make(chan struct{}, 1)
-		b.walk = func() error { return f.walk(b) }
+		b.run = func() error { return f.runBranch(b) }
 		b.ended = func(err error, panicked *PanicError) { f.ended(b, err, panicked) }
 	}
 	return f
@@ -86,11 +86,11 @@ func (f *fanOut) join(ctx context.Context) error {
 	if f.ctx == nil {
 		f.begin(ctx)
 	}
-	f.walking.Add(len(f.branches))
+	f.busy.Add(len(f.branches))
 	for i := range f.branches {
 		f.branches[i].start <- struct{}{}
 	}
-	f.walking.Wait()
+	f.busy.Wait()
 	return f.failed.result()
 }
 
@@ -119,12 +119,12 @@ func (f *fanOut) end() {
 // serve takes each batch to the end of the branch.
 func (b *branch) serve() {
 	for range b.start {
-		guard(b.walk, b.ended)
+		guard(b.run, b.ended)
 	}
 }
 
-// walk takes the batch of a branch to the end.
-func (f *fanOut) walk(b *branch) error {
+// runBranch takes the batch of a branch to the end.
+func (f *fanOut) runBranch(b *branch) error {
 	err := f.worker.walk(f.ctx, step{stage: stageTask, node: b.node, batch: &b.batch}, b)
 	b.batch = Batch{}
 	b.infos.Clear()
@@ -133,7 +133,7 @@ func (f *fanOut) walk(b *branch) error {
 
 // ended records how a branch ended.
 func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
-	defer f.walking.Done()
+	defer f.busy.Done()
 	if err == nil && panicked == nil {
 		return
 	}

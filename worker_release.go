@@ -20,45 +20,31 @@ func (w *Worker) release(ctx context.Context, s *batch.SourceBatch) error {
 		return err
 	}
 	defer w.releaseLock.Unlock()
-	return w.releaseLocked(ctx, s)
+	return w.releaseFinished(ctx, s)
 }
 
-// releaseAfter releases the finished records at the end of a walk, even if the walk
-// failed with err, unless releasing is what failed.
+// releaseAfter releases the finished records after the walk has failed with err, unless
+// releasing is what failed.
 func (w *Worker) releaseAfter(ctx context.Context, s *batch.SourceBatch, err error) error {
-	switch {
-	case err == nil:
-		return w.release(ctx, s)
-	case s.Release.HasFailed:
+	if s.Progress.HasFailed {
 		return err
-	default:
-		return also(err, func() error { return w.release(ctx, s) })
 	}
+	return also(err, func() error { return w.release(ctx, s) })
 }
 
-// releaseLocked is release for a caller that holds the lock.
-func (w *Worker) releaseLocked(ctx context.Context, s *batch.SourceBatch) error {
-	s.Release.HasFailed = true // stays true if releasing panics
-	err := w.releaseRuns(ctx, s)
-	s.Release.HasFailed = err != nil
-	return err
-}
-
-// releaseRuns releases the finished records run by run. The records of a run are either
-// all nacked or all not.
-func (w *Worker) releaseRuns(ctx context.Context, s *batch.SourceBatch) error {
-	for {
+// releaseFinished is release for a caller that holds the lock. It goes from run to run;
+// the records of a run are either all nacked or all not.
+func (w *Worker) releaseFinished(ctx context.Context, s *batch.SourceBatch) error {
+	s.Progress.HasFailed = true // stays true after an error or a panic
+	for s.Ledger.Pending() > 0 {
 		from, to, isNacked := s.Ledger.Front()
 		if from == to {
-			return nil
+			break
 		}
-		w.admit(s)
+		w.admit(s) // in each run, since other records may have finished meanwhile
 		if !isNacked {
-			if err := w.ack(ctx, s, from, to); err != nil {
+			if err := w.ackSource(ctx, s, from, to); err != nil {
 				return err
-			}
-			if to == len(s.Positions) {
-				return nil
 			}
 			continue
 		}
@@ -70,13 +56,15 @@ func (w *Worker) releaseRuns(ctx context.Context, s *batch.SourceBatch) error {
 			from += n
 		}
 	}
+	s.Progress.HasFailed = false
+	return nil
 }
 
 // admit reports the outcomes of the finished records at the front to the window of the
 // queue, if there is one, each outcome once. It stops at the first nack that the window
 // refuses, and keeps the error.
 func (w *Worker) admit(s *batch.SourceBatch) {
-	q, r := w.DLQ, &s.Release
+	q, r := w.DLQ, &s.Progress
 	for q != nil && r.Refusal == nil {
 		to, isNacked := s.Ledger.RunFrom(r.Admitted)
 		n := to - r.Admitted
@@ -84,10 +72,10 @@ func (w *Worker) admit(s *batch.SourceBatch) {
 		case n == 0:
 			return
 		case !isNacked:
-			q.window.Ack(n)
+			q.window.CountAcks(n)
 		default:
 			n = q.window.Tolerates(n)
-			q.window.Nack(n)
+			q.window.CountNacks(n)
 		}
 		if r.Admitted += n; r.Admitted < to {
 			r.Refusal = q.refuse(s.Ledger.Cause(r.Admitted))
@@ -109,7 +97,7 @@ func (w *Worker) releaseNacked(ctx context.Context, s *batch.SourceBatch, from, 
 	err := w.storeNacked(ctx, s, from, end)
 	stored := from + countStored(s, from, end)
 	if stored > from {
-		err = also(err, func() error { return w.ack(ctx, s, from, stored) })
+		err = also(err, func() error { return w.ackSource(ctx, s, from, stored) })
 	}
 	return stored - from, err
 }
@@ -119,8 +107,8 @@ func (w *Worker) releaseNacked(ctx context.Context, s *batch.SourceBatch, from, 
 // window refuses. It returns an error if a record is refused or cannot be stored.
 func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, from, end int) error {
 	limit, refusal := end, error(nil)
-	if s.Release.Admitted < end {
-		limit, refusal = s.Release.Admitted, s.Release.Refusal
+	if s.Progress.Admitted < end {
+		limit, refusal = s.Progress.Admitted, s.Progress.Refusal
 	}
 	start := from + countStored(s, from, limit)
 	var nacked []*batch.NackedRecord
@@ -146,11 +134,10 @@ func countStored(s *batch.SourceBatch, from, to int) int {
 	return n
 }
 
-// ack acks the finished records [from, to) to the source and removes them from the
-// ledger.
-func (w *Worker) ack(ctx context.Context, s *batch.SourceBatch, from, to int) error {
+// ackSource acks finished records in the source.
+func (w *Worker) ackSource(ctx context.Context, s *batch.SourceBatch, from, to int) error {
 	positions := s.Positions[from:to:to]
-	if s.Release.CopyPositions {
+	if s.Progress.CopyPositions {
 		positions = slices.Clone(positions)
 	}
 	if err := w.Source.Ack(ctx, positions); err != nil {
@@ -158,12 +145,17 @@ func (w *Worker) ack(ctx context.Context, s *batch.SourceBatch, from, to int) er
 	}
 	s.Ledger.Release(to)
 	if len(s.ReadAt) > 0 {
-		now, timer := time.Now(), metrics.Resolve(w.timer)
-		for _, at := range s.ReadAt[from:to] {
-			timer.Update(max(now.Sub(at), 0)) // a record may claim a read time in the future
-		}
+		w.observeAges(s.ReadAt[from:to])
 	}
 	return nil
+}
+
+// observeAges updates the timer with the time since records were read.
+func (w *Worker) observeAges(readAt []time.Time) {
+	now, timer := time.Now(), metrics.Resolve(w.timer)
+	for _, at := range readAt {
+		timer.Update(max(now.Sub(at), 0)) // a record may claim a read time in the future
+	}
 }
 
 // Ack settles each record of the batch as done, once. If this settles the last copy of
@@ -216,6 +208,6 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) erro
 	if err := lostRecords(settle()); err != nil {
 		return err
 	}
-	s.Release.CopyPositions = true
-	return w.releaseLocked(ctx, s)
+	s.Progress.CopyPositions = true
+	return w.releaseFinished(ctx, s)
 }

@@ -104,7 +104,7 @@ func (w *Worker) runBatch(ctx context.Context) (isLast bool, err error) {
 		}
 		return false, err
 	}
-	if len(b.copies.Source().Positions) == 0 {
+	if b.copies.Source().IsEmpty() {
 		return isLast, nil
 	}
 	isDropped, err := w.process(ctx, b)
@@ -141,7 +141,7 @@ func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error
 	if b.copies.Source() == nil {
 		b.copies.Attach(source, nil) // the task replaced it by a zero Batch
 	}
-	w.emptyReads.end(len(b.copies.Source().Positions) == 0)
+	w.emptyReads.end(b.copies.Source().IsEmpty())
 	return err != nil, nil
 }
 

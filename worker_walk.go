@@ -9,12 +9,14 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// step is something still to do with a batch.
+// step is something still to do with a batch. All records of a step were given to the
+// node's task equally often.
 type step struct {
-	stage stage
-	node  *TaskNode
-	batch *Batch
-	calls int // consecutive calls of the task without an answer
+	stage      stage
+	node       *TaskNode
+	batch      *Batch
+	inactive   int // filtered copies before the last call of the task
+	unanswered int // consecutive calls of the task without an answer
 }
 
 // stage says how far a batch has come at a node.
@@ -24,6 +26,7 @@ const (
 	stageTask  stage = iota // the task is next
 	stageMarks              // the task is done, and its marks decide how the batch continues
 	stageNext               // the nodes that follow are next
+	stageEnd                // the end of the way: what is open is settled, what is finished released
 )
 
 // walk takes a batch through the tasks, to the end of the pipeline or of a branch.
@@ -32,6 +35,7 @@ const (
 // call stack. Only branches nest.
 type walk struct {
 	worker *Worker
+	source *batch.SourceBatch
 	branch *branch // nil if the batch is on no branch
 	step           // the current step
 	later  []step  // the steps after it, last one first; empty while the batch is whole
@@ -41,26 +45,26 @@ type walk struct {
 // is left to the caller that joins the branches, and it stops when its context ends, as
 // it does when another branch fails.
 func (w *Worker) walk(ctx context.Context, first step, on *branch) error {
-	k := walk{worker: w, branch: on, step: first}
+	k := walk{worker: w, source: first.batch.copies.Source(), branch: on, step: first}
 	for {
 		var err error
-		isOver := false
 		switch k.stage {
 		case stageTask:
 			err = k.doTask(ctx)
 		case stageMarks:
-			err = k.checkMarks(ctx, 0)
+			err = k.checkMarks(ctx)
 		case stageNext:
-			isOver, err = k.advance(ctx)
+			err = k.advance(ctx)
+		case stageEnd:
+			if err = k.end(ctx); err == nil {
+				if len(k.later) == 0 {
+					return nil
+				}
+				k.pop()
+			}
 		}
 		if err != nil {
 			return err
-		}
-		if isOver {
-			if len(k.later) == 0 {
-				return nil
-			}
-			k.pop()
 		}
 	}
 }
@@ -79,7 +83,7 @@ func (k *walk) doTask(ctx context.Context) error {
 		}
 		k.branch.current = k.node
 	}
-	if k.calls > 0 {
+	if k.unanswered > 0 {
 		if err := k.waitToRetry(ctx); err != nil {
 			return k.taskError(err)
 		}
@@ -89,11 +93,12 @@ func (k *walk) doTask(ctx context.Context) error {
 			return k.taskError(err)
 		}
 	}
-	inactive := k.batch.copies.Inactive()
+	k.inactive = k.batch.copies.Inactive()
 	if err := k.call(ctx); err != nil {
 		return k.taskError(err)
 	}
-	return k.checkMarks(ctx, inactive)
+	k.stage = stageMarks
+	return nil
 }
 
 // call calls the task and updates the state of the copies.
@@ -121,31 +126,46 @@ func (k *walk) call(ctx context.Context) error {
 // waitToRetry logs the retry and waits until the task may be called again.
 func (k *walk) waitToRetry(ctx context.Context) error {
 	w, records := k.worker, k.batch.ActiveRecords()
-	w.logger.Warn(ctx).Str(log.TaskIDField, w.ids[k.node]).Int("rounds", k.calls).
+	w.logger.Warn(ctx).Str(log.TaskIDField, w.ids[k.node]).Int("rounds", k.unanswered).
 		Int("records", len(records)).Str(log.RecordPositionField, shortPosition(records[0].Position)).
 		Msg("the task gave no answer, trying again")
-	_, err := sleep(ctx, pause(k.calls, minRetryPause, maxRetryPause), nil)
+	_, err := sleep(ctx, pause(k.unanswered, minRetryPause, maxRetryPause), nil)
 	return err
 }
 
-// checkMarks decides from the task's marks how the batch continues: whole or in parts.
-// Inactive is the number of filtered copies before the task was called.
-func (k *walk) checkMarks(ctx context.Context, inactive int) error {
+// checkMarks decides by the marks of the task how the batch continues: whole, in parts,
+// or not at all if the task has settled it.
+func (k *walk) checkMarks(ctx context.Context) error {
 	b := k.batch
-	if b.copies.IsUnmarked() || b.copies.IsSettled() {
-		k.stage, k.calls = stageNext, 0
+	switch {
+	case b.copies.IsSettled():
+		k.stage = stageEnd
+		return nil
+	case b.copies.IsUnmarked():
+		k.stage, k.unanswered = stageNext, 0
 		return nil
 	}
 	if err := k.checkContext(ctx); err != nil {
 		return k.taskError(err)
 	}
-	if !b.copies.IsUnanswered(inactive) {
-		k.calls = 0
-	} else if k.calls++; k.calls == maxRetryCalls {
-		return k.taskError(FatalError(fmt.Errorf("%w: no answer for %d records in %d calls in a row, the first one is %s",
-			ErrNoProgress, b.copies.Len(), k.calls, quotePosition(b.copies.Records()[0].Position))))
+	if err := k.countCall(); err != nil {
+		return k.taskError(err)
 	}
 	return k.divide()
+}
+
+// countCall counts a call without an answer. It returns an error after too many in a row.
+func (k *walk) countCall() error {
+	b := k.batch
+	if !b.copies.IsUnanswered(k.inactive) {
+		k.unanswered = 0
+		return nil
+	}
+	if k.unanswered++; k.unanswered < maxUnansweredCalls {
+		return nil
+	}
+	return FatalError(fmt.Errorf("%w: no answer for %d records in %d calls in a row, the first one is %s",
+		ErrNoProgress, b.copies.Len(), k.unanswered, quotePosition(b.copies.Records()[0].Position)))
 }
 
 // checkContext returns the error of the context if the context has ended and the nacks
@@ -170,7 +190,7 @@ func (k *walk) checkContext(ctx context.Context) error {
 // divide divides the batch by status and settles the nacked parts. The other parts
 // continue in order, each to the end before the next one starts.
 func (k *walk) divide() error {
-	first := len(k.later)
+	waiting := len(k.later)
 	flag := k.batch.copies.Divide(func(flag batch.Flag) *batch.Copies {
 		part := k.part(flag, &Batch{})
 		k.later = append(k.later, part)
@@ -180,7 +200,7 @@ func (k *walk) divide() error {
 	if err := k.settleNacked(k.batch); err != nil {
 		return err
 	}
-	parts := k.later[first:]
+	parts := k.later[waiting:]
 	for _, part := range parts {
 		if err := k.settleNacked(part.batch); err != nil {
 			return err
@@ -192,10 +212,14 @@ func (k *walk) divide() error {
 
 // part returns the step for a part of the batch.
 func (k *walk) part(flag batch.Flag, b *Batch) step {
-	if flag == batch.FlagRetry {
-		return step{stage: stageTask, node: k.node, batch: b, calls: k.calls}
+	part := step{stage: stageNext, node: k.node, batch: b}
+	switch flag {
+	case batch.FlagNack:
+		part.stage = stageEnd
+	case batch.FlagRetry:
+		part.stage, part.unanswered = stageTask, k.unanswered
 	}
-	return step{stage: stageNext, node: k.node, batch: b}
+	return part
 }
 
 // settleNacked settles a part whose records were nacked.
@@ -206,29 +230,45 @@ func (k *walk) settleNacked(b *Batch) error {
 	return lostRecords(b.copies.SettleNacked(k.worker.ids[k.node]))
 }
 
-// advance takes the batch to the next nodes. It returns true if there is nothing left to
-// do with it.
-func (k *walk) advance(ctx context.Context) (isOver bool, err error) {
-	b := k.batch
+// advance takes the batch to the nodes that follow.
+func (k *walk) advance(ctx context.Context) error {
 	switch next := k.node.Next; {
-	case b.copies.IsSettled() || b.copies.Len() == 0 || len(next) == 0:
-		if err := lostRecords(b.copies.Settle()); err != nil {
-			return true, err
-		}
+	case len(next) == 0 || k.batch.copies.Len() == 0:
+		k.stage = stageEnd
+		return nil
 	case len(next) == 1:
 		k.stage, k.node = stageTask, next[0]
-		return false, nil
+		return nil
 	default:
-		branches := k.worker.fanOuts[k.node]
-		if err := branches.fork(b); err != nil {
-			return true, err
+		return k.fork(ctx)
+	}
+}
+
+// fork sends the batch down all branches that follow, and waits for them.
+func (k *walk) fork(ctx context.Context) error {
+	branches := k.worker.fanOuts[k.node]
+	if err := branches.fork(k.batch); err != nil {
+		return err
+	}
+	k.stage, k.batch = stageEnd, nil // its copies are the branches' now
+	err := branches.join(ctx)
+	if err != nil && k.branch == nil {
+		return k.worker.releaseAfter(ctx, k.source, err)
+	}
+	return err
+}
+
+// end settles the batch, unless branches have it, and releases what is finished.
+func (k *walk) end(ctx context.Context) error {
+	if k.batch != nil {
+		if err := lostRecords(k.batch.copies.Settle()); err != nil {
+			return err
 		}
-		err = branches.join(ctx)
 	}
 	if k.branch != nil {
-		return true, err
+		return nil
 	}
-	return true, k.worker.releaseAfter(ctx, b.copies.Source(), err)
+	return k.worker.release(ctx, k.source)
 }
 
 // taskError wraps an error that comes from the task of the node.

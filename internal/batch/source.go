@@ -20,16 +20,16 @@ type SourceBatch struct {
 	Ledger    ledger.Ledger[NackedRecord]
 	Positions []opencdc.Position // as the source gave them
 	ReadAt    []time.Time        // when each record was read, or empty if the timer is off
-	Release   Release
+	Progress  Progress
 
 	times        reuse.Buffer[time.Time]
 	infos        NackInfos // of the copies that are on no branch
 	hasPositions bool      // no position is empty
 }
 
-// Release is how far releasing a source batch has come, beyond what the ledger knows.
+// Progress is how far releasing a source batch has come, beyond what the ledger knows.
 // It belongs to the code that releases the records; this package does not use it.
-type Release struct {
+type Progress struct {
 	// CopyPositions is set if an ack may be tried again after it failed. Then the
 	// source gets copies of the positions, since it may change what it is given.
 	CopyPositions bool
@@ -50,13 +50,16 @@ type NackedRecord struct {
 	TaskID   string           // the task that nacked it
 }
 
+// IsEmpty returns true if there are no source records.
+func (s *SourceBatch) IsEmpty() bool { return len(s.Positions) == 0 }
+
 // Reset removes the records and keeps the memory for the next ones.
 func (s *SourceBatch) Reset() {
 	s.Ledger.Reset(0)
 	s.Positions = nil // they belong to the source
 	s.times.Put(s.ReadAt)
 	s.ReadAt = nil
-	s.Release = Release{}
+	s.Progress = Progress{}
 	s.infos.Clear()
 	s.hasPositions = false
 }

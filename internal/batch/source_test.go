@@ -26,12 +26,12 @@ func TestSourceBatch_reset(t *testing.T) {
 		if s.EmptyPosition() != -1 || s.infos.len() == 0 {
 			t.Fatalf("round %d: position %d is empty, there are %d infos", round, s.EmptyPosition(), s.infos.len())
 		}
-		s.Release = Release{CopyPositions: true, HasFailed: true, Admitted: 1, Refusal: errors.New("refused")}
+		s.Progress = Progress{CopyPositions: true, HasFailed: true, Admitted: 1, Refusal: errors.New("refused")}
 		readAt := s.ReadAt
 		s.Reset()
-		if s.Positions != nil || s.ReadAt != nil || s.Release != (Release{}) || s.Ledger.Pending() != 0 || s.infos.len() != 0 {
+		if s.Positions != nil || s.ReadAt != nil || s.Progress != (Progress{}) || s.Ledger.Pending() != 0 || s.infos.len() != 0 {
 			t.Errorf("round %d: left are %d positions, %d times, %+v, %d slots, %d infos",
-				round, len(s.Positions), len(s.ReadAt), s.Release, s.Ledger.Pending(), s.infos.len())
+				round, len(s.Positions), len(s.ReadAt), s.Progress, s.Ledger.Pending(), s.infos.len())
 		}
 		s.Positions = make([]opencdc.Position, 1)
 		if i := s.EmptyPosition(); i != 0 {

@@ -33,8 +33,8 @@ func (w *Window) Reset() {
 	*w = Window{size: w.size, threshold: w.threshold, nacks: w.nacks[:0]}
 }
 
-// Ack records n acks.
-func (w *Window) Ack(n int) {
+// CountAcks records n acks.
+func (w *Window) CountAcks(n int) {
 	w.outcomes += min(n, w.size) // more acks leave no nack in the window either
 }
 
@@ -63,8 +63,8 @@ func (w *Window) Tolerates(n int) int {
 	return n
 }
 
-// Nack records n nacks, tolerated or not.
-func (w *Window) Nack(n int) {
+// CountNacks records n nacks, tolerated or not.
+func (w *Window) CountNacks(n int) {
 	if w.size == 0 || w.threshold >= w.size || w.threshold == 0 {
 		w.outcomes += n
 		return

@@ -72,9 +72,9 @@ func check(t *testing.T, size, threshold int, ops []op) {
 	for i := -1; i < len(ops); i++ {
 		if i >= 0 {
 			if ops[i].nack {
-				w.Nack(ops[i].n)
+				w.CountNacks(ops[i].n)
 			} else {
-				w.Ack(ops[i].n)
+				w.CountAcks(ops[i].n)
 			}
 			r.add(ops[i].nack, ops[i].n)
 		}
@@ -163,13 +163,13 @@ func TestWindow_recordsWhatIsTolerated(t *testing.T) {
 				t.Fatalf("size %d, threshold %d: %d of %d nacks are tolerated, want %d", size, threshold, tolerated, n, want)
 			}
 			k := rnd.IntN(tolerated + 1)
-			w.Nack(k)
+			w.CountNacks(k)
 			r.add(true, k)
 			if left := w.Tolerates(n - k); left != min(tolerated, n)-k {
 				t.Fatalf("size %d, threshold %d: after %d of %d tolerated nacks %d are left", size, threshold, k, tolerated, left)
 			}
 			acks := rnd.IntN(4)
-			w.Ack(acks)
+			w.CountAcks(acks)
 			r.add(false, acks)
 		}
 	}
@@ -183,7 +183,7 @@ func TestWindow_off(t *testing.T) {
 				if n := w.Tolerates(1_000_000); n != 1_000_000 {
 					t.Errorf("size %d, threshold %d: %d of 1000000 nacks are tolerated", size, threshold, n)
 				}
-				w.Nack(1_000_000)
+				w.CountNacks(1_000_000)
 			}
 		}
 	}
@@ -193,12 +193,12 @@ func TestWindow_noneTolerated(t *testing.T) {
 	for _, size := range []int{1, 5, math.MaxInt} {
 		for _, threshold := range []int{0, -1, math.MinInt} {
 			w := nackwindow.New(size, threshold)
-			w.Ack(100)
+			w.CountAcks(100)
 			for range 3 {
 				if n := w.Tolerates(2); n != 0 {
 					t.Errorf("size %d, threshold %d: %d nacks are tolerated", size, threshold, n)
 				}
-				w.Nack(1) // tolerated or not
+				w.CountNacks(1) // tolerated or not
 			}
 		}
 	}
@@ -212,7 +212,7 @@ func TestWindow_thresholdBeyondTheSize(t *testing.T) {
 			if n := w.Tolerates(1_000_000); n != 1_000_000 {
 				t.Errorf("threshold %d: %d of 1000000 nacks are tolerated", threshold, n)
 			}
-			w.Nack(1_000_000)
+			w.CountNacks(1_000_000)
 		}
 	}
 }
@@ -222,11 +222,11 @@ func TestWindow_manyAcks(t *testing.T) {
 	for _, acks := range []int{9, 1 << 31, 1 << 40, math.MaxInt - 1, math.MaxInt} {
 		w := nackwindow.New(10, 2)
 		for range 3 {
-			w.Nack(2)
+			w.CountNacks(2)
 			if n := w.Tolerates(2); n != 0 {
 				t.Errorf("%d nacks are tolerated in a window that is full of them", n)
 			}
-			w.Ack(acks)
+			w.CountAcks(acks)
 			if n := w.Tolerates(3); n != 2 {
 				t.Errorf("after %d acks %d nacks are tolerated, want 2", acks, n)
 			}
@@ -252,9 +252,9 @@ func TestWindow_memory(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		w := nackwindow.New(c.size, c.threshold)
 		for range 100_000 {
-			w.Ack(1_000)
-			w.Nack(w.Tolerates(3))
-			w.Nack(7)
+			w.CountAcks(1_000)
+			w.CountNacks(w.Tolerates(3))
+			w.CountNacks(7)
 		}
 		runtime.ReadMemStats(&after)
 		if n := after.TotalAlloc - before.TotalAlloc; n > c.most+2<<10 { // others may allocate a little
