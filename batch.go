@@ -108,7 +108,7 @@ func (b *Batch) Ack(i int, j ...int) {
 // If the slice contains filtered records, the filtered records are skipped and
 // not marked again.
 func (b *Batch) Filter(i int, j ...int) {
-	b.copies.Filter(i, b.end("Filter", i, j))
+	b.copies.TakeOut(i, b.end("Filter", i, j), batch.FlagFilter)
 }
 
 // Nack marks the record at index i as nacked. If multiple errors are provided,
@@ -161,7 +161,7 @@ func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	b.checkRange("SplitRecord", i, i+1)
 	switch len(recs) {
 	case 0:
-		b.copies.Filter(i, i+1)
+		b.copies.TakeOut(i, i+1, batch.FlagFilter)
 	case 1:
 		b.copies.Set(i, recs)
 	default:

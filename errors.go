@@ -190,8 +190,8 @@ func errorText(err error) (text string) {
 // shownBytes is how many bytes of a position an error or a log line shows.
 const shownBytes = 64
 
-// quotePosition formats a position for an error: quoted and, if it is long, cut short and with
-// its length.
+// quotePosition formats a position for an error: quoted and, if it is long, cut short
+// and with its length.
 func quotePosition(p opencdc.Position) string {
 	if len(p) <= shownBytes {
 		return strconv.Quote(string(p))

@@ -13,7 +13,7 @@ func TestRecordFlag_String(t *testing.T) {
 		funnel.RecordFlagNack:   "nack",
 		funnel.RecordFlagRetry:  "retry",
 		funnel.RecordFlagFilter: "filter",
-		funnel.RecordFlag(7):    "RecordFlag(7)",
+		funnel.RecordFlagFilter + 1: "RecordFlag(4)", // there are no others
 	} {
 		if got := flag.String(); got != want {
 			t.Errorf("flag %d is %q, want %q", int(flag), got, want)

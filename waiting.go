@@ -12,8 +12,8 @@ const (
 	// the worker gives up on a task. The pauses between them bridge an outage of some
 	// seconds.
 	maxUnansweredCalls = 16
-	minRetryPause = time.Millisecond
-	maxRetryPause = time.Second
+	minRetryPause      = time.Millisecond
+	maxRetryPause      = time.Second
 
 	// maxAckCalls is the number of consecutive calls without acks after which the
 	// worker gives up on a destination. There is no pause after the first one.

@@ -49,10 +49,10 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	return f
 }
 
-// fork gives each branch a batch of the same copies, and retains them. Branches do not see each other's
-// changes: a branch that is a single destination only reads, so it shares the records,
-// and any other branch gets records of its own. If no branch only reads, the last one
-// keeps the originals.
+// fork gives each branch a batch of the same copies, and retains them. Branches do not
+// see each other's changes: a branch that is a single destination only reads, so it
+// shares the records, and any other branch gets records of its own. If no branch only
+// reads, the last one keeps the originals.
 func (f *fanOut) fork(b *Batch) error {
 	b.copies.Source().Ledger.Share()
 	if err := lostRecords(b.copies.Retain(len(f.branches) - 1)); err != nil {

@@ -142,7 +142,7 @@ func TestCopies_unshareOriginals(t *testing.T) {
 // What one branch does to its copies is not seen on another.
 func TestCopies_forkedFlags(t *testing.T) {
 	c := newCopies(4, nil)
-	c.Filter(0, 1)
+	c.TakeOut(0, 1, FlagFilter)
 	forks := [3]Copies{}
 	if err := c.Retain(len(forks) - 1); err != nil {
 		t.Fatal(err)

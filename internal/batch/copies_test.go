@@ -34,7 +34,7 @@ func TestCopies_zeroValue(t *testing.T) {
 		t.Errorf("nacked are %v, %v", nacked, sources)
 	}
 	c.RetryFrom(0)
-	c.Filter(0, 0)
+	c.TakeOut(0, 0, FlagFilter)
 	c.Mark(0, 0, FlagRetry)
 	c.Set(0, nil)
 	if !c.IsEmpty() || !c.IsUnmarked() {
@@ -82,7 +82,7 @@ func TestCopies_isAsRead(t *testing.T) {
 		"retry none":        {func(c *Copies) { c.RetryFrom(3) }, true},
 		"replace":           {func(c *Copies) { apply(c, "SsS") }, true},
 		"share":             {func(c *Copies) { c.Share() }, true},
-		"filter":            {func(c *Copies) { c.Filter(0, 1) }, false},
+		"filter":            {func(c *Copies) { c.TakeOut(0, 1, FlagFilter) }, false},
 		"nack":              {func(c *Copies) { c.Nack(0) }, false},
 		"mark":              {func(c *Copies) { c.Mark(0, 1, FlagRetry) }, false},
 		"retry":             {func(c *Copies) { c.RetryFrom(2) }, false},
@@ -110,7 +110,7 @@ func TestCopies_isAsRead(t *testing.T) {
 // What was filtered or is unanswered counts as well.
 func TestCopies_isEmpty(t *testing.T) {
 	for name, do := range map[string]func(c *Copies){
-		"filtered":            func(c *Copies) { c.Filter(0, 2) },
+		"filtered":            func(c *Copies) { c.TakeOut(0, 2, FlagFilter) },
 		"filtered by results": func(c *Copies) { apply(c, "ff") },
 		"unanswered":          func(c *Copies) { c.RetryFrom(0) },
 	} {
@@ -132,10 +132,10 @@ func TestCopies_isUnanswered(t *testing.T) {
 		"nothing":            {func(*Copies) {}, false},
 		"one acked":          {func(c *Copies) { c.RetryFrom(1) }, false},
 		"one nacked":         {func(c *Copies) { c.Nack(0); c.RetryFrom(1) }, false},
-		"one filtered":       {func(c *Copies) { c.Filter(2, 3); c.RetryFrom(0) }, false},
+		"one filtered":       {func(c *Copies) { c.TakeOut(2, 3, FlagFilter); c.RetryFrom(0) }, false},
 	} {
 		c := newCopies(4, nil)
-		c.Filter(3, 4)
+		c.TakeOut(3, 4, FlagFilter)
 		if test.do(c); c.IsUnanswered(1) != test.want {
 			t.Errorf("%s: unanswered is %t", name, !test.want)
 		}
@@ -199,9 +199,9 @@ func TestCopies_pin(t *testing.T) {
 		c.BeginTask()
 		first := c.Records()
 		want := namesOf(first)
-		c.Filter(0, 1)
+		c.TakeOut(0, 1, FlagFilter)
 		second := c.Records()
-		c.Filter(0, 1)
+		c.TakeOut(0, 1, FlagFilter)
 		third := c.Records()
 		if got := namesOf(first); !slices.Equal(got, want) || !slices.Equal(namesOf(third), want[2:]) {
 			t.Errorf("what was %v is %v, and then %v", want, got, namesOf(third))
@@ -219,7 +219,7 @@ func TestCopies_unpin(t *testing.T) {
 	c.BeginTask()
 	first := c.Records()
 	c.EndTask(true)
-	c.Filter(0, 1)
+	c.TakeOut(0, 1, FlagFilter)
 	if !isSame(first[1:], c.Records()) {
 		t.Error("the records were copied, and nobody reads them")
 	}
@@ -278,7 +278,7 @@ func TestCopies_setReadTimes(t *testing.T) {
 		}, []time.Time{now, said, now}},
 		"behind a filtered record, with states": {func(c *Copies) {
 			say(&c.Records()[1], "30000000000")
-			c.Filter(0, 1)
+			c.TakeOut(0, 1, FlagFilter)
 		}, []time.Time{now, said, now}},
 		"unanswered": {func(c *Copies) {
 			say(&c.Records()[1], "30000000000")

@@ -43,7 +43,7 @@ func TestCopies_divide(t *testing.T) {
 		want []string
 	}{
 		"nothing": {func(*Copies) {}, []string{"ack [0:0, 1:1, 2:2, 3:3]"}},
-		"filtered": {func(c *Copies) { c.Filter(1, 3) },
+		"filtered": {func(c *Copies) { c.TakeOut(1, 3, FlagFilter) },
 			[]string{"ack [0:0, 1:filtered, 2:filtered, 3:3]"}},
 		"each": {func(c *Copies) { c.Nack(1, errNo); c.Mark(2, 3, FlagRetry) },
 			[]string{"ack [0:0]", "nack [1:1 no]", "retry [2:2]", "ack [3:3]"}},
@@ -53,9 +53,9 @@ func TestCopies_divide(t *testing.T) {
 			[]string{"ack [0:0]", "retry [1:1, 2:2, 3:3]"}},
 		"all unanswered": {func(c *Copies) { c.RetryFrom(0) },
 			[]string{"retry [0:0, 1:1, 2:2, 3:3]"}},
-		"filtered among unanswered": {func(c *Copies) { c.Filter(2, 3); c.RetryFrom(1) },
+		"filtered among unanswered": {func(c *Copies) { c.TakeOut(2, 3, FlagFilter); c.RetryFrom(1) },
 			[]string{"ack [0:0]", "retry [1:1]", "ack [2:filtered]", "retry [3:3]"}},
-		"filtered before unanswered": {func(c *Copies) { c.Filter(0, 1); c.RetryFrom(0) },
+		"filtered before unanswered": {func(c *Copies) { c.TakeOut(0, 1, FlagFilter); c.RetryFrom(0) },
 			[]string{"ack [0:filtered]", "retry [1:1, 2:2, 3:3]"}},
 		"run goes on unanswered": {func(c *Copies) { c.RetryFrom(2); c.Mark(1, 2, FlagRetry) },
 			[]string{"ack [0:0]", "retry [1:1, 2:2, 3:3]"}},
@@ -63,13 +63,13 @@ func TestCopies_divide(t *testing.T) {
 			[]string{"ack [0:0]", "retry [1:1]", "ack [2:2]", "retry [3:3]"}},
 		"siblings": {func(c *Copies) { c.Split(1, records(10, 3)); c.Nack(2, errNo); c.Mark(3, 4, FlagRetry) },
 			[]string{"ack [0:0]", "nack [1:10 no, 1:11 no, 1:12 no]", "ack [2:2, 3:3]"}},
-		"filtered siblings": {func(c *Copies) { c.Split(1, records(10, 4)); c.Filter(3, 4); c.Nack(2, errNo) },
+		"filtered siblings": {func(c *Copies) { c.Split(1, records(10, 4)); c.TakeOut(3, 4, FlagFilter); c.Nack(2, errNo) },
 			[]string{"ack [0:0]", "nack [1:10 no, 1:11 no]", "ack [1:filtered]", "nack [1:13 no]", "ack [2:2, 3:3]"}},
 		"siblings with errors": {func(c *Copies) { c.Split(1, records(10, 3)); c.Nack(2, nil, errNo) },
 			[]string{"ack [0:0]", "nack [1:10, 1:11, 1:12 no]", "ack [2:2, 3:3]"}},
 		"unanswered siblings": {func(c *Copies) {
 			c.Split(1, records(10, 4))
-			c.Filter(3, 4)
+			c.TakeOut(3, 4, FlagFilter)
 			c.RetryFrom(2)
 			c.Nack(1, errNo)
 		}, []string{"ack [0:0]", "nack [1:10 no, 1:11 no]", "ack [1:filtered]", "nack [1:13 no]", "retry [2:2, 3:3]"}},

@@ -40,13 +40,14 @@ func (c *Copies) RetryFrom(i int) {
 	}
 }
 
-// Filter filters the active records [i, end).
-func (c *Copies) Filter(i, end int) {
+// TakeOut gives the active records [i, end) a flag with which they are active no longer,
+// such as FlagFilter.
+func (c *Copies) TakeOut(i, end int, flag Flag) {
 	c.rejoinBefore(end)
 	c.ensureStates()
 	for range end - i {
 		c.seek(i)
-		c.filterNext()
+		c.takeOutNext(flag)
 	}
 }
 
@@ -185,9 +186,9 @@ func (c *Copies) seek(i int) {
 	}
 }
 
-// filterNext filters the record behind the gap.
-func (c *Copies) filterNext() {
-	c.mark(c.states.Next(), FlagFilter)
+// takeOutNext takes out the record behind the gap.
+func (c *Copies) takeOutNext(flag Flag) {
+	c.mark(c.states.Next(), flag)
 	c.states.Step()
 	c.records.Drop()
 }

@@ -57,11 +57,11 @@ func (m *moves) count(edit func()) {
 // records there are in its place.
 var edits = map[string]func(c *Copies, i, at int) int{
 	"nack":   func(c *Copies, _, at int) int { c.Nack(at); return 1 },
-	"filter": func(c *Copies, _, at int) int { c.Filter(at, at+1); return 0 },
+	"filter": func(c *Copies, _, at int) int { c.TakeOut(at, at+1, FlagFilter); return 0 },
 	"split":  func(c *Copies, i, at int) int { c.Split(at, records(firstEmpty+2*i, 2)); return 2 },
 	"filter and mark": func(c *Copies, i, at int) int {
 		if i%2 == 0 {
-			c.Filter(at, at+1)
+			c.TakeOut(at, at+1, FlagFilter)
 			return 0
 		}
 		c.Nack(at)
@@ -71,7 +71,7 @@ var edits = map[string]func(c *Copies, i, at int) int{
 	},
 	"filter and split": func(c *Copies, i, at int) int {
 		if i%2 == 0 {
-			c.Filter(at, at+1)
+			c.TakeOut(at, at+1, FlagFilter)
 			return 0
 		}
 		c.Split(at, records(firstEmpty+3*i, 3))
@@ -80,7 +80,7 @@ var edits = map[string]func(c *Copies, i, at int) int{
 	},
 	"filter and set": func(c *Copies, i, at int) int {
 		if i%2 == 0 {
-			c.Filter(at, at+1)
+			c.TakeOut(at, at+1, FlagFilter)
 			return 0
 		}
 		c.Set(at, records(firstEmpty+i, 1))
@@ -88,7 +88,7 @@ var edits = map[string]func(c *Copies, i, at int) int{
 	},
 	"filter and look": func(c *Copies, i, at int) int {
 		if i%2 == 0 {
-			c.Filter(at, at+1)
+			c.TakeOut(at, at+1, FlagFilter)
 			return 0
 		}
 		c.Status(at)
@@ -157,14 +157,14 @@ func TestCopies_setMovesLittle(t *testing.T) {
 	for name, pass := range map[string]func(c *Copies, count func(func())){
 		"forward": func(c *Copies, count func(func())) {
 			for at := 0; at < c.records.Len(); at += 3 {
-				count(func() { c.Filter(at, at+1) })
+				count(func() { c.TakeOut(at, at+1, FlagFilter) })
 				count(func() { c.Set(at, records(firstEmpty+3*at, 3)) })
 			}
 		},
 		"backward": func(c *Copies, count func(func())) {
 			for at := n - 4; at >= 0; at -= 4 {
 				count(func() { c.Set(at+1, records(firstEmpty+4*at, 3)) })
-				count(func() { c.Filter(at, at+1) })
+				count(func() { c.TakeOut(at, at+1, FlagFilter) })
 			}
 		},
 	} {
@@ -206,7 +206,7 @@ func TestCopies_retryFromCostsNothingPerRecord(t *testing.T) {
 		"retried before":          func(c *Copies) { c.Mark(1, 2, FlagRetry) },
 		"nacked and split before": func(c *Copies) { c.Nack(0); c.Split(0, records(firstEmpty, 2)) },
 		"split, then nacked":      func(c *Copies) { c.Split(0, records(firstEmpty, 2)); c.Nack(1) },
-		"filtered behind":         func(c *Copies) { c.Filter(5, 6) },
+		"filtered behind":         func(c *Copies) { c.TakeOut(5, 6, FlagFilter) },
 		"filtered by results":     func(c *Copies) { apply(c, "sssssfssss") },
 	} {
 		c := newCopies(10, nil)
@@ -252,7 +252,7 @@ func TestCopies_editsBesideUnanswered(t *testing.T) {
 	for name, edit := range map[string]func(c *Copies, i int){
 		"ack":    func(c *Copies, i int) { c.Mark(i, i+1, FlagAck) },
 		"retry":  func(c *Copies, i int) { c.Mark(i, i+1, FlagRetry) },
-		"filter": func(c *Copies, i int) { c.Filter(i, i+1) },
+		"filter": func(c *Copies, i int) { c.TakeOut(i, i+1, FlagFilter) },
 		"nack":   func(c *Copies, i int) { c.Nack(i) },
 		"nacks":  func(c *Copies, i int) { c.Nack(i-1, errNo, errNo) },
 		"set":    func(c *Copies, i int) { c.Set(i-1, records(firstEmpty, 2)) },

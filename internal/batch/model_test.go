@@ -7,6 +7,17 @@ import (
 	"time"
 )
 
+// How the books of a batch are tested:
+//
+//	model       naive books, which do everything in the most obvious way
+//	op          what can be done to copies, to the books and to the model
+//	insides     the invariants, checked after each op
+//	exhaustive  all short sequences of ops on a few records
+//	random      long ones, on parts, branches and forks of forks; a fuzz target
+//	reading     a task that reads on while it edits
+//
+// The other test files are about what is seen best in one file of the package.
+
 // sourceModel is the naive source batch: a count for each of its records.
 type sourceModel struct {
 	open   []int   // copies that are not settled

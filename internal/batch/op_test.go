@@ -79,7 +79,7 @@ func (o op) do(c *Copies) {
 	case opRetryFrom:
 		c.RetryFrom(o.i)
 	case opFilter:
-		c.Filter(o.i, o.end)
+		c.TakeOut(o.i, o.end, FlagFilter)
 	case opNack:
 		c.Nack(o.i)
 	case opNackErrors:

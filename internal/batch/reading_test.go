@@ -156,7 +156,7 @@ func TestCopies_readBackwardBeforeUnanswered(t *testing.T) {
 			c.BeginTask()
 			read := c.Records()
 			c.RetryFrom(9)
-			c.Filter(4, 5)
+			c.TakeOut(4, 5, FlagFilter)
 			edit(c)
 			if got, want := namesOf(read[:4]), numbers(0, 4); !slices.Equal(got, want) {
 				t.Errorf("the task reads %v, want %v", got, want)
@@ -170,10 +170,10 @@ func TestCopies_readBackwardBeforeUnansweredAgain(t *testing.T) {
 	c := newCopies(10, nil)
 	c.BeginTask()
 	c.Records()
-	c.Filter(9, 10)
+	c.TakeOut(9, 10, FlagFilter)
 	read := c.Records()
 	c.RetryFrom(8)
-	c.Filter(3, 4)
+	c.TakeOut(3, 4, FlagFilter)
 	c.Mark(7, 8, FlagAck)
 	if got, want := namesOf(read[:3]), numbers(0, 3); !slices.Equal(got, want) {
 		t.Errorf("the task reads %v, want %v", got, want)

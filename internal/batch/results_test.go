@@ -218,9 +218,9 @@ func TestCopies_applyToMarked(t *testing.T) {
 // What was filtered before stays where it was.
 func TestCopies_applyBesideFiltered(t *testing.T) {
 	c := newCopies(6, nil)
-	c.Filter(4, 6)
-	c.Filter(2, 3)
-	c.Filter(0, 1)
+	c.TakeOut(4, 6, FlagFilter)
+	c.TakeOut(2, 3, FlagFilter)
+	c.TakeOut(0, 1, FlagFilter)
 	apply(c, "2n")
 	want := []Flag{FlagFilter, FlagAck, FlagAck, FlagFilter, FlagNack, FlagFilter, FlagFilter}
 	if got := flagsOf(c); !slices.Equal(got, want) {

@@ -11,7 +11,7 @@ func front(c *Copies) (from, to int, nacked bool) { return c.Source().Ledger.Fro
 func TestCopies_settle(t *testing.T) {
 	for name, do := range map[string]func(c *Copies){
 		"as read":                func(*Copies) {},
-		"filtered":               func(c *Copies) { c.Filter(0, 3) },
+		"filtered":               func(c *Copies) { c.TakeOut(0, 3, FlagFilter) },
 		"filtered by results":    func(c *Copies) { apply(c, "fsf") },
 		"split by results":       func(c *Copies) { apply(c, "2s3") },
 		"split":                  func(c *Copies) { c.Split(1, records(10, 3)) },
@@ -98,7 +98,7 @@ func TestCopies_settleNacked(t *testing.T) {
 	c.Split(2, records(20, 2))
 	c.Set(3, records(30, 1))
 	c.Nack(3, errNo)
-	c.Filter(4, 5)
+	c.TakeOut(4, 5, FlagFilter)
 	c.Nack(4)
 	want := []cause{
 		{record: "1000", position: "p1000", task: "task"},

@@ -195,8 +195,8 @@ func (l *Ledger[C]) Cause(i int) *C {
 	return &l.causes[max(cause, -cause)-1]
 }
 
-// MarkStored records that the cause of a slot is stored outside the ledger. The slot must be
-// in a nacked run that Front has returned, and stays in the ledger until it is
+// MarkStored records that the cause of a slot is stored outside the ledger. The slot
+// must be in a nacked run that Front has returned, and stays in the ledger until it is
 // released. Slots may be stored in any order.
 func (l *Ledger[C]) MarkStored(i int) {
 	if l.isShared {

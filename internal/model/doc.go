@@ -22,6 +22,10 @@
 // Each run has a bubble of [testing/synctest]: waiting costs no time, and a
 // goroutine that is left behind or waits forever is found.
 //
+// A new rule touches these: tree (what may happen to a record), draw (how often, and in
+// TestDrawsAll that it does), task, processor or connectors (do it), walk or release
+// (expect it), bite (a run that breaks it is noticed).
+//
 // One tree again, and many new ones:
 //
 //	go test ./internal/model -run TestTrees -seed 123 -trees 1

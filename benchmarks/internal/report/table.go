@@ -116,7 +116,7 @@ func (r *Results) environment() string {
 		return ""
 	}
 	e := r.Environment
-	return fmt.Sprintf("Batches are of 1,000 records where nothing else is said. Measured with %s on %s/%s with %d CPUs.\n",
+	return fmt.Sprintf("Batches have 1,000 records unless stated otherwise. Measured with %s on %s/%s with %d CPUs.\n",
 		e.Go, e.OS, e.Arch, e.CPUs)
 }
 

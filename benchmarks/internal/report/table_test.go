@@ -29,7 +29,7 @@ Memory of a worker, whose batches are of mixed sizes up to 1,000: 50 KiB after 1
 | loop | 43.2 ns | 10.0 ns | 10.0 ns | 10.0 ns | 10.0 ns | 10.0 ns |
 | engine | 143 ns | 19.0 ns | 19.0 ns | 19.0 ns | 19.0 ns | 19.0 ns |
 
-Batches are of 1,000 records where nothing else is said. Measured with go1.2 on plan9/mips with 3 CPUs.
+Batches have 1,000 records unless stated otherwise. Measured with go1.2 on plan9/mips with 3 CPUs.
 `
 	if got := report.Tables(results()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
@@ -43,7 +43,7 @@ func TestHeadlines(t *testing.T) {
 | linear, batches of 1 | 43.2 ns | 143 ns | +100 ns, +2 allocs | ≤ +150 ns, ≤ +2 allocs ✓ | 3 |
 | linear, batches of 1,000 | 10.0 ns | 19.0 ns | 1.90× | ≤ 2×, < 0.03 allocs ✓ | 0.002 |
 
-Batches are of 1,000 records where nothing else is said. Measured with go1.2 on plan9/mips with 3 CPUs.
+Batches have 1,000 records unless stated otherwise. Measured with go1.2 on plan9/mips with 3 CPUs.
 `
 	if got := report.Headlines(results()); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
