@@ -35,17 +35,17 @@ const (
 // call stack. Only branches nest.
 type walk struct {
 	worker *Worker
-	source *batch.SourceBatch
-	branch *branch // nil if the batch is on no branch
-	step           // the current step
-	later  []step  // the steps after it, last one first; empty while the batch is whole
+	branch *branch            // nil if the batch is on no branch
+	step                      // the current step
+	later  []step             // the steps after it, last one first; empty while the batch is whole
+	forked *batch.SourceBatch // of the batch that branches have, if k.batch is nil
 }
 
 // walk does a step and all that follow from it. On a branch it releases nothing, which
 // is left to the caller that joins the branches, and it stops when its context ends, as
 // it does when another branch fails.
 func (w *Worker) walk(ctx context.Context, first step, on *branch) error {
-	k := walk{worker: w, source: first.batch.copies.Source(), branch: on, step: first}
+	k := walk{worker: w, branch: on, step: first}
 	for {
 		var err error
 		switch k.stage {
@@ -250,25 +250,28 @@ func (k *walk) fork(ctx context.Context) error {
 	if err := branches.fork(k.batch); err != nil {
 		return err
 	}
+	k.forked = k.batch.copies.Source()
 	k.stage, k.batch = stageEnd, nil // its copies are the branches' now
 	err := branches.join(ctx)
 	if err != nil && k.branch == nil {
-		return k.worker.releaseAfter(ctx, k.source, err)
+		return k.worker.releaseAfter(ctx, k.forked, err)
 	}
 	return err
 }
 
 // end settles the batch, unless branches have it, and releases what is finished.
 func (k *walk) end(ctx context.Context) error {
+	source := k.forked
 	if k.batch != nil {
 		if err := lostRecords(k.batch.copies.Settle()); err != nil {
 			return err
 		}
+		source = k.batch.copies.Source()
 	}
 	if k.branch != nil {
 		return nil
 	}
-	return k.worker.release(ctx, k.source)
+	return k.worker.release(ctx, source)
 }
 
 // taskError wraps an error that comes from the task of the node.
