@@ -1,6 +1,8 @@
 package batch
 
 import (
+	"slices"
+
 	"github.com/conduitio/conduit-commons/opencdc"
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
@@ -99,7 +101,7 @@ func (c *Copies) replace(results []sdk.ProcessedRecord) {
 	records := c.records.All()
 	for i, result := range results {
 		records[i] = opencdc.Record(result.(sdk.SingleRecord))
-		clipPosition(&records[i])
+		records[i].Position = slices.Clip(records[i].Position) // clipPosition costs 0.7 ns more here
 	}
 }
 
