@@ -16,8 +16,8 @@ import (
 )
 
 // DLQ is a dead-letter queue: the destination of nacked records. Its window remembers
-// the outcomes of the last source records. A nack is refused if there are too many
-// among them.
+// the outcomes of the last source records. If there are too many nacks among them, the
+// window refuses further nacks.
 //
 // A record in the queue has the position of the failed record, the operation create,
 // and the failed record as structured data in its payload (after), as
@@ -38,8 +38,8 @@ type DLQ struct {
 // NewDLQ returns a queue that writes to destination. Its window holds the last
 // windowSize outcomes. A nack that makes more than windowNackThreshold nacks in the
 // window is refused, which stops the worker. With a size of 0 there is no window, and
-// every nack is tolerated. Otherwise, with a threshold of 0, none is. Negative numbers
-// count as 0. Nil metrics count as [NoOpConnectorMetrics].
+// every nack is tolerated. With a window and a threshold of 0, no nack is. Negative
+// numbers count as 0. Nil metrics count as [NoOpConnectorMetrics].
 func NewDLQ(
 	id string,
 	destination Destination,
@@ -84,12 +84,12 @@ func (d *DLQ) Ack(_ context.Context, batch *Batch) {
 // Nack writes the records of the batch to the queue, with the errors they were nacked
 // with. A split record's original is written, once; filtered records are not written.
 // Nack returns how many source records of the batch, counted from the first, were
-// accepted, and an error that says why if these are not all.
+// accepted. If not all were, the error says why.
 //
 // Once the window refuses a nack, it refuses every nack until the queue is opened
 // again. With a threshold of 0 the error is the record's own; otherwise it is fatal
 // (see [FatalError]) and wraps [ErrNackThreshold] and the record's own. If the
-// destination fails, the error also wraps that of the first record that was not
+// destination fails, the error also wraps the error of the first record that was not
 // written, and is fatal unless it only says that the context has ended.
 func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error) {
 	nacked, sources := batch.copies.NackedRecords(taskID)
@@ -144,8 +144,8 @@ func (d *DLQ) store(ctx context.Context, nacked []*batch.NackedRecord, sourceID 
 }
 
 // writeLetters writes the dead letters of the nacked records and calls confirm for those
-// that the destination confirms, however the call ends. A panic also holds the error of
-// the first nacked record.
+// that the destination confirms, however the call ends. If it panics, the panic also
+// holds the error of the first nacked record.
 func (d *DLQ) writeLetters(ctx context.Context, nacked []*batch.NackedRecord, letters []opencdc.Record, confirm func(i int)) error {
 	if len(letters) == 0 {
 		return nil
@@ -185,7 +185,7 @@ func (d *DLQ) validate() error {
 // queueLines logs writes to a queue: at most one line per lineInterval.
 type queueLines struct {
 	last    time.Time          // when the last line was written
-	records int                // records written since
+	records int                // records written since then
 	first   batch.NackedRecord // the first of these, without the record itself
 }
 

@@ -12,9 +12,9 @@ import (
 	"github.com/conduitio/funnel/internal/deepcopy"
 )
 
-// A dead letter is the record that goes to the dead-letter queue for a nacked one. A
-// destination that can store the nacked record can store its dead letter: what the
-// engine adds is valid, and the record's own values keep their types and bytes.
+// A dead letter is what goes to the dead-letter queue for a nacked record. A destination
+// that can store the nacked record can store its dead letter: what the engine adds is
+// valid, and the record's own values keep their types and bytes.
 
 // deadLetters returns the dead letters of nacked records, up to the first record that
 // is nested too deeply, and an error for that one.
@@ -71,8 +71,8 @@ func validText(s string) string {
 	return strings.ToValidUTF8(s, string(utf8.RuneError))
 }
 
-// mappable returns the record in a form that its method Map handles: with data instead of
-// pointers to data, and with an operation.
+// mappable returns the record in a form that its method Map can handle: with data
+// instead of pointers to data, and with an operation.
 func mappable(r opencdc.Record) opencdc.Record {
 	if r.Operation == 0 {
 		r.Operation = opencdc.OperationCreate

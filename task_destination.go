@@ -31,8 +31,8 @@ type Destination interface {
 	Write(context.Context, []opencdc.Record) error
 	// Ack returns acks for the records of the last Write, in order: those that are
 	// available and were not returned yet. It blocks until there is at least one. If it
-	// returns none anyway, it is called again; five empty results in a row mean that
-	// the destination has stopped acking.
+	// returns none anyway, it is called again; after five consecutive empty results the
+	// destination counts as having stopped acking.
 	//
 	// The destination may reuse the slice in its next call.
 	Ack(context.Context) ([]connector.DestinationAck, error)
@@ -132,8 +132,8 @@ type refusal struct {
 	err   error
 }
 
-// deliver writes the records, at least one, and collects their acks. However it ends,
-// even by a panic, the acks that d counts are valid.
+// deliver writes the records, at least one, and collects their acks. The acks that d
+// counts are valid however deliver ends, even by a panic.
 func (t *DestinationTask) deliver(ctx context.Context, d *delivery) error {
 	var start time.Time
 	isMeasured := t.metricsEnabled.now()
@@ -201,7 +201,8 @@ func (d *delivery) wait(ctx context.Context) error {
 	return err
 }
 
-// tooMany returns the error for more acks than records, after which none counts.
+// tooMany returns the error for more acks than records. No ack of the delivery counts
+// then.
 func (d *delivery) tooMany(acks []connector.DestinationAck) error {
 	given := d.acked + len(acks)
 	d.acked = 0
@@ -209,8 +210,8 @@ func (d *delivery) tooMany(acks []connector.DestinationAck) error {
 		ErrAckMismatch, len(d.records), given, quotePosition(acks[len(acks)-1].Position))
 }
 
-// mismatch returns the error for an ack of another position than the one that is due,
-// after which none counts.
+// mismatch returns the error for an ack of a position other than the one that is due. No
+// ack of the delivery counts then.
 func (d *delivery) mismatch(p opencdc.Position) error {
 	want := d.next()
 	d.acked = 0

@@ -27,7 +27,7 @@ type Processor interface {
 	//     others.
 	//   - sdk.ErrorRecord nacks it.
 	//   - sdk.MultiRecord splits it into pieces, each with maps of its own. A single
-	//     piece replaces the record, no pieces filter it.
+	//     piece replaces the record; an empty MultiRecord filters it.
 	//   - nil means no answer yet: the record is passed again. A short result means
 	//     the same for the records beyond its end.
 	// Returning no results, more results than records, or a result of another type

@@ -23,7 +23,7 @@ type fanOut struct {
 	parent context.Context
 
 	mu     sync.Mutex
-	failed outcome // the first error, then those that do not follow from it
+	failed outcome // the first error, then those that are no consequence of it
 }
 
 // branch is one branch of a fan-out.
@@ -37,7 +37,7 @@ type branch struct {
 	ended   func(err error, panicked *PanicError)
 }
 
-// newFanOut returns the fan-out behind a node.
+// newFanOut returns the fan-out of a node.
 func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	f := &fanOut{worker: w, branches: make([]branch, len(node.Next))}
 	for i, next := range node.Next {
@@ -94,8 +94,8 @@ func (f *fanOut) join(ctx context.Context) error {
 	return f.failed.result()
 }
 
-// begin starts a goroutine for each branch, which is kept, with its grown stack, for
-// later batches.
+// begin starts a goroutine for each branch. It serves later batches, too, with its grown
+// stack.
 func (f *fanOut) begin(ctx context.Context) {
 	f.parent = ctx
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
@@ -147,7 +147,7 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 		f.failed.add(f.worker.taskError(b.current, err), nil)
 	case isFirst || err == nil:
 		f.failed.add(err, panicked)
-	case isOnly(err, context.Canceled, errOtherBranch): // it only follows from the failure of another branch
+	case isOnly(err, context.Canceled, errOtherBranch): // only a consequence of another branch's failure
 	case f.parent.Err() != nil && len(f.failed.errs) > 0 && isOnly(f.failed.errs[0], parentErrs...):
 		f.failed.errs[0] = err // the first one only passed on what came from above the fork
 	default:

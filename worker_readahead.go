@@ -197,7 +197,7 @@ func (p *prefetcher) tryBegin(ctx context.Context) prefetchState {
 	case p.worker.Stopping():
 		p.state = prefetchEnded
 	case ctx.Err() != nil:
-		return prefetchQuit // without a trace: take looks at the context, too
+		return prefetchQuit // without recording it: take checks the context itself
 	case p.waiting < p.worker.readAhead:
 		p.state = prefetchReading
 	}
@@ -350,8 +350,8 @@ func (p *prefetcher) wait(ctx context.Context) error {
 	}
 }
 
-// stop waits for the goroutine to end. If the worker was not stopped, nothing else may
-// ever end a pending read, so stop does.
+// stop waits for the goroutine to end. If the worker was not stopped, stop ends a
+// pending read, since nothing else might.
 func (p *prefetcher) stop(ctx context.Context, isStopped bool) error {
 	p.mu.Lock()
 	isReading := p.state == prefetchReading
@@ -386,9 +386,9 @@ func (p *prefetcher) endRead(ctx context.Context) error {
 	return w.source.closeIfOpen(ctx)
 }
 
-// unreported returns the error of the last read if nothing else may hide it. A failed read
-// is no error once the source is being torn down, or if it only says that the context
-// has ended. The end of the goroutine by Goexit always is one.
+// unreported returns the error of the last read if Do must report it. A failed read is
+// no error once the source is being torn down, or if it only says that the context has
+// ended. A Goexit always is one.
 func (p *prefetcher) unreported(ctx context.Context, isStopped bool) error {
 	isDue := !isStopped && !p.mayBeTornDown && (ctx.Err() == nil || !isOnly(p.err, ctx.Err(), context.Cause(ctx)))
 	if p.err != nil && (isDue || isAny(p.err, ErrGoexit)) {

@@ -61,8 +61,8 @@ func (w *Worker) releaseFinished(ctx context.Context, s *batch.SourceBatch) erro
 }
 
 // admit reports the outcomes of the finished records at the front to the window of the
-// queue, if there is one, each outcome once. It stops at the first nack that the window
-// refuses, and keeps the error.
+// queue, each outcome once. It stops at the first nack that the window refuses, and
+// keeps the error. Without a queue it does nothing.
 func (w *Worker) admit(s *batch.SourceBatch) {
 	q, r := w.DLQ, &s.Progress
 	for q != nil && r.Refusal == nil {
@@ -83,9 +83,9 @@ func (w *Worker) admit(s *batch.SourceBatch) {
 	}
 }
 
-// releaseNacked releases the first records of a nacked run, up to the first one that
-// another task has nacked, and returns how many. If the window refuses a record, those
-// before it are still released.
+// releaseNacked releases the first records of a nacked run, up to the first one that a
+// different task nacked, and returns how many it has released. If the window refuses a
+// record, those before it are still released.
 func (w *Worker) releaseNacked(ctx context.Context, s *batch.SourceBatch, from, to int) (int, error) {
 	end := from + 1
 	for end < to && s.Ledger.Cause(end).TaskID == s.Ledger.Cause(from).TaskID {
@@ -102,9 +102,10 @@ func (w *Worker) releaseNacked(ctx context.Context, s *batch.SourceBatch, from, 
 	return stored - from, err
 }
 
-// storeNacked writes dead letters for the records [from, end). It skips those at the
-// start that are stored already, and stops at the next one that is stored or that the
-// window refuses. It returns an error if a record is refused or cannot be stored.
+// storeNacked writes dead letters for the records [from, end). It skips records at the
+// start that are already stored. Then it stops at the first one that is already stored
+// or that the window refuses. It returns an error if a record is refused or cannot be
+// stored.
 func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, from, end int) error {
 	limit, refusal := end, error(nil)
 	if s.Progress.Admitted < end {
@@ -121,7 +122,7 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, from, en
 	if err != nil || start+len(nacked) == limit {
 		return joinErrors(err, refusal)
 	}
-	return nil // it stopped at a stored record, there are more behind it
+	return nil // it stopped at a stored record, which the next call skips
 }
 
 // countStored returns how many of the first nacked records in [from, to) the queue has
@@ -159,14 +160,15 @@ func (w *Worker) observeAges(readAt []time.Time) {
 }
 
 // Ack settles each record of the batch as done, once. If this settles the last copy of
-// a source record, the source record is acked, in order; if another copy was nacked, it
-// goes to the DLQ first. A batch made by [NewBatch] is acked at once. Calling Ack again
-// acks nothing twice: it only retries what failed.
+// a source record, the source record is acked, in order; if another copy was nacked, the
+// record goes to the DLQ first. A batch made by [NewBatch] is acked at once. Calling Ack
+// again acks nothing twice: it only retries what failed.
 //
 // If a record is marked as nacked or to be retried, Ack returns an error and settles
-// nothing. A task that settles its batch this way takes it out of the pipeline. Ack may
-// be called concurrently with the worker, for batches that the worker does not hold, if
-// the source allows its Ack beside its Read. Ack waits while the worker itself releases
+// nothing. A task that settles its batch this way takes it out of the pipeline.
+//
+// Ack may be called concurrently with the worker if the worker does not hold the batch
+// and the source allows Ack during Read. Ack waits while the worker itself releases
 // records. If its context ends first, it returns the context's error and settles
 // nothing.
 func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
@@ -183,8 +185,8 @@ func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 // the error says why, see [DLQ.Nack].
 //
 // Calling Nack again nacks nothing twice: it only retries what failed. What the DLQ has
-// confirmed is not written again, and each record counts once in its window. If the
-// window has refused a record, each further call fails with the same error.
+// confirmed is not written again, and each record counts once in the DLQ's window. If
+// the window has refused a record, each further call fails with the same error.
 //
 // A task that settles its batch this way takes it out of the pipeline. Nack may be
 // called concurrently with the worker under the same conditions as Ack.

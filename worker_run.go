@@ -131,7 +131,7 @@ func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 // returned nothing. It returns true if there are no more batches.
 func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
 	if ok, err := w.emptyReads.begin(ctx, w.gate.Closed()); !ok {
-		return false, err // without an error the worker is stopping, as run will see
+		return false, err // if there is no error, the worker is stopping, as run will see
 	}
 	source := b.copies.Source()
 	err = w.FirstTask.Task.Do(ctx, b)
@@ -169,8 +169,8 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	return false, nil
 }
 
-// streamReason returns why a batch failed. If err says that Source.Ack returned io.EOF,
-// the stream of the source has closed, and the next read says why.
+// streamReason returns why a batch failed with err. If Source.Ack returned io.EOF, the
+// stream of the source has closed, and the next read says why.
 func (w *Worker) streamReason(ctx context.Context, err error) error {
 	ackErr, ok := find[*sourceAckError](err)
 	if !ok || !isAny(ackErr.err, io.EOF) || w.Stopping() {

@@ -26,7 +26,7 @@ const (
 	stageTask  stage = iota // the task is next
 	stageMarks              // the task is done, and its marks decide how the batch continues
 	stageNext               // the nodes that follow are next
-	stageEnd                // the end of the way: what is open is settled, what is finished released
+	stageEnd                // at the end: copies are settled, finished records are released
 )
 
 // walk takes a batch through the tasks, to the end of the pipeline or of a branch.
@@ -38,12 +38,12 @@ type walk struct {
 	branch *branch            // nil if the batch is on no branch
 	step                      // the current step
 	later  []step             // the steps after it, last one first; empty while the batch is whole
-	forked *batch.SourceBatch // of the batch that branches have, if k.batch is nil
+	forked *batch.SourceBatch // after a fork, which takes the batch: its source batch
 }
 
-// walk does a step and all that follow from it. On a branch it releases nothing, which
-// is left to the caller that joins the branches, and it stops when its context ends, as
-// it does when another branch fails.
+// walk does a step and all steps that follow from it. On a branch it releases nothing:
+// the caller that joins the branches does. It also stops there when its context ends,
+// for example because another branch has failed.
 func (w *Worker) walk(ctx context.Context, first step, on *branch) error {
 	k := walk{worker: w, branch: on, step: first}
 	for {
@@ -133,8 +133,8 @@ func (k *walk) waitToRetry(ctx context.Context) error {
 	return err
 }
 
-// checkMarks decides by the marks of the task how the batch continues: whole, in parts,
-// or not at all if the task has settled it.
+// checkMarks decides, from the marks of the task, how the batch continues: whole, in
+// parts, or not at all if the task has settled it.
 func (k *walk) checkMarks(ctx context.Context) error {
 	b := k.batch
 	switch {
@@ -154,7 +154,8 @@ func (k *walk) checkMarks(ctx context.Context) error {
 	return k.divide()
 }
 
-// countCall counts a call without an answer. It returns an error after too many in a row.
+// countCall counts consecutive calls without an answer. It returns an error if these are
+// too many.
 func (k *walk) countCall() error {
 	b := k.batch
 	if !b.copies.IsUnanswered(k.inactive) {
@@ -168,9 +169,9 @@ func (k *walk) countCall() error {
 		ErrNoProgress, b.copies.Len(), k.unanswered, quotePosition(b.copies.Records()[0].Position)))
 }
 
-// checkContext returns the error of the context if the context has ended and the nacks
-// that the task has just given are no answer, either because another branch has failed
-// or because a nack's error is the context's.
+// checkContext returns the context's error if the nacks of the task are no answer: the
+// context has ended, and either another branch has failed or a nack's error is the
+// context's.
 func (k *walk) checkContext(ctx context.Context) error {
 	if !k.batch.copies.HasNacks() || ctx.Err() == nil {
 		return nil
@@ -251,7 +252,7 @@ func (k *walk) fork(ctx context.Context) error {
 		return err
 	}
 	k.forked = k.batch.copies.Source()
-	k.stage, k.batch = stageEnd, nil // its copies are the branches' now
+	k.stage, k.batch = stageEnd, nil // its copies now belong to the branches
 	err := branches.join(ctx)
 	if err != nil && k.branch == nil {
 		return k.worker.releaseAfter(ctx, k.forked, err)
@@ -259,7 +260,7 @@ func (k *walk) fork(ctx context.Context) error {
 	return err
 }
 
-// end settles the batch, unless branches have it, and releases what is finished.
+// end settles the batch, unless a fork took it, and releases finished records.
 func (k *walk) end(ctx context.Context) error {
 	source := k.forked
 	if k.batch != nil {

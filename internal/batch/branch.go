@@ -9,8 +9,8 @@ import (
 	"github.com/conduitio/funnel/internal/gap"
 )
 
-// Fork makes fork, on a branch, hold the same copies, and infos, which must be empty,
-// its nack infos. The two share the records but not the flags. The caller must have
+// Fork makes fork hold the same copies, for a branch, with infos as its nack infos. infos
+// must be empty. The two share the records but not the flags. The caller must have
 // retained the copies of the fork with Retain.
 func (c *Copies) Fork(fork *Copies, infos *NackInfos) {
 	infos.branchFrom(c.infos)

@@ -1,14 +1,14 @@
 // Package batch keeps the books of a batch: the source record that each copy comes
 // from, and what the tasks have decided about the copy.
 //
-// A SourceBatch holds the records of one read. Its records, and the pieces and branches
-// that they become, are copies. A Copies value holds copies that travel together: all
-// of them at first, fewer once they were divided by status. All of them count in the
-// ledger of their source batch.
+// A SourceBatch stands for records that were read together. These records, and the
+// pieces that they are split into, on each branch, are copies. A Copies value holds
+// copies that travel together: all of them at first, fewer once they were divided by
+// status. Each copy counts in the ledger of its source batch.
 //
 // The most common cases cost least. Until a task marks, filters or splits a record,
-// nothing is kept per copy. A processor that filters or splits adds four bytes for each
-// record that it was given. Only marks give each copy a state.
+// nothing is kept per copy. Then, as long as only processors filter or split, four bytes
+// are kept for each source record. Anything else gives each copy a state.
 //
 // The package does no I/O and does not know tasks. Indices point to the active records.
 // The methods do not check them; the caller must.
@@ -44,8 +44,8 @@ func (f Flag) isActive() bool { return f != FlagFilter }
 // Copies are the copies of source records that travel together. The zero value holds
 // none and has no source batch.
 //
-// Copies are not safe for concurrent use. If the struct is assigned to another one, that
-// one takes over: only one of them may be used from then on.
+// Copies are not safe for concurrent use. If the struct is assigned to another one, only
+// that one may be used from then on.
 type Copies struct {
 	common
 
@@ -56,9 +56,9 @@ type Copies struct {
 
 	// States are made only when they are needed. Until then record i is the copy of
 	// source record first+i. Or, if a processor has filtered or split records and
-	// nothing else was done, source record first+i has become pieces[i] records and, if
-	// these are several, was unsplit[i] before. They count as one copy in the ledger
-	// until there are states.
+	// nothing else was done, source record first+i has become pieces[i] records. If
+	// these are several, the record was unsplit[i] before, and they count as one copy in
+	// the ledger until there are states.
 	first   int
 	pieces  []int32
 	unsplit []opencdc.Record
@@ -67,7 +67,7 @@ type Copies struct {
 	inactive int        // number of copies that are not active
 	marksEnd int        // upper bound: no active record at or after it is nacked or retried
 
-	// unanswered holds further copies, behind those above, all of them to be retried.
+	// unanswered holds further copies, after those above, all of them to be retried.
 	// Marking them this way costs nothing per record.
 	unanswered *Copies
 	spare      *Copies // to be used for the next unanswered copies, or nil
@@ -80,26 +80,26 @@ type Copies struct {
 	pool *Pool // nil makes new buffers
 }
 
-// common is what all parts of divided copies have in common.
+// common is what all parts of divided copies share.
 type common struct {
 	source *SourceBatch
 	infos  *NackInfos // what the states refer to
 
 	hasPieces   bool // some copies are pieces
-	isUnclipped bool // positions may have room behind them
+	isUnclipped bool // positions may have spare capacity
 	isShared    bool // others hold the records: copy before writing
 }
 
 // copyState says where a copy comes from and what has become of it. There may be one
-// for each record, so it holds no pointers, which the garbage collector would follow.
+// for each record, so it holds no pointers: the garbage collector would follow them.
 type copyState struct {
 	slot int32 // the slot of the source record in the ledger
 	info int32 // the number of its nackInfo, 0 for none
 	flag Flag
 }
 
-// Attach ties empty Copies to their source batch. pool must be nil unless these are to
-// be all copies of the source batch.
+// Attach ties empty Copies to their source batch. pool must be nil unless these Copies
+// are to hold all copies of the source batch.
 func (c *Copies) Attach(s *SourceBatch, pool *Pool) {
 	c.source, c.infos, c.pool = s, &s.infos, pool
 }
@@ -228,8 +228,9 @@ func (c *Copies) BeginTask() {
 }
 
 // EndTask is called after a task has had the copies. A task that is not trusted may
-// have changed positions in place, so EndTask clips them. It clips those of unanswered
-// records when they are answered: clipping them in each round would cost too much.
+// have changed positions in place, so EndTask clips them. The positions of unanswered
+// records are clipped only when the records are answered: clipping them in each round
+// would cost too much.
 func (c *Copies) EndTask(isTrusted bool) {
 	c.records.Unpin()
 	if c.isHandedOut && !isTrusted {

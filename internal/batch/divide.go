@@ -8,15 +8,15 @@ import (
 
 // Divide divides the copies, in order, into the longest runs that go on together: those
 // that go on to the next task (FlagAck, inactive copies included), those that are
-// nacked, and those to be retried, which are unmarked again. Before that, it nacks all
-// pieces of a record of which one was nacked.
+// nacked, and those to be retried, which are unmarked again. If one piece of a record
+// was nacked, it first nacks the record's other pieces.
 //
 // The first run stays in these Copies, and Divide returns its flag. For each other run
 // it calls part with the flag of the run, and fills the Copies that part returns, which
 // must be empty.
 //
-// Two runs of FlagAck may be adjacent where the second one consists of filtered copies
-// at the front of those that were not answered.
+// Two runs of FlagAck may be adjacent. The second one then consists of filtered copies
+// at the front of the unanswered ones.
 func (c *Copies) Divide(part func(Flag) *Copies) (first Flag) {
 	c.nackSiblings()
 	if n := c.states.Len(); n > 0 && c.unanswered != nil && c.states.At(n-1).flag == FlagRetry {
@@ -91,8 +91,8 @@ func (c *Copies) divide(unmarked Flag, next func(Flag) *Copies) {
 	}
 }
 
-// nackSiblings nacks all active pieces of a record of which one was nacked, with the
-// error of the first nacked one.
+// nackSiblings nacks the active pieces of each record that has a nacked piece, with the
+// error of its first nacked one.
 func (c *Copies) nackSiblings() {
 	if c.counts[FlagNack] == 0 || !c.hasPieces {
 		return

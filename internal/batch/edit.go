@@ -40,8 +40,8 @@ func (c *Copies) RetryFrom(i int) {
 	}
 }
 
-// TakeOut gives the active records [i, end) a flag with which they are active no longer,
-// such as FlagFilter.
+// TakeOut gives the active records [i, end) a flag that makes them inactive, such as
+// FlagFilter.
 func (c *Copies) TakeOut(i, end int, flag Flag) {
 	c.rejoinBefore(end)
 	c.ensureStates()
@@ -67,7 +67,8 @@ func (c *Copies) Nack(i int, errs ...error) {
 	}
 }
 
-// Set replaces the active records from i on. Their status does not change.
+// Set replaces the active records from i on with copies of records. Their status does
+// not change.
 func (c *Copies) Set(i int, records []opencdc.Record) {
 	end := i + len(records)
 	c.rejoinBefore(end)
@@ -77,7 +78,7 @@ func (c *Copies) Set(i int, records []opencdc.Record) {
 	}
 }
 
-// Split replaces active record i by at least two pieces, which are copied.
+// Split replaces active record i with at least two pieces, which are copied.
 func (c *Copies) Split(i int, pieces []opencdc.Record) {
 	c.rejoinBefore(i + 1)
 	c.ensureStates()
@@ -138,7 +139,8 @@ func (c *Copies) ensureStates() {
 	c.states = gap.Of(states) // both gaps are at the start
 }
 
-// expand replaces pieces by a state for each copy, and counts the copies in the ledger.
+// expand replaces c.pieces with a state for each copy, and counts the copies in the
+// ledger.
 func (c *Copies) expand() {
 	states := c.pool.takeStates(c.records.Len() + c.inactive)
 	retained := retainer{ledger: &c.source.Ledger}
@@ -169,7 +171,7 @@ func (c *Copies) state(i int) *copyState {
 	return c.states.Next()
 }
 
-// seek moves the gaps so that active record i and its state are the first ones behind
+// seek moves the gaps so that active record i and its state are the first ones after
 // them.
 func (c *Copies) seek(i int) {
 	for c.records.Before() > i {
@@ -186,14 +188,14 @@ func (c *Copies) seek(i int) {
 	}
 }
 
-// takeOutNext takes out the record behind the gap.
+// takeOutNext takes out the record after the gap.
 func (c *Copies) takeOutNext(flag Flag) {
 	c.mark(c.states.Next(), flag)
 	c.states.Step()
 	c.records.Drop()
 }
 
-// splitNext replaces the record behind the gap by pieces.
+// splitNext replaces the record after the gap with pieces.
 func (c *Copies) splitNext(pieces []opencdc.Record) {
 	s := *c.states.Next()
 	if n := c.infos.of(&s); n.original == nil {
@@ -254,7 +256,7 @@ func (c *Copies) rejoinBefore(end int) {
 	}
 }
 
-// rejoin puts the unanswered copies back and marks each to be retried.
+// rejoin puts the unanswered copies back and marks each one to be retried.
 func (c *Copies) rejoin() {
 	tail := c.unanswered
 	if tail == nil {

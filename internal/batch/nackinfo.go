@@ -28,7 +28,7 @@ type NackInfos struct {
 	memory reuse.Buffer[nackInfo]
 }
 
-// keep copies a record for an info to refer to. The copies lie in arrays, each twice as
+// keep copies a record for an info to refer to. The copies are in arrays, each twice as
 // large as the one before.
 func (n *NackInfos) keep(rec opencdc.Record) *opencdc.Record {
 	if len(n.originals) == cap(n.originals) {

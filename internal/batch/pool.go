@@ -8,11 +8,11 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// Pool keeps the buffers in which a worker's batches are edited for the next batch.
-// Memory follows the work: a buffer is given up if many batches in a row would have
-// filled less than a quarter of it. Only a batch as it was read takes buffers, a few
-// for each processor that it passes. Parts of a divided batch, and batches on branches,
-// have a nil Pool, which allocates.
+// Pool keeps the buffers in which a worker's batches are edited, for the next batch.
+// Memory follows the work: a buffer is given up if many consecutive batches would have
+// filled less than a quarter of it. Only a batch that is still whole takes buffers, a
+// few for each processor that it passes. Parts of a divided batch, and batches on
+// branches, have a nil Pool, which allocates.
 //
 // A Pool is not safe for concurrent use. The zero value is empty.
 type Pool struct {
@@ -28,7 +28,7 @@ type Pool struct {
 
 // recordBuffer is a buffer of records.
 type recordBuffer struct {
-	records []opencdc.Record // the records of the last batch, with room behind them
+	records []opencdc.Record // the records of the last batch, with spare capacity
 	age     reuse.Age
 }
 

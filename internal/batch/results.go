@@ -9,8 +9,8 @@ import (
 	"github.com/conduitio/funnel/internal/gap"
 )
 
-// Results are the results of a processor for the first active records, counted before
-// the first one is applied.
+// Results are the results of a processor for the first active records. They are counted
+// before the first one is applied.
 type Results struct {
 	All     []sdk.ProcessedRecord // up to the last answer
 	Answers int                   // number of answers
@@ -76,9 +76,9 @@ func (r *Results) countPieces(n int) {
 	}
 }
 
-// Apply puts the results for the first active records into the batch. The records
-// beyond them are to be retried. No result may be of an unknown type, and the processor
-// must have got its records from Records.
+// Apply puts the results for the first active records into the batch. The records beyond
+// them are to be retried. No result may be of an unknown type. The records that the
+// processor was given must come from Records.
 func (c *Copies) Apply(r *Results) {
 	n := len(r.All)
 	if n < c.records.Len() {
@@ -133,10 +133,10 @@ func (c *Copies) reshape(r *Results) {
 	}
 }
 
-// roomFor returns an empty slice for the records that the results make of records. It
-// reuses the slice of records, whose first records are overwritten once they are
-// handled, unless there are pieces: these may need more room, or may be the records
-// that would be overwritten.
+// roomFor returns an empty slice for the records that the results make of records.
+// Without pieces, that is the slice of records, in which each record is overwritten only
+// after it was handled. Pieces may need more room, or may be the very records that would
+// be overwritten.
 func (c *Copies) roomFor(records []opencdc.Record, r *Results) []opencdc.Record {
 	if r.isMulti {
 		return c.pool.takeRecords(len(records) + r.added)

@@ -43,7 +43,7 @@ func (c *Copies) SettleNacked(taskID string) error {
 
 // NackedRecords returns a NackedRecord for each source record with an active copy, as
 // if the task had nacked all active copies. sources[i] is the number of source records
-// before nacked[i], and the last element the number of all.
+// before nacked[i]; the last element of sources is the number of all.
 func (c *Copies) NackedRecords(taskID string) (nacked []*NackedRecord, sources []int) {
 	slot, n := int32(-1), 0 // the last source record, and how many there were so far
 	last := int32(-1)       // the last one in nacked
@@ -72,7 +72,7 @@ func (c *Copies) nackedRecord(s *copyState, record *opencdc.Record, taskID strin
 		record = info.original
 	}
 	r := NackedRecord{Record: *record, Err: info.err, TaskID: taskID}
-	clipPosition(&r.Record) // an original is what the task has made of it
+	clipPosition(&r.Record) // a task may have changed an original in place
 	r.Position = r.Record.Position
 	if len(r.Position) == 0 {
 		r.Position = c.source.Positions[s.slot]

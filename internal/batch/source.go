@@ -10,9 +10,9 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// SourceBatch is one read of the source, or what NewBatch was given: the positions of
-// the source records, and the ledger in which their copies count. All Copies that
-// descend from the same read share it.
+// SourceBatch stands for records that were read together, or that NewBatch was given. It
+// holds the positions of these source records, and the ledger in which their copies
+// count. All Copies that descend from them share it.
 //
 // The zero value has no records. After Ledger.Share, several goroutines may use the
 // Ledger at the same time, but nothing else.
@@ -65,8 +65,8 @@ func (s *SourceBatch) Reset() {
 }
 
 // EmptyPosition returns the index of the first source record with an empty position, or
-// -1. Once it has found none it does not look again: positions of finished records
-// belong to the source.
+// -1. If it has found none, it does not look again: positions of finished records belong
+// to the source.
 func (s *SourceBatch) EmptyPosition() int {
 	if s.hasPositions {
 		return -1
@@ -80,8 +80,9 @@ func (s *SourceBatch) EmptyPosition() int {
 	return -1
 }
 
-// Positions returns the positions of records, and clips them in the records, too.
-// Otherwise appending to a position might overwrite another one that shares its memory.
+// Positions returns the positions of records, clipped, and clips them in the records,
+// too. Otherwise appending to a position might overwrite another one that shares its
+// memory.
 func Positions(records []opencdc.Record) []opencdc.Position {
 	positions := make([]opencdc.Position, len(records))
 	for i := range records {

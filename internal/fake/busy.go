@@ -13,31 +13,31 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// Busy is a pipeline in a bubble whose first batch, record 1, is being written
-// until GoOn is closed. A worker that reads far ahead has read 2 and 3 meanwhile,
-// and another read is pending. Without read-ahead that read begins when 2 and 3 are
-// written.
+// Busy is a pipeline, for a synctest bubble, whose destination writes the first
+// batch, record 1, until GoOn is closed. Meanwhile a worker that reads far ahead
+// reads 2 and 3 and begins another read, which stays pending. Without read-ahead
+// that read begins after 2 and 3 are written.
 type Busy struct {
 	*Journal
 	Source *StrictSource
 	Out    *Destination
 	DLQ    *funnel.DLQ
-	First  *funnel.TaskNode // of the source; the destination comes behind it
+	First  *funnel.TaskNode // the source's node; the destination's is next
 	GoOn   chan struct{}
 	Worker *funnel.Worker
 
 	// Reads is the number of reads before the pending one: 1 to 3.
 	Reads int
-	// Pending is what the pending read and those after it do. If it is nil they
+	// Pending is what the pending read and those after it do. If it is nil, they
 	// wait for the teardown.
 	Pending func(context.Context) ([]opencdc.Record, error)
-	// Result is what the write of record 1 ends with.
+	// Result, unless nil, gives the result of the write of record 1.
 	Result func() error
 
 	isReading bool // the read is pending
 }
 
-// NewBusy returns such a pipeline. It may be changed until Start is called.
+// NewBusy returns a Busy, which may be changed until Start is called.
 func NewBusy(t testing.TB) *Busy {
 	b := &Busy{Journal: &Journal{}, GoOn: make(chan struct{}), Reads: 3}
 	b.Source = &StrictSource{T: t, Source: NewSource(b.Journal)}
@@ -53,7 +53,7 @@ func (b *Busy) read(ctx context.Context) ([]opencdc.Record, error) {
 	b.Add("read")
 	n := len(b.Lines("read"))
 	if n == 2 {
-		time.Sleep(time.Millisecond) // until 1 is on its way by itself
+		time.Sleep(time.Millisecond) // until 1 is in flight, alone
 	}
 	if n <= b.Reads {
 		return Records(strconv.Itoa(n)), nil
@@ -80,7 +80,7 @@ func (b *Busy) write(_ context.Context, recs []opencdc.Record) error {
 	return nil
 }
 
-// UntilEnded is a read that ends with its context or the teardown.
+// UntilEnded is a read that lasts until its context ends or the source is torn down.
 func (b *Busy) UntilEnded(ctx context.Context) ([]opencdc.Record, error) {
 	select {
 	case <-ctx.Done():
@@ -103,7 +103,7 @@ func (b *Busy) Start(t testing.TB, ctx context.Context, opts ...funnel.WorkerOpt
 	return done
 }
 
-// StartReading does so, with read-ahead, until all that is to be read is read.
+// StartReading is Start with read-ahead. It fails the test if no read is pending then.
 func (b *Busy) StartReading(t testing.TB, ctx context.Context) <-chan Ending {
 	t.Helper()
 	done := b.Start(t, ctx, Ahead(100)...)
@@ -127,8 +127,8 @@ func (b *Busy) StartIdle(t testing.TB, ctx context.Context, opts ...funnel.Worke
 	return done
 }
 
-// WantOver fails the test if a read is still pending, or if the journal has another
-// number of teardowns.
+// WantOver fails the test if a read is still pending, or if the number of teardowns
+// in the journal is another one.
 func (b *Busy) WantOver(t testing.TB, teardowns int) {
 	t.Helper()
 	if b.isReading {

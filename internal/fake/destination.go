@@ -11,8 +11,8 @@ import (
 	"github.com/conduitio/funnel/connector"
 )
 
-// Destination acks in one go what it is given. Records whose position is in Refuse
-// are acked with that error.
+// Destination acks all records of a write in one call of Ack. It acks a record whose
+// position is in Refuse with the error given there.
 type Destination struct {
 	*Journal
 	Name   string
@@ -24,7 +24,7 @@ type Destination struct {
 	OnTeardown func(context.Context) error
 
 	Written []opencdc.Record           // by all writes
-	Pending []connector.DestinationAck // of the last write, until it is asked for them
+	Pending []connector.DestinationAck // of the last write, until Ack returns them
 }
 
 // NewDestination returns a destination.
@@ -32,7 +32,7 @@ func NewDestination(j *Journal, name string) *Destination {
 	return &Destination{Journal: j, Name: name, Refuse: make(map[string]error)}
 }
 
-// SlowDestination returns a destination of which each write takes that long.
+// SlowDestination returns a destination whose writes take the given time each.
 func SlowDestination(j *Journal, name string, each time.Duration) *Destination {
 	d := NewDestination(j, name)
 	d.OnWrite = func(context.Context, []opencdc.Record) error { time.Sleep(each); return nil }
@@ -98,8 +98,8 @@ func Acks(positions ...string) []connector.DestinationAck {
 	return acks
 }
 
-// QueueWithErrors returns a dead-letter queue that adds to the journal, after
-// "dlq", the position and the error of each record.
+// QueueWithErrors returns a dead-letter queue that adds a line to the journal for
+// each write: "dlq", and the position and error of each record.
 func QueueWithErrors(j *Journal) *funnel.DLQ {
 	d := NewDestination(&Journal{}, "dlq")
 	d.OnWrite = func(_ context.Context, recs []opencdc.Record) error {

@@ -1,5 +1,5 @@
-// Package fake has the sources, destinations, processors and tasks of this
-// module's own tests, and what wires them into pipelines.
+// Package fake provides sources, destinations, processors and tasks for the tests
+// of this module, and functions that wire them into pipelines.
 //
 // The fakes of a test share a [Journal], in which each call is a line:
 //
@@ -9,5 +9,5 @@
 //	j.Want(t, "out ack", "out 1 2", "ack 1 2", "out 3", "ack 3")
 //
 // A fake does what most tests need. A test that needs something else sets one of
-// its functions, which is called instead.
+// the fake's functions, such as OnWrite.
 package fake

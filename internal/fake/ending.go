@@ -15,7 +15,7 @@ type Ending struct {
 	Exited bool // by runtime.Goexit
 }
 
-// Start calls Do and sends how it ends.
+// Start calls Do on a goroutine of its own and sends how it ends.
 func Start(ctx context.Context, w *funnel.Worker) <-chan Ending {
 	return Call(func() error { return w.Do(ctx) })
 }
@@ -37,8 +37,8 @@ func Call(f func() error) <-chan Ending {
 	return done
 }
 
-// Want fails the test if the call did not return the error, or any error if want
-// is nil, or if the text of the error lacks one of the words.
+// Want fails the test if the call did not return the error, or if the text of the
+// error lacks one of the words. A nil want stands for no error.
 func (e Ending) Want(t testing.TB, want error, words ...string) {
 	t.Helper()
 	switch {

@@ -9,9 +9,10 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Journal is what the fakes of a test were asked to do, in order, a line per call.
-// The first word of a line says what was called, the others are positions. Any
-// number of goroutines may use a Journal.
+// Journal lists the calls of the fakes of a test, in order, a line per call. The
+// first word of a line says what was called. The others are positions or, if a
+// connector was opened or torn down, its name. Any number of goroutines may use a
+// Journal.
 type Journal struct {
 	mu    sync.Mutex
 	lines []string
@@ -59,7 +60,7 @@ func (j *Journal) Want(t testing.TB, words string, want ...string) {
 }
 
 // Given returns all positions in the lines that start with the word: the records
-// that a connector was given, whatever the batches.
+// that a connector was given, however they were batched.
 func (j *Journal) Given(word string) string {
 	var positions []string
 	for _, line := range j.Lines(word) {
@@ -68,8 +69,8 @@ func (j *Journal) Given(word string) string {
 	return strings.Join(positions, " ")
 }
 
-// WantGiven fails the test if the destinations "out" and "dlq" were given other
-// records than these, or if the source was given other acks.
+// WantGiven fails the test unless the destinations "out" and "dlq" were given these
+// records, and the source these acks.
 func (j *Journal) WantGiven(t testing.TB, out, dlq, ack string) {
 	t.Helper()
 	for _, c := range [][2]string{{"out", out}, {"dlq", dlq}, {"ack", ack}} {

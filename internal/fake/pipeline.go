@@ -16,7 +16,7 @@ func Node(task funnel.Task, next ...*funnel.TaskNode) *funnel.TaskNode {
 	return &funnel.TaskNode{Task: task, Next: next}
 }
 
-// Chain links the nodes one behind the other and returns the first one.
+// Chain links the nodes in order and returns the first one.
 func Chain(nodes ...*funnel.TaskNode) *funnel.TaskNode {
 	for i := range nodes[:len(nodes)-1] {
 		nodes[i].Next = append(nodes[i].Next, nodes[i+1])
@@ -24,21 +24,21 @@ func Chain(nodes ...*funnel.TaskNode) *funnel.TaskNode {
 	return nodes[0]
 }
 
-// Fork puts the branches behind the node and returns it.
+// Fork adds the branches after the node and returns the node.
 func Fork(n *funnel.TaskNode, branches ...*funnel.TaskNode) *funnel.TaskNode {
 	n.Next = append(n.Next, branches...)
 	return n
 }
 
-// Beside puts the branch, and another one that does nothing, behind the node. Both
-// are at work before the branch goes on. It is for one batch.
+// Beside adds the branch after the node, and another branch that does nothing. The
+// branch begins once both are at work. The pipeline is good for one batch.
 func Beside(n, branch *funnel.TaskNode) *funnel.TaskNode {
 	meet := Meeting(2)
 	together := func(context.Context, *funnel.Batch) error { meet(); return nil }
 	return Fork(n, Chain(Custom("together", together), branch), Custom("other", together))
 }
 
-// From returns the node of a source. Its task is "source".
+// From returns the node of a source. The ID of its task is "source".
 func From(s funnel.Source) *funnel.TaskNode {
 	return Node(funnel.NewSourceTask("source", s, log.Nop(), nil))
 }
@@ -58,7 +58,8 @@ func Custom(id string, do func(context.Context, *funnel.Batch) error) *funnel.Ta
 	return Node(&Task{Name: id, OnDo: do})
 }
 
-// To returns the node of a destination. Its task has the destination's name.
+// To returns the node of a destination. The ID of its task is the destination's
+// name.
 func To(d *Destination) *funnel.TaskNode {
 	return Node(funnel.NewDestinationTask(d.Name, d, log.Nop(), nil))
 }
@@ -72,8 +73,8 @@ func DLQ(j *Journal) *funnel.DLQ { return Queue(NewDestination(j, "dlq")) }
 // Queue returns a dead-letter queue without a window.
 func Queue(d *Destination) *funnel.DLQ { return Window(d, 0, 0) }
 
-// Window returns a dead-letter queue with a window of that size, which bears as
-// many nacks as the threshold says.
+// Window returns a dead-letter queue with a window of that size, which tolerates
+// threshold nacks.
 func Window(d *Destination, size, threshold int) *funnel.DLQ {
 	return funnel.NewDLQ(d.Name, d, log.Nop(), nil, size, threshold)
 }
@@ -109,14 +110,13 @@ func RunWorker(t testing.TB, w *funnel.Worker) error {
 	return err
 }
 
-// Run runs a pipeline of these nodes, one behind the other, to its end.
+// Run runs a pipeline of these nodes, in order, to its end.
 func Run(t testing.TB, dlq *funnel.DLQ, nodes ...*funnel.TaskNode) error {
 	t.Helper()
 	return RunWorker(t, NewWorker(t, Chain(nodes...), dlq))
 }
 
-// Ahead returns the option of a worker that reads so many records ahead, or none
-// for 0.
+// Ahead returns the option of a worker that reads ahead, or no option for 0 records.
 func Ahead(records int) []funnel.WorkerOption {
 	if records == 0 {
 		return nil
@@ -124,9 +124,9 @@ func Ahead(records int) []funnel.WorkerOption {
 	return []funnel.WorkerOption{funnel.WithReadAhead(records)}
 }
 
-// BothWays runs a test of a rule that holds with read-ahead and without it: the
-// subtest "sequential", and "read-ahead" with bounds that are reached at once and
-// hardly ever. Each runs in a bubble of its own.
+// BothWays runs a test of a rule that holds with read-ahead and without it, as the
+// subtests "sequential" and "read-ahead". The latter has two bounds: one that is
+// reached at once, and one that hardly ever is. Each run has a bubble of its own.
 func BothWays(t *testing.T, test func(t *testing.T, opts ...funnel.WorkerOption)) {
 	t.Helper()
 	t.Run("sequential", func(t *testing.T) {

@@ -78,8 +78,8 @@ func Split(n int) func(opencdc.Record) sdk.ProcessedRecord {
 	return func(rec opencdc.Record) sdk.ProcessedRecord { return Pieces(rec, n) }
 }
 
-// SecondTime gives no answer at its first call, and that of the function from then
-// on. It is for one record.
+// SecondTime gives no answer at its first call, and the answer of the function from
+// then on. It is good for one record.
 func SecondTime(answer func(opencdc.Record) sdk.ProcessedRecord) func(opencdc.Record) sdk.ProcessedRecord {
 	asked := false
 	return func(rec opencdc.Record) sdk.ProcessedRecord {
@@ -102,7 +102,7 @@ type Concurrent struct{ Processor }
 // IsConcurrent returns true.
 func (Concurrent) IsConcurrent() bool { return true }
 
-// Parallel returns a processor that runs p on so many workers.
+// Parallel returns a processor that runs p on the given number of workers.
 func Parallel(t testing.TB, p Processor, workers int) funnel.Processor {
 	t.Helper()
 	processor, err := funnel.NewParallelProcessor(Concurrent{p}, workers)

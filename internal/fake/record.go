@@ -9,7 +9,7 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// Records returns records with these positions, which are their payload, too.
+// Records returns records with these positions. The payload of each is its position.
 func Records(positions ...string) []opencdc.Record {
 	recs := make([]opencdc.Record, len(positions))
 	for i, p := range positions {

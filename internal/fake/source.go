@@ -20,8 +20,8 @@ type Read struct {
 	Err     error
 }
 
-// Source returns its reads, then io.EOF or, if it is endless, nothing until it is
-// torn down.
+// Source returns its reads in order, then io.EOF. An endless one instead blocks
+// then, until it is torn down.
 type Source struct {
 	*Journal
 	Reads   []Read
@@ -53,8 +53,8 @@ func SourceOf(j *Journal, batches ...string) *Source {
 	return s
 }
 
-// SteadySource returns a source of n single records, 1, 2, ..., each of which takes
-// that long to read.
+// SteadySource returns a source of n single records, 1, 2, ..., which take the given
+// time each to read.
 func SteadySource(j *Journal, n int, each time.Duration) *Source {
 	s := NewSource(j)
 	i := 0
@@ -84,7 +84,7 @@ func (s *Source) Open(ctx context.Context) error {
 	return nil
 }
 
-// Read returns the next of the reads.
+// Read returns the next one of the reads.
 func (s *Source) Read(ctx context.Context) ([]opencdc.Record, error) {
 	if s.OnRead != nil {
 		return s.OnRead(ctx)
@@ -136,9 +136,9 @@ func (s *Source) Teardown(ctx context.Context) error {
 	return nil
 }
 
-// StrictSource is a Source that fails the test if two calls overlap that must not:
-// Ack and Teardown may run beside Read, but nothing beside itself, and they not
-// beside each other.
+// StrictSource is a Source that fails the test if calls overlap that must not. Ack
+// and Teardown may overlap with Read, but not with each other, and no call may
+// overlap with another of its kind.
 type StrictSource struct {
 	*Source
 	T                        testing.TB
@@ -156,21 +156,21 @@ func (s *StrictSource) enter(call string, busy *atomic.Bool, others ...*atomic.B
 	}
 }
 
-// Read is that of the source.
+// Read calls Read of the Source.
 func (s *StrictSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	s.enter("Read", &s.reading)
 	defer s.reading.Store(false)
 	return s.Source.Read(ctx)
 }
 
-// Ack is that of the source.
+// Ack calls Ack of the Source.
 func (s *StrictSource) Ack(ctx context.Context, positions []opencdc.Position) error {
 	s.enter("Ack", &s.acking, &s.tearing)
 	defer s.acking.Store(false)
 	return s.Source.Ack(ctx, positions)
 }
 
-// Teardown is that of the source.
+// Teardown calls Teardown of the Source.
 func (s *StrictSource) Teardown(ctx context.Context) error {
 	s.enter("Teardown", &s.tearing, &s.acking)
 	defer s.tearing.Store(false)

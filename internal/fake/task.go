@@ -8,7 +8,7 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// Task is a task of the host's own.
+// Task is a custom task made of functions.
 type Task struct {
 	Name    string
 	OnDo    func(context.Context, *funnel.Batch) error
@@ -38,7 +38,7 @@ func (t *Task) Close(context.Context) error {
 // Do calls OnDo.
 func (t *Task) Do(ctx context.Context, b *funnel.Batch) error { return t.OnDo(ctx, b) }
 
-// FirstTask is a first task of the host's own around that of the engine.
+// FirstTask is a custom first task that wraps a SourceTask.
 type FirstTask struct {
 	*funnel.SourceTask
 	// Then is called with the records of each read.
@@ -61,16 +61,16 @@ func (f *FirstTask) Do(ctx context.Context, b *funnel.Batch) error {
 	return err
 }
 
-// Nothing is a task's work that does nothing.
+// Nothing is a Do that does nothing.
 func Nothing(context.Context, *funnel.Batch) error { return nil }
 
-// Returning is a task's work that returns the error.
+// Returning returns a Do that returns the error.
 func Returning(err error) func(context.Context, *funnel.Batch) error {
 	return func(context.Context, *funnel.Batch) error { return err }
 }
 
-// Meeting returns a function that waits until it was called n times. Tasks that call
-// it are at work at the same time.
+// Meeting returns a function that waits until it has been called n times. The tasks
+// that call it are then at work at the same time.
 func Meeting(n int) func() {
 	var missing sync.WaitGroup
 	missing.Add(n)

@@ -44,8 +44,8 @@ func WantError(t testing.TB, err, want error, words ...string) {
 	}
 }
 
-// WantFatal fails the test if the error is fatal and should not be, or the other
-// way round.
+// WantFatal fails the test if the error is fatal and want is false, or the other way
+// round.
 func WantFatal(t testing.TB, err error, want bool) {
 	t.Helper()
 	if funnel.IsFatalError(err) != want {
@@ -53,7 +53,7 @@ func WantFatal(t testing.TB, err error, want bool) {
 	}
 }
 
-// WantTask fails the test if the error does not name the task, and only once.
+// WantTask fails the test unless the error names the task, once.
 func WantTask(t testing.TB, err error, id string) {
 	t.Helper()
 	found := taskErrors(err)
@@ -91,7 +91,7 @@ func WantLines(t testing.TB, got []string, want ...string) {
 	}
 }
 
-// WantNack fails the test if the dead letter does not name the task and the cause.
+// WantNack fails the test unless the dead letter names the task and the cause.
 func WantNack(t testing.TB, letter opencdc.Record, taskID, cause string) {
 	t.Helper()
 	id, _ := letter.Metadata.GetConduitDLQNackNodeID()
@@ -101,5 +101,5 @@ func WantNack(t testing.TB, letter opencdc.Record, taskID, cause string) {
 	}
 }
 
-// ContextKey is the key of a value by which a test knows its context again.
+// ContextKey is the key of a value by which a test recognizes its context.
 type ContextKey struct{}

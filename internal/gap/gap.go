@@ -1,12 +1,12 @@
 // Package gap provides a slice that can be edited from one end to the other in linear
 // time, like the text in an editor: the elements already visited are before the gap,
-// those still to come are behind it.
+// those still to come are after it.
 //
 // A slice has two users. One edits it. The other reads what All returned, in either
-// direction, while the first one edits where the reader has been. So an edit writes to
-// an array that All returned only where it sets elements or where elements were taken
-// out since. Elements that are put in or have to move wait in separate arrays until the
-// next call of All.
+// direction, while the first one edits where the reader has been. So in an array that
+// All has returned, an edit writes only where it sets elements or where elements have
+// been taken out since. Elements that are put in or have to move wait in separate arrays
+// until the next call of All.
 package gap
 
 import "slices"
@@ -29,7 +29,7 @@ type Slice[T any] struct {
 }
 
 // Of returns a Slice of the items, with an empty gap at the start. The items are not
-// copied. Nothing beyond their length is ever written to.
+// copied. The memory beyond their length is never written to.
 func Of[T any](items []T) Slice[T] {
 	return Slice[T]{home: items[:len(items):len(items)]}
 }
@@ -40,7 +40,7 @@ func (s *Slice[T]) Len() int { return s.Before() + len(s.right) + len(s.home) - 
 // Before returns the number of elements before the gap.
 func (s *Slice[T]) Before() int { return s.lo + len(s.left) }
 
-// Next returns the first element behind the gap. There must be one.
+// Next returns the first element after the gap. There must be one.
 func (s *Slice[T]) Next() *T {
 	if n := len(s.right); n > 0 {
 		return &s.right[n-1]
@@ -76,7 +76,7 @@ func (s *Slice[T]) isUnedited() bool { return s.lo == s.hi && s.isInPlace() }
 // isInPlace returns true if all elements are in home.
 func (s *Slice[T]) isInPlace() bool { return len(s.left) == 0 && len(s.right) == 0 }
 
-// Step moves the first element behind the gap before it. There must be one.
+// Step moves the gap forward, past the first element after it. There must be one.
 func (s *Slice[T]) Step() {
 	if s.isUnedited() {
 		s.lo++
@@ -87,7 +87,7 @@ func (s *Slice[T]) Step() {
 	s.Drop()
 }
 
-// StepBack moves the last element before the gap behind it. There must be one.
+// StepBack moves the gap back, past the last element before it. There must be one.
 func (s *Slice[T]) StepBack() {
 	if s.isUnedited() {
 		s.lo--
@@ -102,7 +102,7 @@ func (s *Slice[T]) StepBack() {
 	}
 }
 
-// Drop takes out the first element behind the gap. There must be one.
+// Drop takes out the first element after the gap. There must be one.
 func (s *Slice[T]) Drop() {
 	if n := len(s.right); n > 0 {
 		s.right = s.right[:n-1]
@@ -120,8 +120,8 @@ func (s *Slice[T]) Put(items ...T) {
 	s.left = append(s.left, items...)
 }
 
-// Set replaces the elements from i on by the items, which may be elements of the slice.
-// The slice must be long enough.
+// Set replaces the elements from i on with the items, which may be elements of the
+// slice. The slice must be long enough.
 func (s *Slice[T]) Set(i int, items []T) {
 	end := i + len(items)
 	switch behind := s.Before() + len(s.right); {
@@ -139,8 +139,8 @@ func (s *Slice[T]) Set(i int, items []T) {
 	}
 }
 
-// Cut takes out all elements behind the gap and returns them. It moves them only if
-// edits have put elements among them.
+// Cut takes out all elements after the gap and returns them. It moves them only if edits
+// have put elements among them.
 func (s *Slice[T]) Cut() []T {
 	if len(s.right) > 0 {
 		s.join()
@@ -177,8 +177,8 @@ func (s *Slice[T]) AppendTo(to []T) []T {
 	return append(to, s.home[s.hi:]...)
 }
 
-// Pin keeps the slice that All returned last readable even if All is called again after
-// an edit. That call moves the elements to another array, once.
+// Pin keeps the last result of All readable even if All is called again after an edit.
+// That call moves the elements to another array, once.
 func (s *Slice[T]) Pin() { s.isPinned = true }
 
 // Unpin undoes Pin.
@@ -198,7 +198,7 @@ func (s *Slice[T]) join() {
 		old := s.home
 		s.home = s.home[:n]
 		copy(s.home[n-behind:], old[s.hi:])
-		clear(old[min(n, len(old)):]) // so that it refers to nothing
+		clear(old[min(n, len(old)):]) // for the garbage collector
 		s.fill(before)
 	}
 	s.left, s.right = s.left[:0], s.right[:0]

@@ -1,32 +1,32 @@
-// Package model tests whole pipelines against a model. It holds tests only, and
-// they use nothing of the engine but its public API.
+// Package model tests whole pipelines against a model. It holds only tests, which use
+// nothing of the engine but its public API.
 //
-// A seed gives a tree of tasks, with all that happens to it. The engine runs the
-// tree with parts that write down each call and the records in it. The model
-// works out, without the engine, which calls must be seen: their records, their
-// order, how they are grouped, what is acked and what goes to the dead-letter
-// queue, and how Do ends. The two are compared.
+// A seed determines a tree of tasks and everything that happens in it. The engine runs
+// the tree with parts that write down each call and its records. The model works out,
+// without the engine, which calls must be seen: their records, their order, how they are
+// grouped, what is acked, what goes to the dead-letter queue, and how Do ends. Then the
+// two are compared.
 //
-//	tree, fault, draw       what a seed gives
+//	tree, fault, draw       what a seed determines
 //	record                  records that show who touched them
-//	parts                   what the engine runs, and what it checks by itself:
+//	parts                   what the engine runs, and what the parts check themselves:
 //	processor, parallel     processors
 //	task                    custom tasks
 //	connectors              source, destinations and dead-letter queue
 //	world, play, trace      a run, and what it has shown
 //	expect, walk, release   the model
-//	compare, ahead          a run against the model
+//	compare, ahead          a run compared with the model
 //	shrink                  a smaller tree that fails in the same way
 //	perform, bite           proof that a fault in a run is noticed
 //
-// Each run has a bubble of [testing/synctest]: waiting costs no time, and a
+// Each run takes place in a bubble of [testing/synctest]: waiting costs no time, and a
 // goroutine that is left behind or waits forever is found.
 //
-// A new rule touches these: tree (what may happen to a record), draw (how often, and in
-// TestDrawsAll that it does), task, processor or connectors (do it), walk or release
-// (expect it), bite (a run that breaks it is noticed).
+// A new rule touches these files: tree (what may happen to a record), draw (how often;
+// TestDrawsAll checks that it does happen), task, processor or connectors (do it), walk
+// or release (expect it), bite (notice a run that breaks it).
 //
-// One tree again, and many new ones:
+// To repeat one tree, and to run many new ones:
 //
 //	go test ./internal/model -run TestTrees -seed 123 -trees 1
 //	go test ./internal/model -run TestTrees -seed 0 -trees 100000
