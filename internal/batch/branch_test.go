@@ -36,7 +36,7 @@ func isSpoiled(r *opencdc.Record) bool {
 		r.Payload.After.(opencdc.StructuredData)["list"].([]any)[0].(map[string]any)["a"] == "x"
 }
 
-// deepCopies are ways to keep deep records, of which there are three.
+// deepCopies bring the books of three deep records into each of their forms.
 var deepCopies = map[string]func(c *Copies){
 	"as read":  func(*Copies) {},
 	"filtered": func(c *Copies) { apply(c, "fss") },
@@ -69,7 +69,7 @@ func originalsOf(c *Copies) []*opencdc.Record {
 	return originals
 }
 
-// Unshare makes copies of everything, which is never shared with what was forked.
+// Unshare copies everything, so that a fork shares nothing with what it was forked from.
 func TestCopies_unshare(t *testing.T) {
 	for name, do := range deepCopies {
 		c := &Copies{}
@@ -114,7 +114,7 @@ func TestCopies_unshare(t *testing.T) {
 	}
 }
 
-// The pieces of a record have one original, and errors stay what they are.
+// After Unshare, the pieces of a record still have one original, and errors are the same.
 func TestCopies_unshareOriginals(t *testing.T) {
 	c := newCopies(3, nil)
 	c.Split(1, records(10, 3))
@@ -129,7 +129,8 @@ func TestCopies_unshareOriginals(t *testing.T) {
 	if got := fork.contents(nil); !slices.Equal(got, before) {
 		t.Errorf("the copies are %+v, want %+v", got, before)
 	}
-	// The first record's pieces share one, as do two neighbours of the second record.
+	// The pieces of the first record share an original. So do two adjacent pieces of the
+	// second one.
 	original := func(i int) *opencdc.Record { return infos.of(fork.states.At(i)).original }
 	if original(0) != original(1) || len(infos.own) != 4 {
 		t.Errorf("there are %d infos", len(infos.own))
@@ -181,7 +182,7 @@ func tooDeep(k int) opencdc.Record {
 	return r
 }
 
-// A record that is too deep gives its position.
+// If a record is too deep to be copied, Unshare returns its position.
 func TestCopies_unshareTooDeep(t *testing.T) {
 	for name, test := range map[string]struct {
 		do   func(c *Copies)

@@ -107,7 +107,7 @@ func TestCopies_isAsRead(t *testing.T) {
 	}
 }
 
-// What was filtered or is unanswered counts as well.
+// Copies are not empty if all of them are filtered or unanswered.
 func TestCopies_isEmpty(t *testing.T) {
 	for name, do := range map[string]func(c *Copies){
 		"filtered":            func(c *Copies) { c.TakeOut(0, 2, FlagFilter) },
@@ -157,7 +157,7 @@ func TestCopies_nackErrors(t *testing.T) {
 	}
 }
 
-// A record that was nacked and then marked in another way keeps no error.
+// A nacked record that is then marked in another way loses its error.
 func TestCopies_status(t *testing.T) {
 	c := newCopies(4, nil)
 	c.Nack(0, errNo, errNo, errNo, errNo)
@@ -174,7 +174,7 @@ func TestCopies_status(t *testing.T) {
 	}
 }
 
-// Records costs nothing if nothing was edited, and its records may be changed in place.
+// Without an edit, Records costs nothing. The records may be changed in place.
 func TestCopies_records(t *testing.T) {
 	c := newCopies(100, nil)
 	first := c.Records()
@@ -191,8 +191,8 @@ func TestCopies_records(t *testing.T) {
 	}
 }
 
-// What a task has got first stays readable, at the cost of one copy. A task behind it
-// has a first slice of its own.
+// The first slice that a task gets stays readable, at the cost of one copy. The next
+// task has a first slice of its own.
 func TestCopies_pin(t *testing.T) {
 	c := newCopies(10, nil)
 	for range 2 {
@@ -213,7 +213,7 @@ func TestCopies_pin(t *testing.T) {
 	}
 }
 
-// Between tasks nobody reads on, so nothing is copied.
+// After a task nobody reads its slices, so nothing is copied.
 func TestCopies_unpin(t *testing.T) {
 	c := newCopies(10, nil)
 	c.BeginTask()
@@ -225,7 +225,7 @@ func TestCopies_unpin(t *testing.T) {
 	}
 }
 
-// Positions are clipped for tasks that are not trusted and have had the records.
+// Positions are clipped after a task that is not trusted and has had the records.
 func TestCopies_endTask(t *testing.T) {
 	for _, isTrusted := range []bool{false, true} {
 		for _, hasAsked := range []bool{false, true} {
@@ -253,7 +253,7 @@ func TestCopies_share(t *testing.T) {
 	wantSharedParts(t, c)
 }
 
-// A record says itself when it was read, or it is the time that is known, or now.
+// The read time of a record is the one in its metadata, else the known one, else now.
 func TestCopies_setReadTimes(t *testing.T) {
 	now, earlier, said := time.Unix(50, 0), time.Unix(20, 0), time.Unix(30, 0)
 	say := func(r *opencdc.Record, when string) { r.Metadata = opencdc.Metadata{opencdc.MetadataReadAt: when} }
@@ -303,7 +303,7 @@ func TestCopies_setReadTimes(t *testing.T) {
 	}
 }
 
-// Batches that nobody marks allocate the same, however large they are.
+// The allocations of a batch that nobody marks do not depend on its size.
 func TestCopies_unmarkedCostNothingPerRecord(t *testing.T) {
 	allocations := func(n int) float64 {
 		source, pool := &SourceBatch{}, &Pool{}
@@ -351,7 +351,7 @@ func TestCopies_unmarkedCostNothingPerRecord(t *testing.T) {
 	}
 }
 
-// A run of source records has the same number of copies.
+// The source records of a run have equally many copies.
 func TestCopies_eachRun(t *testing.T) {
 	for _, test := range []struct {
 		results string // applied one after the other
@@ -391,11 +391,11 @@ func TestCopies_eachRun(t *testing.T) {
 	}
 }
 
-// positionWithRoom is a position behind which there is room.
+// positionWithRoom returns a position with spare capacity.
 func positionWithRoom() opencdc.Position { return append(make(opencdc.Position, 0, 8), "new"...) }
 
-// A task that is not trusted may change positions of records that it then does not
-// answer.
+// A task that is not trusted may change the positions of records that it then leaves
+// unanswered. They are clipped, too.
 func TestCopies_endTaskClipsUnanswered(t *testing.T) {
 	c := newCopies(3, nil)
 	c.BeginTask()
@@ -411,7 +411,7 @@ func TestCopies_endTaskClipsUnanswered(t *testing.T) {
 	}
 }
 
-// The unanswered copies are shared with whoever holds the others.
+// If copies are shared, so are the unanswered ones.
 func TestCopies_shareUnanswered(t *testing.T) {
 	c := newCopies(3, nil)
 	c.RetryFrom(1)

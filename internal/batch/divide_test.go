@@ -119,7 +119,7 @@ func TestCopies_divideCopiesNothing(t *testing.T) {
 	}
 }
 
-// What is not divided keeps its numbers of pieces, and its pool.
+// Copies that stay whole keep their pieces and their pool.
 func TestCopies_divideWhole(t *testing.T) {
 	pool := &Pool{}
 	c := newCopies(3, pool)
@@ -130,7 +130,7 @@ func TestCopies_divideWhole(t *testing.T) {
 	}
 }
 
-// Once they are in parts, pieces of one record go on each by itself.
+// Once the pieces of a record are in different parts, nacking one does not nack others.
 func TestCopies_divideDivided(t *testing.T) {
 	c := newCopies(1, nil)
 	c.Split(0, records(10, 3))

@@ -17,7 +17,7 @@ type moves struct {
 	total   int
 }
 
-// stateName tells a state from others: pieces of a record are counted.
+// stateName identifies a state. Pieces of a record are numbered.
 type stateName struct {
 	slot  int32
 	piece string
@@ -53,8 +53,8 @@ func (m *moves) count(edit func()) {
 	}
 }
 
-// edits are ways to handle record number i, at the index given. Each returns how many
-// records there are in its place.
+// edits are ways to handle record i, which is at index at. Each returns how many records
+// are there instead.
 var edits = map[string]func(c *Copies, i, at int) int{
 	"nack":   func(c *Copies, _, at int) int { c.Nack(at); return 1 },
 	"filter": func(c *Copies, _, at int) int { c.TakeOut(at, at+1, FlagFilter); return 0 },
@@ -132,7 +132,7 @@ func TestCopies_movesAreLinear(t *testing.T) {
 	}
 }
 
-// Nor does it take long: with a step for each record before, it would take much longer.
+// The gap does not travel far either: a quadratic number of steps would take too long.
 func TestCopies_stepsAreLinear(t *testing.T) {
 	const n = 100_000
 	all := records(0, n)
@@ -151,7 +151,7 @@ func TestCopies_stepsAreLinear(t *testing.T) {
 	}
 }
 
-// Replacing several records at a time moves no others either.
+// Replacing several records at a time moves no others.
 func TestCopies_setMovesLittle(t *testing.T) {
 	const n = 400
 	for name, pass := range map[string]func(c *Copies, count func(func())){
@@ -182,7 +182,7 @@ func TestCopies_setMovesLittle(t *testing.T) {
 	}
 }
 
-// As long as no copy is inactive, marks in any order move nothing, not even the gap.
+// As long as all copies are active, marks in any order move nothing, not even the gap.
 func TestCopies_marksInAnyOrder(t *testing.T) {
 	c := newCopies(100, nil)
 	m := newMoves(c)
@@ -197,8 +197,7 @@ func TestCopies_marksInAnyOrder(t *testing.T) {
 	}
 }
 
-// Whether the records from one on are all to be retried costs nothing per record, wherever
-// the marks before it are.
+// RetryFrom marks no record by itself if no record from there on is marked.
 func TestCopies_retryFromCostsNothingPerRecord(t *testing.T) {
 	for name, mark := range map[string]func(c *Copies){
 		"unmarked":                func(*Copies) {},
@@ -221,7 +220,7 @@ func TestCopies_retryFromCostsNothingPerRecord(t *testing.T) {
 	}
 }
 
-// If there are marks among them, or unanswered ones already, each is marked.
+// If some of the records are marked or unanswered already, RetryFrom marks each one.
 func TestCopies_retryFromMarks(t *testing.T) {
 	for name, mark := range map[string]func(c *Copies){
 		"nacked":                 func(c *Copies) { c.Nack(2) },
@@ -246,8 +245,8 @@ func TestCopies_retryFromMarks(t *testing.T) {
 	}
 }
 
-// Editing the last records before the unanswered ones leaves these as they are, and
-// editing the first one of these marks them all.
+// Editing the last records before the unanswered ones leaves the latter as they are.
+// Editing the first unanswered one marks each of them.
 func TestCopies_editsBesideUnanswered(t *testing.T) {
 	for name, edit := range map[string]func(c *Copies, i int){
 		"ack":    func(c *Copies, i int) { c.Mark(i, i+1, FlagAck) },
@@ -274,8 +273,7 @@ func TestCopies_editsBesideUnanswered(t *testing.T) {
 	}
 }
 
-// The ways in which a record is put in are many, and none of them leaves room behind its
-// position.
+// However a record gets into a batch, its position has no spare capacity there.
 func TestCopies_positionsAreClipped(t *testing.T) {
 	c := newCopies(4, nil)
 	c.Set(0, records(10, 1))
@@ -287,7 +285,7 @@ func TestCopies_positionsAreClipped(t *testing.T) {
 	}
 }
 
-// The slices that are put in stay the caller's.
+// The caller keeps the slices that it passes in.
 func TestCopies_slicesAreCopied(t *testing.T) {
 	c := newCopies(4, nil)
 	set, split := records(10, 1), records(11, 2)
@@ -305,8 +303,8 @@ func TestCopies_slicesAreCopied(t *testing.T) {
 	}
 }
 
-// Pieces are acked, unless their record was nacked. What it was before its first split
-// is kept.
+// Pieces are acked, unless their record was nacked. The record from before its first
+// split is kept.
 func TestCopies_split(t *testing.T) {
 	c := newCopies(3, nil)
 	c.Nack(0, errNo)
@@ -331,8 +329,8 @@ func TestCopies_split(t *testing.T) {
 	}
 }
 
-// Splits count in the ledger, where a record that is done cannot have copies again.
-// Whoever settles the pieces learns of it.
+// A settled record cannot get copies in the ledger again. If it is split, settling the
+// pieces fails.
 func TestCopies_splitWhatIsSettled(t *testing.T) {
 	c := newCopies(2, nil)
 	if err := c.source.Ledger.Settle(0, 1, 1); err != nil {

@@ -60,7 +60,7 @@ func everyResults(n int, f func(results string)) {
 	extend("")
 }
 
-// sequences does sequences of ops to copies of n records, and looks at each one's end.
+// sequences does sequences of ops to copies of n records, and checks how each one ends.
 type sequences struct {
 	n    int
 	done []op
@@ -70,7 +70,7 @@ type sequences struct {
 // newNumber returns the number of the first new record of the next op.
 func (s *sequences) newNumber() int { return firstEmpty * (1 + len(s.done)) }
 
-// then does one more op, which m is to do as well, and then what next does.
+// then adds an op to the sequence and to a copy of m, with which it calls next.
 func (s *sequences) then(m *model, o op, next func(*model)) {
 	o.number = s.newNumber()
 	s.done = append(s.done, o)
@@ -80,8 +80,8 @@ func (s *sequences) then(m *model, o op, next func(*model)) {
 	s.done = s.done[:len(s.done)-1]
 }
 
-// check does the ops to copies, and compares the outcome with the model. Then it ends
-// the copies in one of several ways, each in turn.
+// check does the ops to copies, and compares the outcome with the model. Then it settles
+// the copies in one of the endings, in turn.
 func (s *sequences) check(t *testing.T, m *model) {
 	s.ends++
 	if err := s.play(m.clone(), endings[s.ends%len(endings)]); err != nil {
@@ -175,7 +175,7 @@ func settlePart(p travelling) error {
 	return p.copies.Settle()
 }
 
-// endByRetries gives each part that is to be retried an answer of its own.
+// endByRetries answers each part that is to be retried in a different way.
 func endByRetries(c *Copies, m *model) error {
 	parts, err := divide(c, m)
 	if err != nil {
@@ -207,7 +207,7 @@ func endByRetries(c *Copies, m *model) error {
 	return nil
 }
 
-// endOnBranches sends the copies down two branches, which each do something else.
+// endOnBranches sends the copies down two branches, which do different things.
 func endOnBranches(c *Copies, m *model) error {
 	if err := c.Retain(1); err != nil {
 		return err
@@ -243,8 +243,7 @@ func endOnBranches(c *Copies, m *model) error {
 	return nil
 }
 
-// TestCopies_everySequence does every sequence of so many ops to copies of each small
-// number of records.
+// TestCopies_everySequence does every short sequence of ops to copies of a few records.
 func TestCopies_everySequence(t *testing.T) {
 	for n, length := range []int{3, 3, 3, 2} {
 		if testing.Short() || raceEnabled {
@@ -268,8 +267,8 @@ func TestCopies_everySequence(t *testing.T) {
 	}
 }
 
-// TestCopies_everyResult applies everything that a processor may return to copies that
-// were kept in each of several ways.
+// TestCopies_everyResult applies everything that a processor may return, for each of
+// several states of the books.
 func TestCopies_everyResult(t *testing.T) {
 	for name, before := range map[string][]op{
 		"unedited":         {},

@@ -13,8 +13,8 @@ import (
 // records have lower numbers.
 const firstEmpty = 1_000
 
-// record returns record number k. Its position has room behind it. Some records have
-// an empty one, and some say when they were read.
+// record returns record number k. Its position has spare capacity. Some positions are
+// empty, and some records say when they were read.
 func record(k int) opencdc.Record {
 	r := opencdc.Record{Key: opencdc.RawData(strconv.Itoa(k))}
 	r.Position = append(make(opencdc.Position, 0, 16), positionOf(k)...)
@@ -46,7 +46,7 @@ func records(k, n int) []opencdc.Record {
 	return all
 }
 
-// nameOf returns the number of a record, and what was noted in its metadata.
+// nameOf returns the number of a record, and the note in its metadata.
 func nameOf(r *opencdc.Record) string {
 	if r.Key == nil {
 		return "-1" // it was cleared
@@ -86,8 +86,8 @@ type spelled struct {
 	record   string // the name of its record, if it is active
 }
 
-// contents appends the copies, spelled out, to some others. The unanswered ones are to
-// be retried.
+// contents appends the copies, spelled out, to all. The unanswered ones are spelled as
+// to be retried.
 func (c *Copies) contents(all []spelled) []spelled {
 	next := 0
 	nextName := func() string {
@@ -140,7 +140,7 @@ func (c *Copies) contents(all []spelled) []spelled {
 	return all
 }
 
-// insides returns what is wrong with the books.
+// insides returns an error if an invariant of the books does not hold.
 func (c *Copies) insides() error {
 	var err error
 	switch {

@@ -13,10 +13,10 @@ import (
 //	op          what can be done to copies, to the books and to the model
 //	insides     the invariants, checked after each op
 //	exhaustive  all short sequences of ops on a few records
-//	random      long ones, on parts, branches and forks of forks; a fuzz target
+//	random      long sequences, on parts, branches and forks of forks; a fuzz target
 //	reading     a task that reads on while it edits
 //
-// The other test files are about what is seen best in one file of the package.
+// Each of the other test files is about one file of the package.
 
 // sourceModel is the naive source batch: a count for each of its records.
 type sourceModel struct {
@@ -35,8 +35,8 @@ func causeOf(n *NackedRecord) cause {
 	return cause{record: nameOf(&n.Record), position: string(n.Position), task: n.TaskID, err: n.Err}
 }
 
-// compare returns how the ledger differs from the model, as far as one can see without
-// changing it.
+// compare returns how the ledger differs from the model, as far as that shows without
+// changing the ledger.
 func (s *sourceModel) compare(source *SourceBatch) error {
 	l := &source.Ledger
 	for i, open := range s.open {
@@ -60,13 +60,13 @@ func (s *sourceModel) compare(source *SourceBatch) error {
 	return nil
 }
 
-// model is the naive Copies: a list of copies, each spelled out. All operations do what
-// they are for in the most obvious way.
+// model is the naive Copies: a list of copies, each spelled out. Each operation works in
+// the most obvious way.
 type model struct {
 	source *sourceModel
 	copies []spelled
 
-	isMarked  bool // a copy was more than replaced
+	isMarked  bool // something was done other than replacing records
 	isSettled bool
 	isShared  bool
 }
@@ -315,8 +315,8 @@ func (m *model) fork() *model {
 	return &fork
 }
 
-// compare returns what differs in the copies and their books, as far as one can see
-// without changing them.
+// compare returns how the copies and their books differ from the model, as far as that
+// shows without changing them.
 func (m *model) compare(c *Copies) error {
 	if err := c.insides(); err != nil {
 		return err
@@ -368,7 +368,8 @@ func (m *model) compareErrors(c *Copies) error {
 	return nil
 }
 
-// compareRecords is compare for what may change how the books are kept.
+// compareRecords compares what can be asked for only at the risk of changing the form of
+// the books.
 func (m *model) compareRecords(c *Copies) error {
 	for i := range m.len() {
 		want := m.at(i)

@@ -31,7 +31,7 @@ func TestNackInfos_numbers(t *testing.T) {
 	}
 }
 
-// Records are kept in few arrays.
+// Many records are kept in few arrays.
 func TestNackInfos_keepAllocations(t *testing.T) {
 	r := record(1)
 	if allocs := testing.AllocsPerRun(10, func() {
@@ -49,7 +49,7 @@ func TestNackInfos_keepAllocations(t *testing.T) {
 	}
 }
 
-// Those of a branch begin with what there was before it, on all branches before.
+// The infos of a branch continue those of all branches that it is nested in.
 func TestNackInfos_branches(t *testing.T) {
 	var ways [4]NackInfos
 	numbers := []int32{}
@@ -73,7 +73,7 @@ func TestNackInfos_branches(t *testing.T) {
 			t.Errorf("info %d is of record %s, want %s", k+1, got, want)
 		}
 	}
-	// What a branch adds, others do not see.
+	// Others do not see what a branch adds.
 	sibling := &NackInfos{}
 	sibling.branchFrom(&ways[2])
 	if number := sibling.add(nackInfo{err: errNo}); number != 4 || last.named(4).err != nil || sibling.named(4).err != errNo {
@@ -81,7 +81,7 @@ func TestNackInfos_branches(t *testing.T) {
 	}
 }
 
-// Room is made at once.
+// grow makes all the room at once.
 func TestNackInfos_grow(t *testing.T) {
 	n := &NackInfos{}
 	n.grow(100)
@@ -99,7 +99,7 @@ func TestNackInfos_grow(t *testing.T) {
 	}
 }
 
-// Clear keeps memory for the next infos, and nothing that they have referred to.
+// Clear keeps the memory for the next infos, but nothing that the old ones refer to.
 func TestNackInfos_clear(t *testing.T) {
 	n, before := &NackInfos{}, &NackInfos{}
 	before.add(nackInfo{})

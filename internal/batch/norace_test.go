@@ -2,6 +2,6 @@
 
 package batch
 
-// raceEnabled says that the race detector is on, which makes everything slow, and a
-// sync.Pool forget things.
+// raceEnabled says that the race detector is on: everything is slow then, and a sync.Pool
+// forgets things.
 const raceEnabled = false

@@ -20,7 +20,7 @@ const (
 	opNack          opKind = "Nack" // without an error
 	opNackErrors    opKind = "Nack(errors)"
 	opSet           opKind = "Set"
-	opSetOwn        opKind = "Set(own)" // by the first active records
+	opSetOwn        opKind = "Set(own)" // to the first active records
 	opSplit         opKind = "Split"    // in two
 	opSplitOwn      opKind = "Split(own)"
 	opApply         opKind = "Apply"
@@ -31,14 +31,14 @@ const (
 	opNackedRecords opKind = "NackedRecords"
 )
 
-// errNacked are errors to nack records with.
+// errNacked are the errors that records are nacked with.
 var errNacked = []error{errors.New("first"), errors.New("second"), nil, errors.New("fourth")}
 
 // op is something that is done to copies.
 type op struct {
 	kind    opKind
 	i, end  int
-	number  int // of the first new record
+	number  int // number of the first new record
 	results string
 }
 
@@ -53,7 +53,7 @@ const (
 	resultMulti1   = '1'
 	resultMulti2   = '2'
 	resultMulti3   = '3'
-	resultMultiOwn = 'o' // the records from this one on that it was given, three at most
+	resultMultiOwn = 'o' // at most three of the records that it was given, from this one on
 
 	allResults = "sSfn-0123o"
 )
@@ -69,7 +69,7 @@ func (o op) String() string {
 	}
 }
 
-// do does it to copies.
+// do does the op to copies.
 func (o op) do(c *Copies) {
 	switch o.kind {
 	case opAck:
@@ -142,7 +142,7 @@ func (o op) sdkResults(in []opencdc.Record) []sdk.ProcessedRecord {
 	return results
 }
 
-// model does it to a model.
+// model does the op to a model.
 func (o op) model(m *model) {
 	switch o.kind {
 	case opAck:
@@ -184,7 +184,7 @@ func numbers(k, n int) []string {
 	return names
 }
 
-// modelResults does to a model what each result says, from the last one to the first.
+// modelResults applies each result to a model, from the last one to the first.
 func (o op) modelResults(m *model) {
 	in := m.names()
 	m.mark(len(o.results), m.len(), FlagRetry)

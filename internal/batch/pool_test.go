@@ -11,7 +11,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// A nil Pool makes new buffers, and so does one for each that a batch asks for.
+// A nil Pool makes new buffers. Any other Pool does, too, until buffers were put back.
 func TestPool_take(t *testing.T) {
 	for _, p := range []*Pool{nil, {}} {
 		for _, n := range []int{0, 1, 100} {
@@ -31,7 +31,7 @@ func TestPool_take(t *testing.T) {
 	}
 }
 
-// What a batch has taken, the next one gets, in turn, and only then.
+// A batch gets the buffers that the batch before it has taken, in the same order.
 func TestPool_putBack(t *testing.T) {
 	p := &Pool{}
 	var states, pieces []*byte
@@ -52,8 +52,8 @@ func TestPool_putBack(t *testing.T) {
 	}
 }
 
-// Memory follows the work: a buffer is given up once many batches in a row have needed
-// less than a quarter of it.
+// Memory follows the work: a buffer is given up once many consecutive batches have
+// needed less than a quarter of it.
 func TestPool_givesUp(t *testing.T) {
 	for name, small := range map[string]func(p *Pool){
 		"small":  func(p *Pool) { p.takeStates(10); p.takePieces(10) },
@@ -81,8 +81,7 @@ func TestPool_givesUp(t *testing.T) {
 	}
 }
 
-// A buffer of records is for those of the last batch that used it: it refers to nothing
-// beyond them.
+// A buffer refers to the records of the last batch that used it, and to no others.
 func TestRecordBuffer(t *testing.T) {
 	b := &recordBuffer{records: records(0, 100)}
 	memory := b.records
@@ -143,8 +142,8 @@ func TestPool_records(t *testing.T) {
 	}
 }
 
-// While the worker waits, the garbage collector frees buffers of records with what they
-// hold.
+// While the worker waits, the garbage collector frees the buffers of records, with what
+// they hold.
 func TestPool_recordsAreCollected(t *testing.T) {
 	p := &Pool{}
 	data := new([1 << 10]byte)
@@ -161,7 +160,7 @@ func TestPool_recordsAreCollected(t *testing.T) {
 	runtime.KeepAlive(p)
 }
 
-// Only a batch as it was read takes buffers: its parts and branches make their own.
+// Only a whole batch takes buffers from the pool: its parts and branches make their own.
 func TestPool_partsAndBranches(t *testing.T) {
 	pool := &Pool{}
 	c := newCopies(8, pool)

@@ -12,8 +12,8 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// world is a worker's source batch with all that has become of its copies, on their way
-// through tasks and branches.
+// world is a worker's source batch, with all of its copies on their way through tasks
+// and branches.
 type world struct {
 	roll func(n int) int // a number below n
 
@@ -21,19 +21,18 @@ type world struct {
 	pool   *Pool
 	model  *sourceModel
 
-	// The last group is on its way. Those before wait for it to end: a branch and what
-	// it is divided into share infos, which must not change while there are branches
-	// of it.
+	// Only the last group moves. The others wait for it to end: the parts of a divided
+	// branch share infos, which must not change while there are branches after it.
 	groups [][]*travelling
 	number int // of the next new record
 	log    []string
 }
 
-// travelling are copies that are on their way, and what is to be known of them.
+// travelling are copies that are on their way, with their model.
 type travelling struct {
 	copies *Copies
 	model  *model
-	flag   Flag // of the part that they are
+	flag   Flag // of the divided batch's part that they are
 
 	onlyReads bool // others hold their records
 }
@@ -52,8 +51,8 @@ func (w *world) begin(n int) {
 	w.number = firstEmpty
 }
 
-// run does anything to copies until they are all settled, or until isOver returns true,
-// and settles the others.
+// run does random things to the copies until all are settled, or until isOver returns
+// true. Then it settles the others.
 func (w *world) run(isOver func() bool) error {
 	for !isOver() && len(w.groups) > 0 {
 		if err := w.step(); err != nil {
@@ -222,7 +221,7 @@ func (w *world) newOp(n int) op {
 		o.kind = opReadTimes
 	default:
 		o.kind = opApply
-		letters := "sSfn-0123" // pieces that are other records as well have maps in common with them
+		letters := "sSfn-0123" // not 'o': its pieces share maps with other records
 		if w.roll(3) == 0 {
 			letters = "sSf23" // without marks
 		}
@@ -235,8 +234,8 @@ func (w *world) newOp(n int) op {
 	return o
 }
 
-// fork sends copies down two or three branches. Those that only read have the records
-// in common. If there are none, the last branch has the records as they are.
+// fork sends copies down two or three branches. Those that only read share the records.
+// If there are none, the last branch keeps the records as they are.
 func (w *world) fork(k int) error {
 	last := len(w.groups) - 1
 	tr := w.groups[last][k]
@@ -291,8 +290,8 @@ func divide(c *Copies, m *model) ([]travelling, error) {
 		if p.flag != w.flag {
 			return nil, fmt.Errorf("part %d has the flag %d, want %d", i, p.flag, w.flag)
 		}
-		// Filtered pieces of a nacked record and the filtered records behind them are
-		// two parts if the unanswered copies began between them. Nobody can tell.
+		// Filtered pieces of a nacked record and the filtered records after them are two
+		// parts if the unanswered copies began between them. Nobody can tell.
 		if n := len(p.copies.contents(nil)); w.len() == 0 && 0 < n && n < len(w.copies) {
 			rest := *w.model
 			rest.copies = slices.Clone(w.copies[n:])
@@ -311,7 +310,7 @@ func divide(c *Copies, m *model) ([]travelling, error) {
 	return parts, nil
 }
 
-// FuzzCopies_insides does anything to copies, and looks at the books after each step.
+// FuzzCopies_insides does random things to copies, and checks the books after each step.
 func FuzzCopies_insides(f *testing.F) {
 	for _, seed := range []string{
 		"", "\x03\x00\x01", "splitsplitsplit retry nack", "\x04\x05\x01\x03\x03\x02\x01\x02\x00\x01",
@@ -335,8 +334,7 @@ func FuzzCopies_insides(f *testing.F) {
 	})
 }
 
-// play takes batches of up to so many records to the end of their ways, until isOver
-// returns true.
+// play runs batches of up to size records until isOver returns true.
 func (w *world) play(t *testing.T, size int, isOver func() bool) {
 	for !isOver() {
 		w.begin(w.roll(size + 1))
@@ -346,7 +344,7 @@ func (w *world) play(t *testing.T, size int, isOver func() bool) {
 	}
 }
 
-// TestCopies_random does many random steps to a few copies, and some to many.
+// TestCopies_random does random steps: many with few records, and some with many.
 func TestCopies_random(t *testing.T) {
 	for _, test := range []struct{ size, steps, worlds int }{
 		{size: 4, steps: 60, worlds: 4_000},

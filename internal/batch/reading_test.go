@@ -14,16 +14,16 @@ import (
 type reading struct {
 	travelling
 	read     []opencdc.Record // what Records has returned
-	was      []string         // what that held
+	was      []string         // what it held then
 	backward bool
 	kinds    []opKind // what it does to them
 	done     []string
 
-	count int // how many records were read
-	added int // how many more there are in place of those
+	count int // records read so far
+	added int // how many more records there are now in their place
 }
 
-// next reads the next record, and looks at all that are still to be read.
+// next reads the next record, and checks all records from there on.
 func (r *reading) next() error {
 	r.count++
 	n := len(r.was)
@@ -37,7 +37,7 @@ func (r *reading) next() error {
 	return nil
 }
 
-// visited returns the range of the records that have come from those that were read.
+// visited returns the range of the active records where the reader has been.
 func (r *reading) visited() (from, to int) {
 	if r.backward {
 		return len(r.was) - r.count, len(r.was) + r.added
@@ -57,14 +57,13 @@ func (r *reading) do(o op) {
 // readEdits are what a task may do where it has been.
 var readEdits = []opKind{opAck, opRetry, opFilter, opNack, opNackErrors, opSet, opSplit, opRetryFrom}
 
-// newReading returns a task that is about to read copies to which something was done. If
-// isFirst is set, it has called Records for the first time, else a second time, after
-// an edit.
+// newReading returns a task that is about to read copies which were edited before. It has
+// called Records once if isFirst is set, else a second time after an edit.
 func newReading(rnd *rand.Rand, isFirst bool) *reading {
 	w := &world{roll: rnd.IntN, number: firstEmpty}
 	n := 1 + rnd.IntN(16)
 	r := &reading{travelling: travelling{copies: newCopies(n, nil), model: newModel(n)}, backward: rnd.IntN(2) == 0}
-	for range 1 + rnd.IntN(3) { // a few kinds, as each of them hides some faults
+	for range 1 + rnd.IntN(3) { // only a few kinds, since each hides some faults
 		r.kinds = append(r.kinds, readEdits[rnd.IntN(len(readEdits))])
 	}
 	edit := func() {
@@ -107,9 +106,8 @@ func (r *reading) newOp(rnd *rand.Rand, from, to int) op {
 	return o
 }
 
-// TestCopies_readWhileEdited lets tasks go through records of which they edit those that
-// they have read. The slice that the first call of Records has returned stays readable
-// even if Records is called on the way.
+// A task may read its records and edit those that it has read. The slice from its first
+// call of Records stays readable even if the task calls Records again meanwhile.
 func TestCopies_readWhileEdited(t *testing.T) {
 	passes := 10_000
 	if testing.Short() || raceEnabled {
@@ -144,8 +142,8 @@ func TestCopies_readWhileEdited(t *testing.T) {
 	}
 }
 
-// A task may give its last records to itself once more, edit those before them, and read
-// on towards the first one.
+// A task that reads backward may leave its last records to be retried, edit where it has
+// been, and read on.
 func TestCopies_readBackwardBeforeUnanswered(t *testing.T) {
 	for name, edit := range map[string]func(c *Copies){
 		"mark":    func(c *Copies) { c.Mark(8, 9, FlagAck) },
@@ -165,7 +163,7 @@ func TestCopies_readBackwardBeforeUnanswered(t *testing.T) {
 	}
 }
 
-// The same goes for what the second call of Records has returned.
+// The same holds for the slice that the second call of Records returned.
 func TestCopies_readBackwardBeforeUnansweredAgain(t *testing.T) {
 	c := newCopies(10, nil)
 	c.BeginTask()

@@ -62,8 +62,8 @@ func TestResults_unknown(t *testing.T) {
 	}
 }
 
-// Results that only replace records need no states, those that filter or split them
-// only a number each, in memory of a pool.
+// Results that only replace records need no states. Results that filter or split need
+// only a number per record, in memory from the pool.
 func TestCopies_applyCosts(t *testing.T) {
 	for _, test := range []struct {
 		pattern   string // repeated
@@ -91,7 +91,7 @@ func TestCopies_applyCosts(t *testing.T) {
 	}
 }
 
-// Once there are states, results that do not split are applied in place as well.
+// If there are states, results that do not split are applied in place, too.
 func TestCopies_mergeCosts(t *testing.T) {
 	for pattern, isUnmoved := range map[string]bool{"-Sfn": true, "sf": true, "Sn2-": false, "n1": false} {
 		in := strings.Repeat(pattern, 60/len(pattern))
@@ -109,8 +109,7 @@ func TestCopies_mergeCosts(t *testing.T) {
 	}
 }
 
-// Once the buffers are there, batches that filter and split allocate nothing for each
-// record that they filter or merely pass.
+// Once the buffers exist, filtering or passing a record allocates nothing.
 func TestCopies_applyAllocates(t *testing.T) {
 	if raceEnabled {
 		t.Skip("sync.Pool forgets buffers under the race detector")
@@ -145,7 +144,7 @@ func TestCopies_applyAllocates(t *testing.T) {
 	}
 }
 
-// The infos of all nacks and splits get their room at once.
+// Room for the infos of all nacks and splits is made at once.
 func TestCopies_mergeMakesRoomForInfos(t *testing.T) {
 	const n = 1_000
 	for _, pattern := range []string{"n", "n2"} {
@@ -157,8 +156,8 @@ func TestCopies_mergeMakesRoomForInfos(t *testing.T) {
 	}
 }
 
-// The slice of results, and the slices in it, stay as they are: a processor may use
-// them again.
+// Applying results does not change their slice, nor the slices in it: a processor may
+// reuse them.
 func TestCopies_resultsStayTheProcessors(t *testing.T) {
 	for _, hasStates := range []bool{false, true} {
 		for _, letters := range []string{"2S3", "2n3", "1fS", "o2s"} {
@@ -198,7 +197,7 @@ func TestCopies_resultsStayTheProcessors(t *testing.T) {
 	}
 }
 
-// An answer leaves the mark that a record has, unless it is another one.
+// A record keeps its mark unless the answer is a different mark.
 func TestCopies_applyToMarked(t *testing.T) {
 	c := newCopies(6, nil)
 	c.Nack(0, errNo, errNo, errNo, errNo, errNo, errNo)
@@ -215,7 +214,7 @@ func TestCopies_applyToMarked(t *testing.T) {
 	}
 }
 
-// What was filtered before stays where it was.
+// Copies that were filtered before stay where they were.
 func TestCopies_applyBesideFiltered(t *testing.T) {
 	c := newCopies(6, nil)
 	c.TakeOut(4, 6, FlagFilter)

@@ -36,7 +36,7 @@ func TestRetainer(t *testing.T) {
 			want[a.slot] += a.copies
 		}
 		r.flush()
-		r.flush() // adds nothing twice
+		r.flush() // a second one adds nothing
 		if got := open(&l, len(want)); [6]int(got) != want {
 			t.Errorf("%s: copies %d, want %d", name, got, want)
 		}
@@ -62,7 +62,7 @@ func TestRetainer_addsRuns(t *testing.T) {
 	}
 }
 
-// A slot that is settled already is left alone, and so is its run.
+// If a slot of a run is settled already, nothing is added to the run.
 func TestRetainer_settled(t *testing.T) {
 	var l ledger.Ledger[NackedRecord]
 	l.Reset(3)

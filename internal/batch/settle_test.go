@@ -36,7 +36,7 @@ func TestCopies_settle(t *testing.T) {
 	}
 }
 
-// Each copy that is on a way of its own is settled there.
+// Parts and branches settle their own copies, and no others.
 func TestCopies_settleParts(t *testing.T) {
 	c := newCopies(2, nil)
 	c.Split(0, records(10, 3))
@@ -61,7 +61,7 @@ func TestCopies_settleParts(t *testing.T) {
 	}
 }
 
-// What goes wrong in the ledger is returned, and what comes behind it is not settled.
+// If the ledger returns an error, it is passed on, and the copies after it stay open.
 func TestCopies_settleTwice(t *testing.T) {
 	for name, settle := range map[string]func(c *Copies) error{
 		"settle":       (*Copies).Settle,
@@ -89,8 +89,8 @@ func TestCopies_settleTwice(t *testing.T) {
 	}
 }
 
-// A source record is nacked with what the task has given its first copy: the record as
-// it was before its first split, and with the source's position if it has none.
+// A source record is nacked as its first nacked copy is: with the record from before its
+// first split, the copy's error and, if the record has no position, the source's.
 func TestCopies_settleNacked(t *testing.T) {
 	c := newCopies(5, nil)
 	c.Set(0, records(firstEmpty, 1))
@@ -134,7 +134,7 @@ func TestCopies_settleNacked(t *testing.T) {
 	}
 }
 
-// Records that were filtered are between those that were nacked.
+// NackedRecords counts the filtered records between the nacked ones, too.
 func TestCopies_nackedRecords(t *testing.T) {
 	for results, want := range map[string][]int{
 		"nnn": {0, 1, 2, 3},
@@ -154,8 +154,8 @@ func TestCopies_nackedRecords(t *testing.T) {
 	}
 }
 
-// The original of a split is what the task has made of the record. What goes to the
-// dead-letter queue has no room behind its position either.
+// A task may change an original in place. A record that goes to the dead-letter queue
+// has no spare capacity in its position either.
 func TestCopies_originalsAreClipped(t *testing.T) {
 	for name, split := range map[string]func(c *Copies){
 		"by a task": func(c *Copies) { c.Split(0, records(10, 2)) },

@@ -9,7 +9,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Reset leaves nothing of a batch but memory.
+// Reset keeps nothing of a batch but its memory.
 func TestSourceBatch_reset(t *testing.T) {
 	s := &SourceBatch{}
 	for round := range 3 {
@@ -62,7 +62,7 @@ func TestSourceBatch_emptyPosition(t *testing.T) {
 	}
 }
 
-// Positions that were looked at may belong to the source, which may change them.
+// EmptyPosition does not look twice: the source may have changed its positions by then.
 func TestSourceBatch_emptyPositionLooksOnce(t *testing.T) {
 	s := &SourceBatch{Positions: []opencdc.Position{opencdc.Position("p"), nil}}
 	if got := s.EmptyPosition(); got != 1 {
@@ -78,7 +78,7 @@ func TestSourceBatch_emptyPositionLooksOnce(t *testing.T) {
 	}
 }
 
-// Appending to a position must not write into another one.
+// Appending to a position must not overwrite another one.
 func TestPositions(t *testing.T) {
 	memory := []byte("abcdef")
 	all := []opencdc.Record{{Position: memory[:2]}, {Position: memory[2:4]}, {Position: memory[4:]}, {}}
