@@ -19,9 +19,8 @@ import (
 // marks are what a task does to a batch in one call.
 type marks func(b *funnel.Batch)
 
-// outcome sends one batch of records through a task that does the marks, one
-// function per call, and then nothing. It returns what became of the records, a line
-// per call:
+// outcome sends one batch of records through a task that does the marks of one round
+// per call, and then nothing. It returns what became of the records, a line per call:
 //
 //	task a b     the active records that the task was given
 //	out a        what was written to the destination
@@ -43,7 +42,7 @@ func outcome(t *testing.T, positions string, rounds ...marks) []string {
 	return j.Lines("task out dlq ack")
 }
 
-// boom returns an error per text.
+// boom returns an error for each text.
 func boom(texts ...string) []error {
 	errs := make([]error, len(texts))
 	for i, text := range texts {
@@ -55,7 +54,7 @@ func boom(texts ...string) []error {
 // pieces returns records with these positions, which are separated by spaces.
 func pieces(positions string) []opencdc.Record { return fake.Records(strings.Fields(positions)...) }
 
-// What becomes of the records of a batch, by what a task does to it.
+// Each mark that a task makes has its effect on what becomes of the records.
 func TestBatch_marks(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -238,7 +237,7 @@ func TestBatch_marks(t *testing.T) {
 		name: "pieces have the marks of their own round", batch: "a b",
 		rounds: []marks{
 			func(b *funnel.Batch) { b.SplitRecord(1, pieces("b1 b2 b3")); b.Retry(2) },
-			func(b *funnel.Batch) { b.Nack(0, boom("x")...) }, // the others are on their way already
+			func(b *funnel.Batch) { b.Nack(0, boom("x")...) }, // the others are past the task already
 		},
 		want: []string{"out a b1", "ack a", "task b2", "out b3", "dlq b:x", "ack b"},
 	}, {
@@ -301,8 +300,8 @@ func TestBatch_marks(t *testing.T) {
 	}
 }
 
-// A round in which a record was filtered has an answer, also if others were split
-// and as many are left to be retried as before.
+// Filtering a record is an answer, even if others are split and as many records as
+// before are left to be retried.
 func TestBatch_filteringIsAnAnswer(t *testing.T) {
 	rounds := slices.Repeat([]marks{func(b *funnel.Batch) {
 		b.Filter(0)
@@ -320,8 +319,8 @@ func TestBatch_filteringIsAnAnswer(t *testing.T) {
 		"out x x x x x x y", "ack g")
 }
 
-// What a task does to a record has the same effect whatever it did to others
-// before: every combination for four records, in several orders.
+// What a task does to a record has the same effect whatever it did to others before:
+// this tries every combination for four records, in several orders.
 func TestBatch_marksInAnyOrder(t *testing.T) {
 	const actions = "anfrsx" // ack, nack, filter, retry, split, replace
 	names := []string{"a", "b", "c", "d"}
@@ -344,7 +343,7 @@ func TestBatch_marksInAnyOrder(t *testing.T) {
 	}
 }
 
-// markInOrder carries out a plan, an action per record, in an order.
+// markInOrder carries out a plan, which has an action per record, in the given order.
 func markInOrder(b *funnel.Batch, names []string, plan string, order []int) {
 	active := slices.Clone(names) // what the indices point into
 	for _, i := range order {
@@ -360,7 +359,7 @@ func markInOrder(b *funnel.Batch, names []string, plan string, order []int) {
 			active = slices.Delete(active, at, at+1)
 		case 'r':
 			if at == len(active)-1 {
-				b.Retry(at, at+1) // of the tail
+				b.Retry(at, at+1) // with an end index
 			} else {
 				b.Retry(at)
 			}
@@ -424,7 +423,7 @@ func TestBatch_originalWhateverThePosition(t *testing.T) {
 		for i := range pieces {
 			pieces[i] = rec.Clone()
 			pieces[i].Metadata["id"] += fmt.Sprint(i + 1)
-			pieces[i].Position = opencdc.Position("2") // that of a source record
+			pieces[i].Position = opencdc.Position("2") // the position of a source record
 		}
 		return pieces
 	})
@@ -453,8 +452,8 @@ func TestBatch_originalWhateverThePosition(t *testing.T) {
 	}
 }
 
-// A task that leaves its last records unanswered and edits others reads on, backward,
-// what was there.
+// A task that reads backward may leave its last records to be retried, edit where it
+// has been, and read on.
 func TestBatch_readBackwardBeforeRetries(t *testing.T) {
 	b := funnel.NewBatch(fake.Numbered(10))
 	read := b.ActiveRecords()

@@ -15,7 +15,7 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// wantActive fails the test if the active records have other positions than these.
+// wantActive fails the test unless the active records have these positions.
 func wantActive(t *testing.T, b *funnel.Batch, want string) {
 	t.Helper()
 	if got := strings.Join(fake.Positions(b.ActiveRecords()), " "); got != want {
@@ -26,7 +26,7 @@ func wantActive(t *testing.T, b *funnel.Batch, want string) {
 	}
 }
 
-// ActiveRecords returns the records that are not filtered, as they were set and
+// ActiveRecords returns the records that are not filtered, after what was set and
 // split.
 func TestBatch_ActiveRecords(t *testing.T) {
 	b := funnel.NewBatch(pieces("a b c d e f"))
@@ -126,8 +126,8 @@ func TestBatch_empty(t *testing.T) {
 	}
 }
 
-// batchStates prepare a batch so that calls meet different bookkeeping. Five
-// records are active then.
+// batchStates bring a batch into different forms of bookkeeping. Five records are
+// active afterwards.
 var batchStates = map[string]marks{
 	"fresh":              func(*funnel.Batch) {},
 	"marked":             func(b *funnel.Batch) { b.Nack(2, fake.ErrTest) },
@@ -138,7 +138,8 @@ var batchStates = map[string]marks{
 	"filtered tail":      func(b *funnel.Batch) { b.SplitRecord(1, pieces("b1 b2")); b.Filter(5); b.Retry(2, 5) },
 }
 
-// A wrong index panics with index and length, and leaves the batch as it was.
+// A method panics if an index is wrong, with index and length in the text, and leaves
+// the batch as it was.
 func TestBatch_outOfBounds(t *testing.T) {
 	calls := map[string]struct {
 		call  marks
@@ -215,7 +216,7 @@ func mustPanic(t *testing.T, f func(), words ...string) {
 	f()
 }
 
-// Empty ranges are allowed, also at the end, and change nothing.
+// Empty ranges are allowed, even at the end, and change nothing.
 func TestBatch_emptyRanges(t *testing.T) {
 	for state, prepare := range batchStates {
 		t.Run(state, func(t *testing.T) {
@@ -234,8 +235,8 @@ func TestBatch_emptyRanges(t *testing.T) {
 	}
 }
 
-// A batch in which nothing was marked, filtered or split holds the slice that it
-// was made of: nothing is copied.
+// A batch in which nothing was marked, filtered or split keeps the slice that it was
+// made from: nothing is copied.
 func TestBatch_isTheSlice(t *testing.T) {
 	recs := pieces("a b c")
 	b := funnel.NewBatch(recs)
@@ -249,7 +250,7 @@ func TestBatch_isTheSlice(t *testing.T) {
 	}
 }
 
-// A batch never writes to the memory behind the slice that it was made of.
+// A batch never writes to the memory beyond the slice that it was made from.
 func TestBatch_beyondTheSlice(t *testing.T) {
 	memory := pieces("a b x y z")
 	b := funnel.NewBatch(memory[:2])
@@ -263,7 +264,7 @@ func TestBatch_beyondTheSlice(t *testing.T) {
 	}
 }
 
-// A batch neither keeps nor changes the slices that it is given.
+// A batch neither keeps nor changes the slices that its methods are given.
 func TestBatch_leavesSlicesToTheCaller(t *testing.T) {
 	three, two, one, single := pieces("x1 x2 x3"), pieces("y1 y2"), pieces("w"), pieces("z")
 	b := funnel.NewBatch(pieces("a b c d e"))
@@ -327,8 +328,8 @@ func TestBatch_aliases(t *testing.T) {
 	}
 }
 
-// Two tasks in a row may split every record, one asking for the active records
-// after each split, the other one only once. No record is lost or seen twice.
+// Two consecutive tasks may split every record. One asks for the active records after
+// each split, the other one only once. No record is lost or seen twice.
 func TestBatch_twoTasksSplit(t *testing.T) {
 	for _, backward := range []bool{false, true} {
 		j := &fake.Journal{}
@@ -363,8 +364,8 @@ func TestBatch_twoTasksSplit(t *testing.T) {
 	}
 }
 
-// A task may go through the active records in either direction and edit the batch
-// where it has been: it reads each record once, whatever tasks did before, and
+// If a task goes through the active records in either direction and edits the batch
+// where it has been, it reads each record once, whatever other tasks did before, and
 // however often it asks for the records again.
 func TestBatch_readWhileEdited(t *testing.T) {
 	runs := 5_000
@@ -374,7 +375,7 @@ func TestBatch_readWhileEdited(t *testing.T) {
 	for seed := range runs {
 		rnd := rand.New(rand.NewPCG(uint64(seed), 6))
 		backward, asks, looks := rnd.IntN(2) == 0, rnd.IntN(2) == 0, rnd.IntN(2) == 0
-		// edit does something to a record, and returns how many there are then.
+		// edit does something to a record, and returns how many records replace it.
 		edit := func(b *funnel.Batch, i int) int {
 			rec := b.ActiveRecords()[i]
 			switch rnd.IntN(5) {
@@ -448,8 +449,8 @@ func TestBatch_readWhileEdited(t *testing.T) {
 	}
 }
 
-// Looking at a record further on, or marking it, moves no record that is still to
-// be read.
+// If a task looks at a record ahead, or marks it, no record that is still to be read
+// moves.
 func TestBatch_lookAhead(t *testing.T) {
 	looks := map[string]func(b *funnel.Batch, i int){
 		"Status": func(b *funnel.Batch, i int) { b.Status(i) },
@@ -488,8 +489,8 @@ func TestBatch_lookAhead(t *testing.T) {
 	}
 }
 
-// A task may go through its records from either end and split, filter and mark on
-// the way.
+// A task may split, filter and mark records while it goes through them from either
+// end.
 func TestBatch_editedOnTheWay(t *testing.T) {
 	edit := func(b *funnel.Batch, i int, rec opencdc.Record) (n int) {
 		switch rec.Position[0] {

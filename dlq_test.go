@@ -23,7 +23,7 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// strictError is an error whose methods panic for a nil pointer.
+// strictError is an error whose methods panic on a nil pointer.
 type strictError struct{ text string }
 
 func (e *strictError) Error() string { return e.text }
@@ -32,7 +32,7 @@ func (e *strictError) Unwrap() error { return errors.New(e.text) }
 
 func (e *strictError) Is(error) bool { return e.text == "" }
 
-// explodingError is an error whose text panics.
+// explodingError is an error whose method Error panics.
 type explodingError struct{}
 
 func (explodingError) Error() string { panic("boom") }
@@ -85,7 +85,7 @@ func TestDLQ_record(t *testing.T) {
 			if string(rec.Position) == "2" {
 				return sdk.ErrorRecord{}
 			}
-			rec.Metadata["k"] = "changed" // the version that failed
+			rec.Metadata["k"] = "changed" // so this is the version that failed
 			return sdk.ErrorRecord{Error: fake.ErrTest}
 		})
 		fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.NewSource(j, fake.Read{Records: recs})), fake.Through("p", failing), fake.Out(j)))
@@ -119,8 +119,8 @@ func TestDLQ_record(t *testing.T) {
 	})
 }
 
-// A dead letter holds all that the record holds, also behind pointers, and can be
-// encoded wherever the record can.
+// A dead letter holds everything that the record holds, even behind pointers, and can
+// be encoded wherever the record can.
 func TestDLQ_recordIsComplete(t *testing.T) {
 	raw, structured := opencdc.RawData("key"), opencdc.StructuredData{"amount": 12}
 	letter := deadLettersOf(t, fake.ErrTest, opencdc.Record{
@@ -163,8 +163,8 @@ func TestDLQ_idsAreValid(t *testing.T) {
 	}
 }
 
-// The text of an error in a dead letter is valid UTF-8, also if making it panics.
-// A nil pointer counts as no error.
+// The text of an error in a dead letter is valid UTF-8, even if the method Error
+// panics. A nil pointer counts as no error.
 func TestDLQ_errorTexts(t *testing.T) {
 	const replaced = "\uFFFD"
 	for _, tt := range []struct {
@@ -184,7 +184,7 @@ func TestDLQ_errorTexts(t *testing.T) {
 		if err := letter.ToProto(&opencdcv1.Record{}); err != nil {
 			t.Errorf("%T: the dead letter cannot be encoded: %v", tt.err, err)
 		}
-		// Without a queue the error is that of Do.
+		// Without a queue, Do returns the error.
 		j := &fake.Journal{}
 		err = fake.Run(t, nil, fake.From(fake.SourceOf(j, "1")),
 			fake.Through("p", fake.Each(fake.FailWith(tt.err))),
@@ -193,8 +193,7 @@ func TestDLQ_errorTexts(t *testing.T) {
 	}
 }
 
-// A dead letter has the position of the source record, also if a processor removed
-// it.
+// A dead letter has the position of the source record if a processor removed it.
 func TestDLQ_positionOfTheSource(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
@@ -206,8 +205,8 @@ func TestDLQ_positionOfTheSource(t *testing.T) {
 	}
 }
 
-// A queue with a window stops the worker if it is given too many nacks among the
-// last outcomes. Each source record counts once.
+// A queue with a window stops the worker if there are too many nacks among the last
+// outcomes. Each source record counts once.
 func TestDLQ_window(t *testing.T) {
 	for _, tt := range []struct {
 		name            string
@@ -273,7 +272,7 @@ func TestDLQ_window(t *testing.T) {
 	}
 }
 
-// Once the queue has refused a nack it refuses all, until it is opened again.
+// Once the queue has refused a nack, it refuses every nack until it is opened again.
 func TestDLQ_frozenWindow(t *testing.T) {
 	j := &fake.Journal{}
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.Window(fake.NewDestination(j, "dlq"), 2, 1))
@@ -300,8 +299,8 @@ func TestDLQ_none(t *testing.T) {
 	j.Want(t, "out ack", "out 1", "ack 1")
 }
 
-// If writing to the queue fails, the error is fatal, and what it confirmed before
-// is acked.
+// If writing to the queue fails, the error is fatal. Records that the queue confirmed
+// before are acked.
 func TestDLQ_writeFails(t *testing.T) {
 	ack := func(position string) connector.DestinationAck {
 		return connector.DestinationAck{Position: opencdc.Position(position)}
@@ -368,8 +367,7 @@ func TestDLQ_writeFails(t *testing.T) {
 	}
 }
 
-// If the queue and the ack of what it confirmed fail, the error of Do has both
-// errors.
+// If the queue fails, and so does the ack of what it confirmed, Do returns both errors.
 func TestDLQ_writeAndAckFail(t *testing.T) {
 	j := &fake.Journal{}
 	dead, source := fake.NewDestination(j, "queue"), fake.SourceOf(j, "1 2")
@@ -381,8 +379,8 @@ func TestDLQ_writeAndAckFail(t *testing.T) {
 	fake.WantError(t, err, other)
 }
 
-// If the queue fails or panics, the error of Do also says which record was to go
-// there, and why.
+// If the queue fails or panics, the error or panic of Do also says which record was to
+// go there, and why.
 func TestDLQ_failureNamesTheRecord(t *testing.T) {
 	broken := errors.New("broker unreachable")
 	for _, how := range []string{"write", "ack", "refusal", "panic"} {
@@ -437,8 +435,8 @@ func TestDLQ_failureAndRefusal(t *testing.T) {
 	j.Want(t, "dlq ack", "dlq 1")
 }
 
-// A queue that fails because the context of the worker has ended is no fatal
-// error.
+// If the queue fails because the context of the worker has ended, the error is not
+// fatal.
 func TestDLQ_contextEnds(t *testing.T) {
 	j := &fake.Journal{}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -460,7 +458,7 @@ func TestDLQ_runsPerTask(t *testing.T) {
 	j.Want(t, "dlq ack", "dlq 1 2", "ack 1 2", "dlq 3", "ack 3")
 }
 
-// Called by the host, a queue counts source records, too.
+// If the host calls the queue, it counts source records, too.
 func TestDLQ_direct(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The pipeline in README.md is that of an example, which is compiled and run.
+// The pipeline in README.md is taken from an example, which is compiled and run.
 func TestREADME(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {

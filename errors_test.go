@@ -18,8 +18,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// A fatal error stays fatal in what wraps it, and keeps its text and what it
-// wraps.
+// An error that wraps a fatal one is fatal. FatalError keeps the text of an error, and
+// what it wraps.
 func TestFatalError(t *testing.T) {
 	err := errors.Join(errors.New("another error"), funnel.FatalError(fake.ErrTest))
 	if !funnel.IsFatalError(err) || !errors.Is(err, fake.ErrTest) || funnel.FatalError(fake.ErrTest).Error() != fake.ErrTest.Error() {
@@ -89,8 +89,8 @@ func TestTasks_errorsNameTheTask(t *testing.T) {
 	}
 }
 
-// If the error of a task holds a TaskError of the host's own, errors.As finds that
-// of the task in the pipeline. The other one is in the text, and what it wraps is
+// If the error of a custom task wraps a TaskError, errors.As finds only the TaskError
+// of the task in the pipeline. The text shows the inner one, and what it wraps is
 // found.
 func TestWorker_taskErrorIsOnce(t *testing.T) {
 	inner := funnel.FatalError(&funnel.TaskError{TaskID: "inner", Err: fake.ErrTest})
@@ -110,7 +110,7 @@ func TestWorker_taskErrorIsOnce(t *testing.T) {
 	}
 }
 
-// around is a task of the host's own around one of the engine.
+// around is a custom task that wraps another one.
 type around struct {
 	funnel.Task
 	id string
@@ -118,8 +118,8 @@ type around struct {
 
 func (a around) ID() string { return a.id }
 
-// Each way in which the engine ends a worker has its sentinel, and the error names
-// the task once.
+// Each reason for which the engine ends a worker has a sentinel, and the error names the
+// task once.
 func TestWorker_sentinels(t *testing.T) {
 	results := func(results ...sdk.ProcessedRecord) *funnel.TaskNode {
 		return fake.Through("p", fake.Returns(results...))
@@ -229,7 +229,7 @@ func TestWorker_longPositions(t *testing.T) {
 	fake.WantError(t, run(t, short, fake.Each(fake.Pass), out), fake.ErrTest, fmt.Sprintf("%q", short))
 }
 
-// A nil pointer whose methods panic does no harm as an error, wherever it is
+// An error that is a nil pointer, and whose methods panic, does no harm wherever it is
 // returned.
 func TestWorker_nilPointerErrors(t *testing.T) {
 	for _, where := range []string{"write", "write after another branch", "read", "ack", "task", "nack when the context has ended"} {
@@ -279,8 +279,8 @@ func nested(position string, levels int) opencdc.Record {
 	return opencdc.Record{Position: opencdc.Position(position), Payload: opencdc.Change{After: opencdc.StructuredData(data)}}
 }
 
-// A record that is nested too deep stops the worker where it has to be copied or
-// made a dead letter, and only there. The records before it are done.
+// A record that is nested too deeply stops the worker where it has to be copied or made
+// a dead letter, and only there. The records before it are done.
 func TestWorker_tooDeep(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -336,7 +336,7 @@ func TestWorker_tooDeep(t *testing.T) {
 	}
 }
 
-// The value of a panic holds the errors that were known before it.
+// The PanicError of a panic holds the errors that were known before it.
 func TestWorker_panicHidesNothing(t *testing.T) {
 	known, boom := errors.New("known before"), errors.New("boom")
 	for _, tt := range []struct {

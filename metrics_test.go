@@ -136,7 +136,7 @@ func TestMetrics_Descriptions(t *testing.T) {
 	}
 }
 
-// A record's size is observed, and its share of the time.
+// For each record, its size and its share of the time are observed.
 func TestMetrics_Observe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set, r := metrics.NewSet(), newMetricsRegistry()
@@ -171,7 +171,7 @@ func TestMetrics_Observe(t *testing.T) {
 	})
 }
 
-// Nothing is observed for no records.
+// Without records, nothing is observed.
 func TestMetrics_Empty(t *testing.T) {
 	set, r := metrics.NewSet(), newMetricsRegistry()
 	set.Register(r)
@@ -185,7 +185,7 @@ func TestMetrics_Empty(t *testing.T) {
 	r.mustHave(t, nil)
 }
 
-// Metrics report to a registry that is registered after they were made.
+// Metrics also report to a registry that is registered after they were made.
 func TestMetrics_LateRegistration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var set metrics.Set
@@ -245,7 +245,7 @@ type histogramsOnly struct{ *metricsRegistry }
 
 func (histogramsOnly) NewTimer(metrics.Desc) metrics.LabeledTimer { return noop.LabeledTimer{} }
 
-// Metrics are enabled if one of their parts is.
+// Metrics are enabled if at least one of their parts is.
 func TestMetrics_HistogramsOnly(t *testing.T) {
 	var set metrics.Set
 	r := newMetricsRegistry()
@@ -317,7 +317,7 @@ func (d loudData) Bytes() []byte {
 	return nil
 }
 
-// If nobody observes them, no sizes are computed.
+// If nobody reads the sizes of records, they are not computed.
 func TestMetrics_NoSizesForNobody(t *testing.T) {
 	var set metrics.Set
 	set.Register(noop.Registry{})
@@ -373,7 +373,7 @@ func TestMetrics_ObservingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A value without a JSON form has no size. What surrounds it has.
+// A value without a JSON form has no size, but the data around it does.
 func TestMetrics_DataThatHasNoJSON(t *testing.T) {
 	set, r := metrics.NewSet(), newMetricsRegistry()
 	set.Register(histogramsOnly{r})
@@ -385,7 +385,7 @@ func TestMetrics_DataThatHasNoJSON(t *testing.T) {
 	})
 }
 
-// No duration is negative, whatever the clocks of others say.
+// No duration is negative, whatever other clocks say.
 func TestMetrics_noNegativeDurations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newMetricsRegistry()
@@ -424,7 +424,7 @@ func BenchmarkConnectorMetrics(b *testing.B) {
 	}
 }
 
-// processorMetrics keeps how many records are observed at a time.
+// processorMetrics keeps the number of records of each observation.
 type processorMetrics struct{ observed []int }
 
 func (m *processorMetrics) Observe(n int, start time.Time) {
@@ -434,7 +434,7 @@ func (m *processorMetrics) Observe(n int, start time.Time) {
 	m.observed = append(m.observed, n)
 }
 
-// A record that the processor did not answer for is observed when it does.
+// A record is observed only when the processor answers for it.
 func TestMetrics_ofAProcessorTask(t *testing.T) {
 	j := &fake.Journal{}
 	m := &processorMetrics{}

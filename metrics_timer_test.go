@@ -44,9 +44,8 @@ func TestTimer(t *testing.T) {
 	})
 }
 
-// The time of a record is that since its own read has returned, however many reads
-// its batch has and whatever the first task does with it, unless the record says
-// when it was read.
+// A record is timed from when its own read returned, however many reads its batch has
+// and whatever the first task does with it, unless the record says when it was read.
 func TestTimer_ofEachRead(t *testing.T) {
 	for _, ahead := range []int{0, 1, 4, 100} {
 		t.Run(fmt.Sprint("ahead ", ahead), func(t *testing.T) {
@@ -57,7 +56,7 @@ func TestTimer_ofEachRead(t *testing.T) {
 
 func testTimerOfEachRead(t *testing.T, opts ...funnel.WorkerOption) {
 	j, timer := &fake.Journal{}, &fake.Timer{}
-	var mu sync.Mutex // Ack runs beside Read
+	var mu sync.Mutex // Ack runs concurrently with Read
 	readAt := make(map[string]time.Time)
 	var want []time.Duration
 	s := fake.SteadySource(j, 30, time.Millisecond)
@@ -113,9 +112,9 @@ func TestTimer_firstTaskFilters(t *testing.T) {
 	})
 }
 
-// A timer of a set begins to report when a registry is registered, also while the
-// worker runs. Records that were read ahead before are timed from the begin of
-// their batch.
+// A timer of a set begins to report when a registry is registered, even while the worker
+// runs. Records that were read ahead before that are timed from the beginning of their
+// batch.
 func TestTimer_ofASet(t *testing.T) {
 	ms := func(n ...float64) (all []time.Duration) {
 		for _, n := range n {
@@ -126,7 +125,7 @@ func TestTimer_ofASet(t *testing.T) {
 	// The registry comes while 1 is delivered, until 4.5 ms.
 	for ahead, want := range map[int][]time.Duration{
 		0: ms(3.5, 3.5, 3.5, 3.5),
-		1: ms(3.5, 6, 6, 6), // each is read 1 ms after the write of the one before has begun
+		1: ms(3.5, 6, 6, 6), // each is read 1 ms after the write of the previous one began
 		// 2, 3 and 4 become a batch at 4.5 ms. 5 is read at 5 ms and acked at 11.5 ms.
 		100: ms(3.5, 3.5, 3.5, 6.5),
 	} {
@@ -176,7 +175,7 @@ func TestTimer_flickering(t *testing.T) {
 		reads, isBusy := 0, make(chan struct{})
 		s.OnRead = func(context.Context) ([]opencdc.Record, error) {
 			if reads++; reads == 2 {
-				<-isBusy // with 1, so that the others wait together
+				<-isBusy // writing 1, so that the others are buffered together
 			}
 			if reads == 5 {
 				return nil, io.EOF

@@ -23,7 +23,7 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// goroutine returns the name of its goroutine.
+// goroutine returns the name of the goroutine that calls it.
 func goroutine() string {
 	stack := make([]byte, 64)
 	stack = stack[:runtime.Stack(stack, false)]
@@ -173,8 +173,8 @@ func TestParallelProcessor_noRecords(t *testing.T) {
 	}
 }
 
-// Every mix of results, no answer included, is the same however many parts there
-// are.
+// Every mix of results, including no answer, has the same effect however many parts
+// there are.
 func TestParallelProcessor_everyMixOfResults(t *testing.T) {
 	none := func(opencdc.Record) sdk.ProcessedRecord { return nil }
 	kinds := []func(opencdc.Record) sdk.ProcessedRecord{
@@ -196,8 +196,8 @@ func TestParallelProcessor_everyMixOfResults(t *testing.T) {
 	}
 }
 
-// If a part has fewer results than records, the rest of the part has no answer,
-// and the results of the next part are in their place.
+// If a part has fewer results than records, the rest of its records have no answer. The
+// results of the next part stay at their indices.
 func TestParallelProcessor_shortResults(t *testing.T) {
 	const perPart = 3
 	recs := fake.Numbered(3 * perPart)
@@ -221,7 +221,7 @@ func TestParallelProcessor_shortResults(t *testing.T) {
 	}
 }
 
-// A call finds nothing of the results of the call before.
+// No result of one call is left in the next call.
 func TestParallelProcessor_callAfterCall(t *testing.T) {
 	answers := 0
 	p := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -244,7 +244,7 @@ func TestParallelProcessor_callAfterCall(t *testing.T) {
 	}
 }
 
-// Only the records without an answer are given again.
+// Only records without an answer are passed again.
 func TestParallelProcessor_givenAgain(t *testing.T) {
 	j := &fake.Journal{}
 	firstOnly := fake.Parallel(t, func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -253,7 +253,7 @@ func TestParallelProcessor_givenAgain(t *testing.T) {
 	}, 3)
 	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7 8 9")), fake.Through("p", firstOnly), fake.Out(j)))
 	calls := j.Lines("process")
-	slices.Sort(calls) // those at the same time come in any order
+	slices.Sort(calls) // concurrent calls come in any order
 	want := []string{
 		"process 1 2 3", "process 2", "process 3",
 		"process 4 5 6", "process 5", "process 6",
@@ -265,7 +265,7 @@ func TestParallelProcessor_givenAgain(t *testing.T) {
 	j.Want(t, "out", "out 1", "out 2 3", "out 4", "out 5 6", "out 7", "out 8 9")
 }
 
-// Without any answer the worker gives up as with any other processor.
+// Without any answer, the worker gives up, as with any other processor.
 func TestParallelProcessor_noAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -283,9 +283,9 @@ func TestParallelProcessor_noAnswers(t *testing.T) {
 	})
 }
 
-// If the results of a part make no sense, the worker stops with an error that
-// names the task, and nothing of the batch is written or acked. The results of the
-// other parts are in their places.
+// If the results of a part are invalid, the worker stops with an error that names the
+// task, and nothing of the batch is written or acked. The results of the other parts
+// stay at their indices.
 func TestParallelProcessor_failedPart(t *testing.T) {
 	const size, workers = 8, 3
 	sizes, starts := []int{2, 3, 3}, []int{0, 2, 5}
@@ -349,7 +349,7 @@ func TestParallelProcessor_failedPart(t *testing.T) {
 	}
 }
 
-// If several parts fail, the error is that of the first one in the batch.
+// If several parts fail, the error of the first one in the batch comes first.
 func TestParallelProcessor_failedParts(t *testing.T) {
 	p := fake.Parallel(t, func(context.Context, []opencdc.Record) []sdk.ProcessedRecord { return nil }, 3)
 	j := &fake.Journal{}
@@ -357,7 +357,7 @@ func TestParallelProcessor_failedParts(t *testing.T) {
 	fake.WantError(t, err, nil, `task "p"`, `"1"`)
 }
 
-// A result of an unknown kind is an error that names the record, in any part.
+// A result of an unknown kind, in any part, is an error that names the record.
 func TestParallelProcessor_unknownKind(t *testing.T) {
 	for _, position := range []string{"1", "2", "3", "4", "5"} {
 		pointer := func(rec opencdc.Record) sdk.ProcessedRecord { return (*sdk.SingleRecord)(&rec) }
@@ -369,8 +369,8 @@ func TestParallelProcessor_unknownKind(t *testing.T) {
 	}
 }
 
-// A failed part does not hide a result of an unknown kind in another one, nor the other
-// way round.
+// A failed part does not hide a result of an unknown kind in another part, nor the
+// other way round.
 func TestParallelProcessor_unknownKindBesideAFailedPart(t *testing.T) {
 	for _, bad := range []string{"1", "2"} {
 		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -384,7 +384,7 @@ func TestParallelProcessor_unknownKindBesideAFailedPart(t *testing.T) {
 	}
 }
 
-// The error of a failed part has its sentinel, for each part.
+// The errors of all failed parts keep their sentinels.
 func TestParallelProcessor_sentinels(t *testing.T) {
 	for name, want := range map[string]error{"nothing": funnel.ErrProcessorResults, "more": funnel.ErrProcessorResults, "goexit": funnel.ErrGoexit} {
 		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -451,7 +451,7 @@ func TestParallelProcessor_panic(t *testing.T) {
 	}
 }
 
-// Of several panics the first one comes back, whatever else goes wrong.
+// If several parts panic, the first panic comes back, whatever else goes wrong.
 func TestParallelProcessor_panics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -498,7 +498,7 @@ func TestParallelProcessor_panicIsWrappedOnce(t *testing.T) {
 	}
 }
 
-// A panic counts also if runtime.Goexit is ending the goroutine of the part.
+// A panic counts even if runtime.Goexit is already ending the goroutine of the part.
 func TestParallelProcessor_panicAfterGoexit(t *testing.T) {
 	p := fake.Parallel(t, func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 		if string(recs[0].Position) == "1" {
@@ -516,7 +516,7 @@ func TestParallelProcessor_panicAfterGoexit(t *testing.T) {
 	t.Error("there is no panic")
 }
 
-// When a call returns, its goroutines have ended, however it ends.
+// When a call ends, in whatever way, its goroutines have ended.
 func TestParallelProcessor_noGoroutineIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running atomic.Int64
@@ -549,7 +549,7 @@ func TestParallelProcessor_noGoroutineIsLeft(t *testing.T) {
 	})
 }
 
-// Each part is given the very context of Process.
+// Each part gets the very context of Process.
 func TestParallelProcessor_context(t *testing.T) {
 	ctx := context.WithValue(t.Context(), fake.ContextKey{}, "value")
 	for size := range 5 {
@@ -568,8 +568,8 @@ func TestParallelProcessor_context(t *testing.T) {
 	}
 }
 
-// 16 workers take as long for 1,000 slow records as one takes for the 63 of the
-// largest part.
+// For 1,000 slow records, 16 workers take as long as one worker takes for 63, the size
+// of the largest part.
 func TestParallelProcessor_speed(t *testing.T) {
 	wait := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		time.Sleep(2 * time.Millisecond)

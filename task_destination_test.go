@@ -17,13 +17,13 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// A destination that acks something else than what it was given stops the worker.
-// Nothing of that write is acked, not even what was confirmed before.
+// A destination that acks anything but what it was given stops the worker. Nothing of
+// that write is acked, not even records whose acks were right.
 func TestDestinationTask_brokenAcks(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		acks  [][]connector.DestinationAck // by call, then empty
-		err   error                        // of the last one
+		err   error                        // of the last call
 		words []string
 	}{
 		{"a wrong position", [][]connector.DestinationAck{fake.Acks("1", "3")}, nil, []string{`"3"`, `"2"`}},
@@ -57,8 +57,8 @@ func TestDestinationTask_brokenAcks(t *testing.T) {
 	}
 }
 
-// A destination may return no acks now and then. It is asked again at once, then
-// after growing pauses.
+// A destination may return no acks now and then. It is called again at once, then after
+// growing pauses.
 func TestDestinationTask_emptyAcks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -125,7 +125,7 @@ func TestDestinationTask_acksAreReused(t *testing.T) {
 	j.Want(t, "dlq ack", "ack 1", "dlq 2", "ack 2", "ack 3")
 }
 
-// An io.EOF of a destination does not count as the end of the source.
+// An io.EOF from a destination is an error, not the end of the source.
 func TestDestinationTask_reportsEOF(t *testing.T) {
 	j := &fake.Journal{}
 	source, out := fake.SourceOf(j, "1", "2"), fake.NewDestination(j, "out")
@@ -136,7 +136,8 @@ func TestDestinationTask_reportsEOF(t *testing.T) {
 	}
 }
 
-// A task around a destination task that fails finds what the destination refused before.
+// If a DestinationTask fails, a task that wraps it still sees the records that the
+// destination refused before.
 func TestDestinationTask_failsAfterARefusal(t *testing.T) {
 	d := fake.NewDestination(&fake.Journal{}, "out")
 	calls := 0

@@ -14,8 +14,8 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// The processor is given the active records only, and its results apply to them:
-// the example in the documentation of Do.
+// The processor gets the active records only, and its results apply to them, as in the
+// example in the documentation of Do.
 func TestProcessorTask_filteredRecords(t *testing.T) {
 	j := &fake.Journal{}
 	upper := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -35,7 +35,7 @@ func TestProcessorTask_filteredRecords(t *testing.T) {
 func TestProcessorTask_everyMixOfResults(t *testing.T) {
 	kinds := []struct {
 		result func(opencdc.Record) sdk.ProcessedRecord
-		out    []string // suffixes of what is written, in the first or second round
+		out    []string // suffixes of the records written, in the first or second round
 	}{
 		{fake.Pass, []string{""}},
 		{fake.Filter, nil},
@@ -69,8 +69,8 @@ func TestProcessorTask_everyMixOfResults(t *testing.T) {
 	}
 }
 
-// A result applies to the record at its index, however many records were filtered
-// and split before and on the way.
+// A result applies to the record at its index, however many records were filtered and
+// split before, by other tasks or by this one.
 func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
 	j := &fake.Journal{}
 	before := fake.Custom("before", func(_ context.Context, b *funnel.Batch) error {
@@ -103,8 +103,8 @@ func TestProcessorTask_resultsWhileIndicesShift(t *testing.T) {
 		"out e1 e2 e3 H I2 i31 i32", "ack a b c d e f g h i j", "dlq k:test error", "ack k", "out L", "ack l")
 }
 
-// A processor may return a part of its input as the pieces of a split. The engine
-// neither mixes them up nor writes to them.
+// A processor may return part of its input as the pieces of a split. The engine neither
+// mixes these up nor writes to them.
 func TestProcessorTask_piecesOfTheInput(t *testing.T) {
 	j := &fake.Journal{}
 	var pieces sdk.MultiRecord
@@ -128,7 +128,7 @@ func TestProcessorTask_piecesOfTheInput(t *testing.T) {
 	}
 }
 
-// The same holds for single pieces, which replace records.
+// The same holds for single pieces, which replace a record.
 func TestProcessorTask_recordsExchanged(t *testing.T) {
 	j := &fake.Journal{}
 	p := fake.Processor(func(_ context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -160,7 +160,7 @@ func TestProcessorTask_resultsBelongToTheProcessor(t *testing.T) {
 	}
 }
 
-// A custom task may wrap a ProcessorTask and mark its records further.
+// A custom task may wrap a ProcessorTask and mark the records again afterwards.
 func TestProcessorTask_wrapped(t *testing.T) {
 	j := &fake.Journal{}
 	rounds := 0
@@ -169,7 +169,7 @@ func TestProcessorTask_wrapped(t *testing.T) {
 		j.AddRecords("task", b.ActiveRecords())
 		err := inner.Do(ctx, b)
 		if rounds++; rounds == 1 {
-			b.Retry(1, len(b.ActiveRecords())) // the one that was nacked included
+			b.Retry(1, len(b.ActiveRecords())) // including the nacked one
 		}
 		return err
 	})
@@ -179,8 +179,8 @@ func TestProcessorTask_wrapped(t *testing.T) {
 		"task 2", "dlq 2", "ack 2", "ack 3", "task 4 5", "out 4 5", "ack 4 5")
 }
 
-// A custom task may run several ProcessorTasks on its batch. A nack of the first
-// one stays if the second one gives no answer for the record.
+// A custom task may run several ProcessorTasks on its batch. If the second one gives no
+// answer for a record that the first one nacked, the nack stays.
 func TestProcessorTask_twoInOneTask(t *testing.T) {
 	j := &fake.Journal{}
 	first := funnel.NewProcessorTask("first", fake.ByPosition(fake.Answers{"4": fake.Fail}), log.Nop(), nil)
@@ -219,8 +219,8 @@ func TestProcessorTask_life(t *testing.T) {
 	j.Want(t, "", "open processor", "teardown processor")
 }
 
-// A processor that answers for a few records at a time is given the others again,
-// and only those, until it is through.
+// A processor that answers for a few records at a time gets the others again, and only
+// those, until all have an answer.
 func TestProcessorTask_shortResults(t *testing.T) {
 	j := &fake.Journal{}
 	limited := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -234,7 +234,7 @@ func TestProcessorTask_shortResults(t *testing.T) {
 		"process 5", "out 5", "ack 5")
 }
 
-// Results that make no sense stop the worker. Nothing of the batch is acked.
+// Invalid results stop the worker. Nothing of the batch is acked.
 func TestProcessorTask_badResults(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -9,9 +9,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// A first task of the host's own may do with its batches what it likes. Marked or
-// not, read ahead or not, they come out in order, and what it nacked goes to the
-// dead-letter queue.
+// A custom first task may edit, mark or replace its batches. In any case, read ahead or
+// not, the records come out in order, and nacked ones go to the dead-letter queue.
 func TestSourceTask_customFirstTask(t *testing.T) {
 	edits := map[string]func(*funnel.Batch){
 		"2":  func(b *funnel.Batch) { b.Nack(0, fake.ErrOf("2")) },
@@ -51,8 +50,8 @@ func TestSourceTask_customFirstTask(t *testing.T) {
 	}
 }
 
-// ownFirstTask is a first task that makes its batches itself, empty ones if it has
-// read nothing.
+// ownFirstTask is a first task that replaces each batch by one of its own, or by a zero
+// Batch if the read fails or the source ends.
 type ownFirstTask struct {
 	fake.Task
 	source *fake.Source
@@ -70,6 +69,7 @@ func (f *ownFirstTask) Do(ctx context.Context, b *funnel.Batch) error {
 	return err
 }
 
+// A first task may put a batch of its own in place of the one that it was given.
 func TestSourceTask_firstTaskMakesBatches(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
@@ -82,8 +82,8 @@ func TestSourceTask_firstTaskMakesBatches(t *testing.T) {
 	})
 }
 
-// A first task that replaces a batch that it has read by an empty one has lost its
-// records, and no others. That is an error.
+// A first task that replaces a batch that it has read by a zero Batch has lost its
+// records, which is an error. No other records are lost.
 func TestSourceTask_firstTaskLosesRecords(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
@@ -99,8 +99,8 @@ func TestSourceTask_firstTaskLosesRecords(t *testing.T) {
 	})
 }
 
-// A first task cannot retry records: without read-ahead it refuses those that it is
-// given, and with read-ahead it may be reading others meanwhile.
+// A first task cannot retry records. Without read-ahead, it refuses those that it is
+// given again. With read-ahead, it may be reading others meanwhile.
 func TestSourceTask_isNotRetried(t *testing.T) {
 	for _, tt := range []struct {
 		name       string

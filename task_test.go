@@ -40,7 +40,7 @@ func shapeOf(nodes ...*funnel.TaskNode) string {
 	return strings.Join(shape, " ")
 }
 
-// wantShape fails the test if the shape of the nodes is another one.
+// wantShape fails the test if the shape of the nodes is not want.
 func wantShape(t *testing.T, want string, nodes ...*funnel.TaskNode) {
 	t.Helper()
 	if got := shapeOf(nodes...); got != want {
@@ -48,7 +48,7 @@ func wantShape(t *testing.T, want string, nodes ...*funnel.TaskNode) {
 	}
 }
 
-// AppendToEnd appends behind the last node of a list, wherever it is called.
+// AppendToEnd appends after the last node of a list, whichever node it is called on.
 func TestTaskNode_AppendToEnd(t *testing.T) {
 	a := named("a")
 	fake.WantNoError(t, a.AppendToEnd())
@@ -71,7 +71,8 @@ func TestTaskNode_AppendToEnd_slice(t *testing.T) {
 	wantShape(t, "a->b,c b-> c->", a)
 }
 
-// AppendToEnd refuses what would not be a tree, and then changes nothing.
+// AppendToEnd refuses nodes with which the list would not be a tree, and then changes
+// nothing.
 func TestTaskNode_AppendToEnd_errors(t *testing.T) {
 	cycle := named("a", named("b", named("c")))
 	cycle.Next[0].Next[0].Next = []*funnel.TaskNode{cycle.Next[0]}
@@ -193,7 +194,7 @@ func TestTaskNode_iteration(t *testing.T) {
 			if len(tasks) != len(nodes) {
 				t.Errorf("there are %d tasks in %d nodes", len(tasks), len(nodes))
 			}
-			for stop := range want { // an early break; a loop that went on would panic
+			for stop := range want { // break early: an iterator that went on would panic
 				met := 0
 				for n := range c.first.TaskNodes() {
 					if met++; n.Task.ID() == want[stop] {

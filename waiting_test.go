@@ -16,8 +16,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Reads that return nothing begin further and further apart, up to 100 ms, unless
-// they wait themselves. A record ends the series.
+// Reads that return nothing begin further and further apart, up to 100 ms, unless they
+// block that long themselves. A record ends the series.
 func TestWorker_emptyReads(t *testing.T) {
 	ms := func(n ...int) (all []time.Duration) {
 		for _, n := range n {
@@ -29,7 +29,7 @@ func TestWorker_emptyReads(t *testing.T) {
 		name  string
 		reads []int // how many records each returns
 		waits []time.Duration
-		want  []time.Duration // between the begins
+		want  []time.Duration // from start to start
 	}{
 		{"at once", make([]int, 11), nil, ms(1, 2, 4, 8, 16, 32, 64, 100, 100, 100)},
 		{"after waiting", make([]int, 5), ms(7, 7, 7, 7, 7), ms(7, 7, 7, 8)},
@@ -73,7 +73,7 @@ func TestWorker_emptyReadsAreInterrupted(t *testing.T) {
 				fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 					j := &fake.Journal{}
 					s := fake.NewSource(j)
-					inRead := time.Microsecond // a read is seldom at work when the end comes
+					inRead := time.Microsecond // so a read is rarely pending when the end comes
 					if after > time.Second {
 						inRead = 0
 					}
@@ -103,7 +103,7 @@ func TestWorker_emptyReadsAreInterrupted(t *testing.T) {
 	}
 }
 
-// A task that never answers is asked sixteen times, with growing pauses. Then the
+// A task that never answers is called sixteen times, with growing pauses. Then the
 // worker stops with a fatal error. The records before are done.
 func TestRetry_noAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestRetry_noAnswer(t *testing.T) {
 	})
 }
 
-// Progress resets the count of rounds without an answer.
+// An answer resets the count of calls without an answer.
 func TestRetry_progressResetsTheCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -156,7 +156,7 @@ func TestRetry_progressResetsTheCount(t *testing.T) {
 	})
 }
 
-// The end of the context interrupts the pause before another round.
+// The end of the context interrupts the pause before a retry.
 func TestRetry_contextEndsThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -177,7 +177,7 @@ func TestRetry_contextEndsThePause(t *testing.T) {
 	})
 }
 
-// The worker waits for a processor whose service is away for a second.
+// The worker waits for a processor whose service is down for a second.
 func TestRetry_outage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}

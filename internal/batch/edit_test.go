@@ -197,7 +197,8 @@ func TestCopies_marksInAnyOrder(t *testing.T) {
 	}
 }
 
-// RetryFrom marks no record by itself if no record from there on is marked.
+// If no record from i on is marked, RetryFrom(i) costs nothing per record, whatever was
+// marked before i.
 func TestCopies_retryFromCostsNothingPerRecord(t *testing.T) {
 	for name, mark := range map[string]func(c *Copies){
 		"unmarked":                func(*Copies) {},

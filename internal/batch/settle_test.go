@@ -89,8 +89,8 @@ func TestCopies_settleTwice(t *testing.T) {
 	}
 }
 
-// A source record is nacked as its first nacked copy is: with the record from before its
-// first split, the copy's error and, if the record has no position, the source's.
+// A source record is nacked once: with the record from before its first split, its error
+// and, if that record has no position, the source's.
 func TestCopies_settleNacked(t *testing.T) {
 	c := newCopies(5, nil)
 	c.Set(0, records(firstEmpty, 1))
