@@ -359,7 +359,7 @@ func markInOrder(b *funnel.Batch, names []string, plan string, order []int) {
 			active = slices.Delete(active, at, at+1)
 		case 'r':
 			if at == len(active)-1 {
-				b.Retry(at, at+1) // with an end index
+				b.Retry(at, at+1) // with an end index: the last records are kept in another way
 			} else {
 				b.Retry(at)
 			}

@@ -18,8 +18,9 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Do returns the cause of a failure, not the cancellation that follows from it. The
-// other branches are told, and all are waited for. What was done before is acked.
+// If a branch fails, Do returns its error, not the cancellation that follows. The context
+// of the other branches ends, and Do waits for all of them. Records that were done before
+// are acked.
 func TestFanOut_failure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -79,7 +80,7 @@ func TestFanOut_failureReleasesWhatIsDone(t *testing.T) {
 	})
 }
 
-// So it is whichever branch fails, and if it ends its goroutine.
+// Finished records are released whichever branch fails, and in whatever way.
 func TestFanOut_releasesAfterFailure(t *testing.T) {
 	for _, isLast := range []bool{false, true} {
 		for how, end := range ends {
@@ -112,8 +113,8 @@ var ends = map[string]func() error{
 	"goexit": func() error { runtime.Goexit(); return nil },
 }
 
-// The error of Do has the errors of all branches that do not follow from each other,
-// and is fatal if one of them is.
+// The error of Do holds the errors of all branches, except those that follow from
+// another. It is fatal if one of them is.
 func TestFanOut_twoFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -134,7 +135,7 @@ func TestFanOut_twoFailures(t *testing.T) {
 	})
 }
 
-// An error is not lost among others that only tell of the ended context.
+// An error is not lost among others that only say that the context has ended.
 func TestFanOut_errorBesideCancellations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		other := errors.New("other error")
@@ -153,14 +154,15 @@ func TestFanOut_errorBesideCancellations(t *testing.T) {
 	})
 }
 
-// hollow is an error that could wrap others, and wraps none.
+// hollow is an error that could wrap others but wraps none.
 type hollow struct{}
 
 func (hollow) Error() string { return "hollow" }
 
 func (hollow) Unwrap() []error { return nil }
 
-// An error that wraps nothing does not count as one that tells of the ended context.
+// An error with an empty list of wrapped errors does not count as one that only says that
+// the context has ended.
 func TestFanOut_hollowError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := fake.Fork(fake.From(fake.SourceOf(&fake.Journal{}, "1")),
@@ -208,8 +210,8 @@ func TestFanOut_failureStopsTheOthers(t *testing.T) {
 	})
 }
 
-// A nack that only says that the context of the branch has ended, because another
-// branch has failed, nacks no record, also if the context of Do ends then.
+// If a branch has failed and so ended the context of the others, a nack that only says so
+// nacks no record, even if the context of Do ends then.
 func TestFanOut_nacksOfAnEndedContext(t *testing.T) {
 	for _, isCanceled := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -242,8 +244,8 @@ func TestFanOut_nacksOfAnEndedContext(t *testing.T) {
 	}
 }
 
-// A panic on a branch reaches the caller of Do, with its stack, when the other
-// branches have ended. The worker can then be stopped and closed.
+// A panic on a branch reaches the caller of Do, with its stack, once the other branches
+// have ended. The worker can then be stopped and closed.
 func TestFanOut_panic(t *testing.T) {
 	for _, where := range []string{"branch", "nested branch"} {
 		t.Run(where, func(t *testing.T) {
@@ -294,7 +296,7 @@ func TestFanOut_panics(t *testing.T) {
 	})
 }
 
-// A panic with a nil pointer is one like any other.
+// A panic with a nil pointer is like any other panic.
 func TestFanOut_emptyPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -311,8 +313,8 @@ func TestFanOut_emptyPanic(t *testing.T) {
 	})
 }
 
-// A branch whose goroutine is ended, directly or further down, has failed. The error
-// names the task that had the batch. Before the branches, it ends the caller of Do.
+// A Goexit on a branch, or on a branch of that branch, is a failure. The error names the
+// task that had the batch. Before the fork, Goexit ends the goroutine of Do.
 func TestFanOut_goexit(t *testing.T) {
 	for _, where := range []string{"before", "a", "b", "c", "d", "out"} {
 		t.Run(where, func(t *testing.T) {
@@ -360,10 +362,10 @@ func TestFanOut_goexit(t *testing.T) {
 	}
 }
 
-// However two branches end, wherever they are, Do panics if one of them did, and
-// else returns the error that came first.
+// If two branches fail, wherever they are, Do panics if one of them did. Otherwise it
+// returns the error that came first.
 func TestFanOut_twoEnds(t *testing.T) {
-	const places = "abcd" // two behind one branch, two behind another one
+	const places = "abcd" // two below one branch, two below another one
 	for first := range places {
 		for second := range places {
 			if first == second {
@@ -403,7 +405,7 @@ func testTwoEnds(t *testing.T, first, second string, how []string) {
 			case id == second:
 				close(started)
 				<-failed
-				synctest.Wait() // until everybody else knows
+				synctest.Wait() // until the first failure is known everywhere
 				return end(id, how[1])
 			default:
 				return nil

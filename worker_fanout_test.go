@@ -31,7 +31,7 @@ func TestFanOut_outcomes(t *testing.T) {
 		refusedB string
 		wantA    []string
 		wantB    []string
-		want     []string // acks and DLQ
+		want     []string // acks and dead letters
 	}{{
 		name:  "all is delivered twice and acked once",
 		wantA: []string{"a 1 2 3"}, wantB: []string{"b 1 2 3"},
@@ -118,7 +118,7 @@ func TestFanOut_piecesInSubBatches(t *testing.T) {
 	}
 }
 
-// Branches may start at the source, and branch again.
+// The first task may fork, and so may tasks on branches.
 func TestFanOut_nested(t *testing.T) {
 	j := &fake.Journal{}
 	a, b, c := fake.NewDestination(j, "a"), fake.NewDestination(j, "b"), fake.NewDestination(j, "c")
@@ -132,8 +132,8 @@ func TestFanOut_nested(t *testing.T) {
 	j.Want(t, "ack dlq", "ack 1", "dlq 2", "ack 2", "ack 3", "ack 4")
 }
 
-// No branch sees what another one does to a record, however deep. A destination
-// that keeps records never sees them change.
+// No branch sees what another one does to a record, however deep inside it. The records
+// that a destination keeps never change.
 func TestFanOut_isolation(t *testing.T) {
 	read := func() opencdc.Record {
 		return opencdc.Record{
@@ -225,13 +225,13 @@ func TestFanOut_isolation(t *testing.T) {
 	}
 }
 
-// The original of a split record is isolated, too: if one branch changes data that
-// pieces share with their original, a dead letter from another branch does not
-// show it.
+// The original of a split record is isolated, too: if one branch changes data that the
+// pieces share with the original, a dead letter from another branch does not show the
+// change.
 func TestFanOut_originalIsIsolated(t *testing.T) {
 	j := &fake.Journal{}
 	shared := fake.Through("split", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
-		return sdk.MultiRecord{rec, rec} // the pieces share their maps with the original
+		return sdk.MultiRecord{rec, rec} // the pieces share maps with the original
 	}))
 	wrote := make(chan struct{})
 	scribble := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
@@ -262,7 +262,7 @@ func TestFanOut_originalIsIsolated(t *testing.T) {
 	}
 }
 
-// Destinations at the ends of branches are given the same records, not copies.
+// Destinations at the ends of branches get the same records, not copies.
 func TestFanOut_readersShareTheRecords(t *testing.T) {
 	j := &fake.Journal{}
 	source := fake.SourceOf(j, "1 2")
@@ -286,7 +286,8 @@ func TestFanOut_readersShareTheRecords(t *testing.T) {
 	}
 }
 
-// If a task ignores that its Ack failed, the join of the branches tries again.
+// If a task on a branch ignores that its call of Worker.Ack failed, the ack is tried
+// again when the branches are joined.
 func TestFanOut_ignoredAckOfATask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -311,7 +312,8 @@ func TestFanOut_ignoredAckOfATask(t *testing.T) {
 	})
 }
 
-// If a task's Ack failed and the task reports that, the join does not try again.
+// If the task returns that error instead, or Source.Ack ended its goroutine, the ack is
+// not tried again.
 func TestFanOut_failedAckOfATask(t *testing.T) {
 	for _, end := range []func() error{func() error { return fake.ErrTest }, func() error { runtime.Goexit(); return nil }} {
 		synctest.Test(t, func(t *testing.T) {
@@ -333,8 +335,8 @@ func TestFanOut_failedAckOfATask(t *testing.T) {
 	}
 }
 
-// On a linear pipeline each connector is given the very context of Do. On a branch
-// it is given one that derives from it, except for acks and dead letters.
+// In a linear pipeline each connector gets the very context of Do. On a branch it gets a
+// context derived from that. Acks and dead letters always get the context of Do.
 func TestFanOut_contexts(t *testing.T) {
 	j := &fake.Journal{}
 	ctx := context.WithValue(t.Context(), fake.ContextKey{}, "value")
@@ -360,9 +362,9 @@ func TestFanOut_contexts(t *testing.T) {
 	}
 }
 
-// A branch is given the same context for each batch. It ends with the worker.
+// A branch gets the same context for each batch. It ends when Do returns.
 func TestFanOut_contextLasts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // which fails if a goroutine is left
+	synctest.Test(t, func(t *testing.T) { // fails if a goroutine is left behind
 		j := &fake.Journal{}
 		a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 		var contexts []context.Context

@@ -15,9 +15,9 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Stop waits for the batch in flight, then tears the source down, which ends the
-// pending read. Whatever that read returns is dropped, and so is what was read
-// ahead. A Stop that gives up leaves no trace.
+// Stop waits for the batch in flight, then tears the source down, which ends the pending
+// read. What that read returns is dropped, and so is what was read ahead. A Stop that
+// gives up leaves no trace.
 func TestWorker_stop(t *testing.T) {
 	four := fake.Records("4")
 	for _, last := range []fake.Read{
@@ -76,10 +76,10 @@ func testStop(t *testing.T, last fake.Read, isIdle bool, opts ...funnel.WorkerOp
 	p.Want(t, "teardown", "teardown source", "teardown dlq", "teardown out")
 }
 
-// A worker notices a stop also if the read that the stop ends returns nothing.
+// A worker notices a stop even if the read that the stop ends returns nothing.
 func TestWorker_stopEndsAnEmptyRead(t *testing.T) {
 	for _, ahead := range []int{0, 1} {
-		for range 1000 { // the worker may hear of the read before it hears of the stop
+		for range 1000 { // the worker may see the end of the read before it sees the stop
 			synctest.Test(t, func(t *testing.T) {
 				s := fake.NewSource(&fake.Journal{})
 				s.OnRead = func(context.Context) ([]opencdc.Record, error) { <-s.TornDown; runtime.Gosched(); return nil, nil }
@@ -93,8 +93,7 @@ func TestWorker_stopEndsAnEmptyRead(t *testing.T) {
 	}
 }
 
-// After a Stop or Close that gave up the worker runs on, and a failed read is an
-// error.
+// If Stop or Close gives up, the worker runs on, and a failed read is an error.
 func TestWorker_stopLeavesNoTrace(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		p := fake.NewBusy(t)
@@ -120,8 +119,8 @@ func TestWorker_stopLeavesNoTrace(t *testing.T) {
 	})
 }
 
-// A connector may call Stop while its worker waits for it: such a Stop gives up when
-// its context ends.
+// If a connector calls Stop while its worker waits for it, Stop gives up when its context
+// ends.
 func TestWorker_stopByAConnector(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
@@ -144,8 +143,8 @@ func TestWorker_stopByAConnector(t *testing.T) {
 	})
 }
 
-// A Stop whose context has ended does nothing while the worker runs. Afterwards it
-// has nothing to wait for, and stops.
+// If the context of Stop has already ended, Stop does nothing while the worker runs. Once
+// Do has returned, Stop has nothing to wait for, and succeeds.
 func TestWorker_stopWithAnEndedContext(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		ended, cancel := context.WithCancel(t.Context())
@@ -172,8 +171,8 @@ func TestWorker_stopWithAnEndedContext(t *testing.T) {
 	})
 }
 
-// After a Stop, Do returns at once. The source is torn down once, also if the worker
-// was stopped before it was opened.
+// After a Stop, Do returns at once. The source is torn down once, even if the worker was
+// stopped before it was opened.
 func TestWorker_stopEarly(t *testing.T) {
 	for _, when := range []string{"before Open", "after Open", "and closed before Do"} {
 		t.Run(when, func(t *testing.T) {
@@ -198,8 +197,8 @@ func TestWorker_stopEarly(t *testing.T) {
 	}
 }
 
-// A worker that was stopped before Do, or whose context has ended by then, reads
-// nothing.
+// If the worker was stopped before Do, or the context of Do has already ended, the worker
+// reads nothing.
 func TestWorker_doesNotBegin(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		for range 100 {
@@ -222,8 +221,8 @@ func TestWorker_doesNotBegin(t *testing.T) {
 	})
 }
 
-// The next Stop or Close retries a teardown that failed. The worker stops all the
-// same, once the read has returned.
+// If a teardown fails, the next Stop or Close retries it. The worker stops all the same,
+// once the read has returned.
 func TestWorker_teardownFails(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		p := fake.NewBusy(t)
@@ -247,8 +246,8 @@ func TestWorker_teardownFails(t *testing.T) {
 	})
 }
 
-// While the teardown of a Stop hangs, Do returns as soon as the read does. What the
-// read returned is dropped, and its error is none.
+// While the teardown of a Stop hangs, Do returns as soon as the read does. The records
+// and the error of that read are dropped.
 func TestWorker_teardownHangs(t *testing.T) {
 	for _, readErr := range []error{nil, fake.ErrTest} {
 		for _, isIdle := range []bool{false, true} {
@@ -279,7 +278,7 @@ func TestWorker_teardownHangs(t *testing.T) {
 	}
 }
 
-// Stopping is true once tearing the source down may have begun, and not before.
+// Stopping is true from when the teardown of the source may have begun, not before.
 func TestWorker_Stopping(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		p := fake.NewBusy(t)

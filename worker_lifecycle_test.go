@@ -14,8 +14,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// failingWorker returns a worker whose parts write to the journal when they are
-// opened and closed, and fail with the errors in fails: "open source", "close task",
+// failingWorker returns a worker whose parts write to the journal when they are opened
+// and closed. They fail with the errors in fails, by line: "open source", "close task",
 // "teardown out", ...
 func failingWorker(t *testing.T, j *fake.Journal, source *fake.Source, fails map[string]error, opts ...funnel.WorkerOption) *funnel.Worker {
 	t.Helper()
@@ -53,7 +53,7 @@ func TestWorker_openAndClose(t *testing.T) {
 		"teardown source", "teardown dlq", "teardown out", "close task")
 }
 
-// If one part fails to open, those before it are closed again, in reverse.
+// If one part fails to open, the parts opened before it are closed, in reverse.
 func TestWorker_openFails(t *testing.T) {
 	opens := []string{"open source", "open task", "open out", "open dlq"}
 	closes := []string{"teardown source", "close task", "teardown out"}
@@ -73,8 +73,8 @@ func TestWorker_openFails(t *testing.T) {
 	}
 }
 
-// The error of a failed Open has the errors of the parts that then fail to close.
-// Close closes those again.
+// If parts then fail to close, the error of Open has their errors, too. Close retries
+// them.
 func TestWorker_openAndCleanUpFail(t *testing.T) {
 	j := &fake.Journal{}
 	closing := errors.New("closing failed")
@@ -89,7 +89,7 @@ func TestWorker_openAndCleanUpFail(t *testing.T) {
 	j.Want(t, "", "teardown source", "close task")
 }
 
-// Open first closes what an earlier Open could not close, or fails.
+// Open first closes what an earlier Open could not close. If it cannot, it fails.
 func TestWorker_openAgain(t *testing.T) {
 	j := &fake.Journal{}
 	source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
@@ -121,8 +121,8 @@ func TestWorker_openAgain(t *testing.T) {
 	j.Want(t, "teardown ack", "teardown source", "teardown source", "teardown source", "ack 1", "teardown source", "teardown out")
 }
 
-// If Open panics, what was opened is closed again. The panic comes back, with the
-// error of what could not be closed.
+// If a part panics in Open, the parts opened before it are closed. Open panics, too, with
+// the errors of those that could not be closed.
 func TestWorker_openPanics(t *testing.T) {
 	for _, teardownErr := range []error{nil, errors.New("teardown failed")} {
 		j := &fake.Journal{}
@@ -141,7 +141,7 @@ func TestWorker_openPanics(t *testing.T) {
 	}
 }
 
-// A worker that failed to open does not run, unless it is opened again.
+// If Open failed, the worker does not run until it is opened again.
 func TestWorker_doAfterFailedOpen(t *testing.T) {
 	j := &fake.Journal{}
 	fails := map[string]error{"open out": fake.ErrTest}
@@ -239,8 +239,8 @@ func TestWorker_closeFails(t *testing.T) {
 	j.Want(t, "", "teardown source", "close task")
 }
 
-// If closing one part fails, panics, or ends the goroutine, the others are closed
-// all the same. The panic comes back with the errors of the others.
+// If closing one part fails, panics, or ends the goroutine, the others are closed all the
+// same. Close panics, too, with the errors of the others.
 func TestWorker_closePanics(t *testing.T) {
 	for _, how := range []string{"panic", "goexit", "error"} {
 		for _, where := range []string{"source", "a", "b", "dlq"} {
@@ -321,7 +321,7 @@ func TestWorker_doWhileClosing(t *testing.T) {
 	})
 }
 
-// Do, Stop and Close do not wait for each other for ever, whichever comes first and
+// Do, Stop and Close never wait for each other forever, whichever comes first and
 // whatever the first task is.
 func TestWorker_doBesideClose(t *testing.T) {
 	for _, isCustom := range []bool{false, true} {
@@ -365,8 +365,8 @@ func TestWorker_closeWhileProcessing(t *testing.T) {
 	})
 }
 
-// slowFirstTask is a first task of the host's own, whose Do ends when goOn is
-// closed. It writes to the journal when it is done and closed.
+// slowFirstTask is a custom first task whose Do ends when goOn is closed. It writes to
+// the journal when it is done and closed.
 type slowFirstTask struct {
 	*fake.FirstTask
 	*fake.Journal
@@ -389,7 +389,7 @@ func (s *slowFirstTask) Close(context.Context) error {
 	return nil
 }
 
-// Close waits for a first task that is at work, within its context.
+// Close waits for a first task that is at work, until the context of Close ends.
 func TestWorker_closeWhileTheFirstTaskWorks(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
@@ -413,7 +413,7 @@ func TestWorker_closeWhileTheFirstTaskWorks(t *testing.T) {
 	})
 }
 
-// If the teardown fails nothing ends the read of the first task: Close neither waits
+// If the teardown fails, nothing ends the read of the first task, so Close neither waits
 // for the task nor closes it.
 func TestWorker_closeWhileTheFirstTaskReads(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
@@ -439,8 +439,8 @@ func TestWorker_closeWhileTheFirstTaskReads(t *testing.T) {
 	})
 }
 
-// A first task of the host's own is closed once, when Do has returned, also if Do
-// ends with an error at the same time and if the teardown fails.
+// A custom first task is closed once, when Do has returned, even if Do ends with an error
+// at the same time, and even if the teardown fails.
 func TestWorker_closeACustomFirstTask(t *testing.T) {
 	teardownErr := errors.New("teardown failed")
 	for _, tt := range []struct {

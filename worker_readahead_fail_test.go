@@ -22,7 +22,7 @@ func TestWithReadAhead_errorEndsTheRead(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		fail func(p *fake.Busy)
-		want error // nil for an error of the engine's own
+		want error // nil if the engine makes the error
 		word string
 		dlq  string
 		ack  string
@@ -73,12 +73,12 @@ func TestWithReadAhead_errorEndsTheRead(t *testing.T) {
 	}
 }
 
-// processBehind puts a processor with these results behind the destination.
+// processBehind puts a processor with these results after the destination.
 func processBehind(p *fake.Busy, results ...sdk.ProcessedRecord) {
 	fake.Fork(p.First.Next[0], fake.Chain(fake.Through("p", fake.Returns(results...)), fake.Custom("end", fake.Nothing)))
 }
 
-// If no read is pending when Do fails, the teardown is left to Stop or Close.
+// If no read is pending when Do fails, Do leaves the teardown to Stop or Close.
 func TestWithReadAhead_errorWithoutARead(t *testing.T) {
 	for _, ahead := range []int{1, 100} { // the prefetcher waits for room, or has read everything
 		synctest.Test(t, func(t *testing.T) {
@@ -94,8 +94,8 @@ func TestWithReadAhead_errorWithoutARead(t *testing.T) {
 	}
 }
 
-// If the teardown by Do fails, the error of Do says so, and Stop and Close try again.
-// The end of its context ends the read all the same.
+// If Do fails to tear the source down, its error says so, and Stop and Close try again.
+// The read ends all the same, since its context ends.
 func TestWithReadAhead_errorAndTeardownFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fake.NewBusy(t)
@@ -119,7 +119,7 @@ func TestWithReadAhead_errorAndTeardownFails(t *testing.T) {
 	})
 }
 
-// A Do that fails during a Stop leaves the teardown to it, and returns also if that
+// If Do fails during a Stop, it leaves the teardown to Stop, and returns even if that
 // teardown fails.
 func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 	for i := range 20 {
@@ -152,7 +152,7 @@ func TestWithReadAhead_errorWhileStopping(t *testing.T) {
 	}
 }
 
-// Stop and Close wait for a Do that tears the source down, and do not repeat that.
+// While Do tears the source down, Stop and Close wait for that, and do not repeat it.
 func TestWithReadAhead_stopWhileEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fake.NewBusy(t)
@@ -177,14 +177,14 @@ func TestWithReadAhead_stopWhileEnding(t *testing.T) {
 	})
 }
 
-// Do leaves the teardown to a Stop that came before it, also if it failed.
+// Do leaves the teardown to an earlier Stop, even if that failed.
 func TestWithReadAhead_teardownFailsWhileReadingTheReason(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
 			p := fake.NewBusy(t)
 			p.Pending = func(ctx context.Context) ([]opencdc.Record, error) {
 				<-ctx.Done()
-				time.Sleep(time.Millisecond) // so that it is still pending when Do is about to end
+				time.Sleep(time.Millisecond) // so the read is still pending when Do is about to end
 				return nil, ctx.Err()
 			}
 			p.Source.OnAck = func(context.Context, []opencdc.Position) error { return io.EOF }
@@ -205,8 +205,8 @@ func TestWithReadAhead_teardownFailsWhileReadingTheReason(t *testing.T) {
 	}
 }
 
-// The error of Do says that the goroutine of a read was ended, or that a read failed
-// before, whatever else goes wrong.
+// Whatever else goes wrong, the error of Do says if a read failed before, or if the
+// goroutine of a read was ended.
 func TestWithReadAhead_errorsAreJoined(t *testing.T) {
 	for _, isEarly := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -246,7 +246,7 @@ func TestWithReadAhead_errorsAreJoined(t *testing.T) {
 	}
 }
 
-// A panic in Read reaches the caller of Do once what was read before is delivered.
+// A panic in Read reaches the caller of Do after the records read before are delivered.
 func TestWithReadAhead_panicInRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fake.NewBusy(t)
@@ -266,7 +266,7 @@ func TestWithReadAhead_panicInRead(t *testing.T) {
 	})
 }
 
-// A panic in a read that Stop or a failed Do ends is not lost.
+// If Stop or a failed Do ends a read and the read panics, the panic is not lost.
 func TestWithReadAhead_panicInReadAtTheEnd(t *testing.T) {
 	for _, result := range []error{nil, fake.ErrTest} {
 		synctest.Test(t, func(t *testing.T) {
@@ -290,7 +290,7 @@ func TestWithReadAhead_panicInReadAtTheEnd(t *testing.T) {
 	}
 }
 
-// A read whose goroutine is ended is an error, also during a Stop.
+// It is an error if the goroutine of a read is ended, even during a Stop.
 func TestWithReadAhead_goexitInRead(t *testing.T) {
 	for _, stops := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -321,7 +321,7 @@ func TestWithReadAhead_goexitInRead(t *testing.T) {
 	}
 }
 
-// When Do itself tears the source down, the worker is stopping.
+// While Do itself tears the source down, Stopping is true.
 func TestWithReadAhead_StoppingWhenDoTearsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -348,13 +348,13 @@ func TestWithReadAhead_contextEndsWhileIdle(t *testing.T) {
 	}
 }
 
-// If Source.Ack reports io.EOF while a read is pending, that read says why the stream
-// has closed if it fails. Otherwise the next one does.
+// If Source.Ack returns io.EOF, the error of the pending read says why the stream has
+// closed. If that read does not fail, the next one says why.
 func TestWithReadAhead_ackReportsEOF(t *testing.T) {
 	ackErr := errors.Join(errors.New("the stream of acks"), io.EOF)
 	for _, tt := range []struct {
 		name    string
-		pending fake.Read // when the stream closes
+		pending fake.Read // pending when the stream closes
 		next    fake.Read
 		want    error
 	}{
@@ -400,7 +400,7 @@ func TestWithReadAhead_ackReportsEOF(t *testing.T) {
 	}
 }
 
-// The same if no read is pending then: the prefetcher waits for room, or is done.
+// The same holds if no read is pending then: the prefetcher waits for room, or is done.
 func TestWithReadAhead_ackReportsEOFBetweenReads(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -423,7 +423,7 @@ func TestWithReadAhead_ackReportsEOFBetweenReads(t *testing.T) {
 				reads := 0
 				s.OnRead = func(context.Context) ([]opencdc.Record, error) {
 					if reads++; reads == 2 {
-						time.Sleep(time.Millisecond) // until 1 is on its way by itself
+						time.Sleep(time.Millisecond) // until 1 is in flight, alone
 					}
 					if reads > len(tt.reads) {
 						return nil, errors.New("one read too many")
@@ -441,8 +441,8 @@ func TestWithReadAhead_ackReportsEOFBetweenReads(t *testing.T) {
 	}
 }
 
-// If a panic ends Do while the pending read panics, too, or while Do fails and tears
-// the source down, both are in a PanicError. The read has ended by then.
+// If a panic ends Do while the pending read panics, too, or if the teardown by a failed
+// Do panics, a PanicError holds both. The read has ended by then.
 func TestWithReadAhead_panicAndMore(t *testing.T) {
 	for _, where := range []string{"write", "teardown"} {
 		t.Run(where, func(t *testing.T) {

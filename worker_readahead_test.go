@@ -17,8 +17,9 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// A worker with the option reads on a goroutine of its own, with a context that ends
-// when Do returns. Others read on that of Do, with its very context.
+// With the option, a worker reads on a goroutine of its own, with a context that ends
+// when Do returns. Without it, the worker reads on the goroutine of Do, with the very
+// context of Do.
 func TestWithReadAhead_isOffByDefault(t *testing.T) {
 	for _, n := range []int{0, 1} {
 		s := fake.SourceOf(&fake.Journal{})
@@ -43,8 +44,7 @@ func TestWithReadAhead_isOffByDefault(t *testing.T) {
 	}
 }
 
-// runFor runs a pipeline of a source and a destination and returns how long that
-// takes.
+// runFor runs a pipeline of a source and a destination, and returns how long that takes.
 func runFor(t *testing.T, ahead int, s *fake.Source, d *fake.Destination) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -52,13 +52,13 @@ func runFor(t *testing.T, ahead int, s *fake.Source, d *fake.Destination) time.D
 	return time.Since(start)
 }
 
-// Reading and writing take the time of the slower one. Single records become
-// batches, which costs a destination with a price per write a fraction.
+// Reading and writing together take only the time of the slower one. Single records
+// become batches, so a destination with a cost per write needs a fraction of the time.
 func TestWithReadAhead_throughput(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		records int
-		read    time.Duration // how long each takes
+		read    time.Duration // how long each read takes
 		ahead   int
 		most    time.Duration
 		least   float64 // how many times faster
@@ -84,7 +84,7 @@ func TestWithReadAhead_throughput(t *testing.T) {
 	}
 }
 
-// The records that arrive while a batch is on its way become the next one.
+// The records that arrive while a batch is in flight become the next batch.
 func TestWithReadAhead_naturalBatching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -103,8 +103,7 @@ func TestWithReadAhead_naturalBatching(t *testing.T) {
 	})
 }
 
-// A pipeline that is faster than its source delivers each record as early as one
-// without read-ahead.
+// If the pipeline is faster than its source, read-ahead delivers no record later.
 func TestWithReadAhead_addsNoLatency(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		delivered := func(ahead int) (at []time.Duration) {
@@ -150,7 +149,7 @@ func TestWithReadAhead_bound(t *testing.T) {
 			writing, goOn, readOn := make(chan int), make(chan struct{}), make(chan struct{})
 			s.OnRead = func(context.Context) ([]opencdc.Record, error) {
 				if reads.Add(1) == 2 {
-					<-readOn // until the first batch is on its way
+					<-readOn // until the first batch is in flight
 				}
 				return fake.Numbered(tt.size), nil
 			}
@@ -216,8 +215,8 @@ func TestWithReadAhead_order(t *testing.T) {
 	}
 }
 
-// Records that the first task settles are settled at once, before those that were
-// read earlier and are still on their way.
+// Records that the first task settles are settled at once, before records that were read
+// earlier and are still buffered or in flight.
 func TestWithReadAhead_firstTaskSettles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}

@@ -17,8 +17,7 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// The source may keep the slices of positions that it is given, and append to
-// them.
+// The source may keep the slices of positions that it gets, and append to them.
 func TestWorker_positionsBelongToTheSource(t *testing.T) {
 	j := &fake.Journal{}
 	var batches []string
@@ -48,7 +47,7 @@ func TestWorker_positionsBelongToTheSource(t *testing.T) {
 	}
 }
 
-// A processor may rewrite positions. The source is given its own in Ack.
+// Even if a processor rewrites positions, Source.Ack gets the source's own.
 func TestWorker_rewrittenPositions(t *testing.T) {
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
@@ -58,8 +57,8 @@ func TestWorker_rewrittenPositions(t *testing.T) {
 	j.Want(t, "out ack dlq", "out 1a", "ack 1", "dlq 2 3a", "ack 2 3")
 }
 
-// Ack from outside settles each record of a batch once, and refuses a batch with
-// marks or without a position.
+// If the host calls Worker.Ack, each record of the batch is settled once. A batch in
+// which a record is marked or has no position is refused.
 func TestWorker_ackFromOutside(t *testing.T) {
 	j := &fake.Journal{}
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.DLQ(j))
@@ -90,8 +89,8 @@ func TestWorker_ackFromOutside(t *testing.T) {
 	j.Want(t, "")
 }
 
-// Nack from outside dead-letters each record of a batch once, pieces as their
-// original. What failed is tried again.
+// If the host calls Worker.Nack, each record of the batch is dead-lettered once, as it
+// was before it was split. Another call retries what failed.
 func TestWorker_nackFromOutside(t *testing.T) {
 	j := &fake.Journal{}
 	source, dead := fake.SourceOf(j), fake.NewDestination(j, "dlq")
@@ -123,8 +122,8 @@ func TestWorker_nackFromOutside(t *testing.T) {
 	j.Want(t, "ack dlq", "ack 5", "ack 5")
 }
 
-// Neither Ack nor Nack settles a batch in which a position is empty: acking it
-// would wipe the source's place.
+// Neither Ack nor Nack settles a batch in which a position is empty: acking it would wipe
+// the position from which the source resumes.
 func TestWorker_emptyPositionFromOutside(t *testing.T) {
 	j := &fake.Journal{}
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.NewSource(j)), fake.Out(j)), fake.DLQ(j))
@@ -136,8 +135,8 @@ func TestWorker_emptyPositionFromOutside(t *testing.T) {
 	j.Want(t, "")
 }
 
-// Ack and Nack from outside wait for the worker until their context ends, and then
-// leave no trace.
+// If the host calls Ack or Nack while the worker releases records, the call waits. If its
+// context ends first, it leaves no trace.
 func TestWorker_ackGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -167,8 +166,8 @@ func TestWorker_ackGivesUp(t *testing.T) {
 	})
 }
 
-// Called again after a part failed, Nack dead-letters and acks only what is left,
-// and counts no record twice. After a refusal it returns the same error.
+// If Nack is called again after it failed in part, it dead-letters and acks only what is
+// left, and counts no record twice. After a refusal it returns the same error.
 func TestWorker_nackAgain(t *testing.T) {
 	j := &fake.Journal{}
 	dead, source := fake.NewDestination(j, "dlq"), fake.SourceOf(j)
@@ -196,8 +195,8 @@ func TestWorker_nackAgain(t *testing.T) {
 	j.Want(t, "dlq", "dlq 0 1 2", "dlq 1")
 }
 
-// Called again after the queue or its metrics panicked, Nack does not write again
-// what the queue confirmed.
+// If Nack is called again after the queue or its metrics panicked, it does not write
+// again what the queue has confirmed.
 func TestWorker_nackAgainAfterAPanic(t *testing.T) {
 	for _, where := range []string{"ack", "metrics"} {
 		j := &fake.Journal{}
@@ -242,8 +241,8 @@ type observing func()
 
 func (o observing) Observe([]opencdc.Record, time.Time) { o() }
 
-// The window counts a record at its first call, also if that fails. A panic of the
-// queue holds the refusal of a later record.
+// The window counts a record at the first call of Ack or Nack, even if that fails. If the
+// queue panics, the panic holds the refusal of a later record.
 func TestWorker_windowCountsAtTheFirstCall(t *testing.T) {
 	j := &fake.Journal{}
 	source, dead := fake.SourceOf(j), fake.NewDestination(j, "dlq")
@@ -263,8 +262,8 @@ func TestWorker_windowCountsAtTheFirstCall(t *testing.T) {
 	}
 }
 
-// The source may overwrite the positions that it was given, also while the rest of
-// the batch is on its way.
+// The source may overwrite the positions that it gets, even while the rest of the batch
+// is in flight.
 func TestWorker_ackedPositionsAreNotReadAgain(t *testing.T) {
 	j := &fake.Journal{}
 	source := fake.SourceOf(j, "1 2 3")

@@ -25,7 +25,7 @@ func TestWorker_doEnds(t *testing.T) {
 		name  string
 		reads []fake.Read
 		err   error
-		words []string // of a fatal error
+		words []string // in the text of a fatal error
 		want  []string // the batches
 	}{
 		{name: "nothing"},
@@ -73,7 +73,7 @@ func TestWorker_doEnds(t *testing.T) {
 	}
 }
 
-// If the context of Do ends, that is what Do returns, with what else went wrong.
+// If the context of Do ends, Do returns its error, with whatever else went wrong.
 func TestWorker_contextEnds(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -121,8 +121,8 @@ func TestWorker_contextEnds(t *testing.T) {
 	}
 }
 
-// If the context ends while a batch is on its way, that batch is done. A read that is
-// pending then is ended by the teardown.
+// If the context ends while a batch is in flight, that batch is finished. If a read is
+// pending then, the teardown ends it.
 func TestWorker_contextEndsWhileProcessing(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) { testContextEnds(t, false, opts...) })
 }
@@ -163,7 +163,8 @@ func testContextEnds(t *testing.T, isIdle bool, opts ...funnel.WorkerOption) {
 	p.WantOver(t, 3)
 }
 
-// A batch whose read ended the context is done, and no read begins after it.
+// If the context ends during a read that returns records, they are still delivered, and
+// no other read begins.
 func TestWorker_contextEndsWithARead(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		for _, returns := range []string{"records", "nothing"} {
@@ -216,7 +217,7 @@ func TestWorker_contextCause(t *testing.T) {
 	})
 }
 
-// If Source.Ack reports io.EOF the stream has closed, and the next read says why.
+// If Source.Ack returns io.EOF, the stream has closed, and the next read says why.
 func TestWorker_ackReportsEOF(t *testing.T) {
 	ackErr := errors.Join(errors.New("the stream of acks"), io.EOF)
 	for _, tt := range []struct {
@@ -300,8 +301,8 @@ func TestWorker_ackReportsEOFAfterAnotherError(t *testing.T) {
 	})
 }
 
-// If a stop or the end of the context ends the read that is to say why, the error of
-// the ack is known all the same.
+// If a stop or the end of the context ends the read that is to say why, Do still returns
+// the error of the ack.
 func TestWorker_stopWhileReadingTheReason(t *testing.T) {
 	for _, how := range []string{"stop", "context"} {
 		t.Run(how, func(t *testing.T) {
@@ -340,9 +341,9 @@ func TestWorker_stopWhileReadingTheReason(t *testing.T) {
 	}
 }
 
-// A panic reaches the caller of Do as it is, and leaves no lock and no read behind.
-// With read-ahead, a panic of Read comes from another goroutine, so it is wrapped in
-// a PanicError, and follows the records that were read before.
+// A panic reaches the caller of Do unchanged, and leaves no lock and no read behind. With
+// read-ahead, a panic in Read comes from another goroutine, so it is wrapped in a
+// PanicError, and comes after the records that were read before.
 func TestWorker_panic(t *testing.T) {
 	for _, tt := range []struct{ where, out, ack string }{{"read", "1 2 3", "1 2 3"}, {"write", "1", ""}, {"ack", "1", "1"}} {
 		t.Run(tt.where, func(t *testing.T) {

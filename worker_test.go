@@ -58,8 +58,7 @@ func TestNewWorker_invalid(t *testing.T) {
 	}
 }
 
-// NewWorker refuses a way that ends where records cannot stay, and names the task at
-// its end.
+// NewWorker refuses a path that ends at a source or processor, and names the task there.
 func TestNewWorker_ends(t *testing.T) {
 	j := &fake.Journal{}
 	out := func() *funnel.TaskNode { return fake.Out(j) }
@@ -96,12 +95,14 @@ func TestNewWorker_ends(t *testing.T) {
 	}
 }
 
+// NewWorker refuses a nil option.
 func TestNewWorker_nilOption(t *testing.T) {
 	j := &fake.Journal{}
 	_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), nil, log.Nop(), nil, nil)
 	fake.WantError(t, err, nil, "option 0", "nil")
 }
 
+// NewWorker refuses to read fewer than 1 record ahead.
 func TestWithReadAhead_invalid(t *testing.T) {
 	for _, n := range []int{0, -7} {
 		j := &fake.Journal{}
@@ -113,6 +114,7 @@ func TestWithReadAhead_invalid(t *testing.T) {
 	}
 }
 
+// The exported fields of a worker hold what NewWorker was given.
 func TestNewWorker_fields(t *testing.T) {
 	j := &fake.Journal{}
 	source, dlq := fake.SourceOf(j), fake.DLQ(j)
@@ -126,7 +128,7 @@ func TestNewWorker_fields(t *testing.T) {
 	}
 }
 
-// NewWorker asks a task for its ID once. Errors use that answer from then on.
+// NewWorker asks each task for its ID once. Errors then use that ID.
 func TestNewWorker_asksForIDsOnce(t *testing.T) {
 	j := &fake.Journal{}
 	asked := 0

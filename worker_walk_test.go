@@ -16,8 +16,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Every call that reaches the connectors, in order: what goes where, in which
-// sub-batches, and when it is acked.
+// The calls of the connectors come in this order: what goes where, in which sub-batches,
+// and when it is acked.
 func TestWalk_calls(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -140,7 +140,7 @@ func TestWalk_calls(t *testing.T) {
 	}
 }
 
-// A custom task may mark records to be retried. It is given them again, unmarked.
+// If a custom task marks records to be retried, it gets them again, unmarked.
 func TestWalk_customRetry(t *testing.T) {
 	j := &fake.Journal{}
 	rounds := 0
@@ -157,7 +157,8 @@ func TestWalk_customRetry(t *testing.T) {
 	j.Want(t, "task out", "task 1 2 3 4", "out 1", "task 2", "out 2", "out 3", "task 4", "out 4")
 }
 
-// Behind its task, a retried record is like any other: the next task sees it once.
+// Once its task has passed it on, a retried record is like any other: the next task gets
+// it once.
 func TestWalk_retriedOnce(t *testing.T) {
 	j := &fake.Journal{}
 	first := fake.ByPosition(fake.Answers{"1": fake.SecondTime(fake.Pass), "2": fake.SecondTime(fake.Pass)})
@@ -173,7 +174,7 @@ func TestWalk_retriedOnce(t *testing.T) {
 		"teardown source", "teardown dlq", "teardown out")
 }
 
-// A task that replaces its batch by another one has lost its records.
+// A task that replaces its batch with another one has lost the records of the first.
 func TestWalk_lostRecords(t *testing.T) {
 	j := &fake.Journal{}
 	loses := fake.Custom("loses", func(_ context.Context, b *funnel.Batch) error {
@@ -184,7 +185,7 @@ func TestWalk_lostRecords(t *testing.T) {
 	fake.WantError(t, err, nil, "2 of 2 records")
 }
 
-// So has one that replaces it by an empty one. The error names the task.
+// So has a task that replaces its batch with a zero Batch. The error names the task.
 func TestWalk_batchReplaced(t *testing.T) {
 	for branches := 1; branches <= 2; branches++ {
 		t.Run(fmt.Sprint("branches ", branches), func(t *testing.T) {
@@ -205,7 +206,8 @@ func TestWalk_batchReplaced(t *testing.T) {
 	}
 }
 
-// A task that settles its batch and then restores it has lost the records.
+// If a task settles its batch and then restores the batch from before that, its records
+// would be settled twice, which is an error.
 func TestWalk_settledTwice(t *testing.T) {
 	j := &fake.Journal{}
 	var w *funnel.Worker
@@ -222,7 +224,7 @@ func TestWalk_settledTwice(t *testing.T) {
 	j.Want(t, "ack", "ack 1 2")
 }
 
-// If a context has ended, a nack that only says so is no answer, whoever gives it:
+// If a context has ended, a nack that only says so is no answer, whichever task gives it:
 // nothing of that call is settled.
 func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 	cause := errors.New("the cause")
@@ -283,8 +285,8 @@ func TestWalk_nacksOfAnEndedContext(t *testing.T) {
 	}
 }
 
-// While the context lives, any nack is a nack. So is one with another error after the
-// context has ended, and every one from outside.
+// Until the context has ended, any nack counts. After that, nacks with another error
+// still count, and so do calls of Worker.Nack by the host.
 func TestWalk_nacksOfALivingContext(t *testing.T) {
 	for _, isOther := range []bool{false, true} {
 		j := &fake.Journal{}
@@ -315,7 +317,8 @@ func TestWalk_nacksOfALivingContext(t *testing.T) {
 	j.Want(t, "dlq ack", "dlq 1", "ack 1")
 }
 
-// That holds for the nacks of a first task of the host's own, too.
+// A nack of a custom first task is no answer either if it only says that the context has
+// ended.
 func TestWalk_nacksOfAFirstTask(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
@@ -332,8 +335,8 @@ func TestWalk_nacksOfAFirstTask(t *testing.T) {
 	})
 }
 
-// Every nack on a branch whose context has ended because another branch failed is no
-// answer, whatever its error.
+// If a branch has failed, nacks on the other branches are no answer, whatever their
+// errors.
 func TestWalk_nacksBesideAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
