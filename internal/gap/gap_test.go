@@ -174,7 +174,7 @@ func TestSlice_movesOfGrowthAreLinear(t *testing.T) {
 	}
 }
 
-// To close the gap All moves what is before it or what is behind it, whichever
+// To close the gap, All moves what is before it or what is after it, whichever
 // is less.
 func TestSlice_allMovesTheLess(t *testing.T) {
 	const n = 1000
@@ -209,7 +209,7 @@ func TestSlice_editsAtTheStartMoveNothing(t *testing.T) {
 	}
 }
 
-// Calling All after each edit moves the elements behind the gap, within memory
+// Calling All after each edit moves the elements after the gap, within memory
 // that grows a few times.
 func TestSlice_allAfterEachEditAllocatesLittle(t *testing.T) {
 	for _, n := range []int{1_000, 16_000} {
