@@ -286,6 +286,28 @@ func TestFanOut_readersShareTheRecords(t *testing.T) {
 	}
 }
 
+// If no branch only reads, the last one gets the records themselves, the others copies.
+func TestFanOut_lastWriterKeepsTheRecords(t *testing.T) {
+	source := fake.SourceOf(&fake.Journal{}, "1")
+	want := source.Reads[0].Records[0].Metadata
+	var mu sync.Mutex
+	original := map[string]bool{} // whether the branch got the map that the source returned
+	look := func(name string) *funnel.TaskNode {
+		return fake.Custom(name, func(_ context.Context, b *funnel.Batch) error {
+			mu.Lock()
+			defer mu.Unlock()
+			got := b.ActiveRecords()[0].Metadata
+			original[name] = reflect.ValueOf(got).Pointer() == reflect.ValueOf(want).Pointer()
+			return nil
+		})
+	}
+	first := fake.Fork(fake.From(source), look("a"), look("b"))
+	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, nil)))
+	if original["a"] || !original["b"] {
+		t.Errorf("got the original: %v, want it on the last branch only", original)
+	}
+}
+
 // If a task on a branch ignores that its call of Worker.Ack failed, the ack is tried
 // again when the branches are joined.
 func TestFanOut_ignoredAckOfATask(t *testing.T) {
