@@ -28,13 +28,13 @@ type fanOut struct {
 
 // branch is one branch of a fan-out.
 type branch struct {
-	node    *TaskNode
-	batch   Batch
-	infos   batch.NackInfos
-	start   chan struct{} // gets a value when there is a batch to walk
-	current *TaskNode     // the node whose task has, or last had, the batch
-	run     func() error
-	ended   func(err error, panicked *PanicError)
+	node  *TaskNode
+	batch Batch
+	infos batch.NackInfos
+	walk  walk          // of the batch
+	start chan struct{} // gets a value when there is a batch to walk
+	run   func() error
+	ended func(err error, panicked *PanicError)
 }
 
 // newFanOut returns the fan-out of a node.
@@ -125,13 +125,15 @@ func (b *branch) serve() {
 
 // runBranch takes the batch of a branch to the end.
 func (f *fanOut) runBranch(b *branch) error {
-	err := f.worker.walk(f.ctx, step{stage: stageTask, node: b.node, batch: &b.batch}, b)
+	b.walk = walk{worker: f.worker, onBranch: true, step: step{stage: stageTask, node: b.node, batch: &b.batch}}
+	err := b.walk.run(f.ctx)
+	b.walk = walk{}
 	b.batch = Batch{}
 	b.infos.Clear()
 	return err
 }
 
-// ended records how a branch ended.
+// ended records how a branch ended. No guard is around it, so it calls no foreign code.
 func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	defer f.busy.Done()
 	if err == nil && panicked == nil {
@@ -144,7 +146,7 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	parentErrs := []error{context.Canceled, f.parent.Err(), context.Cause(f.parent)}
 	switch {
 	case err == ErrGoexit: // the branch has lost its goroutine
-		f.failed.add(f.worker.taskError(b.current, err), nil)
+		f.failed.add(f.worker.taskError(b.walk.node, err), nil)
 	case isFirst || err == nil:
 		f.failed.add(err, panicked)
 	case isOnly(err, context.Canceled, errOtherBranch): // only a consequence of another branch's failure

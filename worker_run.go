@@ -159,7 +159,8 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 		b.copies.SetReadTimes(time.Now())
 	}
 	source := b.copies.Source() // a task may replace what b points to
-	if err := w.walk(ctx, step{stage: stageMarks, node: w.FirstTask, batch: b}, nil); err != nil {
+	k := walk{worker: w, step: step{stage: stageMarks, node: w.FirstTask, batch: b}}
+	if err := k.run(ctx); err != nil {
 		return false, err
 	}
 	if n := source.Ledger.Pending(); n > 0 {

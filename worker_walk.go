@@ -34,18 +34,18 @@ const (
 // It is a loop with a stack of steps, so neither sub-batches nor retries deepen the
 // call stack. Only branches nest.
 type walk struct {
-	worker *Worker
-	branch *branch            // nil if the batch is on no branch
-	step                      // the current step
-	later  []step             // the steps after it, last one first; empty while the batch is whole
-	forked *batch.SourceBatch // after a fork, which takes the batch: its source batch
+	worker   *Worker
+	onBranch bool               // it releases nothing, and ends with the context
+	step                        // the current step
+	later    []step             // the steps after it, last one first; empty while the batch is whole
+	forked   *batch.SourceBatch // after a fork, which takes the batch: its source batch
 }
 
-// walk does a step and all steps that follow from it. On a branch it releases nothing:
-// the caller that joins the branches does. It also stops there when its context ends,
-// for example because another branch has failed.
-func (w *Worker) walk(ctx context.Context, first step, on *branch) error {
-	k := walk{worker: w, branch: on, step: first}
+// run does the current step and all steps that follow from it. On a branch it releases
+// nothing: the caller that joins the branches does. It also stops there when its context
+// ends, for example because another branch has failed. After an error the current step
+// and those that wait are what the walk has left open.
+func (k *walk) run(ctx context.Context) error {
 	for {
 		var err error
 		switch k.stage {
@@ -77,11 +77,8 @@ func (k *walk) pop() {
 
 // doTask runs the task on the batch.
 func (k *walk) doTask(ctx context.Context) error {
-	if k.branch != nil {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		k.branch.current = k.node
+	if k.onBranch && ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if k.unanswered > 0 {
 		if err := k.waitToRetry(ctx); err != nil {
@@ -254,7 +251,7 @@ func (k *walk) fork(ctx context.Context) error {
 	k.forked = k.batch.copies.Source()
 	k.stage, k.batch = stageEnd, nil // its copies now belong to the branches
 	err := branches.join(ctx)
-	if err != nil && k.branch == nil {
+	if err != nil && !k.onBranch {
 		return k.worker.releaseAfter(ctx, k.forked, err)
 	}
 	return err
@@ -269,7 +266,7 @@ func (k *walk) end(ctx context.Context) error {
 		}
 		source = k.batch.copies.Source()
 	}
-	if k.branch != nil {
+	if k.onBranch {
 		return nil
 	}
 	return k.worker.release(ctx, source)

@@ -208,14 +208,17 @@ func (c *Copies) insidesWithoutStates() error {
 
 func (c *Copies) insidesOfStates() error {
 	var counts [flags]int
-	before := 0
+	before, inactive := 0, 0
 	first := c.states.At(0).slot
 	for i := range c.states.Len() {
 		s := c.states.At(i)
-		if s.flag < FlagAck || s.flag > FlagFilter {
+		if s.flag < FlagAck || s.flag >= flags {
 			return fmt.Errorf("copy %d has the flag %d", i, s.flag)
 		}
 		counts[s.flag]++
+		if !s.flag.isActive() {
+			inactive++
+		}
 		if i > 0 {
 			if last := c.states.At(i - 1).slot; s.slot < last || s.slot > last+1 {
 				return fmt.Errorf("slot %d comes after slot %d", s.slot, last)
@@ -235,15 +238,15 @@ func (c *Copies) insidesOfStates() error {
 			before++
 		}
 	}
-	if counts[FlagFilter] != c.inactive {
-		return fmt.Errorf("%d copies are filtered, counted are %d", counts[FlagFilter], c.inactive)
+	if inactive != c.inactive {
+		return fmt.Errorf("%d copies are inactive, counted are %d", inactive, c.inactive)
 	}
 	for _, flag := range []Flag{FlagNack, FlagRetry} {
 		if counts[flag] != c.counts[flag] {
 			return fmt.Errorf("%d copies have flag %d, counted are %d", counts[flag], flag, c.counts[flag])
 		}
 	}
-	if n := c.states.Len() - counts[FlagFilter]; n != c.records.Len() {
+	if n := c.states.Len() - inactive; n != c.records.Len() {
 		return fmt.Errorf("%d records, %d states of them", c.records.Len(), n)
 	}
 	if before != c.records.Before() {
