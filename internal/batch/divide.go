@@ -63,7 +63,7 @@ func (c *Copies) divide(unmarked Flag, next func(Flag) *Copies) {
 			return s.flag
 		}
 	}
-	records, states, common, isFirst := c.records.All(), c.states.All(), c.common, true
+	records, states, common := c.records.All(), c.states.All(), c.common
 	for len(states) > 0 {
 		flag := flagOf(&states[0])
 		active, n := 0, 0
@@ -76,9 +76,8 @@ func (c *Copies) divide(unmarked Flag, next func(Flag) *Copies) {
 			}
 		}
 		to := next(flag)
-		if isFirst {
-			*to = Copies{} // which may be c
-			isFirst = false
+		if to == c {
+			*c = Copies{}
 		}
 		to.common = common
 		to.inactive = n - active
@@ -128,15 +127,15 @@ func (c *Copies) takeUnanswered(slot int32) {
 	if tail == nil {
 		return
 	}
-	states, active := tail.states.All(), 0
-	n := 0
-	for ; n < len(states) && states[n].slot == slot; n++ {
-		if states[n].flag.isActive() {
+	states := tail.states.All()
+	if len(states) == 0 || states[0].slot != slot {
+		return
+	}
+	n, active := countPieces(states), 0
+	for _, s := range states[:n] {
+		if s.flag.isActive() {
 			active++
 		}
-	}
-	if n == 0 {
-		return
 	}
 	records := tail.records.All()
 	c.records = gap.Of(slices.Concat(c.records.All(), records[:active]))

@@ -39,7 +39,7 @@ func (r *Results) Count(results []sdk.ProcessedRecord) {
 		case sdk.ErrorRecord:
 			r.nacks++
 		case sdk.MultiRecord:
-			r.countPieces(len(result))
+			r.countMulti(len(result))
 		default:
 			r.Unknown = i
 			return
@@ -62,8 +62,8 @@ func IsKnown(result sdk.ProcessedRecord) bool {
 	}
 }
 
-// countPieces counts a MultiRecord of n records.
-func (r *Results) countPieces(n int) {
+// countMulti counts a MultiRecord of n records.
+func (r *Results) countMulti(n int) {
 	switch n {
 	case 0:
 		r.filters++
