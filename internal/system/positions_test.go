@@ -50,12 +50,7 @@ func TestWorker_positionsHaveNoRoom(t *testing.T) {
 		b.SplitRecord(len(recs)-1, []opencdc.Record{c, c})
 		return nil
 	})
-	number := 0
-	count := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
-		number++
-		rec.Position = append(rec.Position, byte('0'+number))
-		return sdk.SingleRecord(rec)
-	})
+	count := counting()
 	a, b := fake.NewDestination(j, "a"), fake.NewDestination(j, "b")
 	last := fake.Fork(fake.Through("count", count), fake.Chain(fake.Through("a+", appends), fake.To(a)), fake.Chain(fake.Through("b+", appends), fake.To(b)))
 	s := fake.NewSource(j, fake.Read{Records: recs})
@@ -102,12 +97,7 @@ func TestWorker_positionsOfAProcessorHaveNoRoom(t *testing.T) {
 			}
 			return results
 		})
-		n := 0
-		count := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
-			n++
-			rec.Position = append(rec.Position, byte('0'+n))
-			return sdk.SingleRecord(rec)
-		})
+		count := counting()
 		fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("same", same), fake.Through("count", count), fake.Out(j)))
 		want := "out p1 p2"
 		if kind == "single" {
@@ -125,12 +115,18 @@ func TestWorker_positionsThatATaskSetsHaveNoRoom(t *testing.T) {
 		b.SetRecords(0, []opencdc.Record{{Position: p}, {Position: p}})
 		return nil
 	})
+	count := counting()
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), set, fake.Through("count", count), fake.Out(j)))
+	j.Want(t, "out", "out p1 p2")
+}
+
+// counting returns a processor that appends the number of each record, from 1 on, to the
+// record's position.
+func counting() fake.Processor {
 	n := 0
-	count := fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
+	return fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
 		n++
 		rec.Position = append(rec.Position, byte('0'+n))
 		return sdk.SingleRecord(rec)
 	})
-	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2")), set, fake.Through("count", count), fake.Out(j)))
-	j.Want(t, "out", "out p1 p2")
 }
