@@ -114,8 +114,8 @@ func (d *DLQ) refuse(n *batch.NackedRecord) error {
 }
 
 // store writes the dead letters of the nacked records. It calls confirm, in order, for
-// each one that the destination confirms, even if the destination then panics or ends
-// the goroutine.
+// each dead letter that the destination confirms. If the destination then panics or ends
+// the goroutine, those that it has confirmed still count.
 func (d *DLQ) store(ctx context.Context, nacked []*batch.NackedRecord, sourceID string, confirm func(i int)) error {
 	if len(nacked) == 0 {
 		return nil

@@ -102,9 +102,9 @@ func taskError(id string, err error) error {
 	return &TaskError{TaskID: id, Err: err}
 }
 
-// innerError hides the [TaskError] in an error, for example that of a task which a
-// host's task calls itself: callers that look for a TaskError want the task of the
-// pipeline. In all else it is like the error that it wraps.
+// innerError hides the [TaskError] in an error, but is otherwise like that error. A
+// custom task may call another task, which is not in the pipeline, and return its error:
+// callers that look for a TaskError want the one in the pipeline.
 type innerError struct{ err error }
 
 func (e *innerError) Error() string        { return fmt.Sprint(e.err) }

@@ -1,6 +1,6 @@
-// Benchmarks compares the cost of the engine to that of a hand-written loop, prints a
-// table and writes it to results/funnel.json. README.md in this directory says what is
-// measured and how.
+// Benchmarks compares the engine with a hand-written loop, prints a table of the costs
+// and writes them to results/funnel.json. README.md in this directory says how it
+// measures.
 package main
 
 import (

@@ -64,8 +64,8 @@ const (
 	emptyDocument = "# funnel\n\n" + report.Begin + "\n" + report.End + "\n\nMore.\n"
 )
 
-// renderIn writes files into a directory, those that are not empty, and renders. Both
-// documents begin as the one given.
+// renderIn writes the files that are not empty into a directory, and renders. Both
+// documents start with the same content.
 func renderIn(t *testing.T, funnel, peers, document string) (files, error) {
 	t.Helper()
 	dir := t.TempDir()

@@ -22,8 +22,8 @@ func NewGate() *Gate {
 	return &Gate{rounds: make(chan int), ended: make(chan struct{})}
 }
 
-// Begin lets n batches through, after one that warms up and is not measured. The source
-// must be waiting at the gate.
+// Begin starts a round: it lets one batch through to warm up, then n measured ones. The
+// source must be waiting at the gate.
 func (g *Gate) Begin(n int) {
 	g.rounds <- n
 }

@@ -29,8 +29,7 @@ func Start(ctx context.Context, name string, gate *fake.Gate, run func(context.C
 	return s, s.wait()
 }
 
-// Run runs a round of n batches, after one that warms up, and returns the time that the
-// n batches took.
+// Run runs one batch to warm up, then n batches, and returns the time of the n batches.
 func (s *Session) Run(n int) (time.Duration, error) {
 	s.gate.Begin(n)
 	if err := s.wait(); err != nil {

@@ -195,7 +195,7 @@ func (r *run) bury(ctx context.Context) error {
 	return nil
 }
 
-// deadLetter returns the dead letter, the same one that the engine writes.
+// deadLetter returns the same dead letter as the engine writes.
 func (r *refusal) deadLetter(now time.Time) opencdc.Record {
 	sourceID := SourceID
 	if id, err := r.record.Metadata.GetConduitSourceConnectorID(); err == nil {

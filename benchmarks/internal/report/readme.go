@@ -11,8 +11,8 @@ const (
 	End   = "<!-- benchmarks:end -->"
 )
 
-// Replace replaces what is between the lines Begin and End of a document by text. The
-// document must have each of them once, in this order.
+// Replace returns the document with text between its lines Begin and End. The document
+// must have each of these lines once, in this order.
 func Replace(document []byte, text string) ([]byte, error) {
 	begin, end := []byte(Begin+"\n"), []byte(End+"\n")
 	if n := bytes.Count(document, begin); n != 1 {

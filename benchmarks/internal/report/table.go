@@ -120,8 +120,8 @@ func (r *Results) environment() string {
 		e.Go, e.OS, e.Arch, e.CPUs)
 }
 
-// growth returns a table of how the cost of the loop and the engine grows, and that of
-// peers where it was measured.
+// growth returns a table that shows how costs grow: those of the loop, the engine and,
+// where they were measured, the peers.
 func (r *Results) growth() string {
 	const columns = 6
 	var m markdown
