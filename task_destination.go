@@ -1,10 +1,8 @@
 package funnel
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -118,20 +116,6 @@ func (t *DestinationTask) validate() error {
 	return nil
 }
 
-// delivery is one write to a destination, with the acks that it has received.
-type delivery struct {
-	records   []opencdc.Record
-	acked     int       // how many of the first records have an ack
-	refused   []refusal // the acks with an error, in order
-	emptyAcks int       // consecutive calls that returned no acks
-}
-
-// refusal is an ack with an error.
-type refusal struct {
-	index int
-	err   error
-}
-
 // deliver writes the records, at least one, and collects their acks. The acks that d
 // counts are valid however deliver ends, even by a panic.
 func (t *DestinationTask) deliver(ctx context.Context, d *delivery) error {
@@ -140,81 +124,11 @@ func (t *DestinationTask) deliver(ctx context.Context, d *delivery) error {
 	if isMeasured {
 		start = time.Now()
 	}
-	if err := t.destination.Write(ctx, d.records); err != nil {
-		return fmt.Errorf("failed to write %d records, from %s on: %w", len(d.records), quotePosition(d.records[0].Position), err)
-	}
-	if err := t.collectAcks(ctx, d); err != nil {
+	if err := d.run(ctx, t.destination); err != nil {
 		return err
 	}
 	if isMeasured {
 		t.metrics.Observe(d.records, start)
 	}
 	return nil
-}
-
-// collectAcks asks for acks until each record has one. If one is wrong, no ack of the
-// delivery counts.
-func (t *DestinationTask) collectAcks(ctx context.Context, d *delivery) error {
-	for d.acked < len(d.records) {
-		acks, err := t.destination.Ack(ctx)
-		switch {
-		case err != nil:
-			return fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %s: %w",
-				len(d.records), d.acked, quotePosition(d.next()), err)
-		case len(acks) == 0:
-			if err := d.wait(ctx); err != nil {
-				return err
-			}
-			continue
-		case d.acked+len(acks) > len(d.records):
-			return d.tooMany(acks)
-		}
-		d.emptyAcks = 0
-		for i := range acks {
-			ack := &acks[i]
-			if !bytes.Equal(ack.Position, d.next()) {
-				return d.mismatch(ack.Position)
-			}
-			if ack.Error != nil {
-				d.refused = append(d.refused, refusal{d.acked, ack.Error})
-			}
-			d.acked++
-		}
-	}
-	return nil
-}
-
-// next returns the position whose ack is due next.
-func (d *delivery) next() opencdc.Position { return d.records[d.acked].Position }
-
-// wait waits until a destination that has returned no acks may be asked again. It
-// returns an error if the destination has stopped acking.
-func (d *delivery) wait(ctx context.Context) error {
-	d.emptyAcks++
-	switch d.emptyAcks {
-	case 1:
-		return nil
-	case maxAckCalls:
-		return fmt.Errorf("%w: %d of %d records are acked, the next one is %s", ErrAcksStopped, d.acked, len(d.records), quotePosition(d.next()))
-	}
-	_, err := sleep(ctx, pause(d.emptyAcks-1, minAckPause, maxAckPause), nil)
-	return err
-}
-
-// tooMany returns the error for more acks than records. No ack of the delivery counts
-// then.
-func (d *delivery) tooMany(acks []connector.DestinationAck) error {
-	given := d.acked + len(acks)
-	d.acked = 0
-	return fmt.Errorf("%w: the destination was given %d records and has sent more acks, %d, the last one of %s",
-		ErrAckMismatch, len(d.records), given, quotePosition(acks[len(acks)-1].Position))
-}
-
-// mismatch returns the error for an ack of a position other than the one that is due. No
-// ack of the delivery counts then.
-func (d *delivery) mismatch(p opencdc.Position) error {
-	want := d.next()
-	d.acked = 0
-	return fmt.Errorf("%w: the destination has acked position %s, expected %s",
-		ErrAckMismatch, quotePosition(p), quotePosition(want))
 }

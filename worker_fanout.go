@@ -16,14 +16,7 @@ type fanOut struct {
 	goroutines sync.WaitGroup // one for each branch, from the first batch on
 	busy       sync.WaitGroup // branches that have a batch
 
-	// ctx is the context of the branches. It ends when one of them fails, when the
-	// worker ends, or with parent, the context above the fork.
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	parent context.Context
-
-	mu     sync.Mutex
-	failed outcome // the first error, then those that are no consequence of it
+	siblings siblings // of the branches, from the first batch on; its context is theirs
 }
 
 // branch is one branch of a fan-out.
@@ -83,7 +76,7 @@ func (f *fanOut) fork(b *Batch) error {
 // first branch that failed, joined to whatever else went wrong on others. A panic on a
 // branch becomes a panic here. A fan-out that has failed is not used again.
 func (f *fanOut) join(ctx context.Context) error {
-	if f.ctx == nil {
+	if f.siblings.ctx == nil {
 		f.begin(ctx)
 	}
 	f.busy.Add(len(f.branches))
@@ -91,14 +84,13 @@ func (f *fanOut) join(ctx context.Context) error {
 		f.branches[i].start <- struct{}{}
 	}
 	f.busy.Wait()
-	return f.failed.result()
+	return f.siblings.failed.result()
 }
 
 // begin starts a goroutine for each branch. It serves later batches, too, with its grown
 // stack.
 func (f *fanOut) begin(ctx context.Context) {
-	f.parent = ctx
-	f.ctx, f.cancel = context.WithCancelCause(ctx)
+	f.siblings.begin(ctx, errOtherBranch)
 	for i := range f.branches {
 		f.goroutines.Go(f.branches[i].serve)
 	}
@@ -106,14 +98,14 @@ func (f *fanOut) begin(ctx context.Context) {
 
 // end stops the goroutines and ends the context of the branches.
 func (f *fanOut) end() {
-	if f.ctx == nil {
+	if f.siblings.ctx == nil {
 		return
 	}
 	for i := range f.branches {
 		close(f.branches[i].start)
 	}
 	f.goroutines.Wait()
-	f.cancel(nil)
+	f.siblings.cancel(nil)
 }
 
 // serve takes each batch to the end of the branch.
@@ -126,7 +118,7 @@ func (b *branch) serve() {
 // runBranch takes the batch of a branch to the end.
 func (f *fanOut) runBranch(b *branch) error {
 	b.walk = walk{worker: f.worker, onBranch: true, step: step{stage: stageTask, node: b.node, batch: &b.batch}}
-	err := b.walk.run(f.ctx)
+	err := b.walk.run(f.siblings.ctx)
 	b.walk = walk{}
 	b.batch = Batch{}
 	b.infos.Clear()
@@ -136,23 +128,10 @@ func (f *fanOut) runBranch(b *branch) error {
 // ended records how a branch ended. No guard is around it, so it calls no foreign code.
 func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	defer f.busy.Done()
-	if err == nil && panicked == nil {
-		return
+	if err == ErrGoexit { // the branch has lost its goroutine
+		err = f.worker.taskError(b.walk.node, err)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cancel(errOtherBranch)
-	isFirst := len(f.failed.errs) == 0 && f.failed.panicked == nil
-	parentErrs := []error{context.Canceled, f.parent.Err(), context.Cause(f.parent)}
-	switch {
-	case err == ErrGoexit: // the branch has lost its goroutine
-		f.failed.add(f.worker.taskError(b.walk.node, err), nil)
-	case isFirst || err == nil:
-		f.failed.add(err, panicked)
-	case isOnly(err, context.Canceled, errOtherBranch): // only a consequence of another branch's failure
-	case f.parent.Err() != nil && len(f.failed.errs) > 0 && isOnly(f.failed.errs[0], parentErrs...):
-		f.failed.errs[0] = err // the first one only passed on what came from above the fork
-	default:
-		f.failed.add(err, nil)
+	if err != nil || panicked != nil {
+		f.siblings.fail(err, panicked)
 	}
 }
