@@ -9,8 +9,8 @@ import (
 
 const (
 	// maxUnansweredCalls is the number of consecutive calls without an answer after which
-	// the worker gives up on a task. The pauses between them bridge an outage of some
-	// seconds.
+	// the worker gives up on a task, see RetryPolicy. The pauses between them bridge an
+	// outage of some seconds.
 	maxUnansweredCalls = 16
 	minRetryPause      = time.Millisecond
 	maxRetryPause      = time.Second

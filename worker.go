@@ -75,16 +75,10 @@ type Worker struct {
 
 	fanOuts map[*TaskNode]*fanOut // one for each node with several next nodes
 
-	readAhead  int         // in records, 0 for none
+	options
 	prefetcher *prefetcher // nil unless reading ahead
 
 	releaseLock *lock.Mutex // held while records are released
-}
-
-// WorkerOption configures a worker, see [WithReadAhead]. Only this package can make
-// options.
-type WorkerOption interface {
-	apply(w *Worker) error
 }
 
 // NewWorker returns a worker for the pipeline that starts at first. The task of first
@@ -141,12 +135,13 @@ func NewWorker(
 		done:          make(chan struct{}),
 		releaseLock:   lock.New(),
 	}
+	w.retry, _ = RetryPolicy{}.withDefaults()
 	w.listResources()
 	for i, opt := range opts {
 		if isNil(opt) {
 			return nil, fmt.Errorf("worker option %d is nil", i)
 		}
-		if err := opt.apply(w); err != nil {
+		if err := opt.apply(&w.options); err != nil {
 			return nil, err
 		}
 	}

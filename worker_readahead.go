@@ -34,17 +34,13 @@ import (
 // worker with an error. Records that it settles by [Worker.Ack] or [Worker.Nack] are
 // settled at once, ahead of records that were read earlier and are still buffered.
 func WithReadAhead(records int) WorkerOption {
-	return readAheadOption(records)
-}
-
-type readAheadOption int
-
-func (o readAheadOption) apply(w *Worker) error {
-	if o < 1 {
-		return fmt.Errorf("cannot read ahead %d records: at least 1 is needed", int(o))
-	}
-	w.readAhead = int(o)
-	return nil
+	return workerOption(func(o *options) error {
+		if records < 1 {
+			return fmt.Errorf("cannot read ahead %d records: at least 1 is needed", records)
+		}
+		o.readAhead = records
+		return nil
+	})
 }
 
 // prefetcher reads the source ahead of the worker, on a goroutine of its own, until

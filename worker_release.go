@@ -32,107 +32,146 @@ func (w *Worker) releaseAfter(ctx context.Context, s *batch.SourceBatch, err err
 	return also(err, func() error { return w.release(ctx, s) })
 }
 
-// releaseFinished is release for a caller that holds the lock. It goes from run to run;
-// the records of a run are either all nacked or all not.
+// releaseFinished is release for a caller that holds the lock.
 func (w *Worker) releaseFinished(ctx context.Context, s *batch.SourceBatch) error {
 	s.Progress.HasFailed = true // stays true after an error or a panic
-	for s.Ledger.Pending() > 0 {
-		from, to, isNacked := s.Ledger.Front()
+	for {
+		from, to, nacked := s.Finished()
 		if from == to {
-			break
+			break // other records may have finished meanwhile, so look until there are none
 		}
-		w.admit(s) // in each run, since other records may have finished meanwhile
-		if !isNacked {
-			if err := w.ackSource(ctx, s, from, to); err != nil {
-				return err
-			}
-			continue
-		}
+		w.admit(s, to, nacked)
 		for from < to {
-			n, err := w.releaseNacked(ctx, s, from, to)
-			if err != nil {
+			g := w.nextGroup(s, from, to, nacked)
+			if err := w.releaseGroup(ctx, s, g); err != nil {
 				return err
 			}
-			from += n
+			from, nacked = g.to, nacked[len(g.nacked):]
 		}
 	}
 	s.Progress.HasFailed = false
 	return nil
 }
 
-// admit reports the outcomes of the finished records at the front to the window of the
-// queue, each outcome once. It stops at the first nack that the window refuses, and
-// keeps the error. Without a queue it does nothing.
-func (w *Worker) admit(s *batch.SourceBatch) {
-	q, r := w.DLQ, &s.Progress
-	for q != nil && r.Refusal == nil {
-		to, isNacked := s.Ledger.RunFrom(r.Admitted)
-		n := to - r.Admitted
-		switch {
-		case n == 0:
+// admit reports the outcomes of the finished records below to, of which these are
+// nacked, to the window of the queue, each outcome once. It stops at the first nack that
+// the window refuses, and keeps the error. Without a queue every nack is refused.
+func (w *Worker) admit(s *batch.SourceBatch, to int, nacked []int) {
+	r := &s.Progress
+	for _, slot := range nacked {
+		if slot < r.Admitted {
+			continue
+		}
+		if r.Refusal != nil || !w.admitNack(s, slot) {
 			return
-		case !isNacked:
-			q.window.CountAcks(n)
-		default:
-			n = q.window.Tolerates(n)
-			q.window.CountNacks(n)
-		}
-		if r.Admitted += n; r.Admitted < to {
-			r.Refusal = q.refuse(s.Ledger.Cause(r.Admitted))
 		}
 	}
+	if n := to - r.Admitted; n > 0 && r.Refusal == nil {
+		w.admitAcks(s, n)
+	}
 }
 
-// releaseNacked releases the first records of a nacked run, up to the first one that a
-// different task nacked, and returns how many it has released. If the window refuses a
-// record, those before it are still released.
-func (w *Worker) releaseNacked(ctx context.Context, s *batch.SourceBatch, from, to int) (int, error) {
-	end := from + 1
-	for end < to && s.Ledger.Cause(end).TaskID == s.Ledger.Cause(from).TaskID {
-		end++
+// admitAcks reports the next n outcomes, all of them acks.
+func (w *Worker) admitAcks(s *batch.SourceBatch, n int) {
+	if w.DLQ != nil {
+		w.DLQ.window.CountAcks(n)
 	}
-	if w.DLQ == nil {
-		return 0, nackError(s.Ledger.Cause(from))
-	}
-	err := w.storeNacked(ctx, s, from, end)
-	stored := from + countStored(s, from, end)
-	if stored > from {
-		err = also(err, func() error { return w.ackSource(ctx, s, from, stored) })
-	}
-	return stored - from, err
+	s.Progress.Admitted += n
 }
 
-// storeNacked writes dead letters for the records [from, end). It skips records at the
-// start that are already stored. Then it stops at the first one that is already stored
-// or that the window refuses. It returns an error if a record is refused or cannot be
-// stored.
-func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, from, end int) error {
-	limit, refusal := end, error(nil)
-	if s.Progress.Admitted < end {
-		limit, refusal = s.Progress.Admitted, s.Progress.Refusal
+// admitNack reports the outcomes up to a nacked record. It returns false if the record
+// is refused.
+func (w *Worker) admitNack(s *batch.SourceBatch, slot int) bool {
+	r := &s.Progress
+	w.admitAcks(s, slot-r.Admitted)
+	switch {
+	case w.DLQ == nil:
+		r.Refusal = nackError(s.Ledger.Cause(slot))
+	case w.DLQ.window.Tolerates(1) == 0:
+		r.Refusal = w.DLQ.refuse(s.Ledger.Cause(slot))
+	default:
+		w.DLQ.window.CountNacks(1)
+		r.Admitted++
+		return true
 	}
-	start := from + countStored(s, from, limit)
-	var nacked []*batch.NackedRecord
-	for i := start; i < limit && !s.Ledger.IsStored(i); i++ {
-		nacked = append(nacked, s.Ledger.Cause(i))
-	}
-	err := keeping(refusal, func() error {
-		return w.DLQ.store(ctx, nacked, w.ids[w.FirstTask], func(i int) { s.Ledger.MarkStored(start + i) })
-	})
-	if err != nil || start+len(nacked) == limit {
-		return joinErrors(err, refusal)
-	}
-	return nil // it stopped at a stored record, which the next call skips
+	return false
 }
 
-// countStored returns how many of the first nacked records in [from, to) the queue has
-// confirmed.
-func countStored(s *batch.SourceBatch, from, to int) int {
-	n := 0
-	for from+n < to && s.Ledger.IsStored(from+n) {
+// group is a run of finished records that are released together. Dead letters of its
+// nacked records are written first, then the whole group is acked.
+type group struct {
+	from, to int
+	nacked   []int
+}
+
+// nextGroup returns the first group of the finished records [from, to), of which these
+// are nacked: those that are not nacked, or those that the same task has nacked. If
+// batches stay whole, it is all of them.
+func (w *Worker) nextGroup(s *batch.SourceBatch, from, to int, nacked []int) group {
+	switch {
+	case w.wholeBatches || len(nacked) == 0:
+		return group{from: from, to: to, nacked: nacked}
+	case nacked[0] > from:
+		return group{from: from, to: nacked[0]}
+	}
+	n, taskID := 1, s.Ledger.Cause(from).TaskID
+	for n < len(nacked) && nacked[n] == from+n && s.Ledger.Cause(nacked[n]).TaskID == taskID {
 		n++
 	}
-	return n
+	return group{from: from, to: from + n, nacked: nacked[:n]}
+}
+
+// releaseGroup releases the records of a group. If the window refuses a record, or the
+// queue does not confirm one, those before it are still released.
+func (w *Worker) releaseGroup(ctx context.Context, s *batch.SourceBatch, g group) error {
+	to, refusal := g.to, error(nil)
+	if s.Progress.Admitted < to {
+		to, refusal = s.Progress.Admitted, s.Progress.Refusal
+	}
+	err := refusal
+	if len(g.nacked) > 0 {
+		err = w.storeNacked(ctx, s, g.nacked, to, refusal)
+		to = firstUnstored(s, g.nacked, to)
+	}
+	if to > g.from {
+		err = also(err, func() error { return w.ackSource(ctx, s, g.from, to) })
+	}
+	return err
+}
+
+// storeNacked writes dead letters for the nacked records below limit, unless they are
+// stored already. It joins its error to the refusal of the record at the limit, which
+// may be nil.
+func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked []int, limit int, refusal error) error {
+	var slots []int
+	var records []*batch.NackedRecord
+	for _, slot := range nacked {
+		if slot < limit && !s.Ledger.IsStored(slot) {
+			slots = append(slots, slot)
+			records = append(records, s.Ledger.Cause(slot))
+		}
+	}
+	if len(records) == 0 {
+		return refusal
+	}
+	err := keeping(refusal, func() error {
+		return w.DLQ.store(ctx, records, w.ids[w.FirstTask], func(i int) { s.Ledger.MarkStored(slots[i]) })
+	})
+	return joinErrors(err, refusal)
+}
+
+// firstUnstored returns the first of the nacked records whose dead letter the queue has
+// not confirmed, or limit if there is none below.
+func firstUnstored(s *batch.SourceBatch, nacked []int, limit int) int {
+	for _, slot := range nacked {
+		if slot >= limit {
+			break
+		}
+		if !s.Ledger.IsStored(slot) {
+			return slot
+		}
+	}
+	return limit
 }
 
 // ackSource acks finished records in the source.

@@ -161,7 +161,7 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	source := b.copies.Source() // a task may replace what b points to
 	k := walk{worker: w, step: step{stage: stageMarks, node: w.FirstTask, batch: b}}
 	if err := k.run(ctx); err != nil {
-		return false, err
+		return false, w.releaseAfter(ctx, source, err)
 	}
 	if n := source.Ledger.Pending(); n > 0 {
 		return false, fmt.Errorf("%w: %d of %d records of a batch are not done at the end of the pipeline",

@@ -101,7 +101,8 @@ func (k *walk) doTask(ctx context.Context) error {
 // call calls the task and updates the state of the copies.
 func (k *walk) call(ctx context.Context) error {
 	b := k.batch
-	b.copies.BeginTask()
+	_, isProcessor := k.node.Task.(*ProcessorTask)
+	b.copies.BeginTask(isProcessor && k.worker.wholeBatches)
 	if err := k.node.Task.Do(ctx, b); err != nil {
 		return err
 	}
@@ -126,7 +127,7 @@ func (k *walk) waitToRetry(ctx context.Context) error {
 	w.logger.Warn(ctx).Str(log.TaskIDField, w.ids[k.node]).Int("rounds", k.unanswered).
 		Int("records", len(records)).Str(log.RecordPositionField, shortPosition(records[0].Position)).
 		Msg("the task gave no answer, trying again")
-	_, err := sleep(ctx, pause(k.unanswered, minRetryPause, maxRetryPause), nil)
+	_, err := sleep(ctx, pause(k.unanswered, w.retry.MinPause, w.retry.MaxPause), nil)
 	return err
 }
 
@@ -148,6 +149,27 @@ func (k *walk) checkMarks(ctx context.Context) error {
 	if err := k.countCall(); err != nil {
 		return k.taskError(err)
 	}
+	if k.worker.wholeBatches {
+		return k.stepOut()
+	}
+	return k.divide()
+}
+
+// stepOut settles the nacked records and lets the others go on without them. It divides
+// the batch only if some are to be retried.
+func (k *walk) stepOut() error {
+	copies, taskID := &k.batch.copies, k.worker.ids[k.node]
+	if _, retried := copies.Marks(); retried == 0 && !k.node.HasNext() {
+		k.stage = stageEnd
+		return lostRecords(copies.SettleMarked(taskID, false))
+	}
+	if err := copies.StepOut(taskID, false); err != nil {
+		return lostRecords(err)
+	}
+	if copies.IsUnmarked() {
+		k.stage, k.unanswered = stageNext, 0
+		return nil
+	}
 	return k.divide()
 }
 
@@ -159,7 +181,8 @@ func (k *walk) countCall() error {
 		k.unanswered = 0
 		return nil
 	}
-	if k.unanswered++; k.unanswered < maxUnansweredCalls {
+	k.unanswered++
+	if limit := k.worker.retry.MaxCalls; limit < 0 || k.unanswered < limit {
 		return nil
 	}
 	return FatalError(fmt.Errorf("%w: no answer for %d records in %d calls in a row, the first one is %s",
@@ -250,11 +273,7 @@ func (k *walk) fork(ctx context.Context) error {
 	}
 	k.forked = k.batch.copies.Source()
 	k.stage, k.batch = stageEnd, nil // its copies now belong to the branches
-	err := branches.join(ctx)
-	if err != nil && !k.onBranch {
-		return k.worker.releaseAfter(ctx, k.forked, err)
-	}
-	return err
+	return branches.join(ctx)
 }
 
 // end settles the batch, unless a fork took it, and releases finished records.
@@ -266,7 +285,7 @@ func (k *walk) end(ctx context.Context) error {
 		}
 		source = k.batch.copies.Source()
 	}
-	if k.onBranch {
+	if k.onBranch || k.worker.wholeBatches && len(k.later) > 0 {
 		return nil
 	}
 	return k.worker.release(ctx, source)

@@ -63,7 +63,7 @@ type Copies struct {
 	pieces  []int32
 	unsplit []opencdc.Record
 
-	counts   [flags]int // number of states with each flag; right for FlagNack and FlagRetry only
+	counts   [flags]int // number of copies with each flag; right for FlagNack and FlagRetry only
 	inactive int        // number of copies that are not active
 	marksEnd int        // upper bound: no active record at or after it is nacked or retried
 
@@ -75,6 +75,7 @@ type Copies struct {
 	pieceBuffer []opencdc.Record // for the pieces that a task passes in
 
 	isHandedOut bool // the current task has asked for the records
+	nacksLeave  bool // nacks in the results of the current task take copies out at once
 	isSettled   bool // every copy was settled
 
 	pool *Pool // nil makes new buffers
@@ -86,6 +87,7 @@ type common struct {
 	infos  *NackInfos // what the states refer to
 
 	hasPieces   bool // some copies are pieces
+	hasGaps     bool // there are source records between those of the states
 	isUnclipped bool // positions may have spare capacity
 	isShared    bool // others hold the records: copy before writing
 }
@@ -174,8 +176,8 @@ func (c *Copies) Inactive() int {
 // IsUnanswered reports whether a task has answered for no record. Inactive is the count
 // before the call of the task.
 func (c *Copies) IsUnanswered(inactive int) bool {
-	_, retried := c.Marks()
-	return retried == c.Len() && c.Inactive() == inactive
+	nacked, retried := c.Marks()
+	return nacked == 0 && retried == c.Len() && c.Inactive() == inactive
 }
 
 // Status returns the flag of an active record and, if it was nacked, the error.
@@ -201,6 +203,11 @@ func (c *Copies) NackErrors() iter.Seq[error] {
 				return
 			}
 		}
+		for i := range c.infos.left {
+			if !yield(c.infos.left[i].Err) {
+				return
+			}
+		}
 	}
 }
 
@@ -221,9 +228,11 @@ func (c *Copies) Records() []opencdc.Record {
 	return records
 }
 
-// BeginTask is called before a task gets the copies.
-func (c *Copies) BeginTask() {
-	c.isHandedOut = false
+// BeginTask is called before a task gets the copies. If nacksLeave is true, Apply takes
+// nacked copies out at once where it can, which saves StepOut the work of moving the
+// others together.
+func (c *Copies) BeginTask(nacksLeave bool) {
+	c.isHandedOut, c.nacksLeave = false, nacksLeave
 	c.records.Unpin()
 }
 
@@ -305,7 +314,7 @@ func (c *Copies) SourceRecords() int {
 func (c *Copies) singleCopies() (from, to int, ok bool) {
 	n := c.states.Len()
 	switch {
-	case c.unanswered != nil || n > 0 && c.hasPieces:
+	case c.unanswered != nil || n > 0 && (c.hasPieces || c.hasGaps):
 		return 0, 0, false
 	case n > 0:
 		first := int(c.states.At(0).slot)

@@ -196,7 +196,7 @@ func TestCopies_records(t *testing.T) {
 func TestCopies_pin(t *testing.T) {
 	c := newCopies(10, nil)
 	for range 2 {
-		c.BeginTask()
+		c.BeginTask(false)
 		first := c.Records()
 		want := namesOf(first)
 		c.TakeOut(0, 1, FlagFilter)
@@ -216,7 +216,7 @@ func TestCopies_pin(t *testing.T) {
 // After a task nobody reads its slices, so nothing is copied.
 func TestCopies_unpin(t *testing.T) {
 	c := newCopies(10, nil)
-	c.BeginTask()
+	c.BeginTask(false)
 	first := c.Records()
 	c.EndTask(true)
 	c.TakeOut(0, 1, FlagFilter)
@@ -231,7 +231,7 @@ func TestCopies_endTask(t *testing.T) {
 		for _, hasAsked := range []bool{false, true} {
 			c := newCopies(2, nil)
 			all := c.Records()
-			c.BeginTask()
+			c.BeginTask(false)
 			if hasAsked {
 				all = c.Records()
 			}
@@ -323,7 +323,7 @@ func TestCopies_unmarkedCostNothingPerRecord(t *testing.T) {
 				t.Fatal("the records are not as read")
 			}
 			c.SetReadTimes(time.Time{})
-			c.BeginTask()
+			c.BeginTask(false)
 			c.Records()
 			var r Results
 			r.Count(results)
@@ -398,13 +398,13 @@ func positionWithRoom() opencdc.Position { return append(make(opencdc.Position, 
 // unanswered. They are clipped, too.
 func TestCopies_endTaskClipsUnanswered(t *testing.T) {
 	c := newCopies(3, nil)
-	c.BeginTask()
+	c.BeginTask(false)
 	c.Records()[2].Position = positionWithRoom()
 	c.RetryFrom(1)
 	c.EndTask(false)
 	_, all := divideAll(c)
 	again := all[1]
-	again.BeginTask()
+	again.BeginTask(false)
 	again.EndTask(true)
 	if p := again.Records()[1].Position; len(p) < cap(p) {
 		t.Error("there is room behind the position of a record that was answered in a later round")

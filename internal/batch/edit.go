@@ -143,7 +143,7 @@ func (c *Copies) ensureStates() {
 // ledger.
 func (c *Copies) expand() {
 	states := c.pool.takeStates(c.records.Len() + c.inactive)
-	retained := retainer{ledger: &c.source.Ledger}
+	retained := runs{ledger: &c.source.Ledger}
 	for i, n := range c.pieces {
 		s := copyState{slot: int32(c.first + i)}
 		switch {
@@ -157,7 +157,7 @@ func (c *Copies) expand() {
 			states = append(states, s)
 		}
 	}
-	retained.flush()
+	_ = retained.flush() // if a record is settled already, settling its pieces will tell
 	c.states = gap.Of(states)
 	c.pieces, c.unsplit = nil, nil
 }
@@ -202,9 +202,9 @@ func (c *Copies) splitNext(pieces []opencdc.Record) {
 		s.info = c.infos.add(nackInfo{original: c.infos.keep(*c.records.Next()), err: n.err})
 	}
 	c.beginSplit(&s, len(pieces))
-	retained := retainer{ledger: &c.source.Ledger}
+	retained := runs{ledger: &c.source.Ledger}
 	retained.add(int(s.slot), len(pieces)-1)
-	retained.flush()
+	_ = retained.flush() // see expand
 	c.records.Drop()
 	c.records.Put(pieces...)
 	c.states.Drop()

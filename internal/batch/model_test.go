@@ -40,18 +40,18 @@ func causeOf(n *NackedRecord) cause {
 func (s *sourceModel) compare(source *SourceBatch) error {
 	l := &source.Ledger
 	for i, open := range s.open {
-		to, nacked := l.RunFrom(i)
-		if isFinished := to > i; isFinished != (open == 0) {
+		c := l.Cause(i)
+		if isFinished := l.Retain(i, i+1, 0) != nil; isFinished != (open == 0) {
 			return fmt.Errorf("source record %d is finished: %t, want %d open copies", i, isFinished, open)
 		}
 		if open > 0 {
 			continue
 		}
-		if nacked != (s.causes[i] != cause{}) {
-			return fmt.Errorf("source record %d is nacked: %t, want cause %v", i, nacked, s.causes[i])
+		if (c != nil) != (s.causes[i] != cause{}) {
+			return fmt.Errorf("source record %d is nacked: %t, want cause %v", i, c != nil, s.causes[i])
 		}
-		if nacked && causeOf(l.Cause(i)) != s.causes[i] {
-			return fmt.Errorf("source record %d is nacked with %v, want %v", i, causeOf(l.Cause(i)), s.causes[i])
+		if c != nil && causeOf(c) != s.causes[i] {
+			return fmt.Errorf("source record %d is nacked with %v, want %v", i, causeOf(c), s.causes[i])
 		}
 	}
 	if !slices.EqualFunc(source.ReadAt, s.readAt, time.Time.Equal) {

@@ -25,7 +25,12 @@ type NackInfos struct {
 
 	originals []opencdc.Record // the current array of keep
 
-	memory reuse.Buffer[nackInfo]
+	// left are nacked copies that the results of a processor have taken out, and that
+	// StepOut is yet to settle.
+	left []NackedRecord
+
+	memory     reuse.Buffer[nackInfo]
+	leftMemory reuse.Buffer[NackedRecord]
 }
 
 // keep copies a record for an info to refer to. The copies are in arrays, each twice as
@@ -53,6 +58,14 @@ func (n *NackInfos) grow(k int) {
 	n.own = slices.Grow(n.own, k)
 }
 
+// leave adds a copy to those that were taken out.
+func (n *NackInfos) leave(r NackedRecord) {
+	if n.left == nil {
+		n.left = n.leftMemory.Take(0)
+	}
+	n.left = append(n.left, r)
+}
+
 func (n *NackInfos) len() int {
 	return n.first + len(n.own)
 }
@@ -78,6 +91,7 @@ func (n *NackInfos) branchFrom(before *NackInfos) {
 // Clear removes the infos and keeps the memory for the next ones.
 func (n *NackInfos) Clear() {
 	n.memory.Put(n.own)
-	n.own, n.originals = nil, nil
+	n.leftMemory.Put(n.left)
+	n.own, n.originals, n.left = nil, nil, nil
 	n.before, n.first = nil, 0
 }

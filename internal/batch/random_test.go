@@ -166,7 +166,7 @@ func (w *world) edit(tr *travelling) error {
 	}
 	w.log = append(w.log, o.String())
 	if o.kind == opApply || w.roll(2) == 0 {
-		tr.copies.BeginTask()
+		tr.copies.BeginTask(false)
 		defer tr.copies.EndTask(w.roll(2) == 0)
 	}
 	if note := w.roll(3); note == 0 && !tr.onlyReads {

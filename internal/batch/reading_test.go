@@ -74,7 +74,7 @@ func newReading(rnd *rand.Rand, isFirst bool) *reading {
 	for range max(0, rnd.IntN(12)-6) {
 		edit()
 	}
-	r.copies.BeginTask()
+	r.copies.BeginTask(false)
 	if n := r.model.len(); n > 0 && rnd.IntN(8) == 0 {
 		r.do(op{kind: opRetryFrom, i: rnd.IntN(n), end: n})
 	}
@@ -151,7 +151,7 @@ func TestCopies_readBackwardBeforeUnanswered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCopies(10, nil)
-			c.BeginTask()
+			c.BeginTask(false)
 			read := c.Records()
 			c.RetryFrom(9)
 			c.TakeOut(4, 5, FlagFilter)
@@ -166,7 +166,7 @@ func TestCopies_readBackwardBeforeUnanswered(t *testing.T) {
 // The same holds for the slice that the second call of Records returned.
 func TestCopies_readBackwardBeforeUnansweredAgain(t *testing.T) {
 	c := newCopies(10, nil)
-	c.BeginTask()
+	c.BeginTask(false)
 	c.Records()
 	c.TakeOut(9, 10, FlagFilter)
 	read := c.Records()

@@ -151,7 +151,7 @@ func (c *Copies) merge(r *Results) {
 		copies:   c,
 		records:  c.roomFor(records, r),
 		states:   states[:0],
-		retained: retainer{ledger: &c.source.Ledger},
+		retained: runs{ledger: &c.source.Ledger},
 	}
 	if r.isMulti {
 		m.states = c.pool.takeStates(len(states) + r.added)
@@ -170,8 +170,7 @@ func (c *Copies) merge(r *Results) {
 		case sdk.FilterRecord:
 			m.filter(s)
 		case sdk.ErrorRecord:
-			c.nack(&s, result.Error)
-			m.put(s, records[i])
+			m.nack(s, &records[i], result.Error)
 		case nil:
 			c.mark(&s, FlagRetry)
 			m.put(s, records[i])
@@ -179,7 +178,7 @@ func (c *Copies) merge(r *Results) {
 			m.putAll(s, &records[i], result)
 		}
 	}
-	m.retained.flush()
+	_ = m.retained.flush() // see expand
 	c.records = gap.Of(append(m.records, records[len(r.All):]...))
 	c.states = gap.Of(append(m.states, states...))
 	c.marksEnd = c.records.Len()
@@ -190,7 +189,7 @@ type merger struct {
 	copies   *Copies
 	records  []opencdc.Record
 	states   []copyState
-	retained retainer
+	retained runs
 }
 
 // put adds a copy with its record.
@@ -204,6 +203,22 @@ func (m *merger) put(s copyState, record opencdc.Record) {
 func (m *merger) filter(s copyState) {
 	m.copies.mark(&s, FlagFilter)
 	m.states = append(m.states, s)
+}
+
+// nack adds a nacked copy. If it leaves the others, it is not added but kept for
+// StepOut. A piece stays, since its siblings are yet to be nacked.
+func (m *merger) nack(s copyState, record *opencdc.Record, err error) {
+	c := m.copies
+	if !c.nacksLeave || c.hasPieces {
+		c.nack(&s, err)
+		m.put(s, *record)
+		return
+	}
+	c.counts[FlagNack]++
+	c.hasGaps = true
+	r := c.nackedRecord(&s, record, "")
+	r.Err = err
+	c.infos.leave(r)
 }
 
 // putAll adds what a MultiRecord makes of a copy and its record.

@@ -1,6 +1,10 @@
 package batch
 
-import "github.com/conduitio/conduit-commons/opencdc"
+import (
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/gap"
+)
 
 // Retain adds k copies to the ledger for each of these copies. It returns the ledger's
 // error.
@@ -21,6 +25,94 @@ func (c *Copies) Settle() error {
 		return c.source.Ledger.Settle(from, to, 1)
 	}
 	return c.eachRun(c.source.Ledger.Settle)
+}
+
+// SettleMarked settles each copy, once: those that are marked as nacked, and their sibling
+// pieces, as nacked by the task or, if isForgiven, as done; the others as done. It
+// returns the ledger's error.
+func (c *Copies) SettleMarked(taskID string, isForgiven bool) error {
+	if c.isSettled {
+		return nil
+	}
+	if err := c.settleLeft(taskID, isForgiven); err != nil {
+		return err
+	}
+	if isForgiven || !c.HasNacks() {
+		return c.Settle()
+	}
+	c.isSettled = true
+	c.rejoin()
+	c.nackSiblings()
+	done := runs{ledger: &c.source.Ledger, isSettle: true}
+	records, states := c.records.All(), c.states.All()
+	for i := range states {
+		s := &states[i]
+		if s.flag != FlagNack {
+			done.add(int(s.slot), 1)
+		} else if err := c.source.Ledger.Nack(int(s.slot), c.nackedRecord(s, &records[0], taskID)); err != nil {
+			return err
+		}
+		if s.flag.isActive() {
+			records = records[1:]
+		}
+	}
+	return done.flush()
+}
+
+// StepOut takes the copies that are marked as nacked, and their sibling pieces, out of
+// these Copies and settles them: as nacked by the task, or as done if isForgiven. It
+// returns the ledger's error.
+func (c *Copies) StepOut(taskID string, isForgiven bool) error {
+	if err := c.settleLeft(taskID, isForgiven); err != nil {
+		return err
+	}
+	if !c.HasNacks() {
+		return nil
+	}
+	c.nackSiblings()
+	records, states := c.records.All(), c.states.All()
+	active, kept, next := records[:0], states[:0], 0
+	for i := range states {
+		s := &states[i]
+		if s.flag.isActive() {
+			next++
+		}
+		switch {
+		case s.flag == FlagNack:
+			if err := c.settleNacked(c.nackedRecord(s, &records[next-1], taskID), isForgiven); err != nil {
+				return err
+			}
+			continue
+		case s.flag.isActive():
+			active = append(active, records[next-1])
+		}
+		kept = append(kept, *s)
+	}
+	c.records, c.states = gap.Of(active), gap.Of(kept)
+	c.counts[FlagNack], c.marksEnd, c.hasGaps = 0, len(active), true
+	return nil
+}
+
+// settleLeft settles the copies that the results of a processor have taken out.
+func (c *Copies) settleLeft(taskID string, isForgiven bool) error {
+	left := c.infos.left
+	c.infos.left = left[:0]
+	c.counts[FlagNack] -= len(left)
+	for i := range left {
+		left[i].TaskID = taskID
+		if err := c.settleNacked(left[i], isForgiven); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleNacked settles a copy that was nacked, as done if isForgiven.
+func (c *Copies) settleNacked(r NackedRecord, isForgiven bool) error {
+	if isForgiven {
+		return c.source.Ledger.Settle(r.slot, r.slot+1, 1)
+	}
+	return c.source.Ledger.Nack(r.slot, r)
 }
 
 // SettleNacked settles each copy, once: active copies as nacked by the task, filtered
@@ -71,7 +163,7 @@ func (c *Copies) nackedRecord(s *copyState, record *opencdc.Record, taskID strin
 	if info.original != nil {
 		record = info.original
 	}
-	r := NackedRecord{Record: *record, Err: info.err, TaskID: taskID}
+	r := NackedRecord{Record: *record, Err: info.err, TaskID: taskID, slot: int(s.slot)}
 	clipPosition(&r.Record) // a task may have changed an original in place
 	r.Position = r.Record.Position
 	if len(r.Position) == 0 {

@@ -5,8 +5,15 @@ import (
 	"testing"
 )
 
-// front returns what is finished at the front of the ledger of copies.
-func front(c *Copies) (from, to int, nacked bool) { return c.Source().Ledger.Front() }
+// finished returns how many source records at the front are finished, and whether one
+// of them is nacked.
+func finished(c *Copies) (to int, isNacked bool) {
+	_, to, nacked := c.Source().Finished()
+	return to, len(nacked) > 0
+}
+
+// isFinished returns true if a source record is finished.
+func isFinished(c *Copies, slot int) bool { return c.source.Ledger.Retain(slot, slot+1, 0) != nil }
 
 func TestCopies_settle(t *testing.T) {
 	for name, do := range map[string]func(c *Copies){
@@ -22,7 +29,7 @@ func TestCopies_settle(t *testing.T) {
 	} {
 		c := newCopies(3, nil)
 		do(c)
-		if _, to, _ := front(c); to != 0 {
+		if to, _ := finished(c); to != 0 {
 			t.Fatalf("%s: %d are finished before they are settled", name, to)
 		}
 		for range 2 {
@@ -30,7 +37,7 @@ func TestCopies_settle(t *testing.T) {
 				t.Fatalf("%s: settled is %t, %v", name, c.IsSettled(), err)
 			}
 		}
-		if _, to, nacked := front(c); to != 3 || nacked {
+		if to, nacked := finished(c); to != 3 || nacked {
 			t.Errorf("%s: %d are finished, nacked %t", name, to, nacked)
 		}
 	}
@@ -49,14 +56,14 @@ func TestCopies_settleParts(t *testing.T) {
 	_, all := parts(c)
 	_, more := parts(fork)
 	for i, part := range slices.Concat(all, more) {
-		if _, to, _ := front(part); to != 0 {
+		if to, _ := finished(part); to != 0 {
 			t.Errorf("%d are finished before part %d was settled", to, i)
 		}
 		if err := part.Settle(); err != nil {
 			t.Error(err)
 		}
 	}
-	if _, to, _ := front(all[0]); to != 2 {
+	if to, _ := finished(all[0]); to != 2 {
 		t.Errorf("%d are finished", to)
 	}
 }
@@ -82,7 +89,7 @@ func TestCopies_settleTwice(t *testing.T) {
 			if err := settle(c); err == nil {
 				t.Errorf("%s, %s: no error, though record %d is done", name, results, settled)
 			}
-			if to, _ := c.source.Ledger.RunFrom(2); to != 2 {
+			if isFinished(c, 2) {
 				t.Errorf("%s, %s: a record behind was settled", name, results)
 			}
 		}
@@ -115,8 +122,8 @@ func TestCopies_settleNacked(t *testing.T) {
 	}
 	var got []cause
 	for i := range want {
-		if _, isNack := c.source.Ledger.RunFrom(i); isNack {
-			got = append(got, causeOf(c.source.Ledger.Cause(i)))
+		if n := c.source.Ledger.Cause(i); n != nil {
+			got = append(got, causeOf(n))
 		} else {
 			got = append(got, cause{})
 		}
@@ -169,7 +176,7 @@ func TestCopies_originalsAreClipped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCopies(1, nil)
-			c.BeginTask()
+			c.BeginTask(false)
 			c.Records()[0].Position = positionWithRoom()
 			split(c)
 			c.EndTask(false)

@@ -22,6 +22,8 @@ type SourceBatch struct {
 	ReadAt    []time.Time        // when each record was read, or empty if the timer is off
 	Progress  Progress
 
+	nacked       []int // of Finished
+	slots        reuse.Buffer[int]
 	times        reuse.Buffer[time.Time]
 	infos        NackInfos // of the copies that are on no branch
 	hasPositions bool      // no position is empty
@@ -48,6 +50,8 @@ type NackedRecord struct {
 	Position opencdc.Position // of Record or, if that is empty, of the source record
 	Err      error            // the error it was nacked with, which may be nil
 	TaskID   string           // the task that nacked it
+
+	slot int // the slot of the source record
 }
 
 // IsEmpty returns true if there are no source records.
@@ -57,11 +61,20 @@ func (s *SourceBatch) IsEmpty() bool { return len(s.Positions) == 0 }
 func (s *SourceBatch) Reset() {
 	s.Ledger.Reset(0)
 	s.Positions = nil // they belong to the source
+	s.slots.Put(s.nacked)
+	s.nacked = s.slots.Take(0)
 	s.times.Put(s.ReadAt)
 	s.ReadAt = nil
 	s.Progress = Progress{}
 	s.infos.Clear()
 	s.hasPositions = false
+}
+
+// Finished returns the finished source records [from, to) at the front that were not
+// released, and which of them are nacked. The slice is valid until the next call.
+func (s *SourceBatch) Finished() (from, to int, nacked []int) {
+	from, to, s.nacked = s.Ledger.Finished(s.nacked[:0])
+	return from, to, s.nacked
 }
 
 // EmptyPosition returns the index of the first source record with an empty position, or

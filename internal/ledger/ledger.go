@@ -6,7 +6,7 @@
 // in order, so nothing overtakes a record that is still in flight.
 //
 // Counting and releasing are different jobs. Retain, Settle and Nack count, and may be
-// called from any goroutine once the ledger is shared. Front and Release are for the
+// called from any goroutine once the ledger is shared. Finished and Release are for the
 // goroutine that does the I/O.
 package ledger
 
@@ -147,57 +147,43 @@ func (l *Ledger[C]) Nack(i int, cause C) error {
 	return nil
 }
 
-// Front returns the longest run [from, to) of finished slots at the front that are
-// either all nacked or all not. It is empty if the first slot that has not been
-// released is still open, or if there is none.
-func (l *Ledger[C]) Front() (from, to int, nacked bool) {
+// Finished returns the finished slots [from, to) at the front of the ledger, and appends
+// those of them that are nacked to nacked. from is to if the first slot that has not
+// been released is still open, or if there is none.
+func (l *Ledger[C]) Finished(nacked []int) (from, to int, _ []int) {
 	if l.isShared {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}
-	to, nacked = l.run(l.released)
-	return l.released, to, nacked
-}
-
-// RunFrom returns the end of the longest run of finished slots, starting at from, that
-// are either all nacked or all not.
-func (l *Ledger[C]) RunFrom(from int) (to int, nacked bool) {
-	if l.isShared {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-	}
-	return l.run(from)
-}
-
-// run is RunFrom for a caller that holds the lock.
-func (l *Ledger[C]) run(from int) (to int, nacked bool) {
+	from = l.released
 	if len(l.slots) == 0 {
-		return max(from, l.finished), false
+		return from, max(from, l.finished), nacked
 	}
 	for to = from; to < l.size && l.slots[to].copies == 0; to++ {
-		if isNack := l.slots[to].cause != 0; to == from {
-			nacked = isNack
-		} else if isNack != nacked {
-			break
+		if l.slots[to].cause != 0 {
+			nacked = append(nacked, to)
 		}
 	}
-	return to, nacked
+	return from, to, nacked
 }
 
-// Cause returns the cause of the slot's first nack. The slot must be in a nacked run
-// that Front has returned. The cause belongs to the ledger and must not be changed.
+// Cause returns the cause of the slot's first nack, or nil if there is none. The cause
+// belongs to the ledger and must not be changed.
 func (l *Ledger[C]) Cause(i int) *C {
 	if l.isShared {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+	}
+	if len(l.slots) == 0 || l.slots[i].cause == 0 {
+		return nil
 	}
 	cause := l.slots[i].cause
 	return &l.causes[max(cause, -cause)-1]
 }
 
 // MarkStored records that the cause of a slot is stored outside the ledger. The slot
-// must be in a nacked run that Front has returned, and stays in the ledger until it is
-// released. Slots may be stored in any order.
+// must be one of the nacked ones that Finished has returned, and stays in the ledger until
+// it is released. Slots may be stored in any order.
 func (l *Ledger[C]) MarkStored(i int) {
 	if l.isShared {
 		l.mu.Lock()
@@ -217,8 +203,8 @@ func (l *Ledger[C]) IsStored(i int) bool {
 	return l.slots[i].cause < 0
 }
 
-// Release removes the slots below to from the ledger. They must be the run that Front
-// has returned, or the first slots of it.
+// Release removes the slots below to from the ledger. They must be those that Finished
+// has returned, or the first of them.
 func (l *Ledger[C]) Release(to int) {
 	if l.isShared {
 		l.mu.Lock()

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/conduitio/funnel/internal/ledger"
@@ -69,14 +70,25 @@ func (m *model) nack(i, cause int) bool {
 	return true
 }
 
-func (m *model) front() (from, to int, nacked bool) {
+func (m *model) finished() (from, to int) {
 	from, to = m.released, m.released
-	if from == m.size || m.copies[from] > 0 {
-		return from, from, false
+	for to < m.size && m.copies[to] == 0 {
+		to++
+	}
+	return from, to
+}
+
+// front returns the first finished slots that are either all nacked or all not.
+func (m *model) front() (from, to int, nacked bool) {
+	from, to = m.finished()
+	if from == to {
+		return from, to, false
 	}
 	nacked = m.causes[from] != 0
-	for to < m.size && m.copies[to] == 0 && (m.causes[to] != 0) == nacked {
-		to++
+	for i := from; i < to; i++ {
+		if (m.causes[i] != 0) != nacked {
+			return from, i, nacked
+		}
 	}
 	return from, to, nacked
 }
@@ -112,8 +124,8 @@ func (o op) do(l *ledger.Ledger[int]) bool {
 	case "nack":
 		return l.Nack(o.from, o.k) == nil
 	case "release":
-		from, to, _ := l.Front()
-		l.Release(min(from+o.k, to))
+		front := frontOf(l)
+		l.Release(min(front.from+o.k, front.to))
 	case "reset":
 		l.Reset(o.k)
 	}
@@ -155,19 +167,25 @@ func compare(l *ledger.Ledger[int], m *model) error {
 	if got, want := l.Pending(), m.size-m.released; got != want {
 		return fmt.Errorf("%d slots are pending, want %d", got, want)
 	}
-	from, to, nacked := l.Front()
-	wantFrom, wantTo, wantNacked := m.front()
-	if from != wantFrom || to != wantTo || nacked != wantNacked {
-		return fmt.Errorf("the front is [%d:%d] nacked=%t, want [%d:%d] nacked=%t",
-			from, to, nacked, wantFrom, wantTo, wantNacked)
+	from, to, nacked := l.Finished(nil)
+	wantFrom, wantTo := m.finished()
+	if from != wantFrom || to != wantTo {
+		return fmt.Errorf("[%d:%d] are finished, want [%d:%d]", from, to, wantFrom, wantTo)
 	}
-	if !nacked {
-		return nil
-	}
-	for i := from; i < to; i++ {
-		if got, want := *l.Cause(i), m.causes[i]; got != want {
-			return fmt.Errorf("the cause of slot %d is %d, want %d", i, got, want)
+	for i := range m.size {
+		got := 0
+		if c := l.Cause(i); c != nil {
+			got = *c
 		}
+		if got != m.causes[i] {
+			return fmt.Errorf("the cause of slot %d is %d, want %d", i, got, m.causes[i])
+		}
+		if i >= from && i < to && slices.Contains(nacked, i) != (got != 0) {
+			return fmt.Errorf("the nacked slots are %v, but slot %d has the cause %d", nacked, i, got)
+		}
+	}
+	if !slices.IsSorted(nacked) {
+		return fmt.Errorf("the nacked slots are not in order: %v", nacked)
 	}
 	return nil
 }

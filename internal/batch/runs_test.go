@@ -17,7 +17,7 @@ func open(l *ledger.Ledger[NackedRecord], n int) []int {
 	return copies
 }
 
-func TestRetainer(t *testing.T) {
+func TestRuns(t *testing.T) {
 	type add struct{ slot, copies int }
 	for name, adds := range map[string][]add{
 		"none":             {},
@@ -29,14 +29,17 @@ func TestRetainer(t *testing.T) {
 	} {
 		var l ledger.Ledger[NackedRecord]
 		l.Reset(6)
-		r := retainer{ledger: &l}
+		r := runs{ledger: &l}
 		want := [6]int{1, 1, 1, 1, 1, 1}
 		for _, a := range adds {
 			r.add(a.slot, a.copies)
 			want[a.slot] += a.copies
 		}
-		r.flush()
-		r.flush() // a second one adds nothing
+		for range 2 { // the second time adds nothing
+			if err := r.flush(); err != nil {
+				t.Error(name, err)
+			}
+		}
 		if got := open(&l, len(want)); [6]int(got) != want {
 			t.Errorf("%s: copies %d, want %d", name, got, want)
 		}
@@ -44,16 +47,18 @@ func TestRetainer(t *testing.T) {
 }
 
 // A run is added at once, so that the ledger need not count its slots one by one.
-func TestRetainer_addsRuns(t *testing.T) {
+func TestRuns_addsRuns(t *testing.T) {
 	const n = 1_000
 	if allocs := testing.AllocsPerRun(10, func() {
 		var l ledger.Ledger[NackedRecord]
 		l.Reset(n)
-		r := retainer{ledger: &l}
+		r := runs{ledger: &l}
 		for i := range n {
 			r.add(i, 2)
 		}
-		r.flush()
+		if err := r.flush(); err != nil {
+			t.Fatal(err)
+		}
 		if err := l.Settle(0, n, 3); err != nil {
 			t.Fatal(err)
 		}
@@ -62,18 +67,21 @@ func TestRetainer_addsRuns(t *testing.T) {
 	}
 }
 
-// If a slot of a run is settled already, nothing is added to the run.
-func TestRetainer_settled(t *testing.T) {
+// If a slot of a run is settled already, nothing is added to the run, and the error is
+// kept.
+func TestRuns_error(t *testing.T) {
 	var l ledger.Ledger[NackedRecord]
 	l.Reset(3)
 	if err := l.Settle(1, 2, 1); err != nil {
 		t.Fatal(err)
 	}
-	r := retainer{ledger: &l}
+	r := runs{ledger: &l}
 	r.add(0, 1)
 	r.add(1, 1)
 	r.add(2, 2)
-	r.flush()
+	if err := r.flush(); err == nil {
+		t.Error("there is no error")
+	}
 	if got := open(&l, 3); [3]int(got) != [3]int{1, 0, 3} {
 		t.Errorf("copies %d", got)
 	}
