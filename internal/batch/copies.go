@@ -334,6 +334,9 @@ func (c *Copies) eachRun(f func(from, to, k int) error) error {
 		return f(from, to, 1)
 	}
 	states := c.states.All()
+	if !c.hasPieces {
+		return eachGapless(states, f)
+	}
 	from, to, k := int(states[0].slot), int(states[0].slot), 0
 	for i := 0; i < len(states); {
 		slot, n := int(states[i].slot), countPieces(states[i:])
@@ -349,6 +352,21 @@ func (c *Copies) eachRun(f func(from, to, k int) error) error {
 		i += n
 	}
 	return f(from, to, k)
+}
+
+// eachGapless is eachRun for states of which no two have the same slot.
+func eachGapless(states []copyState, f func(from, to, k int) error) error {
+	for len(states) > 0 {
+		from, n := states[0].slot, 1
+		for n < len(states) && states[n].slot == from+int32(n) {
+			n++
+		}
+		if err := f(int(from), int(from)+n, 1); err != nil {
+			return err
+		}
+		states = states[n:]
+	}
+	return nil
 }
 
 // countPieces returns how many of the first states belong to the same source record.

@@ -90,6 +90,9 @@ func (c *Copies) Apply(r *Results) {
 		c.replace(r.All)
 	case !hasMarks && c.isUnedited() && n == c.records.Len():
 		c.reshape(r)
+	case c.nacksLeave && !c.hasPieces && c.Inactive() == 0 && r.Answers == n && r.filters == 0 && !r.isMulti:
+		c.ensureStates()
+		c.replaceOrLeave(r.All)
 	default:
 		c.ensureStates()
 		c.merge(r)
@@ -103,6 +106,36 @@ func (c *Copies) replace(results []sdk.ProcessedRecord) {
 		records[i] = opencdc.Record(result.(sdk.SingleRecord))
 		records[i].Position = slices.Clip(records[i].Position) // clipPosition costs 0.7 ns more here
 	}
+}
+
+// replaceOrLeave applies results that replace records or nack copies, which leave. No
+// copy is inactive or a piece.
+func (c *Copies) replaceOrLeave(results []sdk.ProcessedRecord) {
+	records, states := c.records.All(), c.states.All()
+	n := 0    // copies that stay
+	from := 0 // the first copy behind the last nack
+	for i, result := range results {
+		if single, ok := result.(sdk.SingleRecord); ok {
+			records[n] = opencdc.Record(single)
+			records[n].Position = slices.Clip(records[n].Position)
+			n++
+			continue
+		}
+		c.leave(&states[i], &records[i], result.(sdk.ErrorRecord).Error)
+		copy(states[n-(i-from):], states[from:i])
+		from = i + 1
+	}
+	copy(states[n-(len(results)-from):], states[from:len(results)])
+	c.records, c.states = gap.Of(records[:n]), gap.Of(states[:n])
+}
+
+// leave takes out a copy that a result has nacked, and keeps it for StepOut.
+func (c *Copies) leave(s *copyState, record *opencdc.Record, err error) {
+	c.counts[FlagNack]++
+	c.hasGaps = true
+	r := c.nackedRecord(s, record, "")
+	r.Err = err
+	c.infos.leave(r)
 }
 
 // reshape applies results that replace, filter or split records to unedited copies.
@@ -205,20 +238,15 @@ func (m *merger) filter(s copyState) {
 	m.states = append(m.states, s)
 }
 
-// nack adds a nacked copy. If it leaves the others, it is not added but kept for
-// StepOut. A piece stays, since its siblings are yet to be nacked.
+// nack adds a nacked copy, unless it leaves. A piece stays, since its siblings are yet
+// to be nacked.
 func (m *merger) nack(s copyState, record *opencdc.Record, err error) {
-	c := m.copies
-	if !c.nacksLeave || c.hasPieces {
+	if c := m.copies; c.nacksLeave && !c.hasPieces {
+		c.leave(&s, record, err)
+	} else {
 		c.nack(&s, err)
 		m.put(s, *record)
-		return
 	}
-	c.counts[FlagNack]++
-	c.hasGaps = true
-	r := c.nackedRecord(&s, record, "")
-	r.Err = err
-	c.infos.leave(r)
 }
 
 // putAll adds what a MultiRecord makes of a copy and its record.

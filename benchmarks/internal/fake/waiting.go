@@ -15,6 +15,8 @@ import (
 // and then ends. Ack may be called during Read.
 type WaitingSource struct {
 	Source
+	WaitInAck time.Duration // for each call of Ack
+
 	left  []opencdc.Record
 	size  int
 	wait  time.Duration
@@ -39,8 +41,11 @@ func (s *WaitingSource) Read(context.Context) ([]opencdc.Record, error) {
 	return batch, nil
 }
 
-// Ack counts the positions.
+// Ack waits and counts the positions.
 func (s *WaitingSource) Ack(_ context.Context, positions []opencdc.Position) error {
+	if s.WaitInAck > 0 {
+		time.Sleep(s.WaitInAck)
+	}
 	s.acked += len(positions)
 	return nil
 }

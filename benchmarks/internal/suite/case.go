@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/metrics"
 
 	"github.com/conduitio/funnel/benchmarks/internal/fake"
@@ -32,6 +33,8 @@ func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
 			return pipeline.Loop{}.Run(ctx, p)
 		case Engine:
 			return pipeline.Engine{}.Run(ctx, p)
+		case WholeBatches:
+			return pipeline.Engine{Options: []funnel.WorkerOption{funnel.WithWholeBatches()}}.Run(ctx, p)
 		case Metrics:
 			set := metrics.NewSet()
 			set.Register(&fake.Registry{})

@@ -91,7 +91,22 @@ func nacks() []Case {
 		cases = append(cases, toLoop("processor nacks", percent, fmt.Sprintf("a processor nacks %d of 100", percent), targets[percent],
 			pipeline.Spec{Sizes: []int{usual}, Process: []pipeline.Step{pipeline.FailPercent(percent)}, Destinations: 1, HasDLQ: true}))
 	}
-	return cases
+	return slices.Concat(cases, wholeBatches(cases))
+}
+
+// wholeBatches returns the same cases, of nacks, for a worker whose batches stay whole.
+func wholeBatches(cases []Case) []Case {
+	targets := map[int]Target{1: {More: 5}, 50: {Ratio: 1.3}}
+	var whole []Case
+	for _, c := range cases {
+		if c.X > 0 {
+			c.Case += ", whole batches"
+			c.Title += ", whole batches"
+			c.Subject, c.Target = WholeBatches, targets[c.X]
+			whole = append(whole, c)
+		}
+	}
+	return whole
 }
 
 func destinations() []Case {

@@ -5,11 +5,12 @@ import "strconv"
 
 // Names of series: ways to do the same work.
 const (
-	Loop      = "loop"       // the hand-written loop
-	Engine    = "engine"     // a worker of funnel
-	Metrics   = "metrics"    // a worker with metrics that a registry reads
-	ReadAhead = "read-ahead" // a worker that reads ahead
-	Parallel  = "parallel"   // a worker with a parallel processor
+	Loop         = "loop"          // the hand-written loop
+	Engine       = "engine"        // a worker of funnel
+	Metrics      = "metrics"       // a worker with metrics that a registry reads
+	ReadAhead    = "read-ahead"    // a worker that reads ahead
+	Parallel     = "parallel"      // a worker with a parallel processor
+	WholeBatches = "whole batches" // a worker whose batches stay whole
 )
 
 // Row is a comparison of two series, with its target.
@@ -64,6 +65,8 @@ func Growths() []Growth {
 		{"destinations", "destinations", ""},
 		{"nacks", "nacked by a destination", " %"},
 		{"processor nacks", "nacked by a processor", " %"},
+		{"nacks, whole batches", "nacked by a destination, whole batches", " %"},
+		{"processor nacks, whole batches", "nacked by a processor, whole batches", " %"},
 	}
 	var all []Growth
 	for _, g := range growths {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
 	"github.com/conduitio/funnel"
 
 	"github.com/conduitio/funnel/benchmarks/internal/fake"
@@ -35,8 +37,8 @@ const (
 	workers = 16
 )
 
-// WaitingCases returns the cases that compare reading ahead and parallel processors to
-// the engine without them.
+// WaitingCases returns the cases that compare reading ahead, parallel processors and
+// whole batches to the engine without them.
 func WaitingCases() []Waiting {
 	return []Waiting{
 		{
@@ -66,6 +68,13 @@ func WaitingCases() []Waiting {
 			},
 			Jobs: [2]measure.Job{processing(50, 1), processing(1_000, workers)},
 		},
+		{
+			Row: Row{
+				Case: "whole batches, slow connectors", X: usual, Title: "whole batches, a processor nacks 10 of 100, all connectors of 1 ms per call",
+				Base: Engine, Subject: WholeBatches, Target: Target{Speedup: 50},
+			},
+			Jobs: [2]measure.Job{nacking(1, nil), nacking(20, []funnel.WorkerOption{funnel.WithWholeBatches()})},
+		},
 	}
 }
 
@@ -74,7 +83,9 @@ func WaitingCases() []Waiting {
 func moving(records, size int, read time.Duration, options []funnel.WorkerOption) measure.Job {
 	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
 		source := fake.NewWaitingSource(records, size, read)
-		return running(pipeline.Engine{Options: options}, source, nil, fake.NewWaitingDestination(call)), nil
+		return running(pipeline.Engine{Options: options}, source, &pipeline.Pipeline{
+			Destinations: []funnel.Destination{fake.NewWaitingDestination(call)},
+		}), nil
 	}}
 }
 
@@ -90,16 +101,41 @@ func processing(records, workers int) measure.Job {
 			}
 		}
 		source := fake.NewWaitingSource(records, records, 0)
-		return running(pipeline.Engine{}, source, []funnel.Processor{p}, fake.NewWaitingDestination(0)), nil
+		return running(pipeline.Engine{}, source, &pipeline.Pipeline{
+			Processors:   []funnel.Processor{p},
+			Destinations: []funnel.Destination{fake.NewWaitingDestination(0)},
+		}), nil
 	}}
 }
 
-// running returns a function that runs a pipeline and checks that all of its records
+// nacking returns a job of some batches of which a processor nacks 10 of 100 records.
+// Each call of the source's Ack, and each write of the destination and of the
+// dead-letter queue, takes its time.
+func nacking(batches int, options []funnel.WorkerOption) measure.Job {
+	records := batches * usual
+	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
+		source := fake.NewWaitingSource(records, usual, 0)
+		source.WaitInAck = call
+		step := pipeline.FailPercent(10)
+		results := make([]sdk.ProcessedRecord, records)
+		for i, record := range fake.Records(records, fake.Raw) {
+			results[i] = step(i, record)
+		}
+		return running(pipeline.Engine{Options: options}, source, &pipeline.Pipeline{
+			Processors:   []funnel.Processor{fake.NewProcessor(results)},
+			Destinations: []funnel.Destination{fake.NewWaitingDestination(call)},
+			DLQ:          fake.NewWaitingDestination(call),
+		}), nil
+	}}
+}
+
+// running returns a function that runs a pipeline with this source and checks that all of its records
 // were acked.
-func running(e pipeline.Engine, s *fake.WaitingSource, ps []funnel.Processor, d funnel.Destination) func(context.Context) error {
+func running(e pipeline.Engine, s *fake.WaitingSource, p *pipeline.Pipeline) func(context.Context) error {
+	p.Source = s
 	return func(ctx context.Context) error {
 		left := s.Left()
-		if err := e.Run(ctx, &pipeline.Pipeline{Source: s, Processors: ps, Destinations: []funnel.Destination{d}}); err != nil {
+		if err := e.Run(ctx, p); err != nil {
 			return err
 		}
 		if s.Acked() != left {

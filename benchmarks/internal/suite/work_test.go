@@ -31,9 +31,9 @@ func wantAmounts(c *suite.Case) amounts {
 		return amounts{written: c.X / 2}
 	case "split":
 		return amounts{written: 2 * c.X}
-	case "nacks":
+	case "nacks", "nacks, whole batches":
 		return amounts{written: 1_000, dead: 10 * c.X}
-	case "processor nacks":
+	case "processor nacks", "processor nacks, whole batches":
 		return amounts{written: 1_000 - 10*c.X, dead: 10 * c.X}
 	case "destinations":
 		return amounts{written: c.X * 1_000}
