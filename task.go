@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"slices"
 )
 
 //go:generate go run go.uber.org/mock/mockgen@v0.6.0 -typed -package funnel_test -destination task_mock_test.go . Task
@@ -50,6 +51,18 @@ type Task interface {
 type TaskNode struct {
 	Task Task
 	Next []*TaskNode
+
+	// BestEffort may be set on the first node of a branch, but not on all branches of a
+	// fan-out. Then what goes wrong on the branch concerns no record and no other
+	// branch:
+	//   - A record that is nacked there goes neither to the dead-letter queue nor into
+	//     its window, and is acked once the other branches are done with it.
+	//   - If a task of the branch fails, gives no answer too often ([ErrNoProgress]) or
+	//     ends its goroutine ([ErrGoexit]), the branch is logged and skipped from then
+	//     on, until the worker ends.
+	// Given up for it is that the branch gets every record. It can still slow down the
+	// others, since the fan-out waits for it. A panic there is still a panic of Do.
+	BestEffort bool
 }
 
 // AppendToEnd adds the next nodes to the end of the pipeline. Note that this
@@ -192,6 +205,9 @@ func (n *TaskNode) validate() (map[*TaskNode]string, error) {
 		if !node.HasNext() {
 			return checkEnd(node.Task, id)
 		}
+		if err := node.checkBestEffort(id); err != nil {
+			return err
+		}
 		for i, next := range node.Next {
 			if next == nil {
 				return fmt.Errorf("next task node %d of task %q is nil", i, id)
@@ -205,7 +221,25 @@ func (n *TaskNode) validate() (map[*TaskNode]string, error) {
 	if err := visit(n); err != nil {
 		return nil, err
 	}
+	if n.BestEffort {
+		return nil, fmt.Errorf("task %q cannot be best effort: it does not begin a branch", ids[n])
+	}
 	return ids, nil
+}
+
+// checkBestEffort returns an error if the next nodes must not be best effort.
+func (n *TaskNode) checkBestEffort(id string) error {
+	isBestEffort := func(next *TaskNode) bool { return next != nil && next.BestEffort }
+	switch {
+	case !slices.ContainsFunc(n.Next, isBestEffort):
+		return nil
+	case len(n.Next) == 1:
+		return fmt.Errorf("the only task after task %q cannot be best effort: it does not begin a branch", id)
+	case !slices.ContainsFunc(n.Next, func(next *TaskNode) bool { return !isBestEffort(next) }):
+		return fmt.Errorf("all branches after task %q are best effort: at least one must not be", id)
+	default:
+		return nil
+	}
 }
 
 // checkEnd returns an error if the task must not be the last one on its path, because

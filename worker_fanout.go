@@ -4,7 +4,10 @@ import (
 	"context"
 	"sync"
 
+	"github.com/rs/zerolog"
+
 	"github.com/conduitio/funnel/internal/batch"
+	"github.com/conduitio/funnel/log"
 )
 
 // fanOut sends batches down the branches that start at the next nodes of a node. It
@@ -21,13 +24,15 @@ type fanOut struct {
 
 // branch is one branch of a fan-out.
 type branch struct {
-	node  *TaskNode
-	batch Batch
-	infos batch.NackInfos
-	walk  walk          // of the batch
-	start chan struct{} // gets a value when there is a batch to walk
-	run   func() error
-	ended func(err error, panicked *PanicError)
+	node    *TaskNode
+	batch   Batch
+	infos   batch.NackInfos
+	walk    walk          // of the batch; once it is over, what it has left open
+	failure error         // of a best-effort branch
+	skipped bool          // a best-effort branch that has failed before
+	start   chan struct{} // gets a value when there is a batch to walk
+	run     func() error
+	ended   func(err error, panicked *PanicError)
 }
 
 // newFanOut returns the fan-out of a node.
@@ -42,29 +47,59 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	return f
 }
 
-// fork gives each branch a batch of the same copies, and retains them. Branches do not
-// see each other's changes: a branch that is a single destination only reads, so it
-// shares the records, and any other branch gets records of its own. If no branch only
-// reads, the last one keeps the originals.
-func (f *fanOut) fork(b *Batch) error {
-	b.copies.Source().Ledger.Share()
-	if err := lostRecords(b.copies.Retain(len(f.branches) - 1)); err != nil {
-		return err
-	}
-	keeper := len(f.branches) - 1
+// fork gives each branch that is not skipped a batch of the same copies, and retains
+// them.
+func (f *fanOut) fork(b *Batch, forgiven bool) error {
+	n := 0
 	for i := range f.branches {
-		if f.branches[i].node.onlyReads() {
-			keeper = -1
+		if !f.branches[i].skipped {
+			n++
 		}
+	}
+	b.copies.Source().Ledger.Share()
+	if err := lostRecords(b.copies.Retain(n - 1)); err != nil {
+		return err
 	}
 	for i := range f.branches {
 		to := &f.branches[i]
-		b.copies.Fork(&to.batch.copies, &to.infos)
-		if i == keeper || to.node.onlyReads() {
+		if to.skipped {
 			continue
 		}
-		if err := to.batch.unshare(); err != nil {
-			return f.worker.taskError(to.node, err)
+		b.copies.Fork(&to.batch.copies, &to.infos)
+		to.walk = walk{
+			worker: f.worker, onBranch: true, forgiven: forgiven || to.node.BestEffort,
+			step: step{stage: stageTask, node: to.node, batch: &to.batch},
+		}
+	}
+	return nil
+}
+
+// unshare gives branches records of their own, so that they do not see each other's
+// changes. A branch that is a single destination only reads, so it shares the records,
+// and any other branch gets copies. If no branch only reads, the last one keeps the
+// originals.
+func (f *fanOut) unshare() error {
+	keeper := -1
+	for i := range f.branches {
+		switch b := &f.branches[i]; {
+		case b.skipped:
+		case b.node.onlyReads():
+			keeper = len(f.branches)
+		case keeper < len(f.branches):
+			keeper = i
+		}
+	}
+	for i := range f.branches {
+		b := &f.branches[i]
+		if b.skipped || i == keeper || b.node.onlyReads() {
+			continue
+		}
+		if err := b.batch.unshare(); err != nil {
+			err = f.worker.taskError(b.node, err)
+			if !b.node.BestEffort {
+				return err
+			}
+			b.failure = err
 		}
 	}
 	return nil
@@ -74,17 +109,39 @@ func (f *fanOut) fork(b *Batch) error {
 //
 // If a branch fails, the context of the others ends, and join returns the error of the
 // first branch that failed, joined to whatever else went wrong on others. A panic on a
-// branch becomes a panic here. A fan-out that has failed is not used again.
+// branch becomes a panic here. A fan-out that has failed is not used again. If a
+// best-effort branch fails, only that branch is not used again.
 func (f *fanOut) join(ctx context.Context) error {
 	if f.siblings.ctx == nil {
 		f.begin(ctx)
 	}
-	f.busy.Add(len(f.branches))
 	for i := range f.branches {
-		f.branches[i].start <- struct{}{}
+		if b := &f.branches[i]; !b.skipped && b.failure == nil {
+			f.busy.Add(1)
+			b.start <- struct{}{}
+		}
 	}
 	f.busy.Wait()
+	for i := range f.branches {
+		if b := &f.branches[i]; b.failure != nil {
+			f.siblings.failed.try(func() error { return f.skip(b) })
+		}
+	}
 	return f.siblings.failed.result()
+}
+
+// skip gives up a best-effort branch that has failed.
+func (f *fanOut) skip(b *branch) error {
+	failure := b.failure
+	b.failure, b.skipped = nil, true
+	if err := lostRecords(b.walk.forgive()); err != nil {
+		return err
+	}
+	b.reset()
+	w := f.worker
+	w.logger.Warn(f.siblings.ctx).Str(log.TaskIDField, w.ids[b.node]).Str(zerolog.ErrorFieldName, errorText(failure)).
+		Msg("a best-effort branch has failed and is skipped from now on")
+	return nil
 }
 
 // begin starts a goroutine for each branch. It serves later batches, too, with its grown
@@ -115,13 +172,19 @@ func (b *branch) serve() {
 	}
 }
 
-// runBranch takes the batch of a branch to the end.
-func (f *fanOut) runBranch(b *branch) error {
-	b.walk = walk{worker: f.worker, onBranch: true, step: step{stage: stageTask, node: b.node, batch: &b.batch}}
-	err := b.walk.run(f.siblings.ctx)
+// reset removes the batch.
+func (b *branch) reset() {
 	b.walk = walk{}
 	b.batch = Batch{}
 	b.infos.Clear()
+}
+
+// runBranch takes the batch of a branch to the end.
+func (f *fanOut) runBranch(b *branch) error {
+	err := b.walk.run(f.siblings.ctx)
+	if err == nil {
+		b.reset()
+	}
 	return err
 }
 
@@ -131,7 +194,11 @@ func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	if err == ErrGoexit { // the branch has lost its goroutine
 		err = f.worker.taskError(b.walk.node, err)
 	}
-	if err != nil || panicked != nil {
+	switch {
+	case err == nil && panicked == nil:
+	case panicked == nil && b.node.BestEffort && f.siblings.ctx.Err() == nil:
+		b.failure = err
+	default:
 		f.siblings.fail(err, panicked)
 	}
 }

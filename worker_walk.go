@@ -36,6 +36,7 @@ const (
 type walk struct {
 	worker   *Worker
 	onBranch bool               // it releases nothing, and ends with the context
+	forgiven bool               // on a best-effort branch: a nack is not the record's
 	step                        // the current step
 	later    []step             // the steps after it, last one first; empty while the batch is whole
 	forked   *batch.SourceBatch // after a fork, which takes the batch: its source batch
@@ -161,9 +162,9 @@ func (k *walk) stepOut() error {
 	copies, taskID := &k.batch.copies, k.worker.ids[k.node]
 	if _, retried := copies.Marks(); retried == 0 && !k.node.HasNext() {
 		k.stage = stageEnd
-		return lostRecords(copies.SettleMarked(taskID, false))
+		return lostRecords(copies.SettleMarked(taskID, k.forgiven))
 	}
-	if err := copies.StepOut(taskID, false); err != nil {
+	if err := copies.StepOut(taskID, k.forgiven); err != nil {
 		return lostRecords(err)
 	}
 	if copies.IsUnmarked() {
@@ -248,6 +249,9 @@ func (k *walk) settleNacked(b *Batch) error {
 	if !b.copies.HasNacks() {
 		return nil
 	}
+	if k.forgiven {
+		return lostRecords(b.copies.Settle())
+	}
 	return lostRecords(b.copies.SettleNacked(k.worker.ids[k.node]))
 }
 
@@ -268,12 +272,35 @@ func (k *walk) advance(ctx context.Context) error {
 // fork sends the batch down all branches that follow, and waits for them.
 func (k *walk) fork(ctx context.Context) error {
 	branches := k.worker.fanOuts[k.node]
-	if err := branches.fork(k.batch); err != nil {
+	if err := branches.fork(k.batch, k.forgiven); err != nil {
 		return err
 	}
 	k.forked = k.batch.copies.Source()
 	k.stage, k.batch = stageEnd, nil // its copies now belong to the branches
+	if err := branches.unshare(); err != nil {
+		return err
+	}
 	return branches.join(ctx)
+}
+
+// forgive settles what the walk has left open, as done.
+func (k *walk) forgive() error {
+	if k.batch == nil && k.forked != nil {
+		for i := range k.worker.fanOuts[k.node].branches {
+			if err := k.worker.fanOuts[k.node].branches[i].walk.forgive(); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range append(k.later, k.step) {
+		if s.batch == nil || s.batch.copies.Source() == nil {
+			continue // a task has put a zero Batch in its place: the records are lost
+		}
+		if err := s.batch.copies.SettleMarked("", true); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // end settles the batch, unless a fork took it, and releases finished records.
