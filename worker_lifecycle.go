@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // The life of a worker: opening and closing its resources.
@@ -26,35 +25,6 @@ const (
 
 // isFailed returns true if the last Open failed.
 func (p phase) isFailed() bool { return p == phaseFailed || p == phaseFailedClosed }
-
-// state is the state of a resource.
-type state int
-
-const (
-	stateNew  state = iota // never opened, or failed to open
-	stateOpen              // has to be closed; closing it may have failed before
-	stateClosed
-)
-
-// resource is something that must be closed once it is open. Errors of open and close
-// name it.
-type resource struct {
-	state state
-	open  func(context.Context) error
-	close func(context.Context) error
-}
-
-// closeIfOpen closes the resource if it is open. If that fails, it stays open.
-func (r *resource) closeIfOpen(ctx context.Context) error {
-	if r.state != stateOpen {
-		return nil
-	}
-	if err := r.close(ctx); err != nil {
-		return err
-	}
-	r.state = stateClosed
-	return nil
-}
 
 // checkNodes returns an error if the nodes of the pipeline have changed since
 // NewWorker.
@@ -85,6 +55,9 @@ func (w *Worker) listResources() {
 			open: func(ctx context.Context) error {
 				if err := node.Task.Open(ctx); err != nil {
 					return w.taskError(node, fmt.Errorf("failed to open: %w", err))
+				}
+				if node == w.FirstTask {
+					w.source.state = stateOpen
 				}
 				return nil
 			},
@@ -122,7 +95,7 @@ func (w *Worker) listResources() {
 //
 // If something panics, Open tries to close everything and then panics with a
 // [*PanicError].
-func (w *Worker) Open(ctx context.Context) (err error) {
+func (w *Worker) Open(ctx context.Context) error {
 	if _, err := w.lockLifecycle(ctx, nil); err != nil {
 		return err
 	}
@@ -133,30 +106,12 @@ func (w *Worker) Open(ctx context.Context) (err error) {
 	if err := w.checkNodes(); err != nil {
 		return err
 	}
-	if err := w.closeAll(ctx, append(w.reversed(), &w.source)); err != nil {
+	if err := closeAll(ctx, append(reversed(w.tasksAndDLQ), &w.source)); err != nil {
 		return fmt.Errorf("the worker cannot be opened again, it is still open in part: %w", err)
 	}
 	w.phase = phaseFailed // until everything is open
-	var failed outcome
-	defer func() {
-		if w.phase == phaseOpen {
-			return
-		}
-		if value := recover(); value != nil {
-			failed.add(nil, newPanicError(value))
-		}
-		w.closeEach(ctx, append(w.reversed(), &w.source), &failed)
-		err = failed.result()
-	}()
-	for i, r := range w.tasksAndDLQ {
-		if err := r.open(ctx); err != nil {
-			failed.add(err, nil)
-			return nil // the deferred call closes everything and sets the error
-		}
-		r.state = stateOpen
-		if i == 0 {
-			w.source.state = stateOpen // the first task has opened it
-		}
+	if err := openAll(ctx, w.tasksAndDLQ, &w.source); err != nil {
+		return err
 	}
 	w.phase = phaseOpen
 	return nil
@@ -211,7 +166,7 @@ func (w *Worker) Close(ctx context.Context) error {
 	} else {
 		w.phase = phaseClosed
 	}
-	return w.closeAll(ctx, append([]*resource{&w.source}, w.reversed()...))
+	return closeAll(ctx, append([]*resource{&w.source}, reversed(w.tasksAndDLQ)...))
 }
 
 // lockLifecycle takes the lifecycle lock and returns true. It returns false if quit,
@@ -245,30 +200,6 @@ func (w *Worker) isRunning() bool {
 	default:
 		return w.started.Load()
 	}
-}
-
-// reversed returns the resources without the source, in reverse order of opening.
-func (w *Worker) reversed() []*resource {
-	reversed := slices.Clone(w.tasksAndDLQ)
-	slices.Reverse(reversed)
-	return reversed
-}
-
-// closeAll closes the resources that are open. It panics if one of them panics.
-func (w *Worker) closeAll(ctx context.Context, all []*resource) error {
-	var failed outcome
-	w.closeEach(ctx, all, &failed)
-	return failed.result()
-}
-
-// closeEach closes the resources that are open, one after the other. If one of them
-// ends the goroutine, it still closes those after it.
-func (w *Worker) closeEach(ctx context.Context, all []*resource, failed *outcome) {
-	if len(all) == 0 {
-		return
-	}
-	defer w.closeEach(ctx, all[1:], failed)
-	failed.try(func() error { return all[0].closeIfOpen(ctx) })
 }
 
 // closeTask closes a task. The first task may still be working on what it has read, so
