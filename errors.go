@@ -47,8 +47,11 @@ var (
 	ErrGoexit = errors.New("the goroutine was ended by runtime.Goexit")
 	// ErrAlreadyRan means that Do was called before. A worker runs once.
 	ErrAlreadyRan = errors.New("a worker runs once: Do was called before")
-	// ErrNotOpen means that the last call of Open failed.
-	ErrNotOpen = errors.New("the worker is not open: Open has failed")
+	// ErrNotOpen means that the last call of Open failed, or that a sink was closed.
+	ErrNotOpen = errors.New("not open")
+	// ErrSinkFailed means that something went wrong inside a sink, see [Sink]. The error
+	// of the worker to which it happened is wrapped as well.
+	ErrSinkFailed = errors.New("the sink has failed")
 )
 
 // FatalError marks err as fatal: a restart would only fail again, so a host should not

@@ -2,6 +2,7 @@ package funnel
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -20,6 +21,24 @@ type resource struct {
 	state state
 	open  func(context.Context) error
 	close func(context.Context) error
+}
+
+// taskResource returns the resource of a task.
+func taskResource(id string, task Task) *resource {
+	return &resource{
+		open: func(ctx context.Context) error {
+			if err := task.Open(ctx); err != nil {
+				return taskError(id, fmt.Errorf("failed to open: %w", err))
+			}
+			return nil
+		},
+		close: func(ctx context.Context) error {
+			if err := task.Close(ctx); err != nil {
+				return taskError(id, fmt.Errorf("failed to close: %w", err))
+			}
+			return nil
+		},
+	}
 }
 
 // closeIfOpen closes the resource if it is open. If that fails, it stays open.

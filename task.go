@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
-	"slices"
 )
 
 //go:generate go run go.uber.org/mock/mockgen@v0.6.0 -typed -package funnel_test -destination task_mock_test.go . Task
@@ -63,6 +62,8 @@ type TaskNode struct {
 	// Given up for it is that the branch gets every record. It can still slow down the
 	// others, since the fan-out waits for it. A panic there is still a panic of Do.
 	BestEffort bool
+
+	sink *Sink // that the node belongs to, or nil
 }
 
 // AppendToEnd adds the next nodes to the end of the pipeline. Note that this
@@ -168,91 +169,6 @@ func (n *TaskNode) id() string {
 func (n *TaskNode) onlyReads() bool {
 	_, ok := n.Task.(*DestinationTask)
 	return ok && !n.HasNext()
-}
-
-// validate checks that the nodes form a tree, that task IDs are unique, that only the
-// first task has a source, and that each path ends at a task that may be the last one.
-// It asks each task for its ID once and returns the IDs.
-func (n *TaskNode) validate() (map[*TaskNode]string, error) {
-	ids := make(map[*TaskNode]string)
-	taken := make(map[string]bool)
-	above := make(map[*TaskNode]bool)
-	var visit func(node *TaskNode) error
-	visit = func(node *TaskNode) error {
-		if isNil(node.Task) {
-			return errors.New("a task node has no task")
-		}
-		id, seen := ids[node]
-		if above[node] {
-			return fmt.Errorf("task %q comes after itself: the tasks form a cycle", id)
-		}
-		if !seen {
-			id = node.Task.ID()
-		}
-		if seen || taken[id] {
-			return fmt.Errorf("task ID %q occurs more than once", id)
-		}
-		ids[node], taken[id], above[node] = id, true, true
-		defer delete(above, node)
-		if _, ok := node.Task.(sourced); ok && node != n {
-			return fmt.Errorf("task %q has a source, but is not the first task", id)
-		}
-		if t, ok := node.Task.(interface{ validate() error }); ok {
-			if err := t.validate(); err != nil {
-				return taskError(id, err)
-			}
-		}
-		if !node.HasNext() {
-			return checkEnd(node.Task, id)
-		}
-		if err := node.checkBestEffort(id); err != nil {
-			return err
-		}
-		for i, next := range node.Next {
-			if next == nil {
-				return fmt.Errorf("next task node %d of task %q is nil", i, id)
-			}
-			if err := visit(next); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := visit(n); err != nil {
-		return nil, err
-	}
-	if n.BestEffort {
-		return nil, fmt.Errorf("task %q cannot be best effort: it does not begin a branch", ids[n])
-	}
-	return ids, nil
-}
-
-// checkBestEffort returns an error if the next nodes must not be best effort.
-func (n *TaskNode) checkBestEffort(id string) error {
-	isBestEffort := func(next *TaskNode) bool { return next != nil && next.BestEffort }
-	switch {
-	case !slices.ContainsFunc(n.Next, isBestEffort):
-		return nil
-	case len(n.Next) == 1:
-		return fmt.Errorf("the only task after task %q cannot be best effort: it does not begin a branch", id)
-	case !slices.ContainsFunc(n.Next, func(next *TaskNode) bool { return !isBestEffort(next) }):
-		return fmt.Errorf("all branches after task %q are best effort: at least one must not be", id)
-	default:
-		return nil
-	}
-}
-
-// checkEnd returns an error if the task must not be the last one on its path, because
-// its records would be acked and lost.
-func checkEnd(task Task, id string) error {
-	switch task.(type) {
-	case *SourceTask:
-		return fmt.Errorf("nothing comes after the source task %q: its records would be acked and lost", id)
-	case *ProcessorTask:
-		return fmt.Errorf("nothing comes after the processor task %q: its records would be acked and lost", id)
-	default:
-		return nil
-	}
 }
 
 // isNil returns true for nil and for an interface that holds a nil pointer or the like.

@@ -73,7 +73,8 @@ type Worker struct {
 	pool        batch.Pool
 	emptyReads  emptyReads
 
-	fanOuts map[*TaskNode]*fanOut // one for each node with several next nodes
+	fanOuts  map[*TaskNode]*fanOut // one for each node with several next nodes
+	hasSinks bool                  // the pipeline leads into a sink
 
 	options
 	prefetcher *prefetcher // nil unless reading ahead

@@ -29,7 +29,7 @@ type branch struct {
 	infos   batch.NackInfos
 	walk    walk          // of the batch; once it is over, what it has left open
 	failure error         // of a best-effort branch
-	skipped bool          // a best-effort branch that has failed before
+	skipped *bool         // a best-effort branch has failed before; workers that share a sink share it
 	start   chan struct{} // gets a value when there is a batch to walk
 	run     func() error
 	ended   func(err error, panicked *PanicError)
@@ -40,7 +40,10 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	f := &fanOut{worker: w, branches: make([]branch, len(node.Next))}
 	for i, next := range node.Next {
 		b := &f.branches[i]
-		b.node, b.start = next, make(chan struct{}, 1)
+		b.node, b.start, b.skipped = next, make(chan struct{}, 1), new(bool)
+		if next.sink != nil && next.BestEffort {
+			b.skipped = next.sink.skipped[next]
+		}
 		b.run = func() error { return f.runBranch(b) }
 		b.ended = func(err error, panicked *PanicError) { f.ended(b, err, panicked) }
 	}
@@ -52,7 +55,7 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 func (f *fanOut) fork(b *Batch, forgiven bool) error {
 	n := 0
 	for i := range f.branches {
-		if !f.branches[i].skipped {
+		if !*f.branches[i].skipped {
 			n++
 		}
 	}
@@ -62,7 +65,7 @@ func (f *fanOut) fork(b *Batch, forgiven bool) error {
 	}
 	for i := range f.branches {
 		to := &f.branches[i]
-		if to.skipped {
+		if *to.skipped {
 			continue
 		}
 		b.copies.Fork(&to.batch.copies, &to.infos)
@@ -82,7 +85,7 @@ func (f *fanOut) unshare() error {
 	keeper := -1
 	for i := range f.branches {
 		switch b := &f.branches[i]; {
-		case b.skipped:
+		case *b.skipped:
 		case b.node.onlyReads():
 			keeper = len(f.branches)
 		case keeper < len(f.branches):
@@ -91,7 +94,7 @@ func (f *fanOut) unshare() error {
 	}
 	for i := range f.branches {
 		b := &f.branches[i]
-		if b.skipped || i == keeper || b.node.onlyReads() {
+		if *b.skipped || i == keeper || b.node.onlyReads() {
 			continue
 		}
 		if err := b.batch.unshare(); err != nil {
@@ -116,7 +119,7 @@ func (f *fanOut) join(ctx context.Context) error {
 		f.begin(ctx)
 	}
 	for i := range f.branches {
-		if b := &f.branches[i]; !b.skipped && b.failure == nil {
+		if b := &f.branches[i]; !*b.skipped && b.failure == nil {
 			f.busy.Add(1)
 			b.start <- struct{}{}
 		}
@@ -133,7 +136,7 @@ func (f *fanOut) join(ctx context.Context) error {
 // skip gives up a best-effort branch that has failed.
 func (f *fanOut) skip(b *branch) error {
 	failure := b.failure
-	b.failure, b.skipped = nil, true
+	b.failure, *b.skipped = nil, true
 	if err := lostRecords(b.walk.forgive()); err != nil {
 		return err
 	}

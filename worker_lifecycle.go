@@ -51,23 +51,24 @@ func (w *Worker) listResources() {
 		return nil
 	}
 	for node := range w.FirstTask.TaskNodes() {
-		w.tasksAndDLQ = append(w.tasksAndDLQ, &resource{
-			open: func(ctx context.Context) error {
-				if err := node.Task.Open(ctx); err != nil {
-					return w.taskError(node, fmt.Errorf("failed to open: %w", err))
-				}
-				if node == w.FirstTask {
-					w.source.state = stateOpen
-				}
-				return nil
-			},
-			close: func(ctx context.Context) error {
-				if err := w.closeTask(ctx, node); err != nil {
-					return w.taskError(node, fmt.Errorf("failed to close: %w", err))
-				}
-				return nil
-			},
-		})
+		if node.sink == nil { // otherwise the sink opens and closes it
+			w.tasksAndDLQ = append(w.tasksAndDLQ, taskResource(w.ids[node], node.Task))
+		}
+	}
+	first := w.tasksAndDLQ[0]
+	open, close := first.open, first.close
+	first.open = func(ctx context.Context) error {
+		err := open(ctx)
+		if err == nil {
+			w.source.state = stateOpen
+		}
+		return err
+	}
+	first.close = func(ctx context.Context) error {
+		if err := w.awaitFirstTask(ctx); err != nil {
+			return w.taskError(w.FirstTask, fmt.Errorf("failed to close: %w", err))
+		}
+		return close(ctx)
 	}
 	if w.DLQ == nil {
 		return
@@ -202,22 +203,22 @@ func (w *Worker) isRunning() bool {
 	}
 }
 
-// closeTask closes a task. The first task may still be working on what it has read, so
-// closeTask waits for Do to return before it closes it. It fails if the source was not
-// torn down, since Do may then never return.
-func (w *Worker) closeTask(ctx context.Context, node *TaskNode) error {
-	_, isSource := node.Task.(*SourceTask) // a SourceTask has nothing to close
-	if node == w.FirstTask && !isSource && w.isRunning() {
-		if w.source.state == stateOpen {
-			return errors.New("it may be reading still: the source was not torn down")
-		}
-		select {
-		case <-w.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// awaitFirstTask waits until the first task is no longer working on what it has read,
+// so that it can be closed: until Do returns. It fails if the source was not torn down,
+// since Do may then never return.
+func (w *Worker) awaitFirstTask(ctx context.Context) error {
+	if _, isSource := w.FirstTask.Task.(*SourceTask); isSource || !w.isRunning() {
+		return nil // a SourceTask has nothing to close
 	}
-	return node.Task.Close(ctx)
+	if w.source.state == stateOpen {
+		return errors.New("it may be reading still: the source was not torn down")
+	}
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // taskError wraps an error of the task of a node.

@@ -68,7 +68,7 @@ func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
 	}
 	defer w.unlockLifecycle()
 	if w.phase.isFailed() {
-		return false, ErrNotOpen
+		return false, fmt.Errorf("%w: opening the worker has failed", ErrNotOpen)
 	}
 	if err := w.checkNodes(); err != nil {
 		return false, err
@@ -82,6 +82,7 @@ func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
 	w.emptyReads.base = time.Now()
 	w.fanOuts = make(map[*TaskNode]*fanOut)
 	for node := range w.FirstTask.TaskNodes() {
+		w.hasSinks = w.hasSinks || node.sink != nil
 		if len(node.Next) > 1 {
 			w.fanOuts[node] = w.newFanOut(node)
 		}

@@ -37,6 +37,7 @@ type walk struct {
 	worker   *Worker
 	onBranch bool               // it releases nothing, and ends with the context
 	forgiven bool               // on a best-effort branch: a nack is not the record's
+	stay                        // in a sink
 	step                        // the current step
 	later    []step             // the steps after it, last one first; empty while the batch is whole
 	forked   *batch.SourceBatch // after a fork, which takes the batch: its source batch
@@ -47,6 +48,14 @@ type walk struct {
 // ends, for example because another branch has failed. After an error the current step
 // and those that wait are what the walk has left open.
 func (k *walk) run(ctx context.Context) error {
+	if k.worker.hasSinks {
+		return k.runInSinks(ctx)
+	}
+	return k.runSteps(ctx)
+}
+
+// runSteps is run for a walk that enters no sink.
+func (k *walk) runSteps(ctx context.Context) error {
 	for {
 		var err error
 		switch k.stage {
@@ -257,10 +266,17 @@ func (k *walk) settleNacked(b *Batch) error {
 
 // advance takes the batch to the nodes that follow.
 func (k *walk) advance(ctx context.Context) error {
-	switch next := k.node.Next; {
-	case len(next) == 0 || k.batch.copies.Len() == 0:
+	next := k.node.Next
+	if len(next) == 0 || k.batch.copies.Len() == 0 {
 		k.stage = stageEnd
 		return nil
+	}
+	if sink := next[0].sink; sink != k.node.sink {
+		if err := k.enterSink(ctx, sink); err != nil {
+			return err
+		}
+	}
+	switch {
 	case len(next) == 1:
 		k.stage, k.node = stageTask, next[0]
 		return nil
@@ -312,7 +328,10 @@ func (k *walk) end(ctx context.Context) error {
 		}
 		source = k.batch.copies.Source()
 	}
-	if k.onBranch || k.worker.wholeBatches && len(k.later) > 0 {
+	if k.sink != nil {
+		k.leaveSink()
+	}
+	if k.onBranch || k.sink != nil || k.worker.wholeBatches && len(k.later) > 0 {
 		return nil
 	}
 	return k.worker.release(ctx, source)

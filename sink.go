@@ -1,0 +1,175 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/conduitio/funnel/internal/turn"
+)
+
+// Sink is a part of a pipeline that several workers share, such as the destinations of
+// several sources. A worker enters it from one node, whose next nodes are the roots of
+// the sink:
+//
+//	sink, err := funnel.NewSink(table, index)
+//	orders.Next = []*funnel.TaskNode{table, index}
+//	invoices.Next = []*funnel.TaskNode{table, index}
+//
+// One worker at a time has the sink, in the order in which they ask for it. A worker
+// asks when a batch, or a part of a divided batch, is about to enter. It gives the sink
+// back when the batch has come to the end of all roots, before anything is acked or
+// dead-lettered. Each worker keeps its own ledger, acks its own source and has its own
+// dead-letter queue; for each of them the sink behaves like a fan-out of its own.
+//
+// Given up for it is that a slow batch of one worker holds up the others. A worker that
+// waits for the sink has a batch in flight: [Worker.Stop] waits for it.
+//
+// If anything goes wrong inside the sink, even if the context of a worker ends there,
+// nobody can know what its tasks have done with the batch. The worker whose batch it was
+// ends with that error. The others, when they enter the sink, end with an error that
+// wraps [ErrSinkFailed] and the first error, until the sink is opened again. Nacked
+// records are no failure of the sink. If a best-effort branch of the sink fails, it is
+// skipped for all workers until the sink is opened again.
+//
+// All methods may be called concurrently.
+type Sink struct {
+	roots     []*TaskNode
+	ids       map[*TaskNode]string
+	resources []*resource // the tasks in order
+
+	turn turn.Queue // whoever has the turn may use the tasks and the fields below
+
+	phase   sinkPhase
+	failure error               // the first error inside the sink since it was opened
+	skipped map[*TaskNode]*bool // for each best-effort node
+}
+
+// sinkPhase is how far a sink has come in its life.
+type sinkPhase int
+
+const (
+	sinkNew sinkPhase = iota
+	sinkOpen
+	sinkFailedOpen // the last Open failed
+	sinkClosed
+)
+
+// NewSink returns a sink of the tasks that begin at the roots. If there are several
+// roots, batches go down all of them at the same time, as in any fan-out.
+//
+// NewSink returns an error, which names the task if there is one, if there is no root,
+// if a node belongs to a sink already, or for the reasons for which [NewWorker] returns
+// an error. It asks each task for its ID once; the workers use the same IDs. No node of
+// a sink may be changed or given to another sink.
+func NewSink(roots ...*TaskNode) (*Sink, error) {
+	s := &Sink{roots: slices.Clone(roots), skipped: make(map[*TaskNode]*bool)}
+	if len(roots) == 0 {
+		return nil, errors.New("a sink needs a root")
+	}
+	if i := slices.Index(roots, nil); i >= 0 {
+		return nil, fmt.Errorf("invalid sink: root %d is nil", i)
+	}
+	v := newValidation(nil)
+	for _, root := range roots {
+		if err := v.visit(root); err != nil {
+			return nil, fmt.Errorf("invalid sink: %w", err)
+		}
+	}
+	if err := checkBestEffort(roots, "at the root"); err != nil {
+		return nil, fmt.Errorf("invalid sink: %w", err)
+	}
+	s.ids = v.ids
+	for _, root := range roots {
+		for node := range root.TaskNodes() {
+			node.sink = s
+			s.resources = append(s.resources, taskResource(s.ids[node], node.Task))
+			if node.BestEffort {
+				s.skipped[node] = new(bool)
+			}
+		}
+	}
+	return s, nil
+}
+
+// Open opens the tasks in order. If one of them fails, Open closes those that are open
+// in reverse order and returns all errors joined. Open may be called again after it has
+// failed, after Close, and after something went wrong in the sink: then it first closes
+// what is still open, and fails if it cannot. It waits until no worker has the sink.
+//
+// If something panics, Open tries to close everything and then panics with a
+// [*PanicError].
+func (s *Sink) Open(ctx context.Context) error {
+	if err := s.turn.Take(ctx); err != nil {
+		return err
+	}
+	defer s.turn.Give()
+	if s.phase == sinkOpen && s.failure == nil {
+		return errors.New("the sink is open already")
+	}
+	if err := closeAll(ctx, reversed(s.resources)); err != nil {
+		return fmt.Errorf("the sink cannot be opened again, it is still open in part: %w", err)
+	}
+	s.phase, s.failure = sinkFailedOpen, nil // until everything is open
+	if err := openAll(ctx, s.resources); err != nil {
+		return err
+	}
+	for _, skipped := range s.skipped {
+		*skipped = false
+	}
+	s.phase = sinkOpen
+	return nil
+}
+
+// Close closes the tasks that are open, in reverse order. It waits until no worker has
+// the sink; if its context ends first, it closes nothing and returns the context's
+// error. From then on no worker can enter the sink.
+//
+// If something fails to close, Close still closes the rest and joins the errors. If
+// something panics, Close tries to close everything and then panics with a
+// [*PanicError]. Called again, Close closes only what failed to close.
+func (s *Sink) Close(ctx context.Context) error {
+	if err := s.turn.Take(ctx); err != nil {
+		return err
+	}
+	defer s.turn.Give()
+	s.phase = sinkClosed
+	return closeAll(ctx, reversed(s.resources))
+}
+
+// take waits until the caller has the sink. It returns an error if the sink cannot be
+// used, or if the context ends first. The tasks of a sink that was never opened are
+// used as they are, like those of a worker.
+func (s *Sink) take(ctx context.Context) error {
+	if err := s.turn.Take(ctx); err != nil {
+		return contextError(ctx)
+	}
+	err := s.check()
+	if err != nil {
+		s.turn.Give()
+	}
+	return err
+}
+
+// check returns an error if the sink cannot be used.
+func (s *Sink) check() error {
+	switch {
+	case s.failure != nil:
+		return fmt.Errorf("%w: %w", ErrSinkFailed, s.failure)
+	case s.phase == sinkFailedOpen:
+		return fmt.Errorf("%w: opening the sink has failed", ErrNotOpen)
+	case s.phase == sinkClosed:
+		return fmt.Errorf("%w: the sink was closed", ErrNotOpen)
+	default:
+		return nil
+	}
+}
+
+// give gives the sink back. If failure is not nil, the sink has failed.
+func (s *Sink) give(failure error) {
+	if s.failure == nil {
+		s.failure = failure
+	}
+	s.turn.Give()
+}

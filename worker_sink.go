@@ -1,0 +1,56 @@
+package funnel
+
+import "context"
+
+// A walk enters a sink at the node before its roots, and leaves it when everything that
+// has entered with it has come to the end: with several roots, after the fan-out; with
+// one root, when no step is left of those that follow from the one that entered.
+// Meanwhile it releases nothing.
+
+// stay is the stay of a walk in a sink.
+type stay struct {
+	sink  *Sink // nil if the walk is in none
+	depth int   // how many steps waited when it entered
+}
+
+// enterSink waits until the walk has the sink that follows.
+func (k *walk) enterSink(ctx context.Context, sink *Sink) error {
+	if err := sink.take(ctx); err != nil {
+		return err
+	}
+	k.stay = stay{sink: sink, depth: len(k.later)}
+	return nil
+}
+
+// leaveSink gives the sink back, unless steps are left that are in it.
+func (k *walk) leaveSink() {
+	if len(k.later) == k.stay.depth {
+		k.stay.sink.give(nil)
+		k.stay = stay{}
+	}
+}
+
+// runInSinks is run for a worker with sinks. If the walk ends in a sink, by an error, a
+// panic or the end of the goroutine, that sink has failed.
+func (k *walk) runInSinks(ctx context.Context) error {
+	err := ErrGoexit
+	defer func() {
+		sink := k.stay.sink
+		if sink == nil {
+			return
+		}
+		k.stay = stay{}
+		value := recover()
+		if value != nil {
+			err = newPanicError(value)
+		} else if err == ErrGoexit {
+			err = k.taskError(err)
+		}
+		sink.give(err)
+		if value != nil {
+			panic(value)
+		}
+	}()
+	err = k.runSteps(ctx)
+	return err
+}
