@@ -1,5 +1,7 @@
 package funnel
 
+import "errors"
+
 // WorkerOption configures a worker, see [WithReadAhead], [WithWholeBatches] and
 // [WithRetryPolicy]. Only this package can make options.
 type WorkerOption interface {
@@ -14,6 +16,18 @@ func (set workerOption) apply(o *options) error { return set(o) }
 // options are what the options of a worker have set.
 type options struct {
 	readAhead    int  // in records, 0 for none
+	drain        bool // Stop lets what was read ahead be processed
 	wholeBatches bool // nacks do not divide batches
+	stats        bool // look at the clock for each task
 	retry        RetryPolicy
+	observer     Observer   // or nil
+	fatalMark    *fatalMark // or nil
+}
+
+// check returns an error if options do not fit together.
+func (o *options) check() error {
+	if o.drain && o.readAhead == 0 {
+		return errors.New("WithDrain needs WithReadAhead: nothing else is to be drained")
+	}
+	return nil
 }

@@ -58,12 +58,27 @@ type emptyReads struct {
 	base   time.Time     // times count from here: time.Since costs half of time.Now
 	began  time.Duration // when the last read began
 	series int           // consecutive reads that returned nothing
+
+	now     time.Duration // the time, if it was looked up just before the next read
+	isKnown bool
+}
+
+// know saves the next begin a look at the clock.
+func (e *emptyReads) know(now time.Duration) { e.now, e.isKnown = now, true }
+
+// look returns the time.
+func (e *emptyReads) look() time.Duration {
+	if e.isKnown {
+		e.isKnown = false
+		return e.now
+	}
+	return time.Since(e.base)
 }
 
 // begin waits until the next read may begin, and returns true. If quit is closed or the
 // context ends first, it returns what sleep returns.
 func (e *emptyReads) begin(ctx context.Context, quit <-chan struct{}) (bool, error) {
-	now := time.Since(e.base)
+	now := e.look()
 	if e.series > 0 {
 		if wait := e.began + pause(e.series, minEmptyPause, maxEmptyPause) - now; wait > 0 {
 			if ok, err := sleep(ctx, wait, quit); !ok {

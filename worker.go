@@ -64,6 +64,7 @@ type Worker struct {
 	done    chan struct{} // closed when Do returns
 
 	// What the worker opens and closes. Guarded by the lifecycle lock.
+	hasBegun    bool // Do has come to run
 	phase       phase
 	source      resource
 	tasksAndDLQ []*resource // the tasks in order, then the dead-letter queue
@@ -79,7 +80,14 @@ type Worker struct {
 	options
 	prefetcher *prefetcher // nil unless reading ahead
 
-	releaseLock *lock.Mutex // held while records are released
+	releaseLock    *lock.Mutex  // held while records are released
+	isStoring      atomic.Bool  // dead letters are being written
+	releasingSince atomic.Int64 // when writing or acking began, like place.since
+
+	totals totals
+	counts counts   // of the batch in flight
+	place  place    // of the walk that is on no branch
+	places []*place // of all walks
 }
 
 // NewWorker returns a worker for the pipeline that starts at first. The task of first
@@ -138,6 +146,7 @@ func NewWorker(
 	}
 	w.retry, _ = RetryPolicy{}.withDefaults()
 	w.listResources()
+	w.listFanOuts()
 	for i, opt := range opts {
 		if isNil(opt) {
 			return nil, fmt.Errorf("worker option %d is nil", i)
@@ -145,6 +154,12 @@ func NewWorker(
 		if err := opt.apply(&w.options); err != nil {
 			return nil, err
 		}
+	}
+	if err := w.options.check(); err != nil {
+		return nil, err
+	}
+	if w.readAhead > 0 {
+		w.prefetcher = newPrefetcher(w)
 	}
 	return w, nil
 }

@@ -25,6 +25,8 @@ type fanOut struct {
 // branch is one branch of a fan-out.
 type branch struct {
 	node    *TaskNode
+	place   place
+	counts  counts
 	batch   Batch
 	infos   batch.NackInfos
 	walk    walk          // of the batch; once it is over, what it has left open
@@ -70,7 +72,7 @@ func (f *fanOut) fork(b *Batch, forgiven bool) error {
 		}
 		b.copies.Fork(&to.batch.copies, &to.infos)
 		to.walk = walk{
-			worker: f.worker, onBranch: true, forgiven: forgiven || to.node.BestEffort,
+			worker: f.worker, counts: &to.counts, place: &to.place, onBranch: true, forgiven: forgiven || to.node.BestEffort,
 			step: step{stage: stageTask, node: to.node, batch: &to.batch},
 		}
 	}
@@ -114,10 +116,8 @@ func (f *fanOut) unshare() error {
 // first branch that failed, joined to whatever else went wrong on others. A panic on a
 // branch becomes a panic here. A fan-out that has failed is not used again. If a
 // best-effort branch fails, only that branch is not used again.
-func (f *fanOut) join(ctx context.Context) error {
-	if f.siblings.ctx == nil {
-		f.begin(ctx)
-	}
+func (f *fanOut) join(ctx context.Context, c *counts) error {
+	f.begin(ctx)
 	for i := range f.branches {
 		if b := &f.branches[i]; !*b.skipped && b.failure == nil {
 			f.busy.Add(1)
@@ -126,9 +126,11 @@ func (f *fanOut) join(ctx context.Context) error {
 	}
 	f.busy.Wait()
 	for i := range f.branches {
-		if b := &f.branches[i]; b.failure != nil {
+		b := &f.branches[i]
+		if b.failure != nil {
 			f.siblings.failed.try(func() error { return f.skip(b) })
 		}
+		c.add(&b.counts)
 	}
 	return f.siblings.failed.result()
 }
@@ -137,6 +139,7 @@ func (f *fanOut) join(ctx context.Context) error {
 func (f *fanOut) skip(b *branch) error {
 	failure := b.failure
 	b.failure, *b.skipped = nil, true
+	b.counts.skipped++
 	if err := lostRecords(b.walk.forgive()); err != nil {
 		return err
 	}
@@ -147,13 +150,21 @@ func (f *fanOut) skip(b *branch) error {
 	return nil
 }
 
-// begin starts a goroutine for each branch. It serves later batches, too, with its grown
-// stack.
+// begin prepares for the first batch. It starts a goroutine for each branch, which
+// serves later batches, too, with its grown stack, as does the context. With an observer
+// each batch has a context of its own.
 func (f *fanOut) begin(ctx context.Context) {
-	f.siblings.begin(ctx, errOtherBranch)
-	for i := range f.branches {
-		f.goroutines.Go(f.branches[i].serve)
+	switch {
+	case f.siblings.ctx == nil:
+		for i := range f.branches {
+			f.goroutines.Go(f.branches[i].serve)
+		}
+	case f.worker.observer == nil:
+		return
+	default:
+		f.siblings.cancel(nil)
 	}
+	f.siblings.begin(ctx, errOtherBranch)
 }
 
 // end stops the goroutines and ends the context of the branches.
@@ -184,6 +195,7 @@ func (b *branch) reset() {
 
 // runBranch takes the batch of a branch to the end.
 func (f *fanOut) runBranch(b *branch) error {
+	defer b.place.leave()
 	err := b.walk.run(f.siblings.ctx)
 	if err == nil {
 		b.reset()

@@ -97,6 +97,10 @@ func (w *Worker) listResources() {
 // If something panics, Open tries to close everything and then panics with a
 // [*PanicError].
 func (w *Worker) Open(ctx context.Context) error {
+	return w.fatalMark.add(w.open(ctx))
+}
+
+func (w *Worker) open(ctx context.Context) error {
 	if _, err := w.lockLifecycle(ctx, nil); err != nil {
 		return err
 	}
@@ -132,14 +136,18 @@ func (w *Worker) Open(ctx context.Context) error {
 // stops on a signal must therefore not pass it the context of
 // [os/signal.NotifyContext], see [context.WithoutCancel].
 func (w *Worker) Stop(ctx context.Context) error {
+	return w.fatalMark.add(w.stop(ctx))
+}
+
+func (w *Worker) stop(ctx context.Context) error {
 	if w.isRunning() && ctx.Err() != nil {
-		return ctx.Err()
+		return w.giveUp(ctx.Err())
 	}
 	if _, err := w.lockLifecycle(ctx, nil); err != nil {
-		return err
+		return w.giveUp(err)
 	}
 	defer w.unlockLifecycle()
-	if err := w.gate.Close(ctx); err != nil {
+	if err := w.closeGate(ctx); err != nil {
 		return err
 	}
 	return w.source.closeIfOpen(ctx)
@@ -155,11 +163,15 @@ func (w *Worker) Stop(ctx context.Context) error {
 // something panics, Close tries to close everything and then panics with a
 // [*PanicError]. Called again, Close closes only what failed to close.
 func (w *Worker) Close(ctx context.Context) error {
+	return w.fatalMark.add(w.close(ctx))
+}
+
+func (w *Worker) close(ctx context.Context) error {
 	if _, err := w.lockLifecycle(ctx, nil); err != nil {
-		return err
+		return w.giveUp(err)
 	}
 	defer w.unlockLifecycle()
-	if err := w.gate.Close(ctx); err != nil {
+	if err := w.closeGate(ctx); err != nil {
 		return err
 	}
 	if w.phase.isFailed() {

@@ -2,6 +2,7 @@ package funnel_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime"
@@ -51,7 +52,7 @@ func testStop(t *testing.T, last fake.Read, isIdle bool, opts ...funnel.WorkerOp
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		for _, stop := range []func(context.Context) error{p.Worker.Stop, p.Worker.Close} {
-			if err := stop(ctx); err != context.DeadlineExceeded {
+			if err := stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("a stop that gives up returned %v", err)
 			}
 		}
@@ -103,7 +104,7 @@ func TestWorker_stopLeavesNoTrace(t *testing.T) {
 		for _, stop := range []func(context.Context) error{p.Worker.Stop, p.Worker.Close} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			if err := stop(ctx); err != context.DeadlineExceeded {
+			if err := stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("stopping returned %v", err)
 			}
 		}
@@ -130,7 +131,7 @@ func TestWorker_stopByAConnector(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		out.OnWrite = func(context.Context, []opencdc.Record) error {
 			go func() { time.Sleep(time.Second); cancel() }()
-			if err := w.Stop(ctx); err != context.Canceled {
+			if err := w.Stop(ctx); !errors.Is(err, context.Canceled) {
 				t.Errorf("Stop: %v", err)
 			}
 			return nil
@@ -157,7 +158,7 @@ func TestWorker_stopWithAnEndedContext(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
 		done := fake.Start(ctx, w)
 		<-source.Reading
-		if err := w.Stop(ended); err != context.Canceled {
+		if err := w.Stop(ended); !errors.Is(err, context.Canceled) {
 			t.Errorf("Stop: %v", err)
 		}
 		j.Want(t, "teardown")

@@ -52,6 +52,7 @@ type prefetcher struct {
 
 	ready chan struct{} // gets a value when there may be something to take
 	room  chan struct{} // gets a value when there may be room for another read
+	idle  chan struct{} // gets a value when nothing is left to drain
 	done  chan struct{} // closed when the goroutine has ended
 
 	mu            sync.Mutex
@@ -59,8 +60,11 @@ type prefetcher struct {
 	waiting       int              // records in arrivals
 	taken         []opencdc.Record // the buffer of the batch in flight, if it was merged
 	memory        reuse.Buffer[opencdc.Record]
-	reads         int // reads that have returned
+	reads         int    // reads that have returned
+	records       uint64 // that they have returned
 	state         prefetchState
+	isDraining    bool        // no read may begin
+	wantsReason   bool        // but one must, to say why the source's stream has closed
 	err           error       // the error of the last read
 	panicked      *PanicError // the panic of the last read
 	mayBeTornDown bool        // tearing the source down may have begun before the last read ended
@@ -91,7 +95,10 @@ type arrival struct {
 // runAhead runs the worker while a prefetcher reads ahead. It returns after the
 // prefetcher has ended.
 func (w *Worker) runAhead(ctx context.Context) (err error) {
-	p := w.startPrefetcher(ctx)
+	p := w.prefetcher
+	readCtx, cancel := context.WithCancel(ctx)
+	p.cancel = cancel
+	go p.run(readCtx)
 	isOver := false
 	defer func() { // also after a panic or Goexit
 		isStopped := isOver && err == nil
@@ -115,17 +122,21 @@ func (w *Worker) runAhead(ctx context.Context) (err error) {
 	return err
 }
 
-func (w *Worker) startPrefetcher(ctx context.Context) *prefetcher {
-	p := &prefetcher{
+func newPrefetcher(w *Worker) *prefetcher {
+	return &prefetcher{
 		worker: w,
 		ready:  make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
 		done:   make(chan struct{}),
+		idle:   make(chan struct{}, 1),
 	}
-	ctx, p.cancel = context.WithCancel(ctx)
-	w.prefetcher = p
-	go p.run(ctx)
-	return p
+}
+
+// counts returns how many records were read, and how many of them wait.
+func (p *prefetcher) counts() (read uint64, waiting int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.records, p.waiting
 }
 
 // run reads until there is nothing more to read, and records how that ended.
@@ -151,7 +162,14 @@ func (p *prefetcher) readOn(ctx context.Context) {
 		*b = Batch{}
 		source.Reset()
 		b.copies.Attach(source, nil)
-		isLast, err := p.worker.readInto(ctx, b)
+		isDue, err := p.worker.pauseReads(ctx)
+		if err == nil && (!isDue || !p.mayRead()) {
+			continue
+		}
+		isLast := false
+		if err == nil {
+			isLast, err = p.worker.readInto(ctx, b)
+		}
 		if err == nil {
 			err = p.check(b)
 		}
@@ -194,7 +212,7 @@ func (p *prefetcher) tryBegin(ctx context.Context) prefetchState {
 		p.state = prefetchEnded
 	case ctx.Err() != nil:
 		return prefetchQuit // without recording it: take checks the context itself
-	case p.waiting < p.worker.readAhead:
+	case p.waiting < p.worker.readAhead && !p.isHeld():
 		p.state = prefetchReading
 	}
 	return p.state
@@ -232,6 +250,7 @@ func (p *prefetcher) add(b *Batch) (isKept bool) {
 		return false
 	}
 	p.waiting += n
+	p.records += uint64(n)
 	if !b.copies.IsAsRead() {
 		source.ReadAt = readAt
 		p.arrivals = append(p.arrivals, arrival{marked: b})
@@ -275,6 +294,9 @@ func (p *prefetcher) take(ctx context.Context, b *Batch) (taken *Batch, isLast b
 	p.memory.Put(p.taken)
 	p.taken = nil
 	for len(p.arrivals) == 0 && p.state != prefetchEnded {
+		if p.isDraining {
+			signal(p.idle)
+		}
 		if err := p.wait(ctx); err != nil {
 			return nil, false, err
 		}
@@ -321,6 +343,7 @@ func (p *prefetcher) dropUntilError(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	last := p.reads + 1
+	p.wantsReason = true
 	if p.state == prefetchReading {
 		last++
 	}
@@ -357,11 +380,19 @@ func (p *prefetcher) stop(ctx context.Context, isStopped bool) error {
 	defer func() {
 		<-p.done
 		p.cancel()
+		p.drop()
 	}()
 	if !isReading || isStopped {
 		return nil
 	}
 	return p.endRead(context.WithoutCancel(ctx))
+}
+
+// drop drops what still waits.
+func (p *prefetcher) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.arrivals, p.waiting = nil, 0
 }
 
 // endRead tears the source down, unless Stop or Close does, and then ends the context

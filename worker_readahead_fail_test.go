@@ -166,7 +166,7 @@ func TestWithReadAhead_stopWhileEnding(t *testing.T) {
 		closed := fake.Call(func() error { return p.Worker.Close(t.Context()) })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := p.Worker.Stop(ctx); err != context.DeadlineExceeded {
+		if err := p.Worker.Stop(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Stop: %v", err)
 		}
 		close(goOn)

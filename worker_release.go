@@ -15,25 +15,34 @@ import (
 // this file, under one lock.
 
 // release releases the finished records of a source batch.
-func (w *Worker) release(ctx context.Context, s *batch.SourceBatch) error {
+func (w *Worker) release(ctx context.Context, s *batch.SourceBatch, c *counts) error {
+	err := w.releaseLocked(ctx, s, c)
+	if w.observer != nil {
+		w.reportReleased(ctx, c)
+	}
+	return err
+}
+
+// releaseLocked takes the lock and releases the finished records.
+func (w *Worker) releaseLocked(ctx context.Context, s *batch.SourceBatch, c *counts) error {
 	if err := w.releaseLock.Lock(ctx); err != nil {
 		return err
 	}
 	defer w.releaseLock.Unlock()
-	return w.releaseFinished(ctx, s)
+	return w.releaseFinished(ctx, s, c)
 }
 
 // releaseAfter releases the finished records after the walk has failed with err, unless
 // releasing is what failed.
-func (w *Worker) releaseAfter(ctx context.Context, s *batch.SourceBatch, err error) error {
+func (w *Worker) releaseAfter(ctx context.Context, s *batch.SourceBatch, err error, c *counts) error {
 	if s.Progress.HasFailed {
 		return err
 	}
-	return also(err, func() error { return w.release(ctx, s) })
+	return also(err, func() error { return w.release(ctx, s, c) })
 }
 
 // releaseFinished is release for a caller that holds the lock.
-func (w *Worker) releaseFinished(ctx context.Context, s *batch.SourceBatch) error {
+func (w *Worker) releaseFinished(ctx context.Context, s *batch.SourceBatch, c *counts) error {
 	s.Progress.HasFailed = true // stays true after an error or a panic
 	for {
 		from, to, nacked := s.Finished()
@@ -43,7 +52,7 @@ func (w *Worker) releaseFinished(ctx context.Context, s *batch.SourceBatch) erro
 		w.admit(s, to, nacked)
 		for from < to {
 			g := w.nextGroup(s, from, to, nacked)
-			if err := w.releaseGroup(ctx, s, g); err != nil {
+			if err := w.releaseGroup(ctx, s, g, c); err != nil {
 				return err
 			}
 			from, nacked = g.to, nacked[len(g.nacked):]
@@ -123,18 +132,18 @@ func (w *Worker) nextGroup(s *batch.SourceBatch, from, to int, nacked []int) gro
 
 // releaseGroup releases the records of a group. If the window refuses a record, or the
 // queue does not confirm one, those before it are still released.
-func (w *Worker) releaseGroup(ctx context.Context, s *batch.SourceBatch, g group) error {
+func (w *Worker) releaseGroup(ctx context.Context, s *batch.SourceBatch, g group, c *counts) error {
 	to, refusal := g.to, error(nil)
 	if s.Progress.Admitted < to {
 		to, refusal = s.Progress.Admitted, s.Progress.Refusal
 	}
 	err := refusal
 	if len(g.nacked) > 0 {
-		err = w.storeNacked(ctx, s, g.nacked, to, refusal)
+		err = w.storeNacked(ctx, s, g.nacked, to, refusal, c)
 		to = firstUnstored(s, g.nacked, to)
 	}
 	if to > g.from {
-		err = also(err, func() error { return w.ackSource(ctx, s, g.from, to) })
+		err = also(err, func() error { return w.ackSource(ctx, s, g.from, to, c) })
 	}
 	return err
 }
@@ -142,7 +151,7 @@ func (w *Worker) releaseGroup(ctx context.Context, s *batch.SourceBatch, g group
 // storeNacked writes dead letters for the nacked records below limit, unless they are
 // stored already. It joins its error to the refusal of the record at the limit, which
 // may be nil.
-func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked []int, limit int, refusal error) error {
+func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked []int, limit int, refusal error, c *counts) error {
 	var slots []int
 	var records []*batch.NackedRecord
 	for _, slot := range nacked {
@@ -154,9 +163,20 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked [
 	if len(records) == 0 {
 		return refusal
 	}
+	w.isStoring.Store(true)
+	defer w.isStoring.Store(false)
+	w.beginRelease()
+	confirmed := 0
 	err := keeping(refusal, func() error {
-		return w.DLQ.store(ctx, records, w.ids[w.FirstTask], func(i int) { s.Ledger.MarkStored(slots[i]) })
+		return w.DLQ.store(ctx, records, w.ids[w.FirstTask], func(i int) {
+			s.Ledger.MarkStored(slots[i])
+			confirmed++
+		})
 	})
+	c.deadLettered += confirmed
+	if w.observer != nil {
+		c.released = append(c.released, releaseEvent{letters: len(records), confirmed: confirmed, err: err})
+	}
 	return joinErrors(err, refusal)
 }
 
@@ -175,15 +195,20 @@ func firstUnstored(s *batch.SourceBatch, nacked []int, limit int) int {
 }
 
 // ackSource acks finished records in the source.
-func (w *Worker) ackSource(ctx context.Context, s *batch.SourceBatch, from, to int) error {
+func (w *Worker) ackSource(ctx context.Context, s *batch.SourceBatch, from, to int, c *counts) error {
 	positions := s.Positions[from:to:to]
 	if s.Progress.CopyPositions {
 		positions = slices.Clone(positions)
 	}
+	w.beginRelease()
 	if err := w.Source.Ack(ctx, positions); err != nil {
 		return w.taskError(w.FirstTask, &sourceAckError{err: err})
 	}
 	s.Ledger.Release(to)
+	c.acked += to - from
+	if w.observer != nil {
+		c.released = append(c.released, releaseEvent{acked: to - from})
+	}
 	if len(s.ReadAt) > 0 {
 		w.observeAges(s.ReadAt[from:to])
 	}
@@ -242,6 +267,19 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) erro
 	if err := b.checkPositions(); err != nil {
 		return err
 	}
+	var c counts
+	err := w.settleLocked(ctx, s, settle, &c)
+	if w.observer != nil {
+		w.reportReleased(ctx, &c)
+	}
+	w.totals.mu.Lock()
+	defer w.totals.mu.Unlock()
+	w.totals.add(&c, time.Now())
+	return err
+}
+
+// settleLocked takes the lock, settles a batch and releases what is finished.
+func (w *Worker) settleLocked(ctx context.Context, s *batch.SourceBatch, settle func() error, c *counts) error {
 	if err := w.releaseLock.Lock(ctx); err != nil {
 		return err
 	}
@@ -250,5 +288,5 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) erro
 		return err
 	}
 	s.Progress.CopyPositions = true
-	return w.releaseFinished(ctx, s)
+	return w.releaseFinished(ctx, s, c)
 }

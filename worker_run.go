@@ -28,6 +28,10 @@ import (
 // connector does, Do returns an error that wraps [ErrGoexit]. On the goroutine of Do,
 // Goexit ends that goroutine, and Do does not return.
 func (w *Worker) Do(ctx context.Context) error {
+	return w.fatalMark.add(w.do(ctx))
+}
+
+func (w *Worker) do(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return ErrAlreadyRan
 	}
@@ -80,14 +84,24 @@ func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
 		w.source.state = stateOpen
 	}
 	w.emptyReads.base = time.Now()
+	w.hasBegun = true
+	return true, nil
+}
+
+// listFanOuts makes a fan-out for each node with several next nodes.
+func (w *Worker) listFanOuts() {
 	w.fanOuts = make(map[*TaskNode]*fanOut)
+	w.places = append(w.places, &w.place)
 	for node := range w.FirstTask.TaskNodes() {
 		w.hasSinks = w.hasSinks || node.sink != nil
 		if len(node.Next) > 1 {
-			w.fanOuts[node] = w.newFanOut(node)
+			f := w.newFanOut(node)
+			w.fanOuts[node] = f
+			for i := range f.branches {
+				w.places = append(w.places, &f.branches[i].place)
+			}
 		}
 	}
-	return true, nil
 }
 
 func (w *Worker) endFanOuts() {
@@ -124,16 +138,22 @@ func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 	if w.prefetcher != nil {
 		return w.prefetcher.take(ctx, &w.batch)
 	}
+	if isDue, err := w.pauseReads(ctx); !isDue {
+		return &w.batch, false, err // if there is no error, the worker is stopping, as run will see
+	}
 	isLast, err = w.readInto(ctx, &w.batch)
 	return &w.batch, isLast, err
 }
 
-// readInto has the first task read a batch into b, after a pause if the last read
-// returned nothing. It returns true if there are no more batches.
+// pauseReads pauses if the last read returned nothing. It returns true when a read is
+// due, and false if the worker is stopping or the context ends first.
+func (w *Worker) pauseReads(ctx context.Context) (isDue bool, err error) {
+	return w.emptyReads.begin(ctx, w.gate.Closed())
+}
+
+// readInto has the first task read a batch into b. It returns true if there are no more
+// batches.
 func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
-	if ok, err := w.emptyReads.begin(ctx, w.gate.Closed()); !ok {
-		return false, err // if there is no error, the worker is stopping, as run will see
-	}
 	source := b.copies.Source()
 	err = w.FirstTask.Task.Do(ctx, b)
 	if err != nil && err != io.EOF { // an error that wraps io.EOF is an ordinary error
@@ -149,26 +169,37 @@ func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error
 // process takes a batch through the pipeline. If the worker is stopping, it drops the
 // batch and returns true.
 func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err error) {
-	if !w.gate.Enter() {
+	n := len(b.copies.Source().Positions)
+	if !w.gate.Enter(n) {
 		return true, nil
 	}
-	defer w.gate.Leave()
+	defer w.endBatch(n)
+	if w.observer != nil {
+		return false, w.processObserved(ctx, b)
+	}
+	return false, w.processInside(ctx, ctx, b)
+}
+
+// processInside is process inside the gate. The context of the tasks may be another one
+// than that of Do.
+func (w *Worker) processInside(ctx, taskCtx context.Context, b *Batch) error {
 	if err := b.checkPositions(); err != nil {
-		return false, w.taskError(w.FirstTask, err)
+		return w.taskError(w.FirstTask, err)
 	}
 	if w.timerEnabled.now() {
 		b.copies.SetReadTimes(time.Now())
 	}
 	source := b.copies.Source() // a task may replace what b points to
-	k := walk{worker: w, step: step{stage: stageMarks, node: w.FirstTask, batch: b}}
-	if err := k.run(ctx); err != nil {
-		return false, w.releaseAfter(ctx, source, err)
+	w.counts.filtered = b.copies.Inactive()
+	k := walk{worker: w, ctx: ctx, counts: &w.counts, place: &w.place, step: step{stage: stageMarks, node: w.FirstTask, batch: b}}
+	if err := k.run(taskCtx); err != nil {
+		return w.releaseAfter(ctx, source, err, &w.counts)
 	}
 	if n := source.Ledger.Pending(); n > 0 {
-		return false, fmt.Errorf("%w: %d of %d records of a batch are not done at the end of the pipeline",
+		return fmt.Errorf("%w: %d of %d records of a batch are not done at the end of the pipeline",
 			ErrLostRecords, n, len(source.Positions))
 	}
-	return false, nil
+	return nil
 }
 
 // streamReason returns why a batch failed with err. If Source.Ack returned io.EOF, the

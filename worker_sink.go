@@ -15,7 +15,10 @@ type stay struct {
 
 // enterSink waits until the walk has the sink that follows.
 func (k *walk) enterSink(ctx context.Context, sink *Sink) error {
-	if err := sink.take(ctx); err != nil {
+	k.place.isWaiting.Store(true)
+	err := sink.take(ctx)
+	k.place.isWaiting.Store(false)
+	if err != nil {
 		return err
 	}
 	k.stay = stay{sink: sink, depth: len(k.later)}

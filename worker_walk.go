@@ -35,6 +35,9 @@ const (
 // call stack. Only branches nest.
 type walk struct {
 	worker   *Worker
+	ctx      context.Context // of Do, for releasing; unset on a branch
+	counts   *counts
+	place    *place
 	onBranch bool               // it releases nothing, and ends with the context
 	forgiven bool               // on a best-effort branch: a nack is not the record's
 	stay                        // in a sink
@@ -66,7 +69,7 @@ func (k *walk) runSteps(ctx context.Context) error {
 		case stageNext:
 			err = k.advance(ctx)
 		case stageEnd:
-			if err = k.end(ctx); err == nil {
+			if err = k.end(); err == nil {
 				if len(k.later) == 0 {
 					return nil
 				}
@@ -101,9 +104,19 @@ func (k *walk) doTask(ctx context.Context) error {
 		}
 	}
 	k.inactive = k.batch.copies.Inactive()
+	k.place.enter(k.node, k.worker.stats)
+	if k.worker.observer != nil {
+		return k.callObserved(ctx)
+	}
+	return k.callTask(ctx)
+}
+
+// callTask calls the task and counts what it has done.
+func (k *walk) callTask(ctx context.Context) error {
 	if err := k.call(ctx); err != nil {
 		return k.taskError(err)
 	}
+	k.counts.filtered += k.batch.copies.Inactive() - k.inactive
 	k.stage = stageMarks
 	return nil
 }
@@ -159,15 +172,19 @@ func (k *walk) checkMarks(ctx context.Context) error {
 	if err := k.countCall(); err != nil {
 		return k.taskError(err)
 	}
+	b.copies.NackSiblings()
+	nacked, retried := b.copies.Marks()
+	k.counts.nacked += nacked
+	k.counts.retried += retried
 	if k.worker.wholeBatches {
-		return k.stepOut()
+		return k.stepOut(ctx)
 	}
-	return k.divide()
+	return k.divide(ctx)
 }
 
 // stepOut settles the nacked records and lets the others go on without them. It divides
 // the batch only if some are to be retried.
-func (k *walk) stepOut() error {
+func (k *walk) stepOut(ctx context.Context) error {
 	copies, taskID := &k.batch.copies, k.worker.ids[k.node]
 	if _, retried := copies.Marks(); retried == 0 && !k.node.HasNext() {
 		k.stage = stageEnd
@@ -180,7 +197,7 @@ func (k *walk) stepOut() error {
 		k.stage, k.unanswered = stageNext, 0
 		return nil
 	}
-	return k.divide()
+	return k.divide(ctx)
 }
 
 // countCall counts consecutive calls without an answer. It returns an error if these are
@@ -220,7 +237,7 @@ func (k *walk) checkContext(ctx context.Context) error {
 
 // divide divides the batch by status and settles the nacked parts. The other parts
 // continue in order, each to the end before the next one starts.
-func (k *walk) divide() error {
+func (k *walk) divide(ctx context.Context) error {
 	waiting := len(k.later)
 	flag := k.batch.copies.Divide(func(flag batch.Flag) *batch.Copies {
 		part := k.part(flag, &Batch{})
@@ -238,6 +255,9 @@ func (k *walk) divide() error {
 		}
 	}
 	slices.Reverse(parts)
+	if k.worker.observer != nil && len(parts) > 0 {
+		k.worker.observer.BatchDivided(ctx, BatchDivided{TaskID: k.worker.ids[k.node], Parts: 1 + len(parts)})
+	}
 	return nil
 }
 
@@ -293,10 +313,11 @@ func (k *walk) fork(ctx context.Context) error {
 	}
 	k.forked = k.batch.copies.Source()
 	k.stage, k.batch = stageEnd, nil // its copies now belong to the branches
+	k.place.leave()
 	if err := branches.unshare(); err != nil {
 		return err
 	}
-	return branches.join(ctx)
+	return branches.join(ctx, k.counts)
 }
 
 // forgive settles what the walk has left open, as done.
@@ -320,7 +341,7 @@ func (k *walk) forgive() error {
 }
 
 // end settles the batch, unless a fork took it, and releases finished records.
-func (k *walk) end(ctx context.Context) error {
+func (k *walk) end() error {
 	source := k.forked
 	if k.batch != nil {
 		if err := lostRecords(k.batch.copies.Settle()); err != nil {
@@ -334,7 +355,7 @@ func (k *walk) end(ctx context.Context) error {
 	if k.onBranch || k.sink != nil || k.worker.wholeBatches && len(k.later) > 0 {
 		return nil
 	}
-	return k.worker.release(ctx, source)
+	return k.worker.release(k.ctx, source, k.counts)
 }
 
 // taskError wraps an error that comes from the task of the node.

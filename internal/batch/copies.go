@@ -195,6 +195,10 @@ func (c *Copies) Status(i int) (Flag, error) {
 	return s.flag, c.infos.of(s).err
 }
 
+// Left returns how many nacked copies the results of a processor have taken out, which
+// StepOut is yet to settle.
+func (c *Copies) Left() int { return len(c.infos.left) }
+
 // NackErrors iterates over the errors of the nacked copies, which may be nil.
 func (c *Copies) NackErrors() iter.Seq[error] {
 	return func(yield func(error) bool) {

@@ -18,7 +18,7 @@ import (
 // Two runs of FlagAck may be adjacent. The second one then consists of filtered copies
 // at the front of the unanswered ones.
 func (c *Copies) Divide(part func(Flag) *Copies) (first Flag) {
-	c.nackSiblings()
+	c.NackSiblings()
 	if n := c.states.Len(); n > 0 && c.unanswered != nil && c.states.At(n-1).flag == FlagRetry {
 		c.rejoin() // the last run continues in the unanswered copies
 	}
@@ -90,9 +90,9 @@ func (c *Copies) divide(unmarked Flag, next func(Flag) *Copies) {
 	}
 }
 
-// nackSiblings nacks the active pieces of each record that has a nacked piece, with the
+// NackSiblings nacks the active pieces of each record that has a nacked piece, with the
 // error of its first nacked one.
-func (c *Copies) nackSiblings() {
+func (c *Copies) NackSiblings() {
 	if c.counts[FlagNack] == 0 || !c.hasPieces {
 		return
 	}

@@ -42,7 +42,7 @@ func (c *Copies) SettleMarked(taskID string, isForgiven bool) error {
 	}
 	c.isSettled = true
 	c.rejoin()
-	c.nackSiblings()
+	c.NackSiblings()
 	done := runs{ledger: &c.source.Ledger, isSettle: true}
 	records, states := c.records.All(), c.states.All()
 	for i := range states {
@@ -69,7 +69,7 @@ func (c *Copies) StepOut(taskID string, isForgiven bool) error {
 	if !c.HasNacks() {
 		return nil
 	}
-	c.nackSiblings()
+	c.NackSiblings()
 	records, states := c.records.All(), c.states.All()
 	active, kept, next := records[:0], states[:0], 0
 	for i := range states {
@@ -123,7 +123,7 @@ func (c *Copies) SettleNacked(taskID string) error {
 	}
 	c.isSettled = true
 	c.rejoin()
-	c.nackSiblings()
+	c.NackSiblings()
 	return c.eachCopy(func(s *copyState, record *opencdc.Record) error {
 		slot := int(s.slot)
 		if record == nil {
@@ -140,7 +140,7 @@ func (c *Copies) NackedRecords(taskID string) (nacked []*NackedRecord, sources [
 	slot, n := int32(-1), 0 // the last source record, and how many there were so far
 	last := int32(-1)       // the last one in nacked
 	c.rejoin()
-	c.nackSiblings()
+	c.NackSiblings()
 	_ = c.eachCopy(func(s *copyState, record *opencdc.Record) error {
 		if s.slot != slot {
 			slot = s.slot

@@ -4,23 +4,24 @@ package gate
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 )
 
 // Gate is open until it is closed, for good. One goroutine at a time may pass through
-// it, by Enter and Leave, while one at a time may close it.
+// it, by Enter and Leave, with a load of some weight, while one at a time may close it.
 type Gate struct {
-	state  atomic.Int32
+	state  atomic.Int64
 	left   chan struct{} // gets a value when the goroutine that Close awaits has left
 	closed chan struct{} // closed with the gate
 }
 
-// The states of a gate.
+// The states of a gate. A positive state is the weight of what is inside. A negative
+// one other than closed is the negated weight of what is inside while Close waits for
+// it.
 const (
-	open    int32 = iota
-	entered       // a goroutine is inside
-	awaited       // a goroutine is inside, and Close waits for it
-	closed
+	open   int64 = 0
+	closed int64 = math.MinInt64
 )
 
 // New returns an open gate.
@@ -29,19 +30,33 @@ func New() *Gate {
 }
 
 // Enter returns true if the gate is open. Each Enter that returns true must be followed
-// by Leave before the next Enter.
-func (g *Gate) Enter() bool {
-	return g.state.CompareAndSwap(open, entered)
+// by Leave before the next Enter. The weight, at least 1, is what Inside returns until
+// then.
+func (g *Gate) Enter(weight int) bool {
+	return g.state.CompareAndSwap(open, int64(weight))
 }
 
 // Leave ends what Enter began. If Close waits, the gate is closed from then on.
 func (g *Gate) Leave() {
-	for !g.state.CompareAndSwap(entered, open) {
-		if g.state.CompareAndSwap(awaited, closed) { // otherwise Close has just given up
+	for {
+		s := g.state.Load()
+		if s > 0 && g.state.CompareAndSwap(s, open) {
+			return
+		}
+		if s < 0 && g.state.CompareAndSwap(s, closed) { // otherwise Close has just given up
 			g.left <- struct{}{}
 			return
 		}
 	}
+}
+
+// Inside returns the weight of what is inside, or 0.
+func (g *Gate) Inside() int {
+	s := g.state.Load()
+	if s == closed {
+		return 0
+	}
+	return int(max(s, -s))
 }
 
 // Close closes the gate as soon as nobody is inside. If the context ends first, Close
@@ -49,17 +64,17 @@ func (g *Gate) Leave() {
 // Closing a closed gate does nothing.
 func (g *Gate) Close(ctx context.Context) error {
 	for {
-		switch g.state.Load() {
-		case closed:
+		switch s := g.state.Load(); {
+		case s == closed:
 			return nil
-		case open:
+		case s == open:
 			if g.state.CompareAndSwap(open, closed) {
 				close(g.closed)
 				return nil
 			}
-		case entered:
-			if g.state.CompareAndSwap(entered, awaited) {
-				err := g.await(ctx)
+		case s > 0:
+			if g.state.CompareAndSwap(s, -s) {
+				err := g.await(ctx, s)
 				if err == nil {
 					close(g.closed)
 				}
@@ -69,14 +84,14 @@ func (g *Gate) Close(ctx context.Context) error {
 	}
 }
 
-// await waits until the goroutine inside leaves, which closes the gate.
-func (g *Gate) await(ctx context.Context) error {
+// await waits until what is inside, of this weight, leaves, which closes the gate.
+func (g *Gate) await(ctx context.Context, weight int64) error {
 	select {
 	case <-g.left:
 		return nil
 	case <-ctx.Done():
 	}
-	if g.state.CompareAndSwap(awaited, entered) {
+	if g.state.CompareAndSwap(-weight, weight) {
 		return ctx.Err()
 	}
 	<-g.left // it left at the same time

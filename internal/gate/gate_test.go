@@ -13,7 +13,7 @@ import (
 
 func mustEnter(t *testing.T, g *gate.Gate) {
 	t.Helper()
-	if !g.Enter() {
+	if !g.Enter(1) {
 		t.Fatal("the gate is closed")
 	}
 }
@@ -33,7 +33,7 @@ func TestGate_openUntilClosed(t *testing.T) {
 		if err := g.Close(ended); err != nil {
 			t.Errorf("Close: %v", err)
 		}
-		if !g.IsClosed() || g.Enter() {
+		if !g.IsClosed() || g.Enter(1) {
 			t.Error("the gate is open after Close")
 		}
 		<-g.Closed()
@@ -56,7 +56,7 @@ func TestGate_closeWaits(t *testing.T) {
 			t.Error("Close has not waited for who is inside")
 		}
 		g.Leave()
-		if !g.IsClosed() || g.Enter() {
+		if !g.IsClosed() || g.Enter(1) {
 			t.Error("one can enter again while someone waits to close")
 		}
 		<-g.Closed()
@@ -112,7 +112,7 @@ func TestGate_gaveUp(t *testing.T) {
 		}
 		g.Leave()
 		parties.Wait()
-		if isClosed := !g.Enter(); isClosed != (err == nil) || isClosed != g.IsClosed() {
+		if isClosed := !g.Enter(1); isClosed != (err == nil) || isClosed != g.IsClosed() {
 			t.Fatalf("round %d: Close has returned %v, and the gate is closed: %t", i, err, isClosed)
 		}
 	}
@@ -126,7 +126,7 @@ func TestGate_races(t *testing.T) {
 		var inside atomic.Bool
 		var parties sync.WaitGroup
 		parties.Go(func() {
-			for g.Enter() {
+			for g.Enter(1) {
 				inside.Store(true)
 				inside.Store(false)
 				g.Leave()

@@ -146,3 +146,8 @@ func (m *Mutex) handOver() {
 		}
 	}
 }
+
+// IsLocked returns true if someone holds m.
+func (m *Mutex) IsLocked() bool {
+	return m.state.Load() != free
+}

@@ -1,0 +1,137 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+)
+
+// Observer is told what a worker does, for traces, metrics and logs of the host. It gets
+// a call for each event of a batch, none for each record. Implementations embed
+// [NopObserver], so that they need only the methods they want and keep compiling when
+// methods are added.
+//
+// The methods are called by the goroutine on which the event happens, also by those of
+// branches, so they must be safe for concurrent use. They delay the batch. A panic in
+// one is a panic of [Worker.Do]. They may call any method of the worker that does not
+// wait for the batch.
+//
+// A method that returns a context must return the one that it was given or one derived
+// from it; nil counts as the one given. The contexts of Source.Ack, of the dead-letter
+// queue and of the events that tell of them are not derived from those.
+type Observer interface {
+	// BatchRead is called when a batch is about to be processed. It returns the context
+	// for its tasks and for the events until BatchDone.
+	BatchRead(context.Context, BatchRead) context.Context
+	// TaskBegin is called before a task gets a batch. It returns the context for that
+	// call and for its TaskDone. The first task is not observed.
+	TaskBegin(context.Context, TaskBegin) context.Context
+	// TaskDone is called after the task has returned, but not after it has panicked or
+	// ended its goroutine.
+	TaskDone(context.Context, TaskDone)
+	// BatchDivided is called after a batch was divided into parts, which continue one
+	// after the other.
+	BatchDivided(context.Context, BatchDivided)
+	// DeadLettersWritten is called after each write to the dead-letter queue.
+	DeadLettersWritten(context.Context, DeadLettersWritten)
+	// RecordsAcked is called after each call of Source.Ack that has succeeded.
+	RecordsAcked(context.Context, RecordsAcked)
+	// BatchDone is called at the end of a batch for which BatchRead was called, but not
+	// after a panic or the end of the goroutine.
+	BatchDone(context.Context, BatchDone)
+}
+
+// BatchRead says that a batch is about to be processed.
+type BatchRead struct {
+	Records int // source records
+}
+
+// TaskBegin says that a task gets a batch or a part of one.
+type TaskBegin struct {
+	TaskID  string
+	Records int // active records
+}
+
+// TaskDone says what a task has done with a batch or a part of one.
+type TaskDone struct {
+	TaskID   string
+	In       int   // active records before the call
+	Out      int   // those that go on: In + Added - Filtered - Nacked - Retried
+	Added    int   // pieces beyond the first of each split
+	Filtered int   // filtered records
+	Nacked   int   // nacked records, with the sibling pieces that are nacked with them
+	Retried  int   // records that the task gets again
+	Err      error // the error of the task; the numbers may then be incomplete
+}
+
+// BatchDivided says that a batch was divided behind a task.
+type BatchDivided struct {
+	TaskID string
+	Parts  int
+}
+
+// DeadLettersWritten says how a write to the dead-letter queue ended.
+type DeadLettersWritten struct {
+	Records   int   // dead letters in the write
+	Confirmed int   // those that the queue has confirmed
+	Err       error // why not all are confirmed
+}
+
+// RecordsAcked says that the source has acked records.
+type RecordsAcked struct {
+	Records int
+}
+
+// BatchDone says how a batch ended. Read, Acked and DeadLettered count source records,
+// the others copies, as in [Stats].
+type BatchDone struct {
+	Read, Acked, DeadLettered int
+	Filtered, Nacked, Retried int
+	Err                       error // the error with which the worker stops
+}
+
+// NopObserver is an [Observer] that does nothing.
+type NopObserver struct{}
+
+var _ Observer = NopObserver{}
+
+// BatchRead returns its context.
+func (NopObserver) BatchRead(ctx context.Context, _ BatchRead) context.Context { return ctx }
+
+// TaskBegin returns its context.
+func (NopObserver) TaskBegin(ctx context.Context, _ TaskBegin) context.Context { return ctx }
+
+// TaskDone does nothing.
+func (NopObserver) TaskDone(context.Context, TaskDone) {}
+
+// BatchDivided does nothing.
+func (NopObserver) BatchDivided(context.Context, BatchDivided) {}
+
+// DeadLettersWritten does nothing.
+func (NopObserver) DeadLettersWritten(context.Context, DeadLettersWritten) {}
+
+// RecordsAcked does nothing.
+func (NopObserver) RecordsAcked(context.Context, RecordsAcked) {}
+
+// BatchDone does nothing.
+func (NopObserver) BatchDone(context.Context, BatchDone) {}
+
+// WithObserver tells an observer what the worker does. Beyond what the observer itself
+// does, an event costs up to 100 ns, and with branches their context is made anew for
+// each batch. [NewWorker] returns an error if the observer is nil.
+func WithObserver(observer Observer) WorkerOption {
+	return workerOption(func(o *options) error {
+		if isNil(observer) {
+			return errors.New("the observer is nil")
+		}
+		o.observer = observer
+		return nil
+	})
+}
+
+// derived returns the context that a method of an observer has returned for ctx.
+func derived(ctx, returned context.Context) context.Context {
+	if returned == nil {
+		return ctx
+	}
+	return returned
+}

@@ -1,0 +1,68 @@
+package funnel
+
+import (
+	"context"
+	"time"
+)
+
+// Telling the observer of a worker what happens. These methods are called only if there
+// is one.
+
+// releaseEvent is something that the observer is told after the release lock was given
+// back: a write to the dead-letter queue or, if letters is 0, an ack of the source.
+type releaseEvent struct {
+	letters, confirmed int
+	acked              int
+	err                error
+}
+
+// processObserved is processInside with events.
+func (w *Worker) processObserved(ctx context.Context, b *Batch) error {
+	n := len(b.copies.Source().Positions)
+	taskCtx := derived(ctx, w.observer.BatchRead(ctx, BatchRead{Records: n}))
+	err := w.processInside(ctx, taskCtx, b)
+	c := &w.counts
+	w.observer.BatchDone(taskCtx, BatchDone{
+		Read: n, Acked: c.acked, DeadLettered: c.deadLettered,
+		Filtered: c.filtered, Nacked: c.nacked, Retried: c.retried, Err: err,
+	})
+	return err
+}
+
+// callObserved is callTask with events.
+func (k *walk) callObserved(ctx context.Context) error {
+	o, id, b := k.worker.observer, k.worker.ids[k.node], k.batch
+	in := b.copies.Len()
+	taskCtx := derived(ctx, o.TaskBegin(ctx, TaskBegin{TaskID: id, Records: in}))
+	err := k.callTask(taskCtx)
+	b.copies.NackSiblings()
+	nacked, retried := b.copies.Marks()
+	done := TaskDone{TaskID: id, In: in, Filtered: b.copies.Inactive() - k.inactive, Nacked: nacked, Retried: retried, Err: err}
+	done.Out = b.copies.Len() - retried
+	if nacked > 0 {
+		done.Out -= nacked - b.copies.Left()
+	}
+	done.Added = done.Out + done.Filtered + nacked + retried - in
+	o.TaskDone(taskCtx, done)
+	return err
+}
+
+// reportReleased tells what was written to the queue and acked.
+func (w *Worker) reportReleased(ctx context.Context, c *counts) {
+	events := c.released
+	c.released = nil
+	for _, e := range events {
+		if e.letters > 0 {
+			w.observer.DeadLettersWritten(ctx, DeadLettersWritten{Records: e.letters, Confirmed: e.confirmed, Err: e.err})
+		} else {
+			w.observer.RecordsAcked(ctx, RecordsAcked{Records: e.acked})
+		}
+	}
+}
+
+// beginRelease notes when an ack of the source or a write to the queue begins.
+func (w *Worker) beginRelease() {
+	if w.stats {
+		w.releasingSince.Store(time.Now().UnixNano())
+	}
+}

@@ -1,0 +1,156 @@
+package funnel
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Counting what a worker does, and telling where its batch is. Each walk counts for
+// itself; the counts of branches are added when they join, and those of the batch to the
+// totals when it ends. So Stats costs one lock for each batch. Where a batch is costs an
+// atomic store for each call of a task.
+
+// counts are what a walk has counted in the batch in flight.
+type counts struct {
+	acked, deadLettered       int // source records
+	filtered, nacked, retried int // copies
+	skipped                   int // branches
+
+	released []releaseEvent // for the observer
+}
+
+// add adds other, which may be in use by nobody else, and clears it.
+func (c *counts) add(other *counts) {
+	c.acked += other.acked
+	c.deadLettered += other.deadLettered
+	c.filtered += other.filtered
+	c.nacked += other.nacked
+	c.retried += other.retried
+	c.skipped += other.skipped
+	c.released = append(c.released, other.released...)
+	*other = counts{}
+}
+
+// totals are the totals of a worker.
+type totals struct {
+	mu    sync.Mutex
+	stats Stats
+}
+
+// add adds what was counted. The caller holds the lock.
+func (t *totals) add(c *counts, now time.Time) {
+	s := &t.stats
+	s.Acked += uint64(c.acked)
+	s.DeadLettered += uint64(c.deadLettered)
+	s.Filtered += uint64(c.filtered)
+	s.Nacked += uint64(c.nacked)
+	s.Retried += uint64(c.retried)
+	s.SkippedBranches += c.skipped
+	if c.acked > 0 {
+		s.LastAck = now
+	}
+}
+
+// place is where a walk has its batch.
+type place struct {
+	node      atomic.Pointer[TaskNode] // nil for nowhere
+	isWaiting atomic.Bool              // it waits for the sink after the node
+	since     atomic.Int64             // when, in nanoseconds since 1970; with WithStats
+}
+
+// enter says that a walk gives its batch to the task of a node.
+func (p *place) enter(node *TaskNode, isTimed bool) {
+	p.node.Store(node)
+	if isTimed {
+		p.since.Store(time.Now().UnixNano())
+	}
+}
+
+// leave says that a walk has no batch anymore.
+func (p *place) leave() { p.node.Store(nil) }
+
+// endBatch adds a batch of n source records to the totals and lets it leave the gate.
+func (w *Worker) endBatch(n int) {
+	since := time.Since(w.emptyReads.base)
+	if w.prefetcher == nil {
+		w.emptyReads.know(since)
+	}
+	w.totals.mu.Lock()
+	w.totals.stats.Read += uint64(n)
+	w.totals.stats.Batches++
+	w.totals.add(&w.counts, w.emptyReads.base.Add(since))
+	w.counts = counts{}
+	w.gate.Leave()
+	w.totals.mu.Unlock()
+}
+
+// Stats returns what the worker has done so far, and what it is doing. The totals
+// change once for each batch, when it ends. Stats may be called at any time from any
+// goroutine.
+func (w *Worker) Stats() Stats {
+	w.totals.mu.Lock()
+	s := w.totals.stats
+	s.InFlight = w.gate.Inside()
+	w.totals.mu.Unlock()
+	s.Read += uint64(s.InFlight)
+	if w.prefetcher != nil {
+		s.Read, s.Waiting = w.prefetcher.counts()
+	}
+	if w.stats {
+		s.Tasks = w.whereabouts()
+	}
+	return s
+}
+
+// whereabouts returns which tasks have the batch in flight.
+func (w *Worker) whereabouts() []TaskStats {
+	var all []TaskStats
+	add := func(id string, activity Activity, since int64) {
+		t := TaskStats{ID: id, Activity: activity}
+		if w.stats {
+			t.Since = time.Unix(0, since)
+		}
+		all = append(all, t)
+	}
+	switch {
+	case w.gate.Inside() == 0:
+	case w.isStoring.Load():
+		add(w.DLQ.ID(), ActivityDLQ, w.releasingSince.Load())
+	case w.releaseLock.IsLocked():
+		add(w.ids[w.FirstTask], ActivityAck, w.releasingSince.Load())
+	default:
+		for _, p := range w.places {
+			if node := p.node.Load(); node == nil {
+				continue
+			} else if p.isWaiting.Load() {
+				add(w.ids[node], ActivitySink, p.since.Load())
+			} else {
+				add(w.ids[node], ActivityTask, p.since.Load())
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b TaskStats) int { return cmp.Compare(a.ID, b.ID) })
+	return all
+}
+
+// giveUp returns the error of a call that gives up waiting for the batch in flight: err
+// and where the batch is.
+func (w *Worker) giveUp(err error) error {
+	var where []string
+	for _, t := range w.whereabouts() {
+		text := fmt.Sprintf("%q is %s", t.ID, t.Activity)
+		if w.stats {
+			text += fmt.Sprintf(", for %v", time.Since(t.Since).Round(time.Millisecond))
+		}
+		where = append(where, text)
+	}
+	if err == nil || len(where) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: the batch in flight is not done: %s", err, strings.Join(where, "; "))
+}
