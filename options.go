@@ -20,8 +20,9 @@ type options struct {
 	wholeBatches bool // nacks do not divide batches
 	stats        bool // look at the clock for each task
 	retry        RetryPolicy
-	observer     Observer   // or nil
-	fatalMark    *fatalMark // or nil
+	observer     Observer    // or nil
+	fatalMark    *fatalMark  // or nil
+	reportFault  func(error) // for ownership checks, or nil
 }
 
 // check returns an error if options do not fit together.

@@ -78,7 +78,8 @@ type Worker struct {
 	hasSinks bool                  // the pipeline leads into a sink
 
 	options
-	prefetcher *prefetcher // nil unless reading ahead
+	prefetcher *prefetcher      // nil unless reading ahead
+	checks     *ownershipChecks // or nil
 
 	releaseLock    *lock.Mutex  // held while records are released
 	isStoring      atomic.Bool  // dead letters are being written
@@ -160,6 +161,9 @@ func NewWorker(
 	}
 	if w.readAhead > 0 {
 		w.prefetcher = newPrefetcher(w)
+	}
+	if w.reportFault != nil {
+		w.checks = newOwnershipChecks(w)
 	}
 	return w, nil
 }

@@ -2,6 +2,7 @@ package funnel
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/rs/zerolog"
@@ -88,7 +89,7 @@ func (f *fanOut) unshare() error {
 	for i := range f.branches {
 		switch b := &f.branches[i]; {
 		case *b.skipped:
-		case b.node.onlyReads():
+		case f.sharesWith(b):
 			keeper = len(f.branches)
 		case keeper < len(f.branches):
 			keeper = i
@@ -96,10 +97,10 @@ func (f *fanOut) unshare() error {
 	}
 	for i := range f.branches {
 		b := &f.branches[i]
-		if *b.skipped || i == keeper || b.node.onlyReads() {
+		if *b.skipped || i == keeper || f.sharesWith(b) {
 			continue
 		}
-		if err := b.batch.unshare(); err != nil {
+		if err := f.unshareBranch(b); err != nil {
 			err = f.worker.taskError(b.node, err)
 			if !b.node.BestEffort {
 				return err
@@ -108,6 +109,29 @@ func (f *fanOut) unshare() error {
 		}
 	}
 	return nil
+}
+
+// sharesWith returns true if a branch may share records with others.
+func (f *fanOut) sharesWith(b *branch) bool {
+	return b.node.onlyReads() && f.worker.checks == nil
+}
+
+// unshareBranch gives a branch records of its own. For ownership checks they have
+// positions of their own, too, and a branch that only reads may do without.
+func (f *fanOut) unshareBranch(b *branch) error {
+	err := b.batch.unshare()
+	if f.worker.checks == nil {
+		return err
+	}
+	if err != nil && b.node.onlyReads() {
+		b.batch.copies.Share()
+		return nil
+	}
+	records := b.batch.copies.Records()
+	for i := range records {
+		records[i].Position = slices.Clone(records[i].Position)
+	}
+	return err
 }
 
 // join walks the batches of all branches at the same time and waits for them.

@@ -168,7 +168,7 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked [
 	w.beginRelease()
 	confirmed := 0
 	err := keeping(refusal, func() error {
-		return w.DLQ.store(ctx, records, w.ids[w.FirstTask], func(i int) {
+		return w.DLQ.store(ctx, w.queueDestination(), records, w.ids[w.FirstTask], func(i int) {
 			s.Ledger.MarkStored(slots[i])
 			confirmed++
 		})
@@ -178,6 +178,14 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked [
 		c.released = append(c.released, releaseEvent{letters: len(records), confirmed: confirmed, err: err})
 	}
 	return joinErrors(err, refusal)
+}
+
+// queueDestination returns the destination of the queue.
+func (w *Worker) queueDestination() Destination {
+	if w.checks != nil {
+		return w.checks.destinations[w.DLQ.task]
+	}
+	return w.DLQ.task.destination
 }
 
 // firstUnstored returns the first of the nacked records whose dead letter the queue has
@@ -199,6 +207,9 @@ func (w *Worker) ackSource(ctx context.Context, s *batch.SourceBatch, from, to i
 	positions := s.Positions[from:to:to]
 	if s.Progress.CopyPositions {
 		positions = slices.Clone(positions)
+	}
+	if w.checks != nil {
+		w.checks.checkAcked(s, from, to)
 	}
 	w.beginRelease()
 	if err := w.Source.Ack(ctx, positions); err != nil {

@@ -155,7 +155,11 @@ func (w *Worker) pauseReads(ctx context.Context) (isDue bool, err error) {
 // batches.
 func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
 	source := b.copies.Source()
-	err = w.FirstTask.Task.Do(ctx, b)
+	if t, ok := w.FirstTask.Task.(*SourceTask); ok && w.checks != nil {
+		err = t.read(ctx, b, w.checks.source)
+	} else {
+		err = w.FirstTask.Task.Do(ctx, b)
+	}
 	if err != nil && err != io.EOF { // an error that wraps io.EOF is an ordinary error
 		return false, w.taskError(w.FirstTask, fmt.Errorf("failed to read from source: %w", err))
 	}
@@ -190,6 +194,9 @@ func (w *Worker) processInside(ctx, taskCtx context.Context, b *Batch) error {
 		b.copies.SetReadTimes(time.Now())
 	}
 	source := b.copies.Source() // a task may replace what b points to
+	if w.checks != nil {
+		w.checks.beginBatch(source)
+	}
 	w.counts.filtered = b.copies.Inactive()
 	k := walk{worker: w, ctx: ctx, counts: &w.counts, place: &w.place, step: step{stage: stageMarks, node: w.FirstTask, batch: b}}
 	if err := k.run(taskCtx); err != nil {

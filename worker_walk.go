@@ -123,16 +123,22 @@ func (k *walk) callTask(ctx context.Context) error {
 
 // call calls the task and updates the state of the copies.
 func (k *walk) call(ctx context.Context) error {
-	b := k.batch
-	_, isProcessor := k.node.Task.(*ProcessorTask)
+	b, task := k.batch, k.node.Task
+	_, isProcessor := task.(*ProcessorTask)
 	b.copies.BeginTask(isProcessor && k.worker.wholeBatches)
-	if err := k.node.Task.Do(ctx, b); err != nil {
+	var err error
+	if c := k.worker.checks; c != nil {
+		err = c.call(ctx, k.node, k.worker.ids[k.node], b)
+	} else {
+		err = task.Do(ctx, b)
+	}
+	if err != nil {
 		return err
 	}
 	if b.copies.Source() == nil {
 		return fmt.Errorf("%w: it has put another batch in the place of the one that it was given", ErrLostRecords)
 	}
-	switch k.node.Task.(type) {
+	switch task.(type) {
 	case *ProcessorTask:
 		b.copies.EndTask(true)
 	case *DestinationTask:

@@ -1,0 +1,357 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
+
+	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/batch"
+	"github.com/conduitio/funnel/internal/deepcopy"
+	"github.com/conduitio/funnel/internal/fingerprint"
+)
+
+// WithOwnershipChecks finds connectors and processors that write to what is not theirs,
+// or keep what they must not keep, see [Source], [Destination] and [Processor]. It calls
+// report with an error that says what was done and wraps a [*TaskError] with the ID of
+// the task. The batch then goes on as without the checks. report may be called by
+// several goroutines at a time. What is found:
+//
+//   - A source that writes to the slice of an earlier read, or to the records or
+//     positions in it. A source that returns records from such a slice.
+//   - A task that writes to the bytes of a position.
+//   - A destination that writes to the slice that it was given or to what the records
+//     hold, during Write, before the last ack, or later. A destination that keeps the
+//     slice and acks from it. The destination of the dead-letter queue is one of them.
+//   - A processor that keeps the slice that it was given, and writes to it or returns
+//     records from it later.
+//
+// It is for tests: each record is copied and looked at several times, which costs some
+// microseconds for each record and task, and branches never share records. Sources,
+// destinations and processors are checked in tasks that [NewSourceTask],
+// [NewDestinationTask] and [NewProcessorTask] have made; in other tasks, only positions
+// are. A record that is nested too deeply to be copied is not checked. [NewWorker]
+// returns an error if report is nil.
+func WithOwnershipChecks(report func(error)) WorkerOption {
+	return workerOption(func(o *options) error {
+		if report == nil {
+			return errors.New("the function that ownership faults are reported to is nil")
+		}
+		o.reportFault = report
+		return nil
+	})
+}
+
+// The checks hand a connector or processor a slice of its own and, once it must no
+// longer use the slice, fill it with poison: records that show up if they are used, and
+// that show if they are written to. What must not be changed has a fingerprint before
+// and after.
+
+// poison is the position of the records in slices that must not be used anymore.
+const poison = "funnel: this slice was given back to the engine"
+
+// ownershipChecks are the checks of a worker.
+type ownershipChecks struct {
+	report func(error)
+	prints *fingerprint.Maker
+
+	sourceID     string
+	source       *checkedSource // unless the first task is no SourceTask
+	processors   map[*ProcessorTask]*checkedProcessor
+	destinations map[*DestinationTask]*checkedDestination
+
+	mu        sync.Mutex
+	batch     *batch.SourceBatch // in flight
+	positions []uint64           // fingerprints of its positions
+}
+
+// newOwnershipChecks returns checks for the tasks of a worker and its queue.
+func newOwnershipChecks(w *Worker) *ownershipChecks {
+	c := &ownershipChecks{
+		report:       w.reportFault,
+		prints:       fingerprint.New(),
+		sourceID:     w.ids[w.FirstTask],
+		processors:   make(map[*ProcessorTask]*checkedProcessor),
+		destinations: make(map[*DestinationTask]*checkedDestination),
+	}
+	for node, id := range w.ids {
+		switch t := node.Task.(type) {
+		case *SourceTask:
+			c.source = &checkedSource{Source: t.source, check: check{c, id}}
+		case *ProcessorTask:
+			c.processors[t] = &checkedProcessor{Processor: t.processor, check: check{c, id}}
+		case *DestinationTask:
+			c.destinations[t] = &checkedDestination{Destination: t.destination, check: check{c, id}}
+		}
+	}
+	if w.DLQ != nil {
+		t := w.DLQ.task
+		c.destinations[t] = &checkedDestination{Destination: t.destination, check: check{c, t.id}}
+	}
+	return c
+}
+
+// check reports the faults of one task.
+type check struct {
+	*ownershipChecks
+	id string
+}
+
+func (c check) fault(format string, args ...any) {
+	c.report(taskError(c.id, fmt.Errorf(format, args...)))
+}
+
+// poisoned fills a slice with poison.
+func poisoned(records []opencdc.Record) {
+	for i := range records {
+		records[i] = opencdc.Record{Position: opencdc.Position(poison)}
+	}
+}
+
+// isPoison returns true if a record was not changed since it was poisoned.
+func isPoison(r *opencdc.Record) bool {
+	return string(r.Position) == poison && r.Operation == 0 && r.Metadata == nil &&
+		r.Key == nil && r.Payload.Before == nil && r.Payload.After == nil
+}
+
+// isIntact returns true if a poisoned slice was not written to.
+func isIntact(records []opencdc.Record) bool {
+	return !slices.ContainsFunc(records, func(r opencdc.Record) bool { return !isPoison(&r) })
+}
+
+// holdsPoison returns true if records come from a poisoned slice.
+func holdsPoison(records ...opencdc.Record) bool {
+	return slices.ContainsFunc(records, func(r opencdc.Record) bool { return string(r.Position) == poison })
+}
+
+// watchedReads is how many of the last reads a source is watched for.
+const watchedReads = 8
+
+// checkedSource is a source that is checked. The pipeline gets copies, so the records
+// that the source has returned must stay as they are.
+type checkedSource struct {
+	Source
+	check
+	reads []watchedRead
+}
+
+// watchedRead is what a source has returned.
+type watchedRead struct {
+	slice   []opencdc.Record // the slice itself, poisoned
+	records []opencdc.Record // what was in it
+	prints  []uint64
+}
+
+// Read returns copies of what the source returns.
+func (s *checkedSource) Read(ctx context.Context) ([]opencdc.Record, error) {
+	records, err := s.Source.Read(ctx)
+	s.lookBack()
+	if holdsPoison(records...) {
+		s.fault("the source has returned records from a slice that it had returned before, which belongs to the engine")
+	}
+	if len(records) == 0 {
+		return records, err
+	}
+	r := watchedRead{slice: records, records: slices.Clone(records)}
+	copies := make([]opencdc.Record, len(records))
+	for i := range records {
+		r.prints = append(r.prints, s.prints.Record(&records[i]))
+		copied, copyErr := deepcopy.Record(records[i])
+		if copyErr != nil {
+			copied = records[i]
+		}
+		copied.Position = slices.Clone(copied.Position)
+		copies[i] = copied
+	}
+	poisoned(records)
+	if s.reads = append(s.reads, r); len(s.reads) > watchedReads {
+		s.reads = s.reads[1:]
+	}
+	return copies, err
+}
+
+// lookBack checks what earlier reads have returned.
+func (s *checkedSource) lookBack() {
+	s.reads = slices.DeleteFunc(s.reads, func(r watchedRead) bool {
+		if !isIntact(r.slice) {
+			s.fault("the source has written to a slice that it had returned, which belongs to the engine; its first record was %s",
+				quotePosition(r.records[0].Position))
+			return true
+		}
+		for i := range r.records {
+			if s.prints.Record(&r.records[i]) != r.prints[i] {
+				s.fault("the source has changed a record that it had returned, or its position: record %d of a read of %d", i, len(r.records))
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// checkedProcessor is a processor that is checked.
+type checkedProcessor struct {
+	Processor
+	check
+	given []opencdc.Record // the slice of the last call, poisoned
+}
+
+// Process gives the processor a slice of its own.
+func (p *checkedProcessor) Process(ctx context.Context, records []opencdc.Record) []sdk.ProcessedRecord {
+	given := slices.Clone(records)
+	results := slices.Clone(p.Processor.Process(ctx, given))
+	if !isIntact(p.given) {
+		p.fault("the processor has written to the slice that it was given in an earlier call, which belongs to the engine")
+	}
+	for i, result := range results {
+		var returned []opencdc.Record
+		switch result := result.(type) {
+		case sdk.SingleRecord:
+			returned = []opencdc.Record{opencdc.Record(result)}
+		case sdk.MultiRecord:
+			returned = slices.Clone(result)
+			results[i] = sdk.MultiRecord(returned)
+		}
+		if holdsPoison(returned...) {
+			p.fault("the processor has returned a record from the slice that it was given in an earlier call, which belongs to the engine")
+		}
+	}
+	copy(records, given) // it may change the slice during the call
+	poisoned(given)
+	p.given = given
+	return results
+}
+
+// checkedDestination is a destination that is checked.
+type checkedDestination struct {
+	Destination
+	check
+	given   []opencdc.Record // the slice of the last write, poisoned
+	records []opencdc.Record // of the last write, until all are acked
+	prints  []uint64
+	acked   int
+}
+
+// Write gives the destination a slice of its own.
+func (d *checkedDestination) Write(ctx context.Context, records []opencdc.Record) error {
+	if !isIntact(d.given) {
+		d.fault("the destination has written to the slice of an earlier write, which it must not keep")
+	}
+	given := slices.Clone(records)
+	d.records, d.acked = slices.Clone(records), 0
+	d.prints = d.prints[:0]
+	for i := range records {
+		d.prints = append(d.prints, d.check.prints.Record(&records[i]))
+	}
+	err := d.Destination.Write(ctx, given)
+	d.compare("during Write")
+	for i := range given {
+		if d.check.prints.Record(&given[i]) != d.prints[i] {
+			d.fault("the destination has changed the slice that it was given, which others may share: record %d of %d, %s",
+				i, len(given), quotePosition(records[i].Position))
+			break
+		}
+	}
+	poisoned(given)
+	d.given = given
+	return err
+}
+
+// Ack compares what the records hold once more when all are acked.
+func (d *checkedDestination) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
+	acks, err := d.Destination.Ack(ctx)
+	for i := range acks {
+		if string(acks[i].Position) == poison {
+			d.fault("the destination has acked from the slice that it was given, which it must not keep after Write")
+		}
+	}
+	if d.acked += len(acks); d.acked >= len(d.records) {
+		d.compare("after Write")
+		d.records = nil
+	}
+	return acks, err
+}
+
+// compare checks that what the records hold was not changed.
+func (d *checkedDestination) compare(when string) {
+	for i := range d.records {
+		now := d.check.prints.Record(&d.records[i])
+		if now == d.prints[i] {
+			continue
+		}
+		d.fault("the destination has changed, %s, what a record holds, which others may share: record %d of %d, %s",
+			when, i, len(d.records), quotePosition(d.records[i].Position))
+		d.prints[i] = now // so that it is reported once
+	}
+}
+
+// beginBatch remembers the positions of a batch.
+func (c *ownershipChecks) beginBatch(s *batch.SourceBatch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.batch, c.positions = s, c.positions[:0]
+	for _, p := range s.Positions {
+		c.positions = append(c.positions, c.prints.Bytes(p))
+	}
+}
+
+// checkAcked checks the positions [from, to) of a batch before they are acked.
+func (c *ownershipChecks) checkAcked(s *batch.SourceBatch, from, to int) {
+	if i := c.changedPosition(s, from, to); i >= 0 {
+		check{c, c.sourceID}.fault("the position of record %d of %d was changed after it was read: it is %s now",
+			i, len(s.Positions), quotePosition(s.Positions[i]))
+	}
+}
+
+// changedPosition returns the first of the positions [from, to) of a batch that was
+// changed, or -1. It finds each change once.
+func (c *ownershipChecks) changedPosition(s *batch.SourceBatch, from, to int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s != c.batch {
+		return -1 // the host has made it
+	}
+	first := -1
+	for i := from; i < to; i++ {
+		if now := c.prints.Bytes(s.Positions[i]); now != c.positions[i] {
+			c.positions[i] = now
+			if first < 0 {
+				first = i
+			}
+		}
+	}
+	return first
+}
+
+// call has the task of a node do its work, with checks.
+func (c *ownershipChecks) call(ctx context.Context, node *TaskNode, id string, b *Batch) error {
+	source, records := b.copies.Source(), b.copies.Records()
+	positions := make([]opencdc.Position, len(records))
+	prints := make([]uint64, len(records))
+	for i := range records {
+		positions[i] = records[i].Position
+		prints[i] = c.prints.Bytes(positions[i])
+	}
+	var err error
+	switch t := node.Task.(type) {
+	case *ProcessorTask:
+		err = t.process(ctx, b, c.processors[t])
+	case *DestinationTask:
+		err = t.write(ctx, b, c.destinations[t])
+	default:
+		err = t.Do(ctx, b)
+	}
+	for i, p := range positions {
+		if c.prints.Bytes(p) != prints[i] {
+			c.changedPosition(source, 0, len(source.Positions)) // or the ack would find it again
+			check{c, id}.fault("the task has written to the bytes of a position, which others share: record %d of %d, the position is %s now",
+				i, len(positions), quotePosition(p))
+			break
+		}
+	}
+	return err
+}
