@@ -96,6 +96,19 @@ func newOwnershipChecks(w *Worker) *ownershipChecks {
 	return c
 }
 
+// finish looks back a last time, when the worker has ended.
+func (c *ownershipChecks) finish() {
+	if c.source != nil {
+		c.source.lookBack()
+	}
+	for _, p := range c.processors {
+		p.lookBack()
+	}
+	for _, d := range c.destinations {
+		d.lookBack()
+	}
+}
+
 // check reports the faults of one task.
 type check struct {
 	*ownershipChecks
@@ -204,9 +217,7 @@ type checkedProcessor struct {
 func (p *checkedProcessor) Process(ctx context.Context, records []opencdc.Record) []sdk.ProcessedRecord {
 	given := slices.Clone(records)
 	results := slices.Clone(p.Processor.Process(ctx, given))
-	if !isIntact(p.given) {
-		p.fault("the processor has written to the slice that it was given in an earlier call, which belongs to the engine")
-	}
+	p.lookBack()
 	for i, result := range results {
 		var returned []opencdc.Record
 		switch result := result.(type) {
@@ -226,6 +237,14 @@ func (p *checkedProcessor) Process(ctx context.Context, records []opencdc.Record
 	return results
 }
 
+// lookBack checks the slice of the last call.
+func (p *checkedProcessor) lookBack() {
+	if !isIntact(p.given) {
+		p.fault("the processor has written to the slice that it was given in an earlier call, which belongs to the engine")
+	}
+	p.given = nil
+}
+
 // checkedDestination is a destination that is checked.
 type checkedDestination struct {
 	Destination
@@ -238,9 +257,6 @@ type checkedDestination struct {
 
 // Write gives the destination a slice of its own.
 func (d *checkedDestination) Write(ctx context.Context, records []opencdc.Record) error {
-	if !isIntact(d.given) {
-		d.fault("the destination has written to the slice of an earlier write, which it must not keep")
-	}
 	given := slices.Clone(records)
 	d.records, d.acked = slices.Clone(records), 0
 	d.prints = d.prints[:0]
@@ -248,6 +264,7 @@ func (d *checkedDestination) Write(ctx context.Context, records []opencdc.Record
 		d.prints = append(d.prints, d.check.prints.Record(&records[i]))
 	}
 	err := d.Destination.Write(ctx, given)
+	d.lookBack()
 	d.compare("during Write")
 	for i := range given {
 		if d.check.prints.Record(&given[i]) != d.prints[i] {
@@ -265,7 +282,7 @@ func (d *checkedDestination) Write(ctx context.Context, records []opencdc.Record
 func (d *checkedDestination) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
 	acks, err := d.Destination.Ack(ctx)
 	for i := range acks {
-		if string(acks[i].Position) == poison {
+		if string(acks[i].Position) == poison && !holdsPoison(d.records...) {
 			d.fault("the destination has acked from the slice that it was given, which it must not keep after Write")
 		}
 	}
@@ -274,6 +291,14 @@ func (d *checkedDestination) Ack(ctx context.Context) ([]connector.DestinationAc
 		d.records = nil
 	}
 	return acks, err
+}
+
+// lookBack checks the slice of the last write.
+func (d *checkedDestination) lookBack() {
+	if !isIntact(d.given) {
+		d.fault("the destination has written to the slice of an earlier write, which it must not keep")
+	}
+	d.given = nil
 }
 
 // compare checks that what the records hold was not changed.

@@ -39,6 +39,9 @@ func (w *Worker) do(ctx context.Context) error {
 	if toRun, err := w.start(ctx); !toRun {
 		return err
 	}
+	if w.checks != nil {
+		defer w.checks.finish()
+	}
 	defer w.endFanOuts()
 	if w.readAhead > 0 {
 		return w.runAhead(ctx)

@@ -56,18 +56,21 @@ func TestRecord_changed(t *testing.T) {
 	inner := func(r *opencdc.Record) map[string]any { return after(r)["inner"].(map[string]any) }
 	seen := map[uint64]string{want: "the original"}
 	for name, change := range map[string]func(r *opencdc.Record){
-		"position":          func(r *opencdc.Record) { r.Position[0]++ },
-		"operation":         func(r *opencdc.Record) { r.Operation = opencdc.OperationDelete },
-		"metadata":          func(r *opencdc.Record) { r.Metadata["a"] = "2" },
-		"another key":       func(r *opencdc.Record) { r.Metadata["c"] = "3" },
-		"two values":        func(r *opencdc.Record) { r.Metadata["a"], r.Metadata["b"] = "2", "1" },
-		"a key less":        func(r *opencdc.Record) { delete(r.Metadata, "b") },
-		"raw key":           func(r *opencdc.Record) { r.Key.(opencdc.RawData)[0]++ },
-		"no key":            func(r *opencdc.Record) { r.Key = nil },
-		"key's type":        func(r *opencdc.Record) { r.Key = opencdc.StructuredData{} },
-		"list":              func(r *opencdc.Record) { r.Payload.Before.(opencdc.StructuredData)["list"].([]any)[4] = false },
-		"a number's type":   func(r *opencdc.Record) { r.Payload.Before.(opencdc.StructuredData)["list"].([]any)[0] = int32(1) },
-		"order":             func(r *opencdc.Record) { l := r.Payload.Before.(opencdc.StructuredData)["list"].([]any); l[0], l[2] = l[2], l[0] },
+		"position":        func(r *opencdc.Record) { r.Position[0]++ },
+		"operation":       func(r *opencdc.Record) { r.Operation = opencdc.OperationDelete },
+		"metadata":        func(r *opencdc.Record) { r.Metadata["a"] = "2" },
+		"another key":     func(r *opencdc.Record) { r.Metadata["c"] = "3" },
+		"two values":      func(r *opencdc.Record) { r.Metadata["a"], r.Metadata["b"] = "2", "1" },
+		"a key less":      func(r *opencdc.Record) { delete(r.Metadata, "b") },
+		"raw key":         func(r *opencdc.Record) { r.Key.(opencdc.RawData)[0]++ },
+		"no key":          func(r *opencdc.Record) { r.Key = nil },
+		"key's type":      func(r *opencdc.Record) { r.Key = opencdc.StructuredData{} },
+		"list":            func(r *opencdc.Record) { r.Payload.Before.(opencdc.StructuredData)["list"].([]any)[4] = false },
+		"a number's type": func(r *opencdc.Record) { r.Payload.Before.(opencdc.StructuredData)["list"].([]any)[0] = int32(1) },
+		"order": func(r *opencdc.Record) {
+			l := r.Payload.Before.(opencdc.StructuredData)["list"].([]any)
+			l[0], l[2] = l[2], l[0]
+		},
 		"nan":               func(r *opencdc.Record) { r.Payload.Before.(opencdc.StructuredData)["nan"] = 1.0 },
 		"complex":           func(r *opencdc.Record) { r.Payload.Before.(opencdc.StructuredData)["list"].([]any)[5] = 2i },
 		"deep bytes":        func(r *opencdc.Record) { inner(r)["deep"].([]byte)[4] = 'X' },
