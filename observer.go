@@ -60,7 +60,7 @@ type TaskDone struct {
 	Filtered int   // filtered records
 	Nacked   int   // nacked records, with the sibling pieces that are nacked with them
 	Retried  int   // records that the task gets again
-	Err      error // the error of the task; the numbers may then be incomplete
+	Err      error // the error of the task; Out and the numbers below it are then 0
 }
 
 // BatchDivided says that a batch was divided behind a task.

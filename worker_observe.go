@@ -34,17 +34,20 @@ func (k *walk) callObserved(ctx context.Context) error {
 	o, id, b := k.worker.observer, k.worker.ids[k.node], k.batch
 	in := b.copies.Len()
 	taskCtx := derived(ctx, o.TaskBegin(ctx, TaskBegin{TaskID: id, Records: in}))
-	err := k.callTask(taskCtx)
+	if err := k.callTask(taskCtx); err != nil {
+		o.TaskDone(taskCtx, TaskDone{TaskID: id, In: in, Err: err})
+		return err
+	}
 	b.copies.NackSiblings()
 	nacked, retried := b.copies.Marks()
-	done := TaskDone{TaskID: id, In: in, Filtered: b.copies.Inactive() - k.inactive, Nacked: nacked, Retried: retried, Err: err}
+	done := TaskDone{TaskID: id, In: in, Filtered: b.copies.Inactive() - k.inactive, Nacked: nacked, Retried: retried}
 	done.Out = b.copies.Len() - retried
 	if nacked > 0 {
 		done.Out -= nacked - b.copies.Left()
 	}
 	done.Added = done.Out + done.Filtered + nacked + retried - in
 	o.TaskDone(taskCtx, done)
-	return err
+	return nil
 }
 
 // reportReleased tells what was written to the queue and acked.

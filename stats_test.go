@@ -1,0 +1,286 @@
+package funnel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/fake"
+)
+
+// wantStats fails the test unless the totals are these. Times and tasks are not compared.
+func wantStats(t *testing.T, got, want funnel.Stats) {
+	t.Helper()
+	got.LastAck, got.Tasks = time.Time{}, nil
+	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+		t.Errorf("the stats are\n%+v, want\n%+v", got, want)
+	}
+}
+
+// The totals say what has become of the records and their copies.
+func TestWorker_stats(t *testing.T) {
+	for _, whole := range []bool{false, true} {
+		t.Run(fmt.Sprintf("whole batches %t", whole), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &fake.Journal{}
+				p := fake.ByPosition(fake.Answers{
+					"1": fake.Filter, "2": fake.Fail, "3": fake.Split(3), "4": fake.SecondTime(fake.SecondTime(fake.Pass)),
+				})
+				b := fake.NewDestination(j, "b")
+				b.Refuse["3b"], b.Refuse["5"] = fake.ErrTest, fake.ErrTest
+				failing := fake.NewDestination(j, "failing")
+				failing.OnWrite = func(context.Context, []opencdc.Record) error { return fake.ErrTest }
+				first := fake.From(fake.SourceOf(j, "1 2 3", "4 5", "6"))
+				fake.Chain(first, fake.Fork(fake.Through("p", p), fake.Out(j), fake.To(b), bestEffort(fake.To(failing))))
+				var opts []funnel.WorkerOption
+				if whole {
+					opts = append(opts, funnel.WithWholeBatches())
+				}
+				w := fake.NewWorker(t, first, fake.DLQ(j), opts...)
+				wantStats(t, w.Stats(), funnel.Stats{})
+				start := time.Now()
+				fake.WantNoError(t, fake.RunWorker(t, w))
+				// 2 by p, the 3 pieces of 3 by b, 5 by b.
+				wantStats(t, w.Stats(), funnel.Stats{
+					Read: 6, Acked: 6, DeadLettered: 3, Filtered: 1, Nacked: 5, Retried: 2, Batches: 3, SkippedBranches: 1,
+				})
+				if at := w.Stats().LastAck; at.Before(start) || at.After(time.Now()) {
+					t.Errorf("the last ack was at %v", at)
+				}
+			})
+		})
+	}
+}
+
+// What is read, in flight and waiting adds up while the worker is at work, and what was
+// never acked is not counted as acked.
+func TestWorker_statsInFlight(t *testing.T) {
+	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
+		j := &fake.Journal{}
+		out := fake.NewDestination(j, "out")
+		step := make(chan error)
+		out.OnWrite = func(context.Context, []opencdc.Record) error { return <-step }
+		source, reads := fake.NewSource(j), make(chan string, 3)
+		source.OnRead = func(context.Context) ([]opencdc.Record, error) {
+			select {
+			case read := <-reads:
+				return fake.Records(strings.Fields(read)...), nil
+			case <-source.TornDown:
+				return nil, io.EOF
+			}
+		}
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil, opts...)
+		done := make(chan error, 1)
+		go func() { done <- fake.RunWorker(t, w) }()
+		reads <- "1 2"
+		synctest.Wait()
+		reads <- "3"
+		reads <- "4 5 6"
+		synctest.Wait()
+		s := w.Stats()
+		if s.InFlight != 2 || s.Acked != 0 || s.Read != uint64(s.InFlight+s.Waiting) || !s.LastAck.IsZero() || len(s.Tasks) > 0 {
+			t.Errorf("in flight: %+v", s)
+		}
+		if ahead := s.Waiting; (ahead > 0) != (len(opts) > 0) {
+			t.Errorf("%d wait", ahead)
+		}
+		time.Sleep(time.Second)
+		step <- nil
+		synctest.Wait()
+		s = w.Stats()
+		if s.Acked != 2 || s.Batches != 1 || s.Read != s.Acked+uint64(s.InFlight+s.Waiting) || time.Since(s.LastAck) != 0 {
+			t.Errorf("after a batch: %+v", s)
+		}
+		step <- fake.ErrTest
+		fake.WantError(t, <-done, fake.ErrTest)
+		s = w.Stats()
+		if s.Acked != 2 || s.Batches != 2 || s.InFlight != 0 || s.Waiting != 0 {
+			t.Errorf("at the end: %+v", s)
+		}
+	})
+}
+
+// What the host acks and nacks counts, too.
+func TestWorker_statsFromOutside(t *testing.T) {
+	j := &fake.Journal{}
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.DLQ(j))
+	fake.WantNoError(t, w.Ack(t.Context(), funnel.NewBatch(fake.Records("1", "2"))))
+	fake.WantNoError(t, w.Nack(t.Context(), funnel.NewBatch(fake.Records("3")), "task"))
+	wantStats(t, w.Stats(), funnel.Stats{Acked: 3, DeadLettered: 1})
+	if time.Since(w.Stats().LastAck) > time.Minute {
+		t.Errorf("the last ack was at %v", w.Stats().LastAck)
+	}
+}
+
+// Stats may be called at any time from any goroutine.
+func TestWorker_statsConcurrently(t *testing.T) {
+	var batches []string
+	for i := range 500 {
+		batches = append(batches, fmt.Sprint(i))
+	}
+	j := &fake.Journal{}
+	first := fake.Fork(fake.From(fake.SourceOf(j, batches...)), fake.Out(j), fake.Chain(fake.Through("p", fake.Each(fake.Pass)), fake.To(fake.NewDestination(j, "b"))))
+	w := fake.NewWorker(t, first, nil, funnel.WithStats(), funnel.WithReadAhead(3))
+	done := make(chan error, 1)
+	go func() { done <- fake.RunWorker(t, w) }()
+	var last funnel.Stats
+	for {
+		s := w.Stats()
+		if s.Read < last.Read || s.Acked < last.Acked || s.Batches < last.Batches || s.Acked+uint64(s.InFlight+s.Waiting) > s.Read {
+			t.Fatalf("the stats are %+v after %+v", s, last)
+		}
+		last = s
+		select {
+		case err := <-done:
+			fake.WantNoError(t, err)
+			if got := w.Stats().Acked; got != 500 {
+				t.Errorf("%d acked", got)
+			}
+			return
+		default:
+		}
+	}
+}
+
+// stuckAt runs a worker until something blocks, and returns its stats then and the error
+// with which Stop gives up.
+func stuckAt(t *testing.T, w *funnel.Worker, blocked chan struct{}) (funnel.Stats, error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- fake.RunWorker(t, w) }()
+	synctest.Wait()
+	time.Sleep(3 * time.Second)
+	s := w.Stats()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	err := w.Stop(ctx)
+	if closeErr := w.Close(ctx); closeErr == nil || closeErr.Error() != err.Error() {
+		t.Errorf("Close: %v, but Stop: %v", closeErr, err)
+	}
+	close(blocked)
+	<-done
+	return s, err
+}
+
+// The errors with which Stop and Close give up say where the batch is and, with
+// WithStats, since when. So do the stats.
+func TestWithStats(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		build    func(j *fake.Journal, block func()) *funnel.TaskNode
+		ids      []string
+		activity funnel.Activity
+	}{{
+		name: "a destination",
+		build: func(j *fake.Journal, block func()) *funnel.TaskNode {
+			out := fake.NewDestination(j, "out")
+			out.OnWrite = func(context.Context, []opencdc.Record) error { block(); return nil }
+			return fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(out))
+		},
+		ids: []string{"out"}, activity: funnel.ActivityTask,
+	}, {
+		name: "two branches",
+		build: func(j *fake.Journal, block func()) *funnel.TaskNode {
+			wait := func(context.Context, *funnel.Batch) error { block(); return nil }
+			return fake.Fork(fake.From(fake.SourceOf(j, "1")), fake.Custom("b", wait), fake.Out(j), fake.Chain(fake.Through("p", fake.Each(fake.Pass)), fake.Custom("a", wait)))
+		},
+		ids: []string{"a", "b"}, activity: funnel.ActivityTask,
+	}, {
+		name: "the source's Ack",
+		build: func(j *fake.Journal, block func()) *funnel.TaskNode {
+			source := fake.SourceOf(j, "1")
+			source.OnAck = func(context.Context, []opencdc.Position) error { block(); return nil }
+			return fake.Fork(fake.From(source), fake.Out(j), fake.To(fake.NewDestination(j, "other")))
+		},
+		ids: []string{"source"}, activity: funnel.ActivityAck,
+	}, {
+		name: "the queue",
+		build: func(j *fake.Journal, _ func()) *funnel.TaskNode {
+			return fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Through("p", fake.Each(fake.Fail)), fake.Out(j))
+		},
+		ids: []string{"dlq"}, activity: funnel.ActivityDLQ,
+	}} {
+		for _, timed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, timed %t", tt.name, timed), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					blocked := make(chan struct{})
+					block := func() { <-blocked }
+					j := &fake.Journal{}
+					dead := fake.NewDestination(j, "dlq")
+					dead.OnWrite = func(context.Context, []opencdc.Record) error { block(); return nil }
+					var opts []funnel.WorkerOption
+					if timed {
+						opts = append(opts, funnel.WithStats())
+					}
+					s, err := stuckAt(t, fake.NewWorker(t, tt.build(j, block), fake.Queue(dead), opts...), blocked)
+					if !errors.Is(err, context.DeadlineExceeded) {
+						t.Errorf("Stop: %v", err)
+					}
+					for _, id := range tt.ids {
+						words := fmt.Sprintf("%q is %s", id, tt.activity)
+						if timed {
+							words += ", for 4s"
+						}
+						if !strings.Contains(err.Error(), words) {
+							t.Errorf("Stop: %v, want %q", err, words)
+						}
+					}
+					var ids, want []string
+					if timed {
+						want = tt.ids
+					}
+					for _, task := range s.Tasks {
+						ids = append(ids, task.ID)
+						if task.Activity != tt.activity || time.Since(task.Since) != 4*time.Second {
+							t.Errorf("%+v", task)
+						}
+					}
+					if !slices.Equal(ids, want) {
+						t.Errorf("the tasks are %q, want %q", ids, want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A worker that waits for a sink says so, and one that only reads has no batch.
+func TestWithStats_waiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &fake.Journal{}
+		blocked := make(chan struct{})
+		out := fake.NewDestination(j, "out")
+		out.OnWrite = func(context.Context, []opencdc.Record) error { <-blocked; return nil }
+		root := fake.To(out)
+		newSink(t, root)
+		a, _ := into(t, []*funnel.TaskNode{root}, "1")
+		b := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "2")), fake.Through("p", fake.Each(fake.Pass)), root), nil, funnel.WithStats())
+		go func() { _ = a.Do(t.Context()) }()
+		synctest.Wait()
+		s, err := stuckAt(t, b, blocked)
+		if len(s.Tasks) != 1 || s.Tasks[0].ID != "p" || s.Tasks[0].Activity != funnel.ActivitySink || !strings.Contains(err.Error(), `"p" is waiting for a sink`) {
+			t.Errorf("the tasks are %+v, Stop: %v", s.Tasks, err)
+		}
+
+		source := fake.SourceOf(j)
+		source.Endless = true
+		c := fake.NewWorker(t, fake.Chain(fake.From(source), fake.Out(j)), nil, funnel.WithStats())
+		done := make(chan error, 1)
+		go func() { done <- fake.RunWorker(t, c) }()
+		<-source.Reading
+		if s := c.Stats(); len(s.Tasks) > 0 || s.InFlight > 0 {
+			t.Errorf("reading: %+v", s)
+		}
+		fake.WantNoError(t, c.Stop(t.Context()))
+		fake.WantNoError(t, <-done)
+	})
+}
