@@ -29,7 +29,7 @@ type branch struct {
 	place   place
 	counts  counts
 	batch   Batch
-	infos   batch.NackInfos
+	infos   batch.CopyInfos
 	walk    walk          // of the batch; once it is over, what it has left open
 	failure error         // of a best-effort branch
 	skipped *bool         // a best-effort branch has failed before; workers that share a sink share it

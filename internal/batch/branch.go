@@ -9,10 +9,10 @@ import (
 	"github.com/conduitio/funnel/internal/gap"
 )
 
-// Fork makes fork hold the same copies, for a branch, with infos as its nack infos. infos
-// must be empty. The two share the records but not the flags. The caller must have
-// retained the copies of the fork with Retain.
-func (c *Copies) Fork(fork *Copies, infos *NackInfos) {
+// Fork makes fork hold the same copies, for a branch, with the infos given, which must
+// be empty. The two share the records but not the flags. The caller must have retained
+// the copies of the fork with Retain.
+func (c *Copies) Fork(fork *Copies, infos *CopyInfos) {
 	infos.branchFrom(c.infos)
 	records, states := c.records.All(), c.states.All()
 	*fork = *c
@@ -57,7 +57,7 @@ func (c *Copies) unshareOriginals() (opencdc.Position, error) {
 			if err != nil {
 				return info.original.Position, err
 			}
-			from, to = s.info, c.infos.add(nackInfo{original: c.infos.keep(original), err: info.err})
+			from, to = s.info, c.infos.add(copyInfo{original: c.infos.keep(original), err: info.err})
 		}
 		s.info = to
 	}

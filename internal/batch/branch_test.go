@@ -80,7 +80,7 @@ func TestCopies_unshare(t *testing.T) {
 			t.Fatal(err)
 		}
 		fork, before := &Copies{}, c.Len()
-		c.Fork(fork, &NackInfos{})
+		c.Fork(fork, &CopyInfos{})
 		if !fork.IsShared() || !isSame(fork.Records(), c.Records()) {
 			t.Errorf("%s: the fork has records of its own", name)
 		}
@@ -121,7 +121,7 @@ func TestCopies_unshareOriginals(t *testing.T) {
 	c.Split(0, records(20, 2))
 	c.Nack(3, errNo)
 	before := c.contents(nil)
-	fork, infos := &Copies{}, &NackInfos{}
+	fork, infos := &Copies{}, &CopyInfos{}
 	c.Fork(fork, infos)
 	if _, err := fork.Unshare(); err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestCopies_forkedFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range forks {
-		c.Fork(&forks[i], &NackInfos{})
+		c.Fork(&forks[i], &CopyInfos{})
 		if forks[i].pool != nil || forks[i].Source() != c.Source() {
 			t.Error("a fork has a pool, or another source batch")
 		}
@@ -202,7 +202,7 @@ func TestCopies_unshareTooDeep(t *testing.T) {
 	} {
 		c, fork := newCopies(3, nil), &Copies{}
 		test.do(c)
-		c.Fork(fork, &NackInfos{})
+		c.Fork(fork, &CopyInfos{})
 		if p, err := fork.Unshare(); !errors.Is(err, deepcopy.ErrTooDeep) || string(p) != test.want {
 			t.Errorf("%s: position %s, error %v", name, p, err)
 		}

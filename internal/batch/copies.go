@@ -84,7 +84,7 @@ type Copies struct {
 // common is what all parts of divided copies share.
 type common struct {
 	source *SourceBatch
-	infos  *NackInfos // what the states refer to
+	infos  *CopyInfos // what the states refer to
 
 	hasPieces   bool // some copies are pieces
 	hasGaps     bool // there are source records between those of the states
@@ -96,7 +96,7 @@ type common struct {
 // for each record, so it holds no pointers: the garbage collector would follow them.
 type copyState struct {
 	slot int32 // the slot of the source record in the ledger
-	info int32 // the number of its nackInfo, 0 for none
+	info int32 // the number of its copyInfo, 0 for none
 	flag Flag
 }
 

@@ -340,7 +340,7 @@ func TestCopies_unmarkedCostNothingPerRecord(t *testing.T) {
 				t.Fatal(err)
 			}
 			fork := &Copies{}
-			c.Fork(fork, &NackInfos{})
+			c.Fork(fork, &CopyInfos{})
 			if err := errors.Join(c.Settle(), fork.Settle()); err != nil {
 				t.Fatal(err)
 			}

@@ -108,7 +108,7 @@ func (c *Copies) forgetError(s *copyState) {
 	case n.original == nil:
 		s.info = 0
 	default:
-		s.info = c.infos.add(nackInfo{original: n.original})
+		s.info = c.infos.add(copyInfo{original: n.original})
 	}
 }
 
@@ -116,7 +116,7 @@ func (c *Copies) forgetError(s *copyState) {
 func (c *Copies) nack(s *copyState, err error) {
 	c.mark(s, FlagNack)
 	if err != nil {
-		s.info = c.infos.add(nackInfo{original: c.infos.of(s).original, err: err})
+		s.info = c.infos.add(copyInfo{original: c.infos.of(s).original, err: err})
 	}
 }
 
@@ -150,7 +150,7 @@ func (c *Copies) expand() {
 		case n == 0:
 			s.flag = FlagFilter
 		case n > 1:
-			s.info = c.infos.add(nackInfo{original: &c.unsplit[i]})
+			s.info = c.infos.add(copyInfo{original: &c.unsplit[i]})
 			retained.add(c.first+i, int(n)-1)
 		}
 		for range max(n, 1) {
@@ -199,7 +199,7 @@ func (c *Copies) takeOutNext(flag Flag) {
 func (c *Copies) splitNext(pieces []opencdc.Record) {
 	s := *c.states.Next()
 	if n := c.infos.of(&s); n.original == nil {
-		s.info = c.infos.add(nackInfo{original: c.infos.keep(*c.records.Next()), err: n.err})
+		s.info = c.infos.add(copyInfo{original: c.infos.keep(*c.records.Next()), err: n.err})
 	}
 	c.beginSplit(&s, len(pieces))
 	retained := runs{ledger: &c.source.Ledger}

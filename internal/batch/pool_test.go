@@ -168,7 +168,7 @@ func TestPool_partsAndBranches(t *testing.T) {
 	c.RetryFrom(5)
 	_, all := parts(c)
 	fork := &Copies{}
-	newCopies(3, pool).Fork(fork, &NackInfos{})
+	newCopies(3, pool).Fork(fork, &CopyInfos{})
 	for i, part := range append(all, fork) {
 		records, states, pieces := len(pool.taken), len(pool.states.taken), len(pool.pieces.taken)
 		apply(part, strings.Repeat("2", part.Len()))

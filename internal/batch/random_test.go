@@ -269,7 +269,7 @@ func (w *world) fork(k int) error {
 // newFork returns a fork of copies.
 func newFork(c *Copies, m *model) travelling {
 	fork := travelling{copies: &Copies{}, model: m.fork()}
-	c.Fork(fork.copies, &NackInfos{})
+	c.Fork(fork.copies, &CopyInfos{})
 	return fork
 }
 

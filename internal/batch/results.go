@@ -261,7 +261,7 @@ func (m *merger) putAll(s copyState, record *opencdc.Record, pieces []opencdc.Re
 	}
 	c := m.copies
 	if n := c.infos.of(&s); n.original == nil {
-		s.info = c.infos.add(nackInfo{original: record, err: n.err})
+		s.info = c.infos.add(copyInfo{original: record, err: n.err})
 	}
 	c.beginSplit(&s, len(pieces))
 	m.retained.add(int(s.slot), len(pieces)-1)

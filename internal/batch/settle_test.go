@@ -52,7 +52,7 @@ func TestCopies_settleParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	fork := &Copies{}
-	c.Fork(fork, &NackInfos{})
+	c.Fork(fork, &CopyInfos{})
 	_, all := parts(c)
 	_, more := parts(fork)
 	for i, part := range slices.Concat(all, more) {

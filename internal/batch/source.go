@@ -25,7 +25,7 @@ type SourceBatch struct {
 	nacked       []int // of Finished
 	slots        reuse.Buffer[int]
 	times        reuse.Buffer[time.Time]
-	infos        NackInfos // of the copies that are on no branch
+	infos        CopyInfos // of the copies that are on no branch
 	hasPositions bool      // no position is empty
 }
 

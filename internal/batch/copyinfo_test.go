@@ -9,40 +9,40 @@ import (
 )
 
 // named returns the info that a number refers to.
-func (n *NackInfos) named(number int32) nackInfo { return n.of(&copyState{info: number}) }
+func (n *CopyInfos) named(number int32) copyInfo { return n.of(&copyState{info: number}) }
 
-func TestNackInfos_numbers(t *testing.T) {
-	n := &NackInfos{}
-	if got := n.named(0); got != (nackInfo{}) || n.len() != 0 {
+func TestCopyInfos_numbers(t *testing.T) {
+	n := &CopyInfos{}
+	if got := n.named(0); got != (copyInfo{}) || n.len() != 0 {
 		t.Errorf("without infos there is %v", got)
 	}
 	var kept []*opencdc.Record
 	for i := range 100 {
 		r := n.keep(record(i))
 		kept = append(kept, r)
-		if got := n.add(nackInfo{original: r, err: errNo}); int(got) != i+1 || n.len() != i+1 {
+		if got := n.add(copyInfo{original: r, err: errNo}); int(got) != i+1 || n.len() != i+1 {
 			t.Fatalf("info %d has the number %d", i, got)
 		}
 	}
 	for i, r := range kept {
-		if nameOf(r) != numbers(i, 1)[0] || n.named(int32(i+1)) != (nackInfo{original: r, err: errNo}) {
+		if nameOf(r) != numbers(i, 1)[0] || n.named(int32(i+1)) != (copyInfo{original: r, err: errNo}) {
 			t.Errorf("info %d is %v", i, n.named(int32(i+1)))
 		}
 	}
 }
 
 // Many records are kept in few arrays.
-func TestNackInfos_keepAllocations(t *testing.T) {
+func TestCopyInfos_keepAllocations(t *testing.T) {
 	r := record(1)
 	if allocs := testing.AllocsPerRun(10, func() {
-		n := &NackInfos{}
+		n := &CopyInfos{}
 		for range 1_000 {
 			n.keep(r)
 		}
 	}); allocs > 12 {
 		t.Errorf("%v allocations", allocs)
 	}
-	n := &NackInfos{}
+	n := &CopyInfos{}
 	n.keep(r)
 	if cap(n.originals) != 1 {
 		t.Errorf("there is room for %d records, one is kept", cap(n.originals))
@@ -50,8 +50,8 @@ func TestNackInfos_keepAllocations(t *testing.T) {
 }
 
 // The infos of a branch continue those of all branches that it is nested in.
-func TestNackInfos_branches(t *testing.T) {
-	var ways [4]NackInfos
+func TestCopyInfos_branches(t *testing.T) {
+	var ways [4]CopyInfos
 	numbers := []int32{}
 	originals := records(0, 12)
 	for i := range ways {
@@ -59,7 +59,7 @@ func TestNackInfos_branches(t *testing.T) {
 			ways[i].branchFrom(&ways[i-1])
 		}
 		for k := range i { // the first one has none of its own
-			numbers = append(numbers, ways[i].add(nackInfo{original: &originals[3*i+k]}))
+			numbers = append(numbers, ways[i].add(copyInfo{original: &originals[3*i+k]}))
 		}
 		for k, number := range numbers {
 			if want := int32(k + 1); number != want || ways[i].named(number).original == nil {
@@ -74,21 +74,21 @@ func TestNackInfos_branches(t *testing.T) {
 		}
 	}
 	// Others do not see what a branch adds.
-	sibling := &NackInfos{}
+	sibling := &CopyInfos{}
 	sibling.branchFrom(&ways[2])
-	if number := sibling.add(nackInfo{err: errNo}); number != 4 || last.named(4).err != nil || sibling.named(4).err != errNo {
+	if number := sibling.add(copyInfo{err: errNo}); number != 4 || last.named(4).err != nil || sibling.named(4).err != errNo {
 		t.Errorf("the sibling's info has the number %d", number)
 	}
 }
 
 // grow makes all the room at once.
-func TestNackInfos_grow(t *testing.T) {
-	n := &NackInfos{}
+func TestCopyInfos_grow(t *testing.T) {
+	n := &CopyInfos{}
 	n.grow(100)
-	n.add(nackInfo{})
+	n.add(copyInfo{})
 	first := &n.own[0]
 	for range 99 {
-		n.add(nackInfo{})
+		n.add(copyInfo{})
 	}
 	if &n.own[0] != first {
 		t.Error("the infos were moved")
@@ -100,13 +100,13 @@ func TestNackInfos_grow(t *testing.T) {
 }
 
 // Clear keeps the memory for the next infos, but nothing that the old ones refer to.
-func TestNackInfos_clear(t *testing.T) {
-	n, before := &NackInfos{}, &NackInfos{}
-	before.add(nackInfo{})
+func TestCopyInfos_clear(t *testing.T) {
+	n, before := &CopyInfos{}, &CopyInfos{}
+	before.add(copyInfo{})
 	n.branchFrom(before)
 	kept := weak.Make(n.keep(record(1)))
 	for range 100 {
-		n.add(nackInfo{original: kept.Value(), err: errNo})
+		n.add(copyInfo{original: kept.Value(), err: errNo})
 	}
 	memory := n.own
 	n.Clear()
@@ -115,7 +115,7 @@ func TestNackInfos_clear(t *testing.T) {
 	}
 	n.grow(1)
 	n.own = n.own[:1]
-	if !isSame(n.own, memory) || n.own[0] != (nackInfo{}) {
+	if !isSame(n.own, memory) || n.own[0] != (copyInfo{}) {
 		t.Error("the memory was given up, or not cleared")
 	}
 	runtime.GC()

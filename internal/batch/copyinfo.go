@@ -8,20 +8,20 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// nackInfo is what must be known about a copy if it is nacked. Copies share infos, so
-// an info never changes.
-type nackInfo struct {
+// copyInfo holds what only some copies need. Copies share infos, so an info never
+// changes.
+type copyInfo struct {
 	original *opencdc.Record // the record before its first split, or nil
 	err      error           // why it was nacked, or nil
 }
 
-// NackInfos are the infos of the copies of a batch, numbered from 1. Those of a branch
+// CopyInfos are the infos of the copies of a batch, numbered from 1. Those of a branch
 // continue the infos from before the fork, which all branches share. The zero value is
 // empty.
-type NackInfos struct {
-	before *NackInfos // nil if the copies are on no branch
+type CopyInfos struct {
+	before *CopyInfos // nil if the copies are on no branch
 	first  int        // number of infos before the fork
-	own    []nackInfo
+	own    []copyInfo
 
 	originals []opencdc.Record // the current array of keep
 
@@ -29,13 +29,13 @@ type NackInfos struct {
 	// StepOut is yet to settle.
 	left []NackedRecord
 
-	memory     reuse.Buffer[nackInfo]
+	memory     reuse.Buffer[copyInfo]
 	leftMemory reuse.Buffer[NackedRecord]
 }
 
 // keep copies a record for an info to refer to. The copies are in arrays, each twice as
 // large as the one before.
-func (n *NackInfos) keep(rec opencdc.Record) *opencdc.Record {
+func (n *CopyInfos) keep(rec opencdc.Record) *opencdc.Record {
 	if len(n.originals) == cap(n.originals) {
 		n.originals = make([]opencdc.Record, 0, max(2*cap(n.originals), 1))
 	}
@@ -44,14 +44,14 @@ func (n *NackInfos) keep(rec opencdc.Record) *opencdc.Record {
 }
 
 // add adds an info and returns its number.
-func (n *NackInfos) add(info nackInfo) int32 {
+func (n *CopyInfos) add(info copyInfo) int32 {
 	n.grow(1)
 	n.own = append(n.own, info)
 	return int32(n.len())
 }
 
 // grow makes room for k more infos.
-func (n *NackInfos) grow(k int) {
+func (n *CopyInfos) grow(k int) {
 	if n.own == nil {
 		n.own = n.memory.Take(k)
 	}
@@ -59,21 +59,21 @@ func (n *NackInfos) grow(k int) {
 }
 
 // leave adds a copy to those that were taken out.
-func (n *NackInfos) leave(r NackedRecord) {
+func (n *CopyInfos) leave(r NackedRecord) {
 	if n.left == nil {
 		n.left = n.leftMemory.Take(0)
 	}
 	n.left = append(n.left, r)
 }
 
-func (n *NackInfos) len() int {
+func (n *CopyInfos) len() int {
 	return n.first + len(n.own)
 }
 
 // of returns the info of a copy.
-func (n *NackInfos) of(s *copyState) nackInfo {
+func (n *CopyInfos) of(s *copyState) copyInfo {
 	if s.info == 0 {
-		return nackInfo{}
+		return copyInfo{}
 	}
 	i := int(s.info) - 1
 	for i < n.first {
@@ -84,12 +84,12 @@ func (n *NackInfos) of(s *copyState) nackInfo {
 
 // branchFrom makes the infos, which must be empty, continue those from before a fork. The
 // latter must not change while the branch is in use.
-func (n *NackInfos) branchFrom(before *NackInfos) {
+func (n *CopyInfos) branchFrom(before *CopyInfos) {
 	n.before, n.first = before, before.len()
 }
 
 // Clear removes the infos and keeps the memory for the next ones.
-func (n *NackInfos) Clear() {
+func (n *CopyInfos) Clear() {
 	n.memory.Put(n.own)
 	n.leftMemory.Put(n.left)
 	n.own, n.originals, n.left = nil, nil, nil
