@@ -156,7 +156,8 @@ func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 //
 // The pieces of a nacked record are nacked; other pieces are acked unless they are
 // marked again. A single record replaces the record like SetRecords, and no records
-// filter it. The pieces are copied into the batch; the caller keeps the slice.
+// filter it. The pieces are copied into the batch; the caller keeps the slice. In the
+// batch they have their IDs at once, if the worker has the option [WithPieceIDs].
 func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	b.checkRange("SplitRecord", i, i+1)
 	switch len(recs) {

@@ -20,6 +20,7 @@ type options struct {
 	wholeBatches bool // nacks do not divide batches
 	stats        bool // look at the clock for each task
 	retry        RetryPolicy
+	pieceIDKey   string      // where pieces carry their IDs in the metadata, or ""
 	observer     Observer    // or nil
 	fatalMark    *fatalMark  // or nil
 	reportFault  func(error) // for ownership checks, or nil

@@ -161,7 +161,7 @@ func (p *prefetcher) readOn(ctx context.Context) {
 	for p.begin(ctx) {
 		*b = Batch{}
 		source.Reset()
-		b.copies.Attach(source, nil)
+		b.copies.Attach(source, nil, p.worker.pieceIDKey)
 		isDue, err := p.worker.pauseReads(ctx)
 		if err == nil && (!isDue || !p.mayRead()) {
 			continue

@@ -137,7 +137,7 @@ func (w *Worker) read(ctx context.Context) (b *Batch, isLast bool, err error) {
 	w.sourceBatch.Reset()
 	w.pool.PutBack()
 	w.batch = Batch{}
-	w.batch.copies.Attach(&w.sourceBatch, &w.pool)
+	w.batch.copies.Attach(&w.sourceBatch, &w.pool, w.pieceIDKey)
 	if w.prefetcher != nil {
 		return w.prefetcher.take(ctx, &w.batch)
 	}
@@ -167,7 +167,11 @@ func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error
 		return false, w.taskError(w.FirstTask, fmt.Errorf("failed to read from source: %w", err))
 	}
 	if b.copies.Source() == nil {
-		b.copies.Attach(source, nil) // the task replaced it by a zero Batch
+		b.copies.Attach(source, nil, w.pieceIDKey) // the task replaced it by a zero Batch
+	}
+	if w.pieceIDKey != "" {
+		b.copies.IdentifyPieces(w.pieceIDKey) // if the task replaced the batch by one without IDs
+		b.copies.WritePieceIDs()
 	}
 	w.emptyReads.end(b.copies.Source().IsEmpty())
 	return err != nil, nil

@@ -141,11 +141,13 @@ func (k *walk) call(ctx context.Context) error {
 	switch task.(type) {
 	case *ProcessorTask:
 		b.copies.EndTask(true)
+		b.copies.WritePieceIDs()
 	case *DestinationTask:
 		b.copies.EndTask(true)
 		b.copies.Share() // the destination may keep the records
 	default:
 		b.copies.EndTask(false)
+		b.copies.WritePieceIDs()
 	}
 	return nil
 }

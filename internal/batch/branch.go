@@ -45,21 +45,29 @@ func (c *Copies) Unshare() (opencdc.Position, error) {
 
 // unshareOriginals copies the originals of split records.
 func (c *Copies) unshareOriginals() (opencdc.Position, error) {
-	var from, to int32 // the pieces of a record are adjacent
+	// The pieces of a record are adjacent, and have the same original.
+	var from, to struct {
+		original *opencdc.Record
+		info     int32
+	}
 	for i := range c.states.All() {
 		s := c.states.At(i)
 		info := c.infos.of(s)
 		if info.original == nil {
 			continue
 		}
-		if s.info != from {
+		if info.original != from.original {
 			original, err := deepcopy.Record(*info.original)
 			if err != nil {
 				return info.original.Position, err
 			}
-			from, to = s.info, c.infos.add(copyInfo{original: c.infos.keep(original), err: info.err})
+			from.original, to.original = info.original, c.infos.keep(original)
 		}
-		s.info = to
+		if s.info != from.info {
+			info.original = to.original
+			from.info, to.info = s.info, c.infos.add(info)
+		}
+		s.info = to.info
 	}
 	return nil, nil
 }

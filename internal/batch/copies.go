@@ -8,7 +8,8 @@
 //
 // The most common cases cost least. Until a task marks, filters or splits a record,
 // nothing is kept per copy. Then, as long as only processors filter or split, four bytes
-// are kept for each source record. Anything else gives each copy a state.
+// are kept for each source record. Anything else gives each copy a state, and so does a
+// split if pieces have IDs.
 //
 // The package does no I/O and does not know tasks. Indices point to the active records.
 // The methods do not check them; the caller must.
@@ -85,6 +86,7 @@ type Copies struct {
 type common struct {
 	source *SourceBatch
 	infos  *CopyInfos // what the states refer to
+	idKey  string     // where pieces carry their IDs in the metadata; "" if they have none
 
 	hasPieces   bool // some copies are pieces
 	hasGaps     bool // there are source records between those of the states
@@ -101,16 +103,17 @@ type copyState struct {
 }
 
 // Attach ties empty Copies to their source batch. pool must be nil unless these Copies
-// are to hold all copies of the source batch.
-func (c *Copies) Attach(s *SourceBatch, pool *Pool) {
-	c.source, c.infos, c.pool = s, &s.infos, pool
+// are to hold all copies of the source batch. idKey is where pieces are to carry their
+// IDs in the metadata, or "" if they get none.
+func (c *Copies) Attach(s *SourceBatch, pool *Pool, idKey string) {
+	c.source, c.infos, c.pool, c.idKey = s, &s.infos, pool, idKey
 }
 
 // Fill puts the records of a read and their positions into empty Copies, which own the
 // slices from then on. Without a source batch, the Copies get one of their own.
 func (c *Copies) Fill(records []opencdc.Record, positions []opencdc.Position) {
 	if c.source == nil {
-		c.Attach(&SourceBatch{}, nil)
+		c.Attach(&SourceBatch{}, nil, "")
 	}
 	c.records = gap.Of(records)
 	c.source.Positions = positions

@@ -48,7 +48,7 @@ func TestCopies_fill(t *testing.T) {
 	for _, source := range []*SourceBatch{nil, attached} {
 		c, pool := &Copies{}, &Pool{}
 		if source != nil {
-			c.Attach(source, pool)
+			c.Attach(source, pool, "")
 		}
 		all := records(0, 3)
 		positions := Positions(all)
@@ -317,7 +317,7 @@ func TestCopies_unmarkedCostNothingPerRecord(t *testing.T) {
 			source.Reset()
 			pool.PutBack()
 			c := &Copies{}
-			c.Attach(source, pool)
+			c.Attach(source, pool, "")
 			c.Fill(all, positions)
 			if source.EmptyPosition() >= 0 || !c.IsAsRead() {
 				t.Fatal("the records are not as read")

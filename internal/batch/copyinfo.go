@@ -13,6 +13,7 @@ import (
 type copyInfo struct {
 	original *opencdc.Record // the record before its first split, or nil
 	err      error           // why it was nacked, or nil
+	id       string          // the piece ID, or "" if it has none
 }
 
 // CopyInfos are the infos of the copies of a batch, numbered from 1. Those of a branch

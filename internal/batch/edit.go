@@ -103,12 +103,13 @@ func (c *Copies) mark(s *copyState, flag Flag) {
 
 // forgetError removes the error that a copy was nacked with.
 func (c *Copies) forgetError(s *copyState) {
-	switch n := c.infos.of(s); {
-	case n.err == nil:
-	case n.original == nil:
+	switch info := c.infos.of(s); {
+	case info.err == nil:
+	case info.original == nil:
 		s.info = 0
 	default:
-		s.info = c.infos.add(copyInfo{original: n.original})
+		info.err = nil
+		s.info = c.infos.add(info)
 	}
 }
 
@@ -116,7 +117,9 @@ func (c *Copies) forgetError(s *copyState) {
 func (c *Copies) nack(s *copyState, err error) {
 	c.mark(s, FlagNack)
 	if err != nil {
-		s.info = c.infos.add(copyInfo{original: c.infos.of(s).original, err: err})
+		info := c.infos.of(s)
+		info.err = err
+		s.info = c.infos.add(info)
 	}
 }
 
@@ -195,22 +198,27 @@ func (c *Copies) takeOutNext(flag Flag) {
 	c.records.Drop()
 }
 
-// splitNext replaces the record after the gap with pieces.
+// splitNext replaces the record after the gap with pieces, to which it may write IDs.
 func (c *Copies) splitNext(pieces []opencdc.Record) {
 	s := *c.states.Next()
-	if n := c.infos.of(&s); n.original == nil {
-		s.info = c.infos.add(copyInfo{original: c.infos.keep(*c.records.Next()), err: n.err})
+	if info := c.infos.of(&s); info.original == nil {
+		info.original = c.infos.keep(*c.records.Next())
+		s.info = c.infos.add(info)
 	}
 	c.beginSplit(&s, len(pieces))
 	retained := runs{ledger: &c.source.Ledger}
 	retained.add(int(s.slot), len(pieces)-1)
 	_ = retained.flush() // see expand
+	c.states.Drop()
+	for k := range pieces {
+		piece := s
+		if c.idKey != "" {
+			c.identify(&piece, &pieces[k], k)
+		}
+		c.states.Put(piece)
+	}
 	c.records.Drop()
 	c.records.Put(pieces...)
-	c.states.Drop()
-	for range pieces {
-		c.states.Put(s)
-	}
 }
 
 // beginSplit prepares the state of a copy for its n pieces. Pieces of a nacked copy are

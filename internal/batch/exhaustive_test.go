@@ -8,7 +8,10 @@ import (
 
 // opsFor returns what can be done to copies of which n are active.
 func opsFor(n int) []op {
-	ops := []op{{kind: opRecords}, {kind: opSourceRecords}, {kind: opReadTimes}, {kind: opNackedRecords}}
+	ops := []op{
+		{kind: opRecords}, {kind: opSourceRecords}, {kind: opReadTimes}, {kind: opNackedRecords},
+		{kind: opIdentify}, {kind: opWriteIDs},
+	}
 	for i := range n {
 		for end := i + 1; end <= n; end++ {
 			for _, kind := range []opKind{opAck, opRetry, opFilter, opNackErrors, opSet} {
@@ -62,9 +65,17 @@ func everyResults(n int, f func(results string)) {
 
 // sequences does sequences of ops to copies of n records, and checks how each one ends.
 type sequences struct {
-	n    int
-	done []op
-	ends int
+	n      int
+	hasIDs bool // from the start
+	done   []op
+	ends   int
+}
+
+// model returns the model of the copies before the first op.
+func (s *sequences) model() *model {
+	m := newModel(s.n)
+	m.hasIDs = s.hasIDs
+	return m
 }
 
 // newNumber returns the number of the first new record of the next op.
@@ -85,12 +96,15 @@ func (s *sequences) then(m *model, o op, next func(*model)) {
 func (s *sequences) check(t *testing.T, m *model) {
 	s.ends++
 	if err := s.play(m.clone(), endings[s.ends%len(endings)]); err != nil {
-		t.Fatalf("%d records, %v, ending %d: %v", s.n, s.done, s.ends%len(endings), err)
+		t.Fatalf("%d records, IDs %t, %v, ending %d: %v", s.n, s.hasIDs, s.done, s.ends%len(endings), err)
 	}
 }
 
 func (s *sequences) play(m *model, end func(*Copies, *model) error) error {
 	c := newCopies(s.n, nil)
+	if s.hasIDs {
+		c = newIdentified(s.n)
+	}
 	for _, o := range s.done {
 		o.do(c)
 	}
@@ -251,18 +265,20 @@ func TestCopies_everySequence(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("%d records", n), func(t *testing.T) {
 			t.Parallel()
-			s := &sequences{n: n}
-			var extend func(m *model)
-			extend = func(m *model) {
-				s.check(t, m)
-				if len(s.done) < length {
-					for _, o := range opsFor(m.len()) {
-						s.then(m, o, extend)
+			for _, hasIDs := range []bool{false, true} {
+				s := &sequences{n: n, hasIDs: hasIDs}
+				var extend func(m *model)
+				extend = func(m *model) {
+					s.check(t, m)
+					if len(s.done) < length {
+						for _, o := range opsFor(m.len()) {
+							s.then(m, o, extend)
+						}
 					}
 				}
+				extend(s.model())
+				t.Logf("%d sequences of up to %d ops", s.ends, length)
 			}
-			extend(newModel(n))
-			t.Logf("%d sequences of up to %d ops", s.ends, length)
 		})
 	}
 }
@@ -282,17 +298,19 @@ func TestCopies_everyResult(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &sequences{n: 3}
-			m := newModel(s.n)
-			for _, o := range before {
-				o.number = s.newNumber()
-				s.done = append(s.done, o)
-				o.model(m)
+			for _, hasIDs := range []bool{false, true} {
+				s := &sequences{n: 3, hasIDs: hasIDs}
+				m := s.model()
+				for _, o := range before {
+					o.number = s.newNumber()
+					s.done = append(s.done, o)
+					o.model(m)
+				}
+				everyResults(m.len(), func(results string) {
+					s.then(m, op{kind: opApply, results: results}, func(m *model) { s.check(t, m) })
+				})
+				t.Logf("%d results", s.ends)
 			}
-			everyResults(m.len(), func(results string) {
-				s.then(m, op{kind: opApply, results: results}, func(m *model) { s.check(t, m) })
-			})
-			t.Logf("%d results", s.ends)
 		})
 	}
 }

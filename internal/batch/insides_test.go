@@ -13,8 +13,11 @@ import (
 // records have lower numbers.
 const firstEmpty = 1_000
 
+// idKey is where pieces carry their IDs.
+const idKey = "id"
+
 // record returns record number k. Its position has spare capacity. Some positions are
-// empty, and some records say when they were read.
+// empty, some records say when they were read, and some come with an ID.
 func record(k int) opencdc.Record {
 	r := opencdc.Record{Key: opencdc.RawData(strconv.Itoa(k))}
 	r.Position = append(make(opencdc.Position, 0, 16), positionOf(k)...)
@@ -25,6 +28,9 @@ func record(k int) opencdc.Record {
 	case 5:
 		r.Metadata = opencdc.Metadata{opencdc.MetadataReadAt: "yesterday"}
 	}
+	if id := idOf(k); id != "" {
+		r.Metadata = opencdc.Metadata{idKey: id}
+	}
 	return r
 }
 
@@ -33,6 +39,15 @@ func positionOf(k int) string {
 		return ""
 	}
 	return "p" + strconv.Itoa(k)
+}
+
+// idOf returns the ID that record number k comes with, which may be that of one of its
+// pieces.
+func idOf(k int) string {
+	if k >= firstEmpty && k%7 == 1 {
+		return "1"
+	}
+	return ""
 }
 
 func readAtOf(k int) time.Time { return time.Unix(0, int64(k)) }
@@ -46,20 +61,41 @@ func records(k, n int) []opencdc.Record {
 	return all
 }
 
-// nameOf returns the number of a record, and the note in its metadata.
+// nameOf returns the number of a record, and the note and the ID in its metadata.
 func nameOf(r *opencdc.Record) string {
 	if r.Key == nil {
 		return "-1" // it was cleared
 	}
 	name := string(r.Key.(opencdc.RawData))
 	if note := r.Metadata["note"]; note != "" {
-		name += "~" + note
+		name = withNote(name, note)
+	}
+	if id := r.Metadata[idKey]; id != "" {
+		name = withID(name, id)
 	}
 	return name
 }
 
+// withNote returns the name of a record after its note was changed.
+func withNote(name, note string) string {
+	name, id, hasID := strings.Cut(name, "@")
+	number, _, _ := strings.Cut(name, "~")
+	name = number + "~" + note
+	if hasID {
+		name = withID(name, id)
+	}
+	return name
+}
+
+// withID returns the name of a record after its ID was changed.
+func withID(name, id string) string {
+	name, _, _ = strings.Cut(name, "@")
+	return name + "@" + id
+}
+
 // numberOf returns the number of the record with a name.
 func numberOf(name string) int {
+	name, _, _ = strings.Cut(name, "@")
 	number, _, _ := strings.Cut(name, "~")
 	k, err := strconv.Atoi(number)
 	if err != nil {
@@ -69,9 +105,14 @@ func numberOf(name string) int {
 }
 
 // newCopies returns copies of n records, numbered from 0 on, of a source batch.
-func newCopies(n int, pool *Pool) *Copies {
+func newCopies(n int, pool *Pool) *Copies { return fillCopies(n, pool, "") }
+
+// newIdentified returns the same copies, whose pieces have IDs.
+func newIdentified(n int) *Copies { return fillCopies(n, nil, idKey) }
+
+func fillCopies(n int, pool *Pool, idKey string) *Copies {
 	c := &Copies{}
-	c.Attach(&SourceBatch{}, pool)
+	c.Attach(&SourceBatch{}, pool, idKey)
 	all := records(0, n)
 	c.Fill(all, Positions(all))
 	return c
@@ -83,6 +124,7 @@ type spelled struct {
 	flag     Flag
 	err      error
 	original string // the name of what it was before its first split
+	id       string // the piece ID
 	record   string // the name of its record, if it is active
 }
 
@@ -118,7 +160,7 @@ func (c *Copies) contents(all []spelled) []spelled {
 		for i := range c.states.Len() {
 			state := c.states.At(i)
 			info := c.infos.of(state)
-			s := spelled{slot: int(state.slot), flag: state.flag, err: info.err}
+			s := spelled{slot: int(state.slot), flag: state.flag, err: info.err, id: info.id}
 			if info.original != nil {
 				s.original = nameOf(info.original)
 			}
@@ -231,8 +273,12 @@ func (c *Copies) insidesOfStates() error {
 		if s.flag != FlagNack && info.err != nil {
 			return fmt.Errorf("copy %d has the error: %w", i, info.err)
 		}
-		if isPiece := info.original != nil || int(s.slot-first) != i; isPiece && !c.hasPieces {
+		isPiece := info.original != nil
+		if (isPiece || int(s.slot-first) != i) && !c.hasPieces {
 			return fmt.Errorf("copy %d is a piece, and there are to be none", i)
+		}
+		if (info.id != "") != (isPiece && c.idKey != "") {
+			return fmt.Errorf("copy %d has the ID %q; it is a piece: %t, the key is %q", i, info.id, isPiece, c.idKey)
 		}
 		if i < c.states.Before() && s.flag.isActive() {
 			before++
@@ -252,6 +298,24 @@ func (c *Copies) insidesOfStates() error {
 	if before != c.records.Before() {
 		return fmt.Errorf("the gap is behind %d records, that of the states behind %d", c.records.Before(), before)
 	}
+	return c.insidesOfIDs()
+}
+
+// insidesOfIDs returns an error if two pieces of a source record have the same ID.
+func (c *Copies) insidesOfIDs() error {
+	type piece struct {
+		slot int32
+		id   string
+	}
+	seen := make(map[piece]bool)
+	for i := range c.states.Len() {
+		s := c.states.At(i)
+		p := piece{slot: s.slot, id: c.infos.of(s).id}
+		if seen[p] && p.id != "" {
+			return fmt.Errorf("two pieces of slot %d have the ID %s", p.slot, p.id)
+		}
+		seen[p] = true
+	}
 	return nil
 }
 
@@ -267,7 +331,7 @@ func (c *Copies) insidesOfUnanswered() error {
 		return fmt.Errorf("the unanswered copies have counts %d", u.counts)
 	case u.unanswered != nil:
 		return fmt.Errorf("of the unanswered copies, %d are unanswered", u.unanswered.Len())
-	case u.pieces != nil || u.pool != nil || u.source != c.source || u.infos != c.infos || u.isShared != c.isShared:
+	case u.pieces != nil || u.pool != nil || u.source != c.source || u.infos != c.infos || u.isShared != c.isShared || u.idKey != c.idKey:
 		return fmt.Errorf("the unanswered copies are on a way of their own")
 	case u.records.Before() > 0 || u.states.Before() > 0:
 		return fmt.Errorf("the gap of the unanswered copies is behind %d records", u.records.Before())

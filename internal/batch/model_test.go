@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -66,6 +67,7 @@ type model struct {
 	source *sourceModel
 	copies []spelled
 
+	hasIDs    bool // pieces have IDs
 	isMarked  bool // something was done other than replacing records
 	isSettled bool
 	isShared  bool
@@ -171,12 +173,41 @@ func (m *model) split(i int, names []string) {
 	}
 	m.source.open[s.slot] += len(names) - 1
 	var pieces []spelled
-	for _, name := range names {
-		s.record = name
-		pieces = append(pieces, s)
+	for i, name := range names {
+		piece := s
+		piece.record = name
+		if m.hasIDs {
+			piece.id = strings.TrimPrefix(s.id+"."+strconv.Itoa(i), ".")
+			piece.record = withID(name, piece.id)
+		}
+		pieces = append(pieces, piece)
 	}
 	m.copies = slices.Concat(m.copies[:k], pieces, m.copies[k+1:])
 	m.isMarked = true
+}
+
+// identify gives pieces IDs from now on.
+func (m *model) identify() {
+	if m.hasIDs {
+		return
+	}
+	m.hasIDs = true
+	m.slots(func(copies []spelled) {
+		for k := range copies {
+			if copies[k].original != "" {
+				copies[k].id = strconv.Itoa(k)
+			}
+		}
+	})
+}
+
+// writeIDs writes IDs to the records that are not to be retried.
+func (m *model) writeIDs() {
+	for i := range m.copies {
+		if s := &m.copies[i]; s.id != "" && s.flag != FlagRetry && s.flag != FlagFilter {
+			s.record = withID(s.record, s.id)
+		}
+	}
 }
 
 // slots calls f for the copies of each source record.
@@ -220,7 +251,9 @@ func (m *model) divide() []part {
 			flag = FlagAck
 		}
 		if len(parts) == 0 || parts[len(parts)-1].flag != flag {
-			parts = append(parts, part{flag, &model{source: m.source, isMarked: true, isSettled: m.isSettled, isShared: m.isShared}})
+			parts = append(parts, part{flag, &model{
+				source: m.source, hasIDs: m.hasIDs, isMarked: true, isSettled: m.isSettled, isShared: m.isShared,
+			}})
 		}
 		if s.flag == FlagRetry {
 			s.flag = FlagAck

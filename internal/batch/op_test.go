@@ -29,6 +29,8 @@ const (
 	opSourceRecords opKind = "SourceRecords"
 	opReadTimes     opKind = "SetReadTimes"
 	opNackedRecords opKind = "NackedRecords"
+	opIdentify      opKind = "IdentifyPieces"
+	opWriteIDs      opKind = "WritePieceIDs"
 )
 
 // errNacked are the errors that records are nacked with.
@@ -62,7 +64,7 @@ func (o op) String() string {
 	switch o.kind {
 	case opApply:
 		return fmt.Sprintf("%s(%s)", o.kind, o.results)
-	case opRecords, opSourceRecords, opReadTimes, opNackedRecords:
+	case opRecords, opSourceRecords, opReadTimes, opNackedRecords, opIdentify, opWriteIDs:
 		return string(o.kind)
 	default:
 		return fmt.Sprintf("%s[%d:%d]", o.kind, o.i, o.end)
@@ -106,6 +108,10 @@ func (o op) do(c *Copies) {
 		c.SetReadTimes(readAtOf(o.number))
 	case opNackedRecords:
 		c.NackedRecords("task")
+	case opIdentify:
+		c.IdentifyPieces(idKey)
+	case opWriteIDs:
+		c.WritePieceIDs()
 	}
 }
 
@@ -171,6 +177,10 @@ func (o op) model(m *model) {
 		m.setReadTimes(readAtOf(o.number))
 	case opNackedRecords:
 		m.nackedRecords("task")
+	case opIdentify:
+		m.identify()
+	case opWriteIDs:
+		m.writeIDs()
 	case opRecords, opStatus, opSourceRecords:
 	}
 }
@@ -180,6 +190,9 @@ func numbers(k, n int) []string {
 	names := make([]string, n)
 	for i := range names {
 		names[i] = strconv.Itoa(k + i)
+		if id := idOf(k + i); id != "" {
+			names[i] = withID(names[i], id)
+		}
 	}
 	return names
 }

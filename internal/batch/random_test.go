@@ -25,8 +25,18 @@ type world struct {
 	// branch share infos, which must not change while there are branches after it.
 	groups [][]*travelling
 	number int // of the next new record
+	ids    ids // of the batch
 	log    []string
 }
+
+// ids says when pieces get IDs.
+type ids int
+
+const (
+	idsNever ids = iota
+	idsAlways
+	idsLater
+)
 
 // travelling are copies that are on their way, with their model.
 type travelling struct {
@@ -43,7 +53,11 @@ func (w *world) begin(n int) {
 	w.source.Reset()
 	w.pool.PutBack()
 	c, m := &Copies{}, newModel(n)
-	c.Attach(w.source, w.pool)
+	key := ""
+	if w.ids = ids(w.roll(3)); w.ids == idsAlways {
+		key, m.hasIDs = idKey, true
+	}
+	c.Attach(w.source, w.pool, key)
 	all := records(0, n)
 	c.Fill(all, Positions(all))
 	w.model = m.source
@@ -169,9 +183,13 @@ func (w *world) edit(tr *travelling) error {
 		tr.copies.BeginTask(false)
 		defer tr.copies.EndTask(w.roll(2) == 0)
 	}
-	if note := w.roll(3); note == 0 && !tr.onlyReads {
-		i := w.roll(n)
-		tr.note(i, strconv.Itoa(len(w.log)))
+	if !tr.onlyReads {
+		switch w.roll(6) {
+		case 0, 1:
+			tr.note(w.roll(n), strconv.Itoa(len(w.log)))
+		case 2:
+			tr.dropID(w.roll(n))
+		}
 	}
 	o.do(tr.copies)
 	o.model(tr.model)
@@ -186,8 +204,15 @@ func (tr *travelling) note(i int, note string) {
 		r.Metadata = opencdc.Metadata{}
 	}
 	r.Metadata["note"] = note
-	number, _, _ := strings.Cut(s.record, "~")
-	s.record = number + "~" + note
+	s.record = withNote(s.record, note)
+}
+
+// dropID removes the ID from the metadata of active record i.
+func (tr *travelling) dropID(i int) {
+	r, s := &tr.copies.Records()[i], tr.model.at(i)
+	r.Metadata = maps.Clone(r.Metadata)
+	delete(r.Metadata, idKey)
+	s.record, _, _ = strings.Cut(s.record, "@")
 }
 
 // newOp returns an op on copies of which n are active.
@@ -196,7 +221,7 @@ func (w *world) newOp(n int) op {
 	end := i + 1 + w.roll(n-i)
 	o := op{i: i, end: end, number: w.number}
 	w.number += 3*n + 3
-	switch w.roll(14) {
+	switch w.roll(15) {
 	case 0:
 		o.kind = opAck
 	case 1:
@@ -219,6 +244,11 @@ func (w *world) newOp(n int) op {
 		o.kind = opSplit
 	case 12:
 		o.kind = opReadTimes
+	case 13:
+		o.kind = opWriteIDs
+		if w.ids == idsLater && w.roll(3) == 0 {
+			o.kind = opIdentify
+		}
 	default:
 		o.kind = opApply
 		letters := "sSfn-0123" // not 'o': its pieces share maps with other records

@@ -88,7 +88,7 @@ func (c *Copies) Apply(r *Results) {
 	switch {
 	case !hasMarks && r.filters == 0 && !r.isMulti:
 		c.replace(r.All)
-	case !hasMarks && c.isUnedited() && n == c.records.Len():
+	case !hasMarks && c.isUnedited() && n == c.records.Len() && (r.splits == 0 || c.idKey == ""):
 		c.reshape(r)
 	case c.nacksLeave && !c.hasPieces && c.Inactive() == 0 && r.Answers == n && r.filters == 0 && !r.isMulti:
 		c.ensureStates()
@@ -189,7 +189,11 @@ func (c *Copies) merge(r *Results) {
 	if r.isMulti {
 		m.states = c.pool.takeStates(len(states) + r.added)
 	}
-	c.infos.grow(r.nacks + r.splits)
+	infos := r.nacks + r.splits
+	if c.idKey != "" {
+		infos += r.splits + r.added // one for each piece
+	}
+	c.infos.grow(infos)
 	for i, result := range r.All {
 		for !states[0].flag.isActive() {
 			m.states = append(m.states, states[0])
@@ -260,12 +264,20 @@ func (m *merger) putAll(s copyState, record *opencdc.Record, pieces []opencdc.Re
 		return
 	}
 	c := m.copies
-	if n := c.infos.of(&s); n.original == nil {
-		s.info = c.infos.add(copyInfo{original: record, err: n.err})
+	if info := c.infos.of(&s); info.original == nil {
+		info.original = record
+		s.info = c.infos.add(info)
 	}
 	c.beginSplit(&s, len(pieces))
 	m.retained.add(int(s.slot), len(pieces)-1)
 	for _, piece := range pieces {
 		m.put(s, piece)
+	}
+	if c.idKey == "" {
+		return
+	}
+	states, records := m.states[len(m.states)-len(pieces):], m.records[len(m.records)-len(pieces):]
+	for k := range pieces {
+		c.identify(&states[k], &records[k], k)
 	}
 }

@@ -124,7 +124,7 @@ func TestCopies_applyAllocates(t *testing.T) {
 				source.Reset()
 				pool.PutBack()
 				c := &Copies{}
-				c.Attach(source, pool)
+				c.Attach(source, pool, "")
 				c.Fill(all, positions)
 				var r Results
 				r.Count(results)

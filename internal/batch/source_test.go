@@ -14,7 +14,7 @@ func TestSourceBatch_reset(t *testing.T) {
 	s := &SourceBatch{}
 	for round := range 3 {
 		c := &Copies{}
-		c.Attach(s, nil)
+		c.Attach(s, nil, "")
 		all := records(0, 100)
 		c.Fill(all, Positions(all))
 		if s.ReadAt != nil {
