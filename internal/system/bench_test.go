@@ -77,6 +77,34 @@ func BenchmarkWorker_piecesOnBranches(b *testing.B) {
 	benchmarkBatch(b, piecesOnBranches)
 }
 
+// A processor splits each record in two, and others may pass the pieces on, with piece
+// IDs and without them.
+func BenchmarkWorker_pieceIDs(b *testing.B) {
+	for _, entries := range []int{0, 3, 10} {
+		metadata := opencdc.Metadata{}
+		for i := range entries {
+			metadata[fmt.Sprint("key ", i)] = "value"
+		}
+		piece := opencdc.Record{Position: opencdc.Position("p"), Metadata: metadata}
+		pieces := sdk.MultiRecord{piece, piece}
+		for _, processors := range []int{0, 3} {
+			for _, opts := range [][]funnel.WorkerOption{nil, {funnel.WithPieceIDs()}} {
+				b.Run(fmt.Sprintf("metadata=%d/processors=%d/IDs=%t", entries, processors, opts != nil), func(b *testing.B) {
+					var w *funnel.Worker
+					benchmarkWorker(b, &w, func() *funnel.TaskNode {
+						nodes := []*funnel.TaskNode{fake.Through("split", fake.Each(func(opencdc.Record) sdk.ProcessedRecord { return pieces }))}
+						for i := range processors {
+							nodes = append(nodes, fake.Through(fmt.Sprint("p", i), fake.Each(fake.Pass)))
+						}
+						out := fake.Node(funnel.NewDestinationTask("out", newQuietAcks(200_000), log.Nop(), nil))
+						return fake.Chain(append(nodes, out)...)
+					}, opts...)
+				})
+			}
+		}
+	}
+}
+
 // A task settles many small batches itself.
 func BenchmarkWorker_settlingTask(b *testing.B) {
 	var w *funnel.Worker
@@ -97,8 +125,8 @@ func benchmarkBatch(b *testing.B, task func() *funnel.TaskNode) {
 	benchmarkWorker(b, &w, task)
 }
 
-// benchmarkWorker does the same, and sets w.
-func benchmarkWorker(b *testing.B, w **funnel.Worker, task func() *funnel.TaskNode) {
+// benchmarkWorker does the same, with options, and sets w.
+func benchmarkWorker(b *testing.B, w **funnel.Worker, task func() *funnel.TaskNode, opts ...funnel.WorkerOption) {
 	for _, size := range []int{1_000, 10_000, 100_000} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
 			recs := make([]opencdc.Record, size)
@@ -114,7 +142,7 @@ func benchmarkWorker(b *testing.B, w **funnel.Worker, task func() *funnel.TaskNo
 			}}
 			dlq := funnel.NewDLQ("dlq", &refusingDestination{start: -1}, log.Nop(), nil, 0, 0)
 			var err error
-			if *w, err = funnel.NewWorker(fake.Chain(fake.From(source), task()), dlq, log.Nop(), nil); err != nil {
+			if *w, err = funnel.NewWorker(fake.Chain(fake.From(source), task()), dlq, log.Nop(), nil, opts...); err != nil {
 				b.Fatal(err)
 			}
 			b.ResetTimer()
