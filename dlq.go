@@ -95,7 +95,7 @@ func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error
 	nacked, sources := batch.copies.NackedRecords(taskID)
 	tolerated := d.window.Tolerates(len(nacked))
 	isStored := make([]bool, tolerated+1)
-	err := d.store(ctx, d.task.destination, nacked[:tolerated], "", func(i int) { isStored[i] = true })
+	err := d.store(ctx, d.task, nacked[:tolerated], "", func(i int) { isStored[i] = true })
 	stored := slices.Index(isStored, false)
 	d.window.CountNacks(stored)
 	if tolerated < len(nacked) {
@@ -113,18 +113,18 @@ func (d *DLQ) refuse(n *batch.NackedRecord) error {
 	return FatalError(fmt.Errorf("%w: more than %d nacks among the last %d records: %w", ErrNackThreshold, d.threshold, d.size, nackError(n)))
 }
 
-// store writes the dead letters of the nacked records to the destination of the queue,
-// which may be wrapped. It calls confirm, in order, for
+// store writes the dead letters of the nacked records with the task of the queue, which
+// may be one with ownership checks. It calls confirm, in order, for
 // each dead letter that the destination confirms. If the destination then panics or ends
 // the goroutine, those that it has confirmed still count.
-func (d *DLQ) store(ctx context.Context, to Destination, nacked []*batch.NackedRecord, sourceID string, confirm func(i int)) error {
+func (d *DLQ) store(ctx context.Context, task *DestinationTask, nacked []*batch.NackedRecord, sourceID string, confirm func(i int)) error {
 	if len(nacked) == 0 {
 		return nil
 	}
 	now := time.Now()
 	letters, tooDeep := deadLetters(now, nacked, sourceID)
 	missing := 0 // the first one that is not confirmed
-	err := d.writeLetters(ctx, to, nacked, letters, func(i int) {
+	err := d.writeLetters(ctx, task, nacked, letters, func(i int) {
 		if missing == i {
 			missing++
 		}
@@ -147,7 +147,7 @@ func (d *DLQ) store(ctx context.Context, to Destination, nacked []*batch.NackedR
 // writeLetters writes the dead letters of the nacked records and calls confirm for those
 // that the destination confirms, however the call ends. If it panics, the panic also
 // holds the error of the first nacked record.
-func (d *DLQ) writeLetters(ctx context.Context, to Destination, nacked []*batch.NackedRecord, letters []opencdc.Record, confirm func(i int)) error {
+func (d *DLQ) writeLetters(ctx context.Context, task *DestinationTask, nacked []*batch.NackedRecord, letters []opencdc.Record, confirm func(i int)) error {
 	if len(letters) == 0 {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (d *DLQ) writeLetters(ctx context.Context, to Destination, nacked []*batch.
 			panic(newPanicError(value).with(nackError(nacked[0])))
 		}
 	}()
-	err := d.task.deliver(ctx, &written, to)
+	err := task.deliver(ctx, &written)
 	if len(written.refused) > 0 {
 		first := written.refused[0]
 		err = joinErrors(fmt.Errorf("record %s: %w", quotePosition(nacked[first.index].Position), first.err), err)

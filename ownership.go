@@ -60,10 +60,13 @@ type ownershipChecks struct {
 	report func(error)
 	prints *fingerprint.Maker
 
-	sourceID     string
-	source       *checkedSource // unless the first task is no SourceTask
-	processors   map[*ProcessorTask]*checkedProcessor
-	destinations map[*DestinationTask]*checkedDestination
+	sourceID string
+	tasks    map[*TaskNode]Task // with checked connectors or processors
+	queue    *DestinationTask   // the same for the dead-letter queue, or nil
+
+	source       *checkedSource // nil unless the first task is a SourceTask
+	processors   []*checkedProcessor
+	destinations []*checkedDestination
 
 	mu        sync.Mutex
 	batch     *batch.SourceBatch // in flight
@@ -73,27 +76,43 @@ type ownershipChecks struct {
 // newOwnershipChecks returns checks for the tasks of a worker and its queue.
 func newOwnershipChecks(w *Worker) *ownershipChecks {
 	c := &ownershipChecks{
-		report:       w.reportFault,
-		prints:       fingerprint.New(),
-		sourceID:     w.ids[w.FirstTask],
-		processors:   make(map[*ProcessorTask]*checkedProcessor),
-		destinations: make(map[*DestinationTask]*checkedDestination),
+		report:   w.reportFault,
+		prints:   fingerprint.New(),
+		sourceID: w.ids[w.FirstTask],
+		tasks:    make(map[*TaskNode]Task),
 	}
 	for node, id := range w.ids {
 		switch t := node.Task.(type) {
 		case *SourceTask:
 			c.source = &checkedSource{Source: t.source, check: check{c, id}}
+			checked := *t
+			checked.source = c.source
+			c.tasks[node] = &checked
 		case *ProcessorTask:
-			c.processors[t] = &checkedProcessor{Processor: t.processor, check: check{c, id}}
+			p := &checkedProcessor{Processor: t.processor, check: check{c, id}}
+			c.processors = append(c.processors, p)
+			checked := *t
+			checked.processor = p
+			c.tasks[node] = &checked
 		case *DestinationTask:
-			c.destinations[t] = &checkedDestination{Destination: t.destination, check: check{c, id}}
+			c.tasks[node] = c.checked(t, id)
+		default:
+			c.tasks[node] = t
 		}
 	}
 	if w.DLQ != nil {
-		t := w.DLQ.task
-		c.destinations[t] = &checkedDestination{Destination: t.destination, check: check{c, t.id}}
+		c.queue = c.checked(w.DLQ.task, w.DLQ.task.id)
 	}
 	return c
+}
+
+// checked returns a task like t whose destination is checked.
+func (c *ownershipChecks) checked(t *DestinationTask, id string) *DestinationTask {
+	d := &checkedDestination{Destination: t.destination, check: check{c, id}}
+	c.destinations = append(c.destinations, d)
+	checked := *t
+	checked.destination = d
+	return &checked
 }
 
 // finish looks back a last time, when the worker has ended.
@@ -361,15 +380,7 @@ func (c *ownershipChecks) call(ctx context.Context, node *TaskNode, id string, b
 		positions[i] = records[i].Position
 		prints[i] = c.prints.Bytes(positions[i])
 	}
-	var err error
-	switch t := node.Task.(type) {
-	case *ProcessorTask:
-		err = t.process(ctx, b, c.processors[t])
-	case *DestinationTask:
-		err = t.write(ctx, b, c.destinations[t])
-	default:
-		err = t.Do(ctx, b)
-	}
+	err := c.tasks[node].Do(ctx, b)
 	for i, p := range positions {
 		if c.prints.Bytes(p) != prints[i] {
 			c.changedPosition(source, 0, len(source.Positions)) // or the ack would find it again

@@ -94,17 +94,12 @@ func (t *DestinationTask) Close(ctx context.Context) error {
 // and nacks the records that the destination refuses. It returns an error if Write or
 // Ack fails, or if the acks are not one for each record, in order.
 func (t *DestinationTask) Do(ctx context.Context, b *Batch) error {
-	return t.write(ctx, b, t.destination)
-}
-
-// write is Do with a destination that may be another one than that of the task.
-func (t *DestinationTask) write(ctx context.Context, b *Batch, destination Destination) error {
 	records := b.ActiveRecords()
 	if len(records) == 0 {
 		return nil
 	}
 	d := delivery{records: records}
-	err := t.deliver(ctx, &d, destination)
+	err := t.deliver(ctx, &d)
 	for _, r := range d.refused {
 		b.copies.Nack(r.index, r.err)
 	}
@@ -123,13 +118,13 @@ func (t *DestinationTask) validate() error {
 
 // deliver writes the records, at least one, and collects their acks. The acks that d
 // counts are valid however deliver ends, even by a panic.
-func (t *DestinationTask) deliver(ctx context.Context, d *delivery, destination Destination) error {
+func (t *DestinationTask) deliver(ctx context.Context, d *delivery) error {
 	var start time.Time
 	isMeasured := t.metricsEnabled.now()
 	if isMeasured {
 		start = time.Now()
 	}
-	if err := d.run(ctx, destination); err != nil {
+	if err := d.run(ctx, t.destination); err != nil {
 		return err
 	}
 	if isMeasured {

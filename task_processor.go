@@ -118,11 +118,6 @@ func (t *ProcessorTask) Close(ctx context.Context) error {
 //     the processor will mark the batch as [X, X, F, X, F], leaving the filtered
 //     records as is.
 func (t *ProcessorTask) Do(ctx context.Context, b *Batch) error {
-	return t.process(ctx, b, t.processor)
-}
-
-// process is Do with a processor that may be another one than that of the task.
-func (t *ProcessorTask) process(ctx context.Context, b *Batch, processor Processor) error {
 	in := b.ActiveRecords()
 	if len(in) == 0 {
 		return nil
@@ -133,7 +128,7 @@ func (t *ProcessorTask) process(ctx context.Context, b *Batch, processor Process
 		start = time.Now()
 	}
 	var results batch.Results
-	if err := checkResults(&results, in, processor.Process(ctx, in)); err != nil {
+	if err := checkResults(&results, in, t.processor.Process(ctx, in)); err != nil {
 		return taskError(t.id, err)
 	}
 	if isMeasured && results.Answers > 0 {

@@ -109,11 +109,6 @@ func (t *SourceTask) Close(context.Context) error {
 // [io.EOF], Do returns it, too, and b holds the records that came with it. With any
 // other error b stays empty.
 func (t *SourceTask) Do(ctx context.Context, b *Batch) error {
-	return t.read(ctx, b, t.source)
-}
-
-// read is Do with a source that may be another one than that of the task.
-func (t *SourceTask) read(ctx context.Context, b *Batch, source Source) error {
 	if !b.copies.IsEmpty() {
 		return errors.New("cannot read records into a batch that holds records already")
 	}
@@ -122,7 +117,7 @@ func (t *SourceTask) read(ctx context.Context, b *Batch, source Source) error {
 	if isMeasured {
 		start = time.Now()
 	}
-	records, err := source.Read(ctx)
+	records, err := t.source.Read(ctx)
 	if err != nil && err != io.EOF {
 		return err
 	}

@@ -168,7 +168,7 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked [
 	w.beginRelease()
 	confirmed := 0
 	err := keeping(refusal, func() error {
-		return w.DLQ.store(ctx, w.queueDestination(), records, w.ids[w.FirstTask], func(i int) {
+		return w.DLQ.store(ctx, w.queueTask(), records, w.ids[w.FirstTask], func(i int) {
 			s.Ledger.MarkStored(slots[i])
 			confirmed++
 		})
@@ -180,12 +180,12 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked [
 	return joinErrors(err, refusal)
 }
 
-// queueDestination returns the destination of the queue.
-func (w *Worker) queueDestination() Destination {
+// queueTask returns the task that writes dead letters.
+func (w *Worker) queueTask() *DestinationTask {
 	if w.checks != nil {
-		return w.checks.destinations[w.DLQ.task]
+		return w.checks.queue
 	}
-	return w.DLQ.task.destination
+	return w.DLQ.task
 }
 
 // firstUnstored returns the first of the nacked records whose dead letter the queue has

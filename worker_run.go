@@ -158,11 +158,11 @@ func (w *Worker) pauseReads(ctx context.Context) (isDue bool, err error) {
 // batches.
 func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error) {
 	source := b.copies.Source()
-	if t, ok := w.FirstTask.Task.(*SourceTask); ok && w.checks != nil {
-		err = t.read(ctx, b, w.checks.source)
-	} else {
-		err = w.FirstTask.Task.Do(ctx, b)
+	task := w.FirstTask.Task
+	if w.checks != nil {
+		task = w.checks.tasks[w.FirstTask]
 	}
+	err = task.Do(ctx, b)
 	if err != nil && err != io.EOF { // an error that wraps io.EOF is an ordinary error
 		return false, w.taskError(w.FirstTask, fmt.Errorf("failed to read from source: %w", err))
 	}
