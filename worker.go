@@ -1,6 +1,7 @@
 package funnel
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -85,10 +86,10 @@ type Worker struct {
 	isStoring      atomic.Bool  // dead letters are being written
 	releasingSince atomic.Int64 // when writing or acking began, like place.since
 
+	ctx    context.Context // of Do
 	totals totals
-	counts counts   // of the batch in flight
-	place  place    // of the walk that is on no branch
-	places []*place // of all walks
+	track  track    // of the walk that is on no branch
+	tracks []*track // of all walks
 }
 
 // NewWorker returns a worker for the pipeline that starts at first. The task of first

@@ -26,8 +26,7 @@ type fanOut struct {
 // branch is one branch of a fan-out.
 type branch struct {
 	node    *TaskNode
-	place   place
-	counts  counts
+	track   track
 	batch   Batch
 	infos   batch.CopyInfos
 	walk    walk          // of the batch; once it is over, what it has left open
@@ -73,7 +72,7 @@ func (f *fanOut) fork(b *Batch, forgiven bool) error {
 		}
 		b.copies.Fork(&to.batch.copies, &to.infos)
 		to.walk = walk{
-			worker: f.worker, counts: &to.counts, place: &to.place, onBranch: true, forgiven: forgiven || to.node.BestEffort,
+			worker: f.worker, track: &to.track, onBranch: true, forgiven: forgiven || to.node.BestEffort,
 			step: step{stage: stageTask, node: to.node, batch: &to.batch},
 		}
 	}
@@ -154,7 +153,7 @@ func (f *fanOut) join(ctx context.Context, c *counts) error {
 		if b.failure != nil {
 			f.siblings.failed.try(func() error { return f.skip(b) })
 		}
-		c.add(&b.counts)
+		c.add(&b.track.counts)
 	}
 	return f.siblings.failed.result()
 }
@@ -163,7 +162,7 @@ func (f *fanOut) join(ctx context.Context, c *counts) error {
 func (f *fanOut) skip(b *branch) error {
 	failure := b.failure
 	b.failure, *b.skipped = nil, true
-	b.counts.skipped++
+	b.track.skipped++
 	if err := lostRecords(b.walk.forgive()); err != nil {
 		return err
 	}
@@ -219,7 +218,7 @@ func (b *branch) reset() {
 
 // runBranch takes the batch of a branch to the end.
 func (f *fanOut) runBranch(b *branch) error {
-	defer b.place.leave()
+	defer b.track.leave()
 	err := b.walk.run(f.siblings.ctx)
 	if err == nil {
 		b.reset()

@@ -20,8 +20,8 @@ type releaseEvent struct {
 func (w *Worker) processObserved(ctx context.Context, b *Batch) error {
 	n := len(b.copies.Source().Positions)
 	taskCtx := derived(ctx, w.observer.BatchRead(ctx, BatchRead{Records: n}))
-	err := w.processInside(ctx, taskCtx, b)
-	c := &w.counts
+	err := w.processInside(taskCtx, b)
+	c := &w.track.counts
 	w.observer.BatchDone(taskCtx, BatchDone{
 		Read: n, Acked: c.acked, DeadLettered: c.deadLettered,
 		Filtered: c.filtered, Nacked: c.nacked, Retried: c.retried, Err: err,

@@ -49,6 +49,13 @@ func (w *Worker) releaseFinished(ctx context.Context, s *batch.SourceBatch, c *c
 		if from == to {
 			break // other records may have finished meanwhile, so look until there are none
 		}
+		if len(nacked) == 0 {
+			w.admitAcks(s, to-s.Progress.Admitted)
+			if err := w.ackSource(ctx, s, from, to, c); err != nil {
+				return err
+			}
+			continue
+		}
 		w.admit(s, to, nacked)
 		for from < to {
 			g := w.nextGroup(s, from, to, nacked)
@@ -285,7 +292,11 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) erro
 	}
 	w.totals.mu.Lock()
 	defer w.totals.mu.Unlock()
-	w.totals.add(&c, time.Now())
+	if c.acked > 0 {
+		w.totals.stats.Acked += uint64(c.acked)
+		w.totals.stats.LastAck = time.Now()
+	}
+	w.totals.add(&c)
 	return err
 }
 

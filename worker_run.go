@@ -36,6 +36,7 @@ func (w *Worker) do(ctx context.Context) error {
 		return ErrAlreadyRan
 	}
 	defer close(w.done)
+	w.ctx = ctx
 	if toRun, err := w.start(ctx); !toRun {
 		return err
 	}
@@ -94,14 +95,14 @@ func (w *Worker) start(ctx context.Context) (toRun bool, err error) {
 // listFanOuts makes a fan-out for each node with several next nodes.
 func (w *Worker) listFanOuts() {
 	w.fanOuts = make(map[*TaskNode]*fanOut)
-	w.places = append(w.places, &w.place)
+	w.tracks = append(w.tracks, &w.track)
 	for node := range w.FirstTask.TaskNodes() {
 		w.hasSinks = w.hasSinks || node.sink != nil
 		if len(node.Next) > 1 {
 			f := w.newFanOut(node)
 			w.fanOuts[node] = f
 			for i := range f.branches {
-				w.places = append(w.places, &f.branches[i].place)
+				w.tracks = append(w.tracks, &f.branches[i].track)
 			}
 		}
 	}
@@ -188,12 +189,11 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	if w.observer != nil {
 		return false, w.processObserved(ctx, b)
 	}
-	return false, w.processInside(ctx, ctx, b)
+	return false, w.processInside(ctx, b)
 }
 
-// processInside is process inside the gate. The context of the tasks may be another one
-// than that of Do.
-func (w *Worker) processInside(ctx, taskCtx context.Context, b *Batch) error {
+// processInside is process inside the gate, with the context for the tasks.
+func (w *Worker) processInside(ctx context.Context, b *Batch) error {
 	if err := b.checkPositions(); err != nil {
 		return w.taskError(w.FirstTask, err)
 	}
@@ -204,10 +204,10 @@ func (w *Worker) processInside(ctx, taskCtx context.Context, b *Batch) error {
 	if w.checks != nil {
 		w.checks.beginBatch(source)
 	}
-	w.counts.filtered = b.copies.Inactive()
-	k := walk{worker: w, ctx: ctx, counts: &w.counts, place: &w.place, step: step{stage: stageMarks, node: w.FirstTask, batch: b}}
-	if err := k.run(taskCtx); err != nil {
-		return w.releaseAfter(ctx, source, err, &w.counts)
+	w.track.filtered = b.copies.Inactive()
+	k := walk{worker: w, track: &w.track, step: step{stage: stageMarks, node: w.FirstTask, batch: b}}
+	if err := k.run(ctx); err != nil {
+		return w.releaseAfter(w.ctx, source, err, &w.track.counts)
 	}
 	if n := source.Ledger.Pending(); n > 0 {
 		return fmt.Errorf("%w: %d of %d records of a batch are not done at the end of the pipeline",

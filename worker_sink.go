@@ -15,9 +15,9 @@ type stay struct {
 
 // enterSink waits until the walk has the sink that follows.
 func (k *walk) enterSink(ctx context.Context, sink *Sink) error {
-	k.place.isWaiting.Store(true)
+	k.track.isWaiting.Store(true)
 	err := sink.take(ctx)
-	k.place.isWaiting.Store(false)
+	k.track.isWaiting.Store(false)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,12 @@ type counts struct {
 	filtered, nacked, retried int // copies
 	skipped                   int // branches
 
-	released []releaseEvent // for the observer
+	released []releaseEvent // for the observer; not of branches
+}
+
+// isSpecial returns true if something besides acks was counted.
+func (c *counts) isSpecial() bool {
+	return c.deadLettered|c.filtered|c.nacked|c.retried|c.skipped != 0
 }
 
 // add adds other, which may be in use by nobody else, and clears it.
@@ -32,47 +37,47 @@ func (c *counts) add(other *counts) {
 	c.nacked += other.nacked
 	c.retried += other.retried
 	c.skipped += other.skipped
-	c.released = append(c.released, other.released...)
 	*other = counts{}
 }
 
 // totals are the totals of a worker.
 type totals struct {
-	mu    sync.Mutex
-	stats Stats
+	mu      sync.Mutex
+	stats   Stats         // LastAck is that of acks from outside
+	lastAck time.Duration // of the batches, since emptyReads.base
 }
 
-// add adds what was counted. The caller holds the lock.
-func (t *totals) add(c *counts, now time.Time) {
+// add adds what was counted besides acks, and clears it. The caller holds the lock.
+func (t *totals) add(c *counts) {
 	s := &t.stats
-	s.Acked += uint64(c.acked)
 	s.DeadLettered += uint64(c.deadLettered)
 	s.Filtered += uint64(c.filtered)
 	s.Nacked += uint64(c.nacked)
 	s.Retried += uint64(c.retried)
 	s.SkippedBranches += c.skipped
-	if c.acked > 0 {
-		s.LastAck = now
-	}
+	*c = counts{}
 }
 
-// place is where a walk has its batch.
-type place struct {
+// track is what a walk leaves behind: what it has counted, and where it has its batch.
+type track struct {
+	counts
 	node      atomic.Pointer[TaskNode] // nil for nowhere
 	isWaiting atomic.Bool              // it waits for the sink after the node
 	since     atomic.Int64             // when, in nanoseconds since 1970; with WithStats
 }
 
-// enter says that a walk gives its batch to the task of a node.
-func (p *place) enter(node *TaskNode, isTimed bool) {
-	p.node.Store(node)
+// enter says that the walk gives its batch to the task of a node.
+func (t *track) enter(node *TaskNode, isTimed bool) {
+	if t.node.Load() != node { // loading costs much less than storing
+		t.node.Store(node)
+	}
 	if isTimed {
-		p.since.Store(time.Now().UnixNano())
+		t.since.Store(time.Now().UnixNano())
 	}
 }
 
-// leave says that a walk has no batch anymore.
-func (p *place) leave() { p.node.Store(nil) }
+// leave says that the walk has no batch anymore.
+func (t *track) leave() { t.node.Store(nil) }
 
 // endBatch adds a batch of n source records to the totals and lets it leave the gate.
 func (w *Worker) endBatch(n int) {
@@ -83,8 +88,14 @@ func (w *Worker) endBatch(n int) {
 	w.totals.mu.Lock()
 	w.totals.stats.Read += uint64(n)
 	w.totals.stats.Batches++
-	w.totals.add(&w.counts, w.emptyReads.base.Add(since))
-	w.counts = counts{}
+	if c := &w.track.counts; c.acked > 0 {
+		w.totals.stats.Acked += uint64(c.acked)
+		w.totals.lastAck = since
+		c.acked = 0
+	}
+	if w.track.counts.isSpecial() {
+		w.totals.add(&w.track.counts)
+	}
 	w.gate.Leave()
 	w.totals.mu.Unlock()
 }
@@ -96,6 +107,11 @@ func (w *Worker) Stats() Stats {
 	w.totals.mu.Lock()
 	s := w.totals.stats
 	s.InFlight = w.gate.Inside()
+	if w.totals.lastAck > 0 {
+		if at := w.emptyReads.base.Add(w.totals.lastAck); at.After(s.LastAck) {
+			s.LastAck = at
+		}
+	}
 	w.totals.mu.Unlock()
 	s.Read += uint64(s.InFlight)
 	if w.prefetcher != nil {
@@ -124,7 +140,7 @@ func (w *Worker) whereabouts() []TaskStats {
 	case w.releaseLock.IsLocked():
 		add(w.ids[w.FirstTask], ActivityAck, w.releasingSince.Load())
 	default:
-		for _, p := range w.places {
+		for _, p := range w.tracks {
 			if node := p.node.Load(); node == nil {
 				continue
 			} else if p.isWaiting.Load() {

@@ -35,9 +35,7 @@ const (
 // call stack. Only branches nest.
 type walk struct {
 	worker   *Worker
-	ctx      context.Context // of Do, for releasing; unset on a branch
-	counts   *counts
-	place    *place
+	track    *track             // what it has counted, and where it is
 	onBranch bool               // it releases nothing, and ends with the context
 	forgiven bool               // on a best-effort branch: a nack is not the record's
 	stay                        // in a sink
@@ -104,7 +102,7 @@ func (k *walk) doTask(ctx context.Context) error {
 		}
 	}
 	k.inactive = k.batch.copies.Inactive()
-	k.place.enter(k.node, k.worker.stats)
+	k.track.enter(k.node, k.worker.stats)
 	if k.worker.observer != nil {
 		return k.callObserved(ctx)
 	}
@@ -116,7 +114,7 @@ func (k *walk) callTask(ctx context.Context) error {
 	if err := k.call(ctx); err != nil {
 		return k.taskError(err)
 	}
-	k.counts.filtered += k.batch.copies.Inactive() - k.inactive
+	k.track.filtered += k.batch.copies.Inactive() - k.inactive
 	k.stage = stageMarks
 	return nil
 }
@@ -182,8 +180,8 @@ func (k *walk) checkMarks(ctx context.Context) error {
 	}
 	b.copies.NackSiblings()
 	nacked, retried := b.copies.Marks()
-	k.counts.nacked += nacked
-	k.counts.retried += retried
+	k.track.nacked += nacked
+	k.track.retried += retried
 	if k.worker.wholeBatches {
 		return k.stepOut(ctx)
 	}
@@ -321,11 +319,11 @@ func (k *walk) fork(ctx context.Context) error {
 	}
 	k.forked = k.batch.copies.Source()
 	k.stage, k.batch = stageEnd, nil // its copies now belong to the branches
-	k.place.leave()
+	k.track.leave()
 	if err := branches.unshare(); err != nil {
 		return err
 	}
-	return branches.join(ctx, k.counts)
+	return branches.join(ctx, &k.track.counts)
 }
 
 // forgive settles what the walk has left open, as done.
@@ -363,7 +361,7 @@ func (k *walk) end() error {
 	if k.onBranch || k.sink != nil || k.worker.wholeBatches && len(k.later) > 0 {
 		return nil
 	}
-	return k.worker.release(k.ctx, source, k.counts)
+	return k.worker.release(k.worker.ctx, source, &k.track.counts)
 }
 
 // taskError wraps an error that comes from the task of the node.
