@@ -34,7 +34,11 @@ func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
 		case Engine:
 			return pipeline.Engine{}.Run(ctx, p)
 		case WholeBatches:
-			return pipeline.Engine{Options: []funnel.WorkerOption{funnel.WithWholeBatches()}}.Run(ctx, p)
+			return withOption(funnel.WithWholeBatches()).Run(ctx, p)
+		case Observer:
+			return withOption(funnel.WithObserver(funnel.NopObserver{})).Run(ctx, p)
+		case Stats:
+			return withOption(funnel.WithStats()).Run(ctx, p)
 		case Metrics:
 			set := metrics.NewSet()
 			set.Register(&fake.Registry{})
@@ -43,6 +47,10 @@ func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
 			return errors.New("unknown series " + series)
 		}
 	}
+}
+
+func withOption(option funnel.WorkerOption) pipeline.Engine {
+	return pipeline.Engine{Options: []funnel.WorkerOption{option}}
 }
 
 // Measure compares the two series, per record.

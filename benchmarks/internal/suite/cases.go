@@ -16,10 +16,10 @@ const perRecord = 0.03
 const usual = 1_000
 
 // Cases returns the cases that compare the engine to the loop, and the engine with
-// metrics to the engine without.
+// metrics, an observer or stats to the engine without.
 func Cases() []Case {
 	return slices.Concat(
-		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(),
+		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), observed(),
 	)
 }
 
@@ -136,4 +136,27 @@ func metered() []Case {
 		withMetrics("metrics, structured", "metrics on, structured payloads of five fields", 250,
 			pipeline.Spec{Sizes: []int{usual}, Payload: fake.Structured, Destinations: 1}),
 	}
+}
+
+// observed returns cases for what tells a host what a worker does. A batch of a linear
+// pipeline has five events, and two looks at the clock with stats.
+func observed() []Case {
+	var cases []Case
+	for _, size := range []int{1, usual} {
+		spec := pipeline.Spec{Sizes: []int{size}, Destinations: 1}
+		of := func(name, title, subject string, each float64) Case {
+			return Case{
+				Row: Row{
+					Case: name, X: size, Title: title + ", batches of " + Thousands(size), Base: Engine, Subject: subject,
+					Target: Target{More: each/float64(size) + 1},
+				},
+				Spec: spec,
+			}
+		}
+		cases = append(cases,
+			of("observer", "an observer", Observer, 5*100),
+			of("stats", "stats of tasks", Stats, 2*100),
+		)
+	}
+	return cases
 }

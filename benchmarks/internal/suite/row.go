@@ -11,6 +11,8 @@ const (
 	ReadAhead    = "read-ahead"    // a worker that reads ahead
 	Parallel     = "parallel"      // a worker with a parallel processor
 	WholeBatches = "whole batches" // a worker whose batches stay whole
+	Observer     = "observer"      // a worker with an observer that does nothing
+	Stats        = "stats"         // a worker that knows since when a task has the batch
 )
 
 // Row is a comparison of two series, with its target.
