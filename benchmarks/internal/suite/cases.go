@@ -148,7 +148,7 @@ func observed() []Case {
 			return Case{
 				Row: Row{
 					Case: name, X: size, Title: title + ", batches of " + Thousands(size), Base: Engine, Subject: subject,
-					Target: Target{More: each/float64(size) + 1},
+					Target: Target{More: max(each/float64(size), 1)},
 				},
 				Spec: spec,
 			}
