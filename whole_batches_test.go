@@ -76,6 +76,11 @@ func TestWithWholeBatches_calls(t *testing.T) {
 		tasks: []fake.Answers{{"1": fake.Fail, "2": fake.SecondTime(fake.Pass), "4": fake.SecondTime(fake.Fail)}},
 		want:  []string{"out 2", "out 3", "dlq 1 4", "ack 1 2 3 4"},
 	}, {
+		name:  "a record behind pieces that is nacked when it is given again",
+		batch: "1 2",
+		tasks: []fake.Answers{{"1": fake.Split(3)}, {"2": fake.SecondTime(fake.Fail)}},
+		want:  []string{"out 1a 1b 1c", "dlq 2", "ack 1 2"},
+	}, {
 		name:  "a piece that is nacked after its sibling was delivered",
 		batch: "1 2",
 		tasks: []fake.Answers{{"1": fake.Split(2)}, {"1a": fake.SecondTime(fake.Fail)}},
@@ -103,6 +108,18 @@ func TestWithWholeBatches_calls(t *testing.T) {
 func runWhole(t *testing.T, dlq *funnel.DLQ, nodes ...*funnel.TaskNode) error {
 	t.Helper()
 	return fake.RunWorker(t, fake.NewWorker(t, fake.Chain(nodes...), dlq, funnel.WithWholeBatches()))
+}
+
+// A processor behind a custom task that has nacked gives no answer for the last record:
+// it is given again.
+func TestWithWholeBatches_noAnswerAfterNack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &fake.Journal{}
+		nack := fake.Custom("nack", func(_ context.Context, b *funnel.Batch) error { b.Nack(0, fake.ErrTest); return nil })
+		p := fake.ByPosition(fake.Answers{"2": fake.Fail, "3": fake.SecondTime(fake.Pass)})
+		fake.WantNoError(t, runWhole(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3")), nack, fake.Through("p", p), fake.Out(j)))
+		j.Want(t, "out dlq ack", "out 3", "dlq 1 2", "ack 1 2 3")
+	})
 }
 
 // Nacks of any number cost one write of the queue and one ack, like none at all.

@@ -243,8 +243,7 @@ func (c *Copies) cutUnanswered(i int) {
 	if cut == nil {
 		cut = &Copies{}
 	}
-	cut.common = c.common
-	cut.first = c.first + i
+	cut.common, cut.first = c.common, 0
 	if c.states.Len() > 0 {
 		c.seek(i)
 		cut.records, cut.states = gap.Of(c.records.Cut()), gap.Of(c.states.Cut())
@@ -253,6 +252,7 @@ func (c *Copies) cutUnanswered(i int) {
 	} else {
 		records := c.records.All()
 		c.records, cut.records = gap.Of(records[:i]), gap.Of(records[i:])
+		cut.first = c.first + i
 	}
 	c.unanswered, c.spare = cut, nil
 }

@@ -85,12 +85,13 @@ func (c *Copies) Apply(r *Results) {
 		c.RetryFrom(n)
 	}
 	hasMarks := r.nacks > 0 || r.Answers < n
+	isForAll := n == c.records.Len()
 	switch {
 	case !hasMarks && r.filters == 0 && !r.isMulti:
 		c.replace(r.All)
-	case !hasMarks && c.isUnedited() && n == c.records.Len() && (r.splits == 0 || c.idKey == ""):
+	case !hasMarks && c.isUnedited() && isForAll && (r.splits == 0 || c.idKey == ""):
 		c.reshape(r)
-	case c.nacksLeave && !c.hasPieces && c.Inactive() == 0 && r.Answers == n && r.filters == 0 && !r.isMulti:
+	case c.nacksLeave && isForAll && !c.hasPieces && c.Inactive() == 0 && r.Answers == n && r.filters == 0 && !r.isMulti:
 		c.ensureStates()
 		c.replaceOrLeave(r.All)
 	default:

@@ -89,7 +89,10 @@ func (c *Copies) StepOut(taskID string, isForgiven bool) error {
 		kept = append(kept, *s)
 	}
 	c.records, c.states = gap.Of(active), gap.Of(kept)
-	c.counts[FlagNack], c.marksEnd, c.hasGaps = 0, len(active), true
+	c.counts[FlagNack], c.marksEnd, c.hasGaps = 0, 0, true
+	if c.counts[FlagRetry] > 0 {
+		c.marksEnd = len(active)
+	}
 	return nil
 }
 
