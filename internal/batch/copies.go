@@ -249,6 +249,7 @@ func (c *Copies) BeginTask(nacksLeave bool) {
 // would cost too much.
 func (c *Copies) EndTask(isTrusted bool) {
 	c.records.Unpin()
+	c.nacksLeave = false
 	if c.isHandedOut && !isTrusted {
 		c.isUnclipped = true
 	}

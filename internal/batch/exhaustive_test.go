@@ -10,7 +10,7 @@ import (
 func opsFor(n int) []op {
 	ops := []op{
 		{kind: opRecords}, {kind: opSourceRecords}, {kind: opReadTimes}, {kind: opNackedRecords},
-		{kind: opIdentify}, {kind: opWriteIDs},
+		{kind: opIdentify}, {kind: opWriteIDs}, {kind: opStepOut},
 	}
 	for i := range n {
 		for end := i + 1; end <= n; end++ {
@@ -28,6 +28,9 @@ func opsFor(n int) []op {
 	}
 	for _, results := range someResults(n) {
 		ops = append(ops, op{kind: opApply, results: results})
+		if strings.Contains(results, "n") {
+			ops = append(ops, op{kind: opApplyStepOut, results: results})
+		}
 	}
 	return ops
 }
@@ -127,7 +130,23 @@ func (s *sequences) play(m *model, end func(*Copies, *model) error) error {
 
 // endings are the ways in which copies are settled.
 var endings = []func(*Copies, *model) error{
-	endByParts, endAcked, endNacked, endByRetries, endOnBranches,
+	endByParts, endAcked, endNacked, endByRetries, endOnBranches, endMarked, endForgiven,
+}
+
+// endMarked settles each copy as it is marked.
+func endMarked(c *Copies, m *model) error { return endAs(c, m, false) }
+
+// endForgiven settles all copies as done, even if they are nacked.
+func endForgiven(c *Copies, m *model) error { return endAs(c, m, true) }
+
+func endAs(c *Copies, m *model, isForgiven bool) error {
+	for range 2 {
+		if err := c.SettleMarked("marked", isForgiven); err != nil {
+			return err
+		}
+		m.settleMarked("marked", isForgiven)
+	}
+	return c.Settle()
 }
 
 // endAcked settles all copies as they are.
@@ -308,6 +327,7 @@ func TestCopies_everyResult(t *testing.T) {
 				}
 				everyResults(m.len(), func(results string) {
 					s.then(m, op{kind: opApply, results: results}, func(m *model) { s.check(t, m) })
+					s.then(m, op{kind: opApplyStepOut, results: results}, func(m *model) { s.check(t, m) })
 				})
 				t.Logf("%d results", s.ends)
 			}

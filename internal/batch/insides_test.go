@@ -251,7 +251,6 @@ func (c *Copies) insidesWithoutStates() error {
 func (c *Copies) insidesOfStates() error {
 	var counts [flags]int
 	before, inactive := 0, 0
-	first := c.states.At(0).slot
 	for i := range c.states.Len() {
 		s := c.states.At(i)
 		if s.flag < FlagAck || s.flag >= flags {
@@ -262,7 +261,7 @@ func (c *Copies) insidesOfStates() error {
 			inactive++
 		}
 		if i > 0 {
-			if last := c.states.At(i - 1).slot; s.slot < last || s.slot > last+1 {
+			if last := c.states.At(i - 1).slot; s.slot < last || s.slot > last+1 && !c.hasGaps {
 				return fmt.Errorf("slot %d comes after slot %d", s.slot, last)
 			}
 		}
@@ -274,7 +273,8 @@ func (c *Copies) insidesOfStates() error {
 			return fmt.Errorf("copy %d has the error: %w", i, info.err)
 		}
 		isPiece := info.original != nil
-		if (isPiece || int(s.slot-first) != i) && !c.hasPieces {
+		isRepeat := i > 0 && c.states.At(i-1).slot == s.slot
+		if (isPiece || isRepeat) && !c.hasPieces {
 			return fmt.Errorf("copy %d is a piece, and there are to be none", i)
 		}
 		if (info.id != "") != (isPiece && c.idKey != "") {
@@ -331,14 +331,14 @@ func (c *Copies) insidesOfUnanswered() error {
 		return fmt.Errorf("the unanswered copies have counts %d", u.counts)
 	case u.unanswered != nil:
 		return fmt.Errorf("of the unanswered copies, %d are unanswered", u.unanswered.Len())
-	case u.pieces != nil || u.pool != nil || u.source != c.source || u.infos != c.infos || u.isShared != c.isShared || u.idKey != c.idKey:
+	case u.pieces != nil || u.pool != nil || u.source != c.source || u.infos != c.infos || u.isShared != c.isShared || u.idKey != c.idKey || u.hasGaps && !c.hasGaps:
 		return fmt.Errorf("the unanswered copies are on a way of their own")
 	case u.records.Before() > 0 || u.states.Before() > 0:
 		return fmt.Errorf("the gap of the unanswered copies is behind %d records", u.records.Before())
 	}
 	all := c.contents(nil)
 	for i := range all[1:] {
-		if d := all[i+1].slot - all[i].slot; d < 0 || d > 1 {
+		if d := all[i+1].slot - all[i].slot; d < 0 || d > 1 && !c.hasGaps {
 			return fmt.Errorf("slot %d comes after slot %d", all[i+1].slot, all[i].slot)
 		}
 	}

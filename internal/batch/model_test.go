@@ -309,6 +309,39 @@ func (m *model) settleNacked(task string) {
 	}
 }
 
+// stepOut takes out the nacked copies and settles them.
+func (m *model) stepOut(task string, isForgiven bool) {
+	m.nackSiblings()
+	m.copies = slices.DeleteFunc(m.copies, func(s spelled) bool {
+		if s.flag != FlagNack {
+			return false
+		}
+		m.settleCopy(s, task, !isForgiven)
+		return true
+	})
+}
+
+// settleMarked settles each copy as its flag says.
+func (m *model) settleMarked(task string, isForgiven bool) {
+	if m.isSettled {
+		return
+	}
+	m.isSettled = true
+	if !isForgiven {
+		m.nackSiblings()
+	}
+	for _, s := range m.copies {
+		m.settleCopy(s, task, s.flag == FlagNack && !isForgiven)
+	}
+}
+
+func (m *model) settleCopy(s spelled, task string, isNack bool) {
+	m.source.open[s.slot]--
+	if isNack && m.source.causes[s.slot] == (cause{}) {
+		m.source.causes[s.slot] = m.cause(s, task)
+	}
+}
+
 func (m *model) nackedRecords(task string) (causes []cause, sources []int) {
 	m.nackSiblings()
 	m.isMarked = m.isMarked || len(m.copies) > 0

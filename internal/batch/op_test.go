@@ -29,6 +29,8 @@ const (
 	opSourceRecords opKind = "SourceRecords"
 	opReadTimes     opKind = "SetReadTimes"
 	opNackedRecords opKind = "NackedRecords"
+	opStepOut       opKind = "StepOut"
+	opApplyStepOut  opKind = "Apply, StepOut" // for a task whose nacks leave
 	opIdentify      opKind = "IdentifyPieces"
 	opWriteIDs      opKind = "WritePieceIDs"
 )
@@ -62,9 +64,9 @@ const (
 
 func (o op) String() string {
 	switch o.kind {
-	case opApply:
+	case opApply, opApplyStepOut:
 		return fmt.Sprintf("%s(%s)", o.kind, o.results)
-	case opRecords, opSourceRecords, opReadTimes, opNackedRecords, opIdentify, opWriteIDs:
+	case opStepOut, opRecords, opSourceRecords, opReadTimes, opNackedRecords, opIdentify, opWriteIDs:
 		return string(o.kind)
 	default:
 		return fmt.Sprintf("%s[%d:%d]", o.kind, o.i, o.end)
@@ -98,6 +100,15 @@ func (o op) do(c *Copies) {
 		var r Results
 		r.Count(o.sdkResults(c.Records()))
 		c.Apply(&r)
+	case opStepOut:
+		o.stepOut(c)
+	case opApplyStepOut:
+		c.BeginTask(c.IsUnmarked()) // a task gets no marked records
+		var r Results
+		r.Count(o.sdkResults(c.Records()))
+		c.Apply(&r)
+		c.EndTask(true)
+		o.stepOut(c)
 	case opRecords:
 		c.Records()
 	case opStatus:
@@ -112,6 +123,15 @@ func (o op) do(c *Copies) {
 		c.IdentifyPieces(idKey)
 	case opWriteIDs:
 		c.WritePieceIDs()
+	}
+}
+
+// isForgiven says whether nacked copies step out as done.
+func (o op) isForgiven() bool { return o.number%2 == 1 }
+
+func (o op) stepOut(c *Copies) {
+	if err := c.StepOut("task", o.isForgiven()); err != nil {
+		panic(err)
 	}
 }
 
@@ -173,6 +193,11 @@ func (o op) model(m *model) {
 		m.split(o.i, m.names()[:2])
 	case opApply:
 		o.modelResults(m)
+	case opStepOut:
+		m.stepOut("task", o.isForgiven())
+	case opApplyStepOut:
+		o.modelResults(m)
+		m.stepOut("task", o.isForgiven())
 	case opReadTimes:
 		m.setReadTimes(readAtOf(o.number))
 	case opNackedRecords:

@@ -138,6 +138,12 @@ func (w *world) step() error {
 		w.groups[last] = slices.Delete(w.groups[last], k, k+1)
 		return settlePart(*tr)
 	case kind < 22:
+		if w.roll(4) == 0 && !tr.onlyReads {
+			w.logf(k, "step out")
+			forgiven := w.roll(3) == 0
+			tr.model.stepOut("task", forgiven)
+			return tr.copies.StepOut("task", forgiven)
+		}
 		if tr.model.count(FlagNack) == 0 && len(w.groups) < 4 {
 			w.logf(k, "fork")
 			return w.fork(k)
@@ -179,7 +185,7 @@ func (w *world) edit(tr *travelling) error {
 		}
 	}
 	w.log = append(w.log, o.String())
-	if o.kind == opApply || w.roll(2) == 0 {
+	if o.kind != opApplyStepOut && (o.kind == opApply || w.roll(2) == 0) {
 		tr.copies.BeginTask(false)
 		defer tr.copies.EndTask(w.roll(2) == 0)
 	}
@@ -251,6 +257,9 @@ func (w *world) newOp(n int) op {
 		}
 	default:
 		o.kind = opApply
+		if w.roll(3) == 0 {
+			o.kind = opApplyStepOut
+		}
 		letters := "sSfn-0123" // not 'o': its pieces share maps with other records
 		if w.roll(3) == 0 {
 			letters = "sSf23" // without marks
