@@ -121,7 +121,7 @@ func (c *Copies) NackSiblings() {
 }
 
 // takeUnanswered moves the pieces of a source record from the front of the unanswered
-// copies to the end of the others.
+// copies to the end of the others, and then all of them if none is left to be retried.
 func (c *Copies) takeUnanswered(slot int32) {
 	tail := c.unanswered
 	if tail == nil {
@@ -138,6 +138,9 @@ func (c *Copies) takeUnanswered(slot int32) {
 		}
 	}
 	records := tail.records.All()
+	if active == len(records) {
+		n = len(states)
+	}
 	c.records = gap.Of(slices.Concat(c.records.All(), records[:active]))
 	c.states = gap.Of(slices.Concat(c.states.All(), states[:n]))
 	c.inactive += n - active

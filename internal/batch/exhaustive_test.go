@@ -45,7 +45,7 @@ func someResults(n int) []string {
 		strings.Repeat("s", n-1) + "o",
 	}
 	if n > 1 {
-		all = append(all, strings.Repeat("S", n-1), "-"+strings.Repeat("2", n-1), strings.Repeat("f", n-1)+"3", "2"+strings.Repeat("1", n-2))
+		all = append(all, strings.Repeat("S", n-1), "n", "-"+strings.Repeat("2", n-1), strings.Repeat("f", n-1)+"3", "2"+strings.Repeat("1", n-2))
 	}
 	return all
 }
@@ -130,7 +130,7 @@ func (s *sequences) play(m *model, end func(*Copies, *model) error) error {
 
 // endings are the ways in which copies are settled.
 var endings = []func(*Copies, *model) error{
-	endByParts, endAcked, endNacked, endByRetries, endOnBranches, endMarked, endForgiven,
+	endByParts, endAcked, endNacked, endByRetries, endByNackedRetries, endOnBranches, endMarked, endForgiven,
 }
 
 // endMarked settles each copy as it is marked.
@@ -234,6 +234,28 @@ func endByRetries(c *Copies, m *model) error {
 			}
 		}
 		if err := endByParts(p.copies, p.model); err != nil {
+			return fmt.Errorf("part %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// endByNackedRetries nacks everything that is to be retried, so that it steps out.
+func endByNackedRetries(c *Copies, m *model) error {
+	parts, err := divide(c, m)
+	if err != nil {
+		return err
+	}
+	for i, p := range parts {
+		if p.flag == FlagRetry {
+			o := op{kind: opApplyStepOut, results: strings.Repeat("n", p.model.len())}
+			o.do(p.copies)
+			o.model(p.model)
+			if err := p.model.compare(p.copies); err != nil {
+				return fmt.Errorf("part %d: %w", i, err)
+			}
+		}
+		if err := settlePart(p); err != nil {
 			return fmt.Errorf("part %d: %w", i, err)
 		}
 	}
