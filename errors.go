@@ -169,6 +169,10 @@ func newPanicError(value any) *PanicError {
 // has failed.
 var errOtherBranch = errors.New("another branch has failed")
 
+// errOtherLane is the cause of a lane's context that ends because another lane has
+// failed.
+var errOtherLane = errors.New("another lane has failed")
+
 // errNoCause is the error of a record that was nacked without an error.
 var errNoCause = errors.New("the record was nacked without an error")
 

@@ -53,10 +53,10 @@ func (r *resource) closeIfOpen(ctx context.Context) error {
 	return nil
 }
 
-// openAll opens resources in order. If that fails, by an error or a panic, it closes
-// those that are open in reverse order, and also those in more. It panics if something
-// has panicked.
-func openAll(ctx context.Context, all []*resource, more ...*resource) (err error) {
+// openAll opens resources in order. If one of them fails, panics or ends the goroutine,
+// openAll closes those in closing that are open, in that order. It joins all errors, and
+// panics if something has panicked.
+func openAll(ctx context.Context, all, closing []*resource) (err error) {
 	var failed outcome
 	isOpen := false
 	defer func() {
@@ -66,7 +66,7 @@ func openAll(ctx context.Context, all []*resource, more ...*resource) (err error
 		if value := recover(); value != nil {
 			failed.add(nil, newPanicError(value))
 		}
-		closeEach(ctx, append(reversed(all), more...), &failed)
+		closeEach(ctx, closing, &failed)
 		err = failed.result()
 	}()
 	for _, r := range all {

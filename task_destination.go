@@ -113,6 +113,9 @@ func (t *DestinationTask) validate() error {
 	if isNil(t.destination) {
 		return errors.New("the destination is nil")
 	}
+	if d, ok := t.destination.(interface{ validate() error }); ok {
+		return d.validate()
+	}
 	return nil
 }
 

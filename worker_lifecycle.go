@@ -111,11 +111,12 @@ func (w *Worker) open(ctx context.Context) error {
 	if err := w.checkNodes(); err != nil {
 		return err
 	}
-	if err := closeAll(ctx, append(reversed(w.tasksAndDLQ), &w.source)); err != nil {
+	closing := append(reversed(w.tasksAndDLQ), &w.source)
+	if err := closeAll(ctx, closing); err != nil {
 		return fmt.Errorf("the worker cannot be opened again, it is still open in part: %w", err)
 	}
 	w.phase = phaseFailed // until everything is open
-	if err := openAll(ctx, w.tasksAndDLQ, &w.source); err != nil {
+	if err := openAll(ctx, w.tasksAndDLQ, closing); err != nil {
 		return err
 	}
 	w.phase = phaseOpen

@@ -107,6 +107,8 @@ func (d *forgetful) Ack(context.Context) ([]connector.DestinationAck, error) {
 	return acks, nil
 }
 
+func (d *forgetful) Open(context.Context) error { return nil }
+
 func (d *forgetful) Teardown(context.Context) error { return nil }
 
 // listening is an enabled timer that does nothing.

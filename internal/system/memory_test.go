@@ -94,6 +94,12 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 			return tree(fake.Through("p", fake.Processor(splits)), fake.Chain(fake.Through("q", fake.Processor(nack)), end("a")), end("b"))
 		},
 		"in parallel": func() *funnel.TaskNode { return fake.Chain(fake.Through("p", fake.Parallel(t, passes, 4)), end("out")) },
+		"in lanes": func() *funnel.TaskNode {
+			key := func(rec opencdc.Record) string { return string(rec.Position) }
+			lanes := funnel.NewPartitionedDestination(4, key, func(int) (funnel.Destination, error) { return &forgetful{}, nil })
+			fake.WantNoError(t, lanes.Open(t.Context()))
+			return fake.Node(funnel.NewDestinationTask("out", lanes, log.Nop(), nil))
+		},
 		"by a task": func() *funnel.TaskNode {
 			return fake.Chain(fake.Custom("task", func(_ context.Context, b *funnel.Batch) error {
 				recs := b.ActiveRecords()

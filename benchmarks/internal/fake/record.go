@@ -30,6 +30,22 @@ func Records(n int, payload Payload) []opencdc.Record {
 	return records
 }
 
+// NewKeys returns a function that returns n different keys in turn, prepared ones, and
+// does not look at the record.
+func NewKeys(n int) func(opencdc.Record) string {
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("k%08d", i)
+	}
+	next := -1
+	return func(opencdc.Record) string {
+		if next++; next == n {
+			next = 0
+		}
+		return keys[next]
+	}
+}
+
 func (p Payload) data(i int) opencdc.Data {
 	if p == Raw {
 		return opencdc.RawData(fmt.Sprintf("%064d", i))

@@ -59,20 +59,21 @@ func (s *WaitingSource) Acked() int { return s.acked }
 // WaitingDestination waits in each write, and acks all records.
 type WaitingDestination struct {
 	Destination
-	wait time.Duration
+	call, each time.Duration
 }
 
 // NewWaitingDestination returns a destination that waits this long in each call of
-// Write.
-func NewWaitingDestination(wait time.Duration) *WaitingDestination {
-	return &WaitingDestination{wait: wait}
+// Write, and this long for each record.
+func NewWaitingDestination(call, each time.Duration) *WaitingDestination {
+	return &WaitingDestination{call: call, each: each}
 }
 
 // Write waits.
 func (d *WaitingDestination) Write(_ context.Context, records []opencdc.Record) error {
-	time.Sleep(d.wait)
+	time.Sleep(d.call)
 	d.acks = d.acks[:0]
 	for i := range records {
+		time.Sleep(d.each)
 		d.acks = append(d.acks, connector.DestinationAck{Position: records[i].Position})
 	}
 	return nil

@@ -21,8 +21,16 @@ type Case struct {
 // Start starts the pipeline for a series. The source waits at the gate of the session.
 func (c *Case) Start(ctx context.Context, series string) (*measure.Session, error) {
 	gate := fake.NewGate()
+	return measure.Start(ctx, series, gate, Runner(series, c.Build(series, gate)))
+}
+
+// Build prepares the fakes of the pipeline for a series. The source waits at the gate.
+func (c *Case) Build(series string, gate *fake.Gate) *pipeline.Pipeline {
 	p := c.Spec.Build(gate)
-	return measure.Start(ctx, series, gate, Runner(series, p))
+	if series == Lanes {
+		p.Destinations = []funnel.Destination{partitioned(0)}
+	}
+	return p
 }
 
 // Runner returns a function that runs a pipeline for a series until the source ends.
@@ -31,7 +39,7 @@ func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
 		switch series {
 		case Loop:
 			return pipeline.Loop{}.Run(ctx, p)
-		case Engine:
+		case Engine, Lanes:
 			return pipeline.Engine{}.Run(ctx, p)
 		case WholeBatches:
 			return withOption(funnel.WithWholeBatches()).Run(ctx, p)

@@ -16,10 +16,10 @@ const perRecord = 0.03
 const usual = 1_000
 
 // Cases returns the cases that compare the engine to the loop, and the engine with
-// metrics, an observer or stats to the engine without.
+// metrics, an observer, stats or lanes to the engine without.
 func Cases() []Case {
 	return slices.Concat(
-		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), observed(),
+		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), observed(), divided(),
 	)
 }
 
@@ -159,4 +159,14 @@ func observed() []Case {
 		)
 	}
 	return cases
+}
+
+func divided() []Case {
+	return []Case{{
+		Row: Row{
+			Case: "lanes, no wait", X: usual, Title: "partitioned destination of 16 lanes, a key for each record",
+			Base: Engine, Subject: Lanes, Target: Target{More: 100},
+		},
+		Spec: pipeline.Spec{Sizes: []int{usual}, Destinations: 1},
+	}}
 }

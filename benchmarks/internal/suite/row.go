@@ -13,6 +13,7 @@ const (
 	WholeBatches = "whole batches" // a worker whose batches stay whole
 	Observer     = "observer"      // a worker with an observer that does nothing
 	Stats        = "stats"         // a worker that knows since when a task has the batch
+	Lanes        = "lanes"         // a worker with a partitioned destination
 )
 
 // Row is a comparison of two series, with its target.

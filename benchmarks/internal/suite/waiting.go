@@ -35,10 +35,14 @@ const (
 	// this many records at a time: workers.
 	lookup  = 2 * time.Millisecond
 	workers = 16
+	// request is the time that a destination takes per record. A partitioned one has
+	// this many lanes.
+	request = 2 * time.Millisecond
+	lanes   = 16
 )
 
-// WaitingCases returns the cases that compare reading ahead, parallel processors and
-// whole batches to the engine without them.
+// WaitingCases returns the cases that compare reading ahead, parallel processors, whole
+// batches and partitioned destinations to the engine without them.
 func WaitingCases() []Waiting {
 	return []Waiting{
 		{
@@ -75,6 +79,16 @@ func WaitingCases() []Waiting {
 			},
 			Jobs: [2]measure.Job{nacking(1, nil), nacking(20, []funnel.WorkerOption{funnel.WithWholeBatches()})},
 		},
+		{
+			Row: Row{
+				Case: "lanes", X: usual, Title: "partitioned destination of 2 ms per record, 16 lanes",
+				Base: Engine, Subject: Lanes, Target: Target{Speedup: 14},
+			},
+			Jobs: [2]measure.Job{
+				writing(50, fake.NewWaitingDestination(0, request)),
+				writing(usual, partitioned(request)),
+			},
+		},
 	}
 }
 
@@ -84,7 +98,7 @@ func moving(records, size int, read time.Duration, options []funnel.WorkerOption
 	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
 		source := fake.NewWaitingSource(records, size, read)
 		return running(pipeline.Engine{Options: options}, source, &pipeline.Pipeline{
-			Destinations: []funnel.Destination{fake.NewWaitingDestination(call)},
+			Destinations: []funnel.Destination{fake.NewWaitingDestination(call, 0)},
 		}), nil
 	}}
 }
@@ -103,7 +117,7 @@ func processing(records, workers int) measure.Job {
 		source := fake.NewWaitingSource(records, records, 0)
 		return running(pipeline.Engine{}, source, &pipeline.Pipeline{
 			Processors:   []funnel.Processor{p},
-			Destinations: []funnel.Destination{fake.NewWaitingDestination(0)},
+			Destinations: []funnel.Destination{fake.NewWaitingDestination(0, 0)},
 		}), nil
 	}}
 }
@@ -123,10 +137,26 @@ func nacking(batches int, options []funnel.WorkerOption) measure.Job {
 		}
 		return running(pipeline.Engine{Options: options}, source, &pipeline.Pipeline{
 			Processors:   []funnel.Processor{fake.NewProcessor(results)},
-			Destinations: []funnel.Destination{fake.NewWaitingDestination(call)},
-			DLQ:          fake.NewWaitingDestination(call),
+			Destinations: []funnel.Destination{fake.NewWaitingDestination(call, 0)},
+			DLQ:          fake.NewWaitingDestination(call, 0),
 		}), nil
 	}}
+}
+
+// writing returns a job of one batch for a destination.
+func writing(records int, d funnel.Destination) measure.Job {
+	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
+		return running(pipeline.Engine{}, fake.NewWaitingSource(records, records, 0), &pipeline.Pipeline{
+			Destinations: []funnel.Destination{d},
+		}), nil
+	}}
+}
+
+// partitioned returns a destination whose lanes take this long per record. The records
+// of a usual batch have different keys.
+func partitioned(each time.Duration) funnel.Destination {
+	return funnel.NewPartitionedDestination(lanes, fake.NewKeys(usual),
+		func(int) (funnel.Destination, error) { return fake.NewWaitingDestination(0, each), nil })
 }
 
 // running returns a function that runs a pipeline with this source and checks that all of its records
