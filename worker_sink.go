@@ -33,7 +33,7 @@ func (k *walk) leaveSink() {
 	}
 }
 
-// runInSinks is run for a worker with sinks. If the walk ends in a sink, by an error, a
+// runInSinks is run for a worker whose pipeline leads into sinks. If the walk ends in a sink, by an error, a
 // panic or the end of the goroutine, that sink has failed.
 func (k *walk) runInSinks(ctx context.Context) error {
 	err := ErrGoexit

@@ -55,7 +55,7 @@ func (k *walk) run(ctx context.Context) error {
 	return k.runSteps(ctx)
 }
 
-// runSteps is run for a walk that enters no sink.
+// runSteps is run, except that it does not tell a sink how it ends.
 func (k *walk) runSteps(ctx context.Context) error {
 	for {
 		var err error
@@ -302,13 +302,11 @@ func (k *walk) advance(ctx context.Context) error {
 			return err
 		}
 	}
-	switch {
-	case len(next) == 1:
-		k.stage, k.node = stageTask, next[0]
-		return nil
-	default:
+	if len(next) > 1 {
 		return k.fork(ctx)
 	}
+	k.stage, k.node = stageTask, next[0]
+	return nil
 }
 
 // fork sends the batch down all branches that follow, and waits for them.
@@ -329,8 +327,9 @@ func (k *walk) fork(ctx context.Context) error {
 // forgive settles what the walk has left open, as done.
 func (k *walk) forgive() error {
 	if k.batch == nil && k.forked != nil {
-		for i := range k.worker.fanOuts[k.node].branches {
-			if err := k.worker.fanOuts[k.node].branches[i].walk.forgive(); err != nil {
+		branches := k.worker.fanOuts[k.node].branches
+		for i := range branches {
+			if err := branches[i].walk.forgive(); err != nil {
 				return err
 			}
 		}
