@@ -253,6 +253,23 @@ func TestWithStats(t *testing.T) {
 	}
 }
 
+// If the host's own call of Ack hangs, too, both places are named.
+func TestWithStats_outside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &fake.Journal{}
+		blocked := make(chan struct{})
+		source, out := fake.SourceOf(j, "1"), fake.NewDestination(j, "out")
+		source.OnAck = func(context.Context, []opencdc.Position) error { <-blocked; return nil }
+		out.OnWrite = func(context.Context, []opencdc.Record) error { <-blocked; return nil }
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil, funnel.WithStats())
+		go func() { _ = w.Ack(t.Context(), funnel.NewBatch(fake.Records("9"))) }()
+		s, err := stuckAt(t, w, blocked)
+		if len(s.Tasks) != 2 || s.Tasks[0].ID != "out" || s.Tasks[1].ID != "source" {
+			t.Errorf("the tasks are %+v, Stop: %v", s.Tasks, err)
+		}
+	})
+}
+
 // A worker that waits for a sink says so, and one that only reads has no batch.
 func TestWithStats_waiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -285,6 +285,8 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) erro
 	if err := b.checkPositions(); err != nil {
 		return err
 	}
+	w.outside.Add(1)
+	defer w.outside.Add(-1)
 	var c counts
 	err := w.settleLocked(ctx, s, settle, &c)
 	if w.observer != nil {

@@ -133,20 +133,24 @@ func (w *Worker) whereabouts() []TaskStats {
 		}
 		all = append(all, t)
 	}
-	switch {
-	case w.gate.Inside() == 0:
+	if w.gate.Inside() == 0 {
+		return nil
+	}
+	isReleasing := w.releaseLock.IsLocked()
+	switch since := w.releasingSince.Load(); {
 	case w.isStoring.Load():
-		add(w.DLQ.ID(), ActivityDLQ, w.releasingSince.Load())
-	case w.releaseLock.IsLocked():
-		add(w.ids[w.FirstTask], ActivityAck, w.releasingSince.Load())
-	default:
-		for _, p := range w.tracks {
-			if node := p.node.Load(); node == nil {
+		add(w.DLQ.ID(), ActivityDLQ, since)
+	case isReleasing:
+		add(w.ids[w.FirstTask], ActivityAck, since)
+	}
+	if !isReleasing || w.outside.Load() > 0 { // then a task may have the batch meanwhile
+		for _, t := range w.tracks {
+			if node := t.node.Load(); node == nil {
 				continue
-			} else if p.isWaiting.Load() {
-				add(w.ids[node], ActivitySink, p.since.Load())
+			} else if t.isWaiting.Load() {
+				add(w.ids[node], ActivitySink, t.since.Load())
 			} else {
-				add(w.ids[node], ActivityTask, p.since.Load())
+				add(w.ids[node], ActivityTask, t.since.Load())
 			}
 		}
 	}
