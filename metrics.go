@@ -152,8 +152,34 @@ func NewDLQMetrics(pipelineName string, plugin string) ConnectorMetrics {
 	return NewMetrics(nil).DLQ(pipelineName, plugin)
 }
 
-// ConnectorMetricsImpl is the [ConnectorMetrics] that [Metrics] makes. The zero
-// value observes nothing.
+// NewConnectorMetricsFrom returns metrics of a connector or DLQ made of a timer and a
+// histogram that the host has. The timer observes the time of each record, and the
+// histogram its size in bytes, as those of [Metrics] do. If one is nil, the other one
+// still observes.
+func NewConnectorMetricsFrom(timer metrics.Timer, bytes metrics.Histogram) ConnectorMetricsImpl {
+	var m ConnectorMetricsImpl
+	if !isNil(timer) {
+		m.timer = timer
+	}
+	if !isNil(bytes) {
+		m.bytes = bytes
+	}
+	return m
+}
+
+// NewProcessorMetricsFrom returns metrics of a processor made of a timer that the host
+// has. The timer observes the time of each record, as that of [Metrics] does. If it is
+// nil, nothing is observed.
+func NewProcessorMetricsFrom(timer metrics.Timer) ProcessorMetricsImpl {
+	var m ProcessorMetricsImpl
+	if !isNil(timer) {
+		m.timer = timer
+	}
+	return m
+}
+
+// ConnectorMetricsImpl is the [ConnectorMetrics] that [Metrics] and
+// [NewConnectorMetricsFrom] make. The zero value observes nothing.
 type ConnectorMetricsImpl struct {
 	bytes metrics.Histogram
 	timer metrics.Timer
@@ -178,8 +204,8 @@ func (m ConnectorMetricsImpl) Observe(records []opencdc.Record, start time.Time)
 	}
 }
 
-// ProcessorMetricsImpl is the [ProcessorMetrics] that [Metrics] makes. The zero
-// value observes nothing.
+// ProcessorMetricsImpl is the [ProcessorMetrics] that [Metrics] and
+// [NewProcessorMetricsFrom] make. The zero value observes nothing.
 type ProcessorMetricsImpl struct {
 	timer metrics.Timer
 }

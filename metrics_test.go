@@ -306,6 +306,46 @@ func TestMetrics_NoOp(t *testing.T) {
 	}
 }
 
+// histogram keeps what it observes.
+type histogram struct{ observed []float64 }
+
+func (h *histogram) Observe(value float64) { h.observed = append(h.observed, value) }
+
+// started is a time before any test.
+var started = time.Unix(0, 0)
+
+// Metrics that a host has made are used as they are. A nil one is not there.
+func TestMetrics_ofTheHost(t *testing.T) {
+	var noTimer *fake.Timer
+	var noHistogram *histogram
+	timer, sizes := &fake.Timer{}, &histogram{}
+	for _, tt := range []struct {
+		timer         metrics.Timer
+		sizes         metrics.Histogram
+		times, values int // how many are observed
+	}{
+		{timer, sizes, 3, 3}, {timer, nil, 3, 0}, {timer, noHistogram, 3, 0}, {nil, sizes, 0, 3}, {noTimer, sizes, 0, 3},
+		{nil, nil, 0, 0}, {noTimer, noHistogram, 0, 0}, {noop.Timer{}, noop.Histogram{}, 0, 0},
+	} {
+		timer.Observed, sizes.observed = nil, nil
+		m := funnel.NewConnectorMetricsFrom(tt.timer, tt.sizes)
+		m.Observe(metricsRecords(), started)
+		if want := (tt.times + tt.values) > 0; m.Enabled() != want {
+			t.Errorf("%T, %T: enabled is %t", tt.timer, tt.sizes, m.Enabled())
+		}
+		if len(timer.Observed) != tt.times || len(sizes.observed) != tt.values || tt.values > 0 && sizes.observed[2] != 12 {
+			t.Errorf("%T, %T: observed %v, %v", tt.timer, tt.sizes, timer.Observed, sizes.observed)
+		}
+
+		timer.Observed = nil
+		p := funnel.NewProcessorMetricsFrom(tt.timer)
+		p.Observe(3, started)
+		if len(timer.Observed) != tt.times || p.Enabled() != (tt.times > 0) {
+			t.Errorf("%T: enabled is %t, observed %v", tt.timer, p.Enabled(), timer.Observed)
+		}
+	}
+}
+
 // loudData fails the test if it is asked for its size.
 type loudData struct {
 	opencdc.Data
