@@ -13,9 +13,14 @@ import (
 // delivery is one write to a destination, with the acks that it has received.
 type delivery struct {
 	records   []opencdc.Record
+	isWritten bool      // the destination has the records already
 	acked     int       // how many of the first records have an ack
 	refused   []refusal // the acks with an error, in order
 	emptyAcks int       // consecutive calls that returned no acks
+
+	// acks is the slice that the destination has returned, if it held the acks of all
+	// records and they were right.
+	acks []connector.DestinationAck
 }
 
 // refusal is an ack with an error.
@@ -24,10 +29,12 @@ type refusal struct {
 	err   error
 }
 
-// run writes the records to a destination and collects their acks.
+// run writes the records to a destination, unless it has them, and collects their acks.
 func (d *delivery) run(ctx context.Context, to Destination) error {
-	if err := to.Write(ctx, d.records); err != nil {
-		return fmt.Errorf("failed to write %d records, from %s on: %w", len(d.records), quotePosition(d.records[0].Position), err)
+	if !d.isWritten {
+		if err := to.Write(ctx, d.records); err != nil {
+			return fmt.Errorf("failed to write %d records, from %s on: %w", len(d.records), quotePosition(d.records[0].Position), err)
+		}
 	}
 	return d.collectAcks(ctx, to)
 }
@@ -60,8 +67,25 @@ func (d *delivery) collectAcks(ctx context.Context, from Destination) error {
 			}
 			d.acked++
 		}
+		if len(acks) == len(d.records) {
+			d.acks = acks
+		}
 	}
 	return nil
+}
+
+// appendAcks appends the acks that count.
+func (d *delivery) appendAcks(acks []connector.DestinationAck) []connector.DestinationAck {
+	refused := d.refused
+	for i := range d.acked {
+		ack := connector.DestinationAck{Position: d.records[i].Position}
+		if len(refused) > 0 && refused[0].index == i {
+			ack.Error = refused[0].err
+			refused = refused[1:]
+		}
+		acks = append(acks, ack)
+	}
+	return acks
 }
 
 // next returns the position whose ack is due next.

@@ -119,6 +119,31 @@ func BenchmarkWorker_settlingTask(b *testing.B) {
 	})
 }
 
+// The destinations that decorate another one, around one that refuses nothing.
+func BenchmarkDestination_decorated(b *testing.B) {
+	for _, tt := range []struct {
+		name     string
+		decorate func(funnel.Destination) funnel.Destination
+	}{
+		{"plain", func(d funnel.Destination) funnel.Destination { return d }},
+		{"retry", func(d funnel.Destination) funnel.Destination {
+			return funnel.NewRetryDestination(d, funnel.DestinationRetry{})
+		}},
+		{"limited to the batch", func(d funnel.Destination) funnel.Destination {
+			return funnel.NewLimitedDestination(d, funnel.WriteLimit{Records: 1 << 30, Bytes: 1 << 30})
+		}},
+		{"limited to 100 records", func(d funnel.Destination) funnel.Destination {
+			return funnel.NewLimitedDestination(d, funnel.WriteLimit{Records: 100})
+		}},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			benchmarkBatch(b, func() *funnel.TaskNode {
+				return fake.Node(funnel.NewDestinationTask("out", tt.decorate(newQuietAcks(100_000)), log.Nop(), nil))
+			})
+		})
+	}
+}
+
 // benchmarkBatch benchmarks a worker with a task for batches of several sizes.
 func benchmarkBatch(b *testing.B, task func() *funnel.TaskNode) {
 	var w *funnel.Worker

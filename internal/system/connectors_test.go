@@ -64,8 +64,9 @@ func newQuietAcks(n int) *quietAcks {
 // none if start is -1. It keeps nothing but positions.
 type refusingDestination struct {
 	funnel.Destination
-	start int
-	acks  []connector.DestinationAck
+	start  int
+	atMost int // how many acks a call of Ack returns, or 0 for all of them
+	acks   []connector.DestinationAck
 }
 
 func (d *refusingDestination) Write(_ context.Context, recs []opencdc.Record) error {
@@ -80,7 +81,12 @@ func (d *refusingDestination) Write(_ context.Context, recs []opencdc.Record) er
 }
 
 func (d *refusingDestination) Ack(context.Context) ([]connector.DestinationAck, error) {
-	return d.acks, nil
+	if d.atMost == 0 {
+		return d.acks, nil
+	}
+	acks := d.acks[:min(d.atMost, len(d.acks))]
+	d.acks = d.acks[len(acks):]
+	return acks, nil
 }
 
 // forgetful is a destination that keeps nothing but its acks.

@@ -93,6 +93,18 @@ func TestWorker_memoryFollowsTheWork(t *testing.T) {
 		"nacked on a branch": func() *funnel.TaskNode {
 			return tree(fake.Through("p", fake.Processor(splits)), fake.Chain(fake.Through("q", fake.Processor(nack)), end("a")), end("b"))
 		},
+		"in chunks": func() *funnel.TaskNode {
+			d := funnel.NewLimitedDestination(&forgetful{}, funnel.WriteLimit{Records: 100})
+			return fake.Node(funnel.NewDestinationTask("out", d, log.Nop(), nil))
+		},
+		"in chunks and one by one": func() *funnel.TaskNode {
+			d := funnel.NewLimitedDestination(&refusingDestination{start: -1, atMost: 1}, funnel.WriteLimit{Records: 100})
+			return fake.Node(funnel.NewDestinationTask("out", d, log.Nop(), nil))
+		},
+		"written again": func() *funnel.TaskNode {
+			d := funnel.NewRetryDestination(&refusingDestination{start: 0}, funnel.DestinationRetry{MaxAttempts: 2, MaxPause: 1})
+			return fake.Node(funnel.NewDestinationTask("out", d, log.Nop(), nil))
+		},
 		"in parallel": func() *funnel.TaskNode { return fake.Chain(fake.Through("p", fake.Parallel(t, passes, 4)), end("out")) },
 		"in lanes": func() *funnel.TaskNode {
 			key := func(rec opencdc.Record) string { return string(rec.Position) }

@@ -1,0 +1,56 @@
+package funnel
+
+import (
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/reuse"
+)
+
+// keptWrite is what a destination keeps of a Write whose records another destination
+// gets in several: copies of the records, since the slice is not its own, and acks.
+//
+// The next Write reuses all memory. That of the records refers to nothing once the Write
+// is done, and that of the acks once the next Write begins.
+type keptWrite struct {
+	records []opencdc.Record           // none once the Write is done
+	acks    []connector.DestinationAck // in order, unless the other destination's slice will do
+	err     error                      // why the Write has failed
+
+	recordMemory reuse.Buffer[opencdc.Record]
+	ackMemory    reuse.Buffer[connector.DestinationAck]
+}
+
+// reset forgets the last Write.
+func (k *keptWrite) reset() {
+	k.recordMemory.Put(k.records)
+	k.ackMemory.Put(k.acks)
+	k.records, k.acks, k.err = nil, nil, nil
+}
+
+// keep copies the records of a Write.
+func (k *keptWrite) keep(records []opencdc.Record) {
+	k.records = append(k.recordMemory.Take(len(records)), records...)
+}
+
+// addAcks adds the acks of a delivery to acks.
+func (k *keptWrite) addAcks(d *delivery) {
+	if k.acks == nil {
+		k.acks = k.ackMemory.Take(len(k.records))
+	}
+	k.acks = d.appendAcks(k.acks)
+}
+
+// end lets go of the records: the Write is done, or has failed with the error.
+func (k *keptWrite) end(err error) {
+	clear(k.records)
+	k.records, k.err = k.records[:0], err
+}
+
+// result returns acks or, if there are none, the error of the Write.
+func (k *keptWrite) result(acks []connector.DestinationAck) ([]connector.DestinationAck, error) {
+	if len(acks) == 0 {
+		return nil, k.err
+	}
+	return acks, nil
+}
