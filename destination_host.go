@@ -24,9 +24,8 @@ type HostDestination[A any] interface {
 // a type of their own, with the fields of [connector.DestinationAck]. If d is nil, so is
 // the result.
 //
-// Every call is passed on to d, which keeps the contract of Destination. The acks that
-// Ack returns are in a slice that the next Ack reuses; an ack costs a copy of its two
-// fields.
+// Every call is passed on to d, which keeps the contract of Destination. The next Ack
+// reuses the slice that Ack returns. An ack costs a copy of its two fields.
 func FromDestination[A ~struct {
 	Position opencdc.Position
 	Error    error

@@ -23,22 +23,21 @@ type WriteLimit struct {
 // limit, for destinations that take only so much at a time. If d is nil, so is the
 // result.
 //
-// A chunk holds as many of the next records as the limit allows. The next chunk is
-// written only after every record of this one is acked: Write writes the first chunk,
-// and each Ack returns the acks of one chunk, after writing it if it is not the first.
-// If d fails at a chunk, the acks of the chunks before it have been returned, and those
-// that d has given for this chunk are returned before the error. Acks that do not match
-// the records of a chunk are an error, see [ErrAckMismatch] and [ErrAcksStopped]. After
-// an error, Ack returns it again until the next Write or Open.
+// A chunk holds as many of the next records as the limit allows. It is written only after
+// all records of the chunk before are acked: Write writes the first chunk, and each Ack
+// returns the acks of one chunk, after writing it if it is not the first.
+//
+// If d fails, Ack returns the acks that d has given until then, and the error in its next
+// call. So it does if the acks of a chunk do not match its records, but then no ack of
+// the chunk counts. After an error, Ack returns it again until the next Write or Open.
 //
 // What is given up: d no longer gets all records of a Write together, so it cannot store
-// all or none of them. [NewRetryDestination] says how to keep the strict order of
-// records that are written again.
+// all or none of them.
 //
 // If the records of a Write fit into one chunk, they are passed on as they are, and so
 // are their acks. Otherwise they are copied, into memory that is reused. A limit on bytes
-// measures each record once, which takes a time linear in its structured data. Without
-// any limit the result is d.
+// measures each record once, in a time linear in its structured data. Without any limit
+// the result is d.
 func NewLimitedDestination(d Destination, limit WriteLimit) Destination {
 	switch {
 	case isNil(d):

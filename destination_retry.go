@@ -36,20 +36,23 @@ const (
 )
 
 // NewRetryDestination returns a destination that writes records to d again if d refuses
-// them, for destinations whose refusals pass. If d is nil, so is the result.
+// them, for refusals that pass. If d is nil, so is the result.
 //
 // Records whose acks have an error are written again after a pause, they alone and in
-// order, while attempts are left and the errors are retryable. An error that is or wraps
-// [context.Canceled], [context.DeadlineExceeded] or the cause of the ended context is
-// never retryable. A record that was written for the last time and is still refused
-// keeps the error of that time.
+// order, while attempts are left and their errors are retryable. An error that is or
+// wraps [context.Canceled], [context.DeadlineExceeded] or the cause of the ended context
+// is never retryable. A record that is refused for good keeps the error of its last
+// attempt.
 //
-// Write writes all records once; Ack pauses and writes again. Acks come back in the order
-// of the records, each once it and all before it are decided, so a record that is written
-// again delays the acks of those behind it. If the context ends in a pause, Ack returns
-// its error. If d fails, which is not retried, or if its acks do not match the records
-// that it was given, Ack returns the error, too, but first the acks before the first
-// undecided record. After an error, Ack returns it again until the next Write or Open.
+// Write makes the first attempt; Ack pauses and makes the others. It returns the acks in
+// the order of the records, each as soon as its record and all before it are decided. So
+// a record that is written again delays the acks of those behind it.
+//
+// Only refusals are retried. If d fails, Ack returns the acks before the first undecided
+// record, if there are any, and the error in its next call. So it does if the context
+// ends in a pause, and if the acks of an attempt do not match its records, but then no
+// ack of the attempt counts. After an error, Ack returns it again until the next Write
+// or Open.
 //
 // What is given up is order: a record may be written up to MaxAttempts times, and records
 // behind it in the same Write may already be there. No later Write begins before all
@@ -58,8 +61,8 @@ const (
 //	NewLimitedDestination(NewRetryDestination(d, retry), WriteLimit{Records: 1})
 //
 // A record costs a copy of the struct, into memory that is reused, and a check of its
-// ack: some 15 ns if none is refused. The metrics of a [DestinationTask] count it once,
-// with the time of all attempts.
+// ack: some 15 ns if none is refused, more if a Write does not fit into the CPU's caches.
+// The metrics of a [DestinationTask] count it once, with the time of all attempts.
 func NewRetryDestination(d Destination, retry DestinationRetry) Destination {
 	if isNil(d) {
 		return nil
