@@ -41,8 +41,16 @@ func retrying(d funnel.Destination) funnel.Destination {
 	return funnel.NewRetryDestination(d, funnel.DestinationRetry{})
 }
 
-// into returns the node of a destination. The ID of its task is "out".
-func into(d funnel.Destination) *funnel.TaskNode {
+// What is wrong with a destination is found behind the decorators, too.
+func TestDecorated_invalid(t *testing.T) {
+	d := funnel.NewLimitedDestination(retrying(funnel.NewPartitionedDestination(0, nil, nil)), funnel.WriteLimit{Records: 1})
+	_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), intoTask(d)), nil, log.Nop(), nil)
+	fake.WantError(t, err, nil, "among 0 lanes")
+	fake.WantTask(t, err, "out")
+}
+
+// intoTask returns the node of a destination. The ID of its task is "out".
+func intoTask(d funnel.Destination) *funnel.TaskNode {
 	return fake.Node(funnel.NewDestinationTask("out", d, log.Nop(), nil))
 }
 
@@ -142,7 +150,7 @@ func TestDestination_decoratedNil(t *testing.T) {
 			if decorated != nil {
 				t.Errorf("%s, around %T(nil): there is a destination", name, d)
 			}
-			_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), into(decorated)), nil, log.Nop(), nil)
+			_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), intoTask(decorated)), nil, log.Nop(), nil)
 			fake.WantError(t, err, nil, `"out"`, "the destination is nil")
 		}
 	}
@@ -156,7 +164,7 @@ func TestDestination_decoratedInAWorker(t *testing.T) {
 			fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 				j := &fake.Journal{}
 				out := ackingAtMost(fake.NewDestination(j, "out"), 2)
-				w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1", "2 3 4 5 6", "7 8")), into(decorate(out))), nil, opts...)
+				w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1", "2 3 4 5 6", "7 8")), intoTask(decorate(out))), nil, opts...)
 				fake.WantNoError(t, fake.RunWorker(t, w))
 				const all = "1 2 3 4 5 6 7 8"
 				j.WantGiven(t, all, "", all)
@@ -252,7 +260,7 @@ func testDecoratedPanic(t *testing.T, decorate func(funnel.Destination) funnel.D
 		out.OnWrite = func(ctx context.Context, recs []opencdc.Record) error { count(); return refuse(ctx, recs) }
 		out.OnAck = func(ctx context.Context) ([]connector.DestinationAck, error) { count(); return ask(ctx) }
 		d := decorate(out)
-		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3 4 5")), into(d)), fake.DLQ(j))
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3 4 5")), intoTask(d)), fake.DLQ(j))
 		fake.WantNoError(t, w.Open(t.Context()))
 		value := fake.PanicOf(func() { _ = w.Do(t.Context()) })
 		fake.WantNoError(t, w.Close(t.Context()))

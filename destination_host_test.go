@@ -41,7 +41,7 @@ func TestFromDestination(t *testing.T) {
 	out := &hosted{Destination: fake.NewDestination(j, "out")}
 	out.Refuse["2"] = fake.ErrTest
 	dead := fake.NewDestination(j, "dlq")
-	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2 3", "4")), into(funnel.FromDestination(out))))
+	fake.WantNoError(t, fake.Run(t, fake.Queue(dead), fake.From(fake.SourceOf(j, "1 2 3", "4")), intoTask(funnel.FromDestination(out))))
 	j.Want(t, "out dlq ack", "out 1 2 3", "ack 1", "dlq 2", "ack 2", "ack 3", "out 4", "ack 4")
 	fake.WantNack(t, dead.Written[0], "out", fake.ErrTest.Error())
 }

@@ -58,6 +58,8 @@ type limitedDestination struct {
 	nextSize   int       // the size of the record behind it
 }
 
+func (l *limitedDestination) validate() error { return validate(l.Destination) }
+
 func (l *limitedDestination) Open(ctx context.Context) error {
 	l.kept.reset()
 	return l.Destination.Open(ctx)

@@ -48,7 +48,7 @@ func TestLimitedDestination_chunks(t *testing.T) {
 			recs[i].Payload.After = opencdc.RawData(strings.Repeat("x", n))
 		}
 		d := funnel.NewLimitedDestination(fake.NewDestination(j, "out"), tt.limit)
-		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.NewSource(j, fake.Read{Records: recs})), into(d)))
+		fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.NewSource(j, fake.Read{Records: recs})), intoTask(d)))
 		var chunks []string
 		for _, line := range j.Lines("out") {
 			chunks = append(chunks, strings.TrimPrefix(line, "out "))

@@ -91,6 +91,8 @@ type retryDestination struct {
 	indexMemory reuse.Buffer[int]
 }
 
+func (r *retryDestination) validate() error { return validate(r.Destination) }
+
 func (r *retryDestination) reset() {
 	r.kept.reset()
 	r.indexMemory.Put(r.indices)

@@ -25,7 +25,7 @@ func TestRetryDestination(t *testing.T) {
 		j := &fake.Journal{}
 		out := refusing(fake.NewDestination(j, "out"), map[string]int{"2": 2, "4": 1, "5": 9, "6": 2})
 		dead := fake.NewDestination(j, "dlq")
-		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7")), into(retrying(out))), fake.Queue(dead), opts...)
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7")), intoTask(retrying(out))), fake.Queue(dead), opts...)
 		fake.WantNoError(t, fake.RunWorker(t, w))
 		j.Want(t, "out dlq ack", "out 1 2 3 4 5 6 7", "out 2 4 5 6", "out 2 5 6", "ack 1 2 3 4", "dlq 5", "ack 5", "ack 6 7")
 		fake.WantNack(t, dead.Written[0], "out", "test error of 5, 7 to go")
@@ -234,7 +234,7 @@ func TestRetryDestination_workerEndsInAPause(t *testing.T) {
 			out.Refuse["2"] = refusal
 			ctx, cancel := context.WithCancel(t.Context())
 			out.OnWrite = func(context.Context, []opencdc.Record) error { cancel(); return nil }
-			w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3")), into(retrying(out))), fake.DLQ(j))
+			w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3")), intoTask(retrying(out))), fake.DLQ(j))
 			if err := w.Do(ctx); err != context.Canceled {
 				t.Errorf("Do: %v", err)
 			}
@@ -363,7 +363,7 @@ func TestRetryDestination_strictOrder(t *testing.T) {
 		j := &fake.Journal{}
 		out := refusing(fake.NewDestination(j, "out"), map[string]int{"2": 2, "3": 9})
 		d := funnel.NewLimitedDestination(funnel.NewRetryDestination(out, funnel.DestinationRetry{}), funnel.WriteLimit{Records: 1})
-		fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3 4")), into(d)))
+		fake.WantNoError(t, fake.Run(t, fake.DLQ(j), fake.From(fake.SourceOf(j, "1 2 3 4")), intoTask(d)))
 		j.Want(t, "out dlq ack", "out 1", "out 2", "out 2", "out 2", "out 3", "out 3", "out 3", "out 4",
 			"ack 1 2", "dlq 3", "ack 3", "ack 4")
 	})

@@ -113,7 +113,13 @@ func (t *DestinationTask) validate() error {
 	if isNil(t.destination) {
 		return errors.New("the destination is nil")
 	}
-	if d, ok := t.destination.(interface{ validate() error }); ok {
+	return validate(t.destination)
+}
+
+// validate returns an error if a connector that this package has made was given invalid
+// arguments.
+func validate(d Destination) error {
+	if d, ok := d.(interface{ validate() error }); ok {
 		return d.validate()
 	}
 	return nil
