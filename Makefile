@@ -1,5 +1,5 @@
 # All modules of the repository. PEERS has large dependencies: it is only built and vetted.
-MODULES := . examples benchmarks
+MODULES := . examples examples/host benchmarks
 PEERS := benchmarks/peers
 ROOT := github.com/conduitio/funnel
 
