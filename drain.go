@@ -35,8 +35,8 @@ func (w *Worker) closeGate(ctx context.Context) error {
 	return w.giveUp(err)
 }
 
-// drain begins no more reads and waits until no arrivals are left, or until Do returns.
-// If the context ends first, reading goes on.
+// drain begins no more reads and waits until no arrivals are left, or until the worker
+// takes no more. If the context ends first, reading goes on.
 func (p *prefetcher) drain(ctx context.Context) error {
 	p.mu.Lock()
 	p.isDraining = true
@@ -48,7 +48,7 @@ func (p *prefetcher) drain(ctx context.Context) error {
 	signal(p.ready) // so that take looks again
 	select {
 	case <-p.idle:
-	case <-p.worker.done:
+	case <-p.over:
 	case <-ctx.Done():
 		p.endDrain()
 		return ctx.Err()

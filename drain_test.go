@@ -24,6 +24,7 @@ type draining struct {
 	write   chan struct{}
 	done    chan error // gets what Do returns
 	reads   int        // that have begun
+	fails   bool       // writing fails
 }
 
 func startDraining(t *testing.T, ahead int, opts ...funnel.WorkerOption) *draining {
@@ -43,7 +44,13 @@ func startDraining(t *testing.T, ahead int, opts ...funnel.WorkerOption) *draini
 		}
 	}
 	out := fake.NewDestination(d.Journal, "out")
-	out.OnWrite = func(context.Context, []opencdc.Record) error { <-d.write; return nil }
+	out.OnWrite = func(context.Context, []opencdc.Record) error {
+		<-d.write
+		if d.fails {
+			return fake.ErrTest
+		}
+		return nil
+	}
 	d.Worker = fake.NewWorker(t, fake.Chain(fake.From(source), fake.To(out)), nil,
 		append(opts, funnel.WithReadAhead(ahead), funnel.WithDrain())...)
 	fake.WantNoError(t, d.Open(t.Context()))
@@ -132,6 +139,23 @@ func TestWithDrain_doEnds(t *testing.T) {
 		fake.WantNoError(t, <-d.done)
 		fake.WantNoError(t, <-stopped)
 		d.WantGiven(t, "1", "", "1")
+		fake.WantNoError(t, d.Close(t.Context()))
+	})
+}
+
+// If Do fails while a read is pending, it must tear the source down, for which it waits
+// for Stop. Stop does not wait for Do in turn.
+func TestWithDrain_doFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := startDraining(t, 10)
+		d.fails = true
+		d.records <- "1"
+		synctest.Wait()
+		stopped := d.stop(t.Context(), false)
+		close(d.write)
+		fake.WantError(t, <-d.done, fake.ErrTest)
+		fake.WantNoError(t, <-stopped)
+		d.WantGiven(t, "1", "", "")
 		fake.WantNoError(t, d.Close(t.Context()))
 	})
 }

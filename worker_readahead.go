@@ -51,6 +51,7 @@ type prefetcher struct {
 	ready chan struct{} // gets a value when there may be something to take
 	room  chan struct{} // gets a value when there may be room for another read
 	idle  chan struct{} // gets a value when nothing is left to drain
+	over  chan struct{} // closed when the worker takes no more
 	done  chan struct{} // closed when the goroutine has ended
 
 	mu            sync.Mutex
@@ -87,6 +88,7 @@ func (w *Worker) runAhead(ctx context.Context) (err error) {
 	go p.run(readCtx)
 	isOver := false
 	defer func() { // also after a panic or Goexit
+		close(p.over)
 		isStopped := isOver && err == nil
 		var failed outcome
 		failed.add(err, nil)
@@ -113,6 +115,7 @@ func newPrefetcher(w *Worker) *prefetcher {
 		worker: w,
 		ready:  make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
+		over:   make(chan struct{}),
 		done:   make(chan struct{}),
 		idle:   make(chan struct{}, 1),
 	}
