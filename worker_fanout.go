@@ -31,6 +31,7 @@ type branch struct {
 	infos   batch.CopyInfos
 	walk    walk          // of the batch; once it is over, what it has left open
 	failure error         // of a best-effort branch
+	exited  bool          // its goroutine has ended with the failure
 	skipped *bool         // a best-effort branch has failed before; workers that share a sink share it
 	start   chan struct{} // gets a value when there is a batch to walk
 	run     func() error
@@ -158,7 +159,8 @@ func (f *fanOut) join(ctx context.Context, c *counts) error {
 	return f.siblings.failed.result()
 }
 
-// skip gives up a best-effort branch that has failed.
+// skip gives up a best-effort branch that has failed. It leaves the branch, and the
+// fan-outs on it, as new: a branch of a sink goes on once the sink is opened again.
 func (f *fanOut) skip(b *branch) error {
 	failure := b.failure
 	b.failure, *b.skipped = nil, true
@@ -167,7 +169,16 @@ func (f *fanOut) skip(b *branch) error {
 		return err
 	}
 	b.reset()
+	if b.exited {
+		b.exited = false
+		f.goroutines.Go(b.serve)
+	}
 	w := f.worker
+	for node := range b.node.TaskNodes() {
+		if len(node.Next) > 1 {
+			w.fanOuts[node].renew()
+		}
+	}
 	w.logger.Warn(f.siblings.ctx).Str(log.TaskIDField, w.ids[b.node]).Str(zerolog.ErrorFieldName, errorText(failure)).
 		Msg("a best-effort branch has failed and is skipped from now on")
 	return nil
@@ -202,6 +213,17 @@ func (f *fanOut) end() {
 	f.siblings.cancel(nil)
 }
 
+// renew makes a fan-out as new, though it may have failed.
+func (f *fanOut) renew() {
+	f.end()
+	f.siblings = siblings{}
+	for i := range f.branches {
+		b := &f.branches[i]
+		b.reset()
+		b.failure, b.exited, b.start = nil, false, make(chan struct{}, 1)
+	}
+}
+
 // serve takes each batch to the end of the branch.
 func (b *branch) serve() {
 	for range b.start {
@@ -229,8 +251,8 @@ func (f *fanOut) runBranch(b *branch) error {
 // ended records how a branch ended. No guard is around it, so it calls no foreign code.
 func (f *fanOut) ended(b *branch, err error, panicked *PanicError) {
 	defer f.busy.Done()
-	if err == ErrGoexit { // the branch has lost its goroutine
-		err = f.worker.taskError(b.walk.node, err)
+	if err == ErrGoexit {
+		b.exited, err = true, f.worker.taskError(b.walk.node, err)
 	}
 	switch {
 	case err == nil && panicked == nil:
