@@ -93,6 +93,27 @@ func NewSink(roots ...*TaskNode) (*Sink, error) {
 	return s, nil
 }
 
+// checkNodes returns an error if the nodes of the sink have changed since NewSink.
+func (s *Sink) checkNodes() error {
+	n := 0
+	for _, root := range s.roots {
+		for node := range root.TaskNodes() {
+			n++
+			id, ok := s.ids[node]
+			if !ok {
+				return errors.New("the sink has changed since it was made: there is another task node")
+			}
+			if _, was := s.skipped[node]; node.BestEffort != was {
+				return fmt.Errorf("the sink has changed since it was made: task %q was best effort: %t", id, was)
+			}
+		}
+	}
+	if n != len(s.ids) {
+		return fmt.Errorf("the sink has changed since it was made: %d of %d task nodes are left", n, len(s.ids))
+	}
+	return nil
+}
+
 // Open opens the tasks in order. If one of them fails, Open closes those that are open
 // in reverse order and returns all errors joined. Open may be called again after it has
 // failed, after Close, and after something went wrong in the sink: then it first closes
@@ -101,7 +122,7 @@ func NewSink(roots ...*TaskNode) (*Sink, error) {
 // If something panics, Open tries to close everything and then panics with a
 // [*PanicError].
 func (s *Sink) Open(ctx context.Context) error {
-	if err := s.turn.Take(ctx); err != nil {
+	if err := s.takeEvenLate(ctx); err != nil {
 		return err
 	}
 	defer s.turn.Give()
@@ -130,12 +151,21 @@ func (s *Sink) Open(ctx context.Context) error {
 // something panics, Close tries to close everything and then panics with a
 // [*PanicError]. Called again, Close closes only what failed to close.
 func (s *Sink) Close(ctx context.Context) error {
-	if err := s.turn.Take(ctx); err != nil {
+	if err := s.takeEvenLate(ctx); err != nil {
 		return err
 	}
 	defer s.turn.Give()
 	s.phase = sinkClosed
 	return closeAll(ctx, reversed(s.resources))
+}
+
+// takeEvenLate waits until the caller has the sink, and also takes a free sink if the
+// context has ended.
+func (s *Sink) takeEvenLate(ctx context.Context) error {
+	if s.turn.TryTake() {
+		return nil
+	}
+	return s.turn.Take(ctx)
 }
 
 // take waits until the caller has the sink. It returns an error if the sink cannot be
@@ -145,24 +175,18 @@ func (s *Sink) take(ctx context.Context) error {
 	if err := s.turn.Take(ctx); err != nil {
 		return contextError(ctx)
 	}
-	err := s.check()
-	if err != nil {
-		s.turn.Give()
-	}
-	return err
-}
-
-// check returns an error if the sink cannot be used.
-func (s *Sink) check() error {
-	switch {
-	case s.failure != nil:
-		return fmt.Errorf("%w: %w", ErrSinkFailed, s.failure)
-	case s.phase == sinkFailedOpen:
-		return fmt.Errorf("%w: opening the sink has failed", ErrNotOpen)
-	case s.phase == sinkClosed:
-		return fmt.Errorf("%w: the sink was closed", ErrNotOpen)
-	default:
+	phase, failure := s.phase, s.failure
+	if failure == nil && (phase == sinkNew || phase == sinkOpen) {
 		return nil
+	}
+	s.turn.Give() // before a method of the failure is called
+	switch {
+	case failure != nil:
+		return fmt.Errorf("%w: %w", ErrSinkFailed, failure)
+	case phase == sinkFailedOpen:
+		return fmt.Errorf("%w: opening the sink has failed", ErrNotOpen)
+	default:
+		return fmt.Errorf("%w: the sink was closed", ErrNotOpen)
 	}
 }
 

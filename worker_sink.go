@@ -36,7 +36,7 @@ func (k *walk) leaveSink() {
 // runInSinks is run for a worker whose pipeline leads into sinks. If the walk ends in a sink, by an error, a
 // panic or the end of the goroutine, that sink has failed.
 func (k *walk) runInSinks(ctx context.Context) error {
-	err := ErrGoexit
+	var failure error
 	defer func() {
 		sink := k.stay.sink
 		if sink == nil {
@@ -44,16 +44,20 @@ func (k *walk) runInSinks(ctx context.Context) error {
 		}
 		k.stay = stay{}
 		value := recover()
-		if value != nil {
-			err = newPanicError(value)
-		} else if err == ErrGoexit {
-			err = k.taskError(err)
+		switch {
+		case value != nil:
+			failure = newPanicError(value)
+		case failure == nil:
+			failure = k.taskError(ErrGoexit)
 		}
-		sink.give(err)
+		sink.give(failure)
 		if value != nil {
 			panic(value)
 		}
 	}()
-	err = k.runSteps(ctx)
+	err := k.runSteps(ctx)
+	if err != nil {
+		failure = withContextError(ctx, err) // other workers cannot ask this context for its cause
+	}
 	return err
 }

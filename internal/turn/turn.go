@@ -43,6 +43,17 @@ func (q *Queue) Take(ctx context.Context) error {
 	return nil
 }
 
+// TryTake takes the turn, and returns true, if it is free.
+func (q *Queue) TryTake() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.isTaken {
+		return false
+	}
+	q.isTaken = true
+	return true
+}
+
 // ask takes the turn and returns nil, or returns a place in the queue.
 func (q *Queue) ask() *list.Element {
 	q.mu.Lock()
