@@ -27,16 +27,17 @@ func newValidation(first *TaskNode) *validation {
 	}
 }
 
-// validate checks the nodes of a worker and returns the IDs of their tasks.
-func (n *TaskNode) validate() (map[*TaskNode]string, error) {
+// validate checks the nodes of a worker. It returns the IDs of their tasks, and the
+// sinks that they lead into.
+func (n *TaskNode) validate() (map[*TaskNode]string, map[*Sink]bool, error) {
 	v := newValidation(n)
 	if err := v.visit(n); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if n.BestEffort {
-		return nil, fmt.Errorf("task %q cannot be best effort: it does not begin a branch", v.ids[n])
+		return nil, nil, fmt.Errorf("task %q cannot be best effort: it does not begin a branch", v.ids[n])
 	}
-	return v.ids, nil
+	return v.ids, v.sinks, nil
 }
 
 // visit checks a node and all nodes after it.
@@ -117,6 +118,9 @@ func (v *validation) enter(sink *Sink, node *TaskNode, id string) error {
 		return fmt.Errorf("task %q leads into a sink that another task leads into already", id)
 	}
 	v.sinks[sink] = true
+	if err := sink.checkNodes(); err != nil {
+		return err
+	}
 	for inner, innerID := range sink.ids {
 		if err := v.take(inner, innerID); err != nil {
 			return err

@@ -75,8 +75,8 @@ type Worker struct {
 	pool        batch.Pool
 	emptyReads  emptyReads
 
-	fanOuts  map[*TaskNode]*fanOut // one for each node with several next nodes
-	hasSinks bool                  // the pipeline leads into a sink
+	fanOuts map[*TaskNode]*fanOut // one for each node with several next nodes
+	sinks   map[*Sink]bool        // those that the pipeline leads into, as NewWorker found them
 
 	options
 	prefetcher *prefetcher      // nil unless reading ahead
@@ -115,7 +115,7 @@ func NewWorker(
 	if first == nil {
 		return nil, errors.New("the first task node is nil")
 	}
-	ids, err := first.validate()
+	ids, sinks, err := first.validate()
 	if err != nil {
 		return nil, fmt.Errorf("invalid pipeline: %w", err)
 	}
@@ -139,6 +139,7 @@ func NewWorker(
 		FirstTask:     first,
 		DLQ:           dlq,
 		ids:           ids,
+		sinks:         sinks,
 		logger:        logger.WithComponent("worker"),
 		timer:         timer,
 		timerEnabled:  enablementOf(timer),

@@ -32,12 +32,21 @@ func (w *Worker) checkNodes() error {
 	n := 0
 	for node := range w.FirstTask.TaskNodes() {
 		n++
-		if _, ok := w.ids[node]; !ok {
+		id, ok := w.ids[node]
+		if !ok {
 			return errors.New("the pipeline has changed since the worker was made: there is another task node")
+		}
+		if node.sink != nil && !w.sinks[node.sink] {
+			return fmt.Errorf("the pipeline has changed since the worker was made: task %q now belongs to a sink", id)
 		}
 	}
 	if n != len(w.ids) {
 		return fmt.Errorf("the pipeline has changed since the worker was made: %d of %d task nodes are left", n, len(w.ids))
+	}
+	for sink := range w.sinks {
+		if err := sink.checkNodes(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

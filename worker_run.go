@@ -97,7 +97,6 @@ func (w *Worker) listFanOuts() {
 	w.fanOuts = make(map[*TaskNode]*fanOut)
 	w.tracks = append(w.tracks, &w.track)
 	for node := range w.FirstTask.TaskNodes() {
-		w.hasSinks = w.hasSinks || node.sink != nil
 		if len(node.Next) > 1 {
 			f := w.newFanOut(node)
 			w.fanOuts[node] = f
