@@ -66,7 +66,18 @@
 //
 // [WithReadAhead] reads the source while a batch is in flight, for sources that are
 // slow or return few records at a time. [NewParallelProcessor] runs a processor on
-// parts of a batch at the same time, for processors that wait.
+// parts of a batch at the same time, for processors that wait. [WithWholeBatches] keeps
+// batches whole when records are nacked. [NewPartitionedDestination] writes to several
+// destinations at the same time, in order for each key.
+//
+// # Embedding
+//
+// A host gives workers what it already has: destinations with acks of its own type
+// ([FromDestination]), metrics ([NewMetrics], [NewConnectorMetricsFrom]), its mark for
+// fatal errors ([WithFatalMark]). Several workers can share destinations ([NewSink]).
+// [Worker.Stats] and [WithObserver] tell a host what a worker does. [WithRetryPolicy],
+// [NewRetryDestination] and best-effort branches ([TaskNode]) decide what ends it.
+// [WithOwnershipChecks] belongs into the tests of connectors.
 //
 // # Packages
 //

@@ -2,8 +2,8 @@ package funnel
 
 import "errors"
 
-// WorkerOption configures a worker, see [WithReadAhead], [WithWholeBatches] and
-// [WithRetryPolicy]. Only this package can make options.
+// WorkerOption configures a worker. The functions of this package whose names begin with
+// With make options; nobody else can.
 type WorkerOption interface {
 	apply(o *options) error
 }

@@ -85,7 +85,7 @@ type Worker struct {
 	releaseLock    *lock.Mutex  // held while records are released
 	outside        atomic.Int32 // calls of Ack and Nack
 	isStoring      atomic.Bool  // dead letters are being written
-	releasingSince atomic.Int64 // when writing or acking began, like place.since
+	releasingSince atomic.Int64 // when writing or acking began, like track.since
 
 	ctx    context.Context // of Do
 	totals totals
