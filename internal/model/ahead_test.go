@@ -214,7 +214,7 @@ func checkRoom(t *taskTree, batches []batch, before sourceRead, last, c *call) s
 }
 
 // TestSameAsSequential runs trees that come to their end with and without reading
-// ahead, and compares what has happened to each record.
+// ahead and with whole batches, and compares what has happened to each record.
 func TestSameAsSequential(t *testing.T) {
 	trees := uint64(300)
 	if testing.Short() {
@@ -223,18 +223,22 @@ func TestSameAsSequential(t *testing.T) {
 	merged := 0
 	for seed := uint64(1); seed <= trees; seed++ {
 		tree := draw(seed)
-		tree.fault, tree.wait, tree.queue = fault{}, waitingWrite{}, queueSetup{chunk: 2}
-		tree.first.calm(false)
-		tree.ahead, tree.deaf = 0, false
+		tree.fault, tree.aside, tree.wait = fault{}, fault{}, waitingWrite{}
+		tree.queue = queueSetup{chunk: 2}
+		tree.first.calmAll(tree, false)
+		tree.ahead, tree.deaf, tree.whole = 0, false, false
 		want := play(t, tree)
-		for _, ahead := range []int{1, 50} {
-			tree.ahead = ahead
+		for _, variant := range []struct {
+			ahead int
+			whole bool
+		}{{ahead: 1}, {ahead: 50}, {whole: true}, {ahead: 50, whole: true}} {
+			tree.ahead, tree.whole = variant.ahead, variant.whole
 			run := play(t, tree)
 			if diff, x := compare(tree, run); diff != "" {
 				t.Fatalf("%s\n%s\nrun:\n%s\nexpected:\n%s", diff, tree, run, x)
 			}
 			if got, want := run.outline(tree), want.outline(tree); got != want {
-				t.Fatalf("with %d ahead:\n%s\nwithout:\n%s\n%s\nrun:\n%s", ahead, got, want, tree, run)
+				t.Fatalf("with %+v:\n%s\nwithout:\n%s\n%s\nrun:\n%s", variant, got, want, tree, run)
 			}
 			for _, read := range tree.reads {
 				if read.from < read.to && !slices.Contains(run.ends, read.to) {
@@ -248,16 +252,26 @@ func TestSameAsSequential(t *testing.T) {
 	}
 }
 
-// calm lets no node from n on give no answer for so long that the worker gives up,
+// calmAll lets no node from n on give no answer for so long that the worker gives up,
 // and none nack pieces: whether the others of a record are nacked with one depends
 // on which are in the same call.
-func (n *node) calm(hasSplit bool) {
-	n.hushes = min(n.hushes, 15)
+func (n *node) calmAll(t *taskTree, hasSplit bool) {
+	n.calm(t.limit())
 	if hasSplit {
 		n.fail = 0
 	}
 	for _, next := range n.next {
-		next.calm(hasSplit || n.split > 0)
+		next.calmAll(t, hasSplit || n.split > 0)
+	}
+}
+
+// calm lets a node give an answer before the worker gives up.
+func (n *node) calm(limit int) {
+	if limit > 0 {
+		n.hushes = min(n.hushes, limit-1)
+	}
+	if n.hushes == 0 {
+		n.hush = 0
 	}
 }
 

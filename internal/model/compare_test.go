@@ -1,7 +1,6 @@
 package model
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,6 +88,9 @@ func invariants(t *taskTree, run *trace) string {
 					return fmt.Sprintf("the dead-letter queue was given %s after a later record", c.items[i])
 				}
 				sent = slot + 1
+				if t.whole {
+					continue // acked records may be before it and between
+				}
 				if i > 0 && slot != c.slots[i-1]+1 {
 					return fmt.Sprintf("the dead-letter queue was given %s with records between that are not acked", c.items[i])
 				}
@@ -110,13 +112,15 @@ func invariants(t *taskTree, run *trace) string {
 
 // matching goes through the steps of the model with the calls of a run.
 type matching struct {
-	tree  *taskTree
-	run   *trace
-	x     *expectation
-	queue map[string][]*call // calls not yet matched, by who
-	lost  map[int]bool       // slots with a step that was not made
-	short bool               // Stop has ended the steps at a read
-	diff  string
+	tree    *taskTree
+	run     *trace
+	x       *expectation
+	choices choices
+	books   *books             // of what has happened
+	queue   map[string][]*call // calls not yet matched, by who
+	last    map[string]*call   // matched last, by who
+	short   bool               // Stop has ended the steps at a read
+	diff    string
 }
 
 // cutRule says where a sequence of steps may end early.
@@ -130,7 +134,8 @@ const (
 
 // match returns the first difference.
 func (m *matching) match() string {
-	m.queue, m.lost = map[string][]*call{}, map[int]bool{}
+	m.choices, m.books = m.run.choices(m.tree), newBooks(m.tree)
+	m.queue, m.last = map[string][]*call{}, map[string]*call{}
 	for _, c := range m.run.calls {
 		m.queue[c.who] = append(m.queue[c.who], c)
 	}
@@ -144,7 +149,7 @@ func (m *matching) match() string {
 	case m.tree.fault.stops():
 		cut = cutAtReads
 	}
-	after, whole := m.sequence(m.x.steps, cut, 0)
+	after, whole := m.sequence(m.x.steps, cut, 0, m.x.failed)
 	if seen := len(m.run.of("read")); m.tree.ahead > 0 && !m.run.struck && seen < m.x.reads {
 		m.differ("the source was read %d times, not %d times", seen, m.x.reads)
 	}
@@ -154,8 +159,9 @@ func (m *matching) match() string {
 			m.differ("the batches end before the source does")
 		}
 	}
-	if m.diff == "" && !whole {
-		m.partial(after)
+	endings := m.x.endings
+	if m.diff == "" && (m.x.failed || !whole) {
+		endings = m.rest(after)
 	}
 	if m.diff == "" {
 		m.leftover()
@@ -163,7 +169,7 @@ func (m *matching) match() string {
 	if m.diff != "" {
 		return m.diff
 	}
-	for _, want := range m.x.endings {
+	for _, want := range endings {
 		m.diff = ""
 		if m.ending(want, whole); m.diff == "" {
 			return ""
@@ -179,38 +185,49 @@ func (m *matching) differ(format string, args ...any) {
 }
 
 // sequence matches steps that follow each other, all of them after a time. It
-// returns the time of the last call, and whether all steps were made.
-func (m *matching) sequence(steps []*expectedCall, cut cutRule, after int) (last int, whole bool) {
+// returns the time of the last call, and whether all steps were made. If the steps fail,
+// the last of them ends with an error.
+func (m *matching) sequence(steps []*expectedCall, cut cutRule, after int, fails bool) (last int, whole bool) {
 	last = after
+	var doubts []event // of the last call, if no other one follows
+	defer func() { m.books.doubts = append(m.books.doubts, doubts...) }()
 	for i, step := range steps {
 		if m.diff != "" {
 			return last, false
 		}
+		if step.isSilent() {
+			m.books.enter(step.then...)
+			continue
+		}
 		boundary := step.who == "read" || i > 0 && steps[i-1].who == "read"
-		if !m.begun(step) && (cut == cutAnywhere || cut == cutAtReads && boundary && m.run.struck) {
-			m.lose(steps[i:])
-			m.short = cut == cutAtReads
+		isCut := !m.begun(step) && (cut == cutAnywhere || cut == cutAtReads && boundary && m.run.struck)
+		if isCut || cut == cutAnywhere && m.isOther(step) {
+			m.short = boundary && m.tree.fault.stops()
 			return last, false
 		}
+		m.books.enter(doubts...)
+		doubts = nil
 		if step.fan != nil {
 			var all bool
 			last, all = m.fan(step, cut, last)
 			if !all {
-				m.lose(steps[i+1:])
 				return last, false
 			}
+			m.books.enter(step.then...)
 			continue
 		}
 		if !m.begun(step) {
 			m.differ("%s was not given %s", step.who, strings.Join(step.items, " "))
 			return last, false
 		}
+		before := m.last[step.who]
 		c := m.take(step)
-		if cut == cutAnywhere && step.who == "ack" && i > 0 && steps[i-1].who == "dlq" && len(c.items) < len(step.items) {
-			// The dead-letter queue did not get to confirm the rest.
-			m.call(&expectedCall{who: "ack", items: step.items[:len(c.items)]}, c, last)
-			m.lose(steps[i+1:])
-			m.lost[step.slots[len(c.items)]] = true
+		if step.again {
+			m.pause(step, before, c, steps[i-1].who == step.who)
+		}
+		if n := len(c.items); cut == cutAnywhere && m.isPart(c, step) {
+			m.call(&expectedCall{who: "ack", items: step.items[:n]}, c, last)
+			m.books.front += n
 			return c.end, false
 		}
 		m.call(step, c, last)
@@ -218,19 +235,53 @@ func (m *matching) sequence(steps []*expectedCall, cut cutRule, after int) (last
 		switch {
 		case !c.broken:
 		case cut == cutAnywhere:
-			m.lose(steps[i:])
 			return last, false
-		case c.who != m.tree.fault.node || i < len(steps)-1 || !m.x.endings[0].bad():
+		case !fails || i < len(steps)-1:
 			m.differ("%s was not asked for all acks of %s", step.who, strings.Join(c.items, " "))
+		}
+		if step.who == "ack" {
+			m.books.front += len(step.items)
+		}
+		if cut == cutAnywhere && slices.ContainsFunc(step.then, func(e event) bool { return e.nack != nil }) {
+			doubts = step.then // a nack need not count if the branch has been told to stop
+		} else {
+			m.books.enter(step.then...)
 		}
 	}
 	return last, true
 }
 
+// isOther reports whether the run has released something else than a step does.
+func (m *matching) isOther(step *expectedCall) bool {
+	if step.who != "ack" && step.who != "dlq" {
+		return false
+	}
+	c := m.queue[step.who][0]
+	return !slices.Equal(c.items, step.items) && !m.isPart(c, step)
+}
+
+// isPart reports whether a call is a part of an ack, because the dead-letter queue did not
+// get to confirm the next record.
+func (m *matching) isPart(c *call, step *expectedCall) bool {
+	n := len(c.items)
+	return step.who == "ack" && n < len(step.items) && m.last["dlq"] != nil &&
+		m.last["dlq"].end < c.begin && m.books.isNacked(step.slots[n])
+}
+
+// pause compares the time since the call before, of the same node, with the pause that
+// has to be there. Other calls may be between, unless they follow each other.
+func (m *matching) pause(step *expectedCall, before, c *call, isNext bool) {
+	got, want := c.at-before.till, m.tree.pause(step.idle)
+	if got < want || isNext && got > want {
+		m.differ("%s was given %s after a pause of %s, not %s", step.who, strings.Join(c.items, " "), got, want)
+	}
+}
+
 // begun reports whether there is a call left that a step may begin with.
 func (m *matching) begun(step *expectedCall) bool {
 	for _, branch := range step.fan {
-		if len(branch) > 0 && m.begun(branch[0]) {
+		i := slices.IndexFunc(branch, func(step *expectedCall) bool { return !step.isSilent() })
+		if i >= 0 && m.begun(branch[i]) {
 			return true
 		}
 	}
@@ -239,7 +290,8 @@ func (m *matching) begun(step *expectedCall) bool {
 
 // take takes the call off the queue that a step begins with. The calls for the
 // parts of a batch become one.
-func (m *matching) take(step *expectedCall) *call {
+func (m *matching) take(step *expectedCall) (c *call) {
+	defer func() { m.last[step.who] = c }()
 	queue := m.queue[step.who]
 	n := min(max(step.parts, 1), len(queue))
 	parts := slices.Clone(queue[:n])
@@ -280,84 +332,68 @@ func (m *matching) call(step *expectedCall, c *call, after int) {
 
 // fan matches the branches of a fan-out.
 func (m *matching) fan(step *expectedCall, cut cutRule, after int) (last int, whole bool) {
-	last, whole = after, true
-	for i, branch := range step.fan {
-		within := cut
-		if cut == cutAtReads {
-			within = cutNowhere
+	n := len(step.fan)
+	rules, isDone, doubts := make([]cutRule, n), make([]bool, n), make([][]event, n)
+	last = after
+	before := m.books.doubts
+	changes := m.books.branches(n, func(i int) {
+		if cut == cutAnywhere || step.mayCut(i) {
+			rules[i] = cutAnywhere
 		}
-		if step.mayCut(i) {
-			within = cutAnywhere
+		m.books.doubts = nil
+		var end int
+		end, isDone[i] = m.sequence(step.fan[i], rules[i], after, step.fails(i))
+		doubts[i], last = m.books.doubts, max(last, end)
+	})
+	m.books.doubts = before
+	whole = len(step.faulty) == 0
+	for i := range n {
+		switch isSpoiled := slices.Contains(step.spoiled, i); {
+		case isSpoiled && rules[i] == cutNowhere:
+			m.books.enter(forgive(step.given, changes[i])...)
+			doubts[i] = nil
+		case isSpoiled: // by its own error, or cut short before
+			doubts[i] = forgive(step.given, changes[i])
+			for k := range doubts[i] {
+				doubts[i][k].stays = true
+			}
+		case step.forgiven[i] && !isDone[i]:
+			doubts[i] = forgive(step.given, changes[i])
+			whole = false
+		default:
+			whole = whole && isDone[i]
 		}
-		end, all := m.sequence(branch, within, after)
-		last, whole = max(last, end), whole && all
 	}
-	return last, whole && len(step.faulty) == 0
+	for _, e := range slices.Concat(doubts...) {
+		if whole && !e.stays {
+			m.books.clear(e) // the walk goes on
+		} else {
+			m.books.doubts = append(m.books.doubts, e)
+		}
+	}
+	return last, whole
 }
 
-// lose remembers the slots of steps that were not made.
-func (m *matching) lose(steps []*expectedCall) {
-	for _, step := range steps {
-		for _, branch := range step.fan {
-			m.lose(branch)
-		}
-		if step.who != "ack" && step.who != "dlq" {
-			for _, slot := range step.slots {
-				m.lost[slot] = true
-			}
-		}
+// rest matches what is released after the walk has ended early, and returns how Do may
+// end then. If it has ended because of the context or a panic, less may be released.
+func (m *matching) rest(after int) []ending {
+	var steps []*expectedCall
+	s := newSimulation(m.tree, m.choices, m.books, &steps)
+	for key, who := range map[faultKind]string{faultSourceAck: "ack", faultQueueWrite: "dlq"} {
+		s.calls[faultNames[key]] = len(m.run.of(who)) - len(m.queue[who])
 	}
-}
-
-// partial checks what a fan-out that failed may still release: slots at the
-// front of which nothing was lost.
-func (m *matching) partial(after int) {
-	next := 0
-	for _, c := range m.run.calls {
-		if c.who == "ack" && !slices.Contains(m.queue["ack"], c) {
-			next += len(c.items)
-		}
+	front := m.books.front
+	endings := s.releaseRest(m.x.causes)
+	m.books.front = front // the steps count again
+	cut := cutNowhere
+	if m.tree.fault.cancels() && m.run.struck || slices.ContainsFunc(m.x.causes, func(e ending) bool { return !e.fails }) {
+		cut = cutAnywhere
 	}
-	rest := slices.Concat(m.queue["ack"], m.queue["dlq"])
-	slices.SortFunc(rest, func(a, b *call) int { return cmp.Compare(a.begin, b.begin) })
-	m.queue["ack"], m.queue["dlq"] = nil, nil
-	sent := map[int]bool{}
-	for _, c := range rest {
-		if c.begin < after {
-			m.differ("%s was given %s before a fan-out had joined", c.who, strings.Join(c.items, " "))
-		}
-		for i := range c.items {
-			slot := next + i
-			if m.lost[slot] || m.x.open[slot] {
-				m.differ("%s was given record %d, which is not finished", c.who, slot)
-				return
-			}
-			nacks := m.x.nacks[slot]
-			switch {
-			case c.who == "ack" && len(nacks) > 0 && !sent[slot]:
-				m.differ("record %d was acked though it was nacked", slot)
-			case c.who == "dlq" && !slices.ContainsFunc(nacks, func(d nackInfo) bool { return d.matches(c.letters[i]) }):
-				m.differ("the dead-letter queue was given\n  %s\nbut expected are\n  %v", c.letters[i], nacks)
-			}
-			sent[slot] = c.who == "dlq"
-		}
-		if c.who == "ack" {
-			next += len(c.items)
-		}
+	m.sequence(steps, cut, after, false)
+	if m.x.failed && !m.short {
+		return endings
 	}
-	m.partialReason(rest)
-}
-
-// partialReason takes the read off the queue that asks why the source has closed, if the
-// last call of what was released after the join is an ack that finds it closed.
-func (m *matching) partialReason(released []*call) {
-	if f := m.tree.fault; f.kind != faultSourceClosed || len(m.run.of("ack")) != f.nth || len(released) == 0 {
-		return
-	}
-	last, reads := released[len(released)-1], m.queue["read"]
-	if last.who == "ack" && len(reads) > 0 && reads[0].items[0] == "reason" && reads[0].begin > last.begin {
-		m.queue["read"] = reads[1:]
-	}
+	return m.x.endings
 }
 
 // leftover finds calls that the model does not know.
@@ -430,7 +466,7 @@ func (m *matching) err(want ending, err error) {
 	if want.fatal && !funnel.IsFatalError(err) {
 		m.differ("Do returned %q, which is not fatal", err)
 	}
-	if want.fails && !slices.Contains(want.all, context.Canceled) && errors.Is(err, context.Canceled) {
+	if want.fails && m.tree.fault.kind != faultReadCanceled && errors.Is(err, context.Canceled) {
 		m.differ("Do returned %q, which is a cancellation", err)
 	}
 }

@@ -33,7 +33,7 @@ func (o *outstanding) take(p *part) []connector.DestinationAck {
 	case o.empty == 1 && time.Since(o.since) > 0:
 		p.w.complain("%s: asked for acks %s after the first empty answer, not at once", p.id, time.Since(o.since))
 	case o.empty > 1:
-		p.w.spaced(p.id, "asked for acks after an empty answer", o.since, o.empty-1, false)
+		p.w.spaced(p.id, "asked for acks after an empty answer", o.since, o.empty-1)
 	}
 	if o.empty < 4 && p.chance(o.lull) {
 		o.empty++
@@ -213,8 +213,10 @@ func (q *fakeQueue) Write(ctx context.Context, recs []opencdc.Record) error {
 		case faultQueuePanic:
 			q.acks = nil
 			panic(testPanic)
-		case faultQueueNack:
-			q.acks[q.w.tree.queueNacks(len(recs))].Error = errQueue
+		case faultQueueNack, faultQueueNacks:
+			for _, i := range q.w.tree.queueNacks(len(recs)) {
+				q.acks[i].Error = errQueue
+			}
 		}
 	}
 	return nil

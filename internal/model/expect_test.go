@@ -56,17 +56,42 @@ type deadLetter struct{ form, task, text string }
 // String shows the letter.
 func (b deadLetter) String() string { return b.form + " nacked by " + b.task + ": " + b.text }
 
-// expectedCall is a call that must be seen, or a fan-out.
+// expectedCall is a call that must be seen, or a fan-out. With neither it only has
+// events.
 type expectedCall struct {
 	who   string   // "read", "ack", "dlq", or a node's ID
 	items []string // the forms, the positions for "ack"
 	slots []int    // the source records that the call is about, in order
 	parts int      // how many calls at the same time make it, 0 for one that is not divided
+	// again is set if the node is given again what it has not answered, after so many
+	// idle calls without an answer.
+	again bool
+	idle  int
 	// nacks are the nacks that a call to the dead-letter queue tells of.
 	nacks []nackInfo
+	// then is what happens after the call, and before the next one.
+	then []event
 
-	fan    [][]*expectedCall // the branches of a fan-out, else nil
-	faulty []int             // the branches that end with an error
+	fan      [][]*expectedCall // the branches of a fan-out, else nil
+	faulty   []int             // the branches that end with an error which ends the others
+	spoiled  []int             // the best-effort branches that end with an error
+	forgiven []bool            // by branch, for those that are best effort
+	given    map[int]int       // the copies that each branch is given, by slot
+}
+
+// isSilent reports whether there is nothing to see.
+func (s *expectedCall) isSilent() bool { return s.who == "" && s.fan == nil }
+
+// calls reports whether there are calls in a fan-out.
+func (s *expectedCall) calls() bool {
+	return slices.ContainsFunc(s.fan, func(branch []*expectedCall) bool {
+		return slices.ContainsFunc(branch, func(step *expectedCall) bool { return !step.isSilent() })
+	})
+}
+
+// fails reports whether a branch of a fan-out ends with an error.
+func (s *expectedCall) fails(branch int) bool {
+	return slices.Contains(s.faulty, branch) || slices.Contains(s.spoiled, branch)
 }
 
 // mayCut reports whether a branch of a fan-out may be cut short because another
@@ -96,17 +121,38 @@ type ending struct {
 // bad reports whether Do must not return nil.
 func (e ending) bad() bool { return e.fails || e.panics != nil || e.exits }
 
+// and returns the ending if, after this one, a release ends in another way.
+func (e ending) and(late ending) ending {
+	switch {
+	case late.panics != nil:
+		return ending{panics: late.panics, all: e.all}
+	case e.panics != nil || e.exits:
+		return e
+	}
+	return ending{
+		fails: true, fatal: e.fatal || late.fatal,
+		all: slices.Concat(e.all, late.all), any: late.any, says: slices.Concat(e.says, late.says),
+	}
+}
+
 // expectation is what the model works out.
 type expectation struct {
 	steps []*expectedCall
+	// failed is set if the walk ends with an error, and not a release. Then causes are
+	// the endings without what is still released, and rest is what is released if all
+	// branches come as far as they can.
+	failed bool
+	causes []ending
+	rest   []*expectedCall
 	// endings are how Do may end. There are several if several branches of a
 	// fan-out end with an error.
 	endings []ending
-	open    map[int]bool       // slots with copies that were never settled
-	missing bool               // the batches of the run lack records that were due
-	ends    []int              // of the batches, see trace
-	reads   int                // how many there must have been
-	nacks   map[int][]nackInfo // the nacks that could have been first, by slot
+	missing bool  // the batches of the run lack records that were due
+	ends    []int // of the batches, see trace
+	reads   int   // how many there must have been
+	// isSkipped is set if a best-effort branch is not given a batch.
+	isSkipped bool
+	nacks     map[int][]nackInfo // the nacks that could have been first, by slot
 }
 
 // String shows the steps of an expectation.
@@ -115,6 +161,9 @@ func (x *expectation) String() string {
 	var show func(steps []*expectedCall, indent string)
 	show = func(steps []*expectedCall, indent string) {
 		for _, step := range steps {
+			if step.isSilent() {
+				continue
+			}
 			if step.fan == nil {
 				fmt.Fprintf(&b, "%s%-6s %s\n", indent, step.who, strings.Join(step.items, " "))
 				for _, nack := range step.nacks {
@@ -124,7 +173,7 @@ func (x *expectation) String() string {
 			}
 			for i, branch := range step.fan {
 				note := ""
-				if slices.Contains(step.faulty, i) {
+				if step.fails(i) {
 					note = " (ends with an error)"
 				}
 				fmt.Fprintf(&b, "%sbranch %d%s\n", indent, i, note)
@@ -132,7 +181,7 @@ func (x *expectation) String() string {
 			}
 		}
 	}
-	show(x.steps, "  ")
+	show(slices.Concat(x.steps, x.rest), "  ")
 	for _, e := range x.endings {
 		fmt.Fprintf(&b, "  Do %+v\n", e)
 	}

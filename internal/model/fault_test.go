@@ -51,6 +51,7 @@ const (
 	// In the dead-letter queue.
 	faultQueueWrite // Write returns an error
 	faultQueueNack  // Ack returns an ack with an error
+	faultQueueNacks // Ack returns several of them
 	faultQueuePanic // Write panics
 	faults
 )
@@ -66,7 +67,8 @@ var faultNames = [faults]string{
 	faultSourceClosed: "source ack returns EOF", faultStopFirst: "stop before Do",
 	faultStopAt: "stop is called some time", faultCancelAt: "context ends some time",
 	faultBothAt:     "stop is called some time and the context ends",
-	faultQueueWrite: "queue write fails", faultQueueNack: "queue nacks", faultQueuePanic: "queue panics",
+	faultQueueWrite: "queue write fails", faultQueueNack: "queue nacks",
+	faultQueueNacks: "queue nacks several", faultQueuePanic: "queue panics",
 }
 
 // fault happens at the nth call, counted from 1, of the thing it is about.

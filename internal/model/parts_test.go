@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,11 +73,7 @@ type nodePart struct {
 	part
 	n        *node
 	attempts *attempts
-	last     []string  // the records of the last call
-	left     time.Time // when the last call ended
-	clock    int       // at that time
-	idle     int       // calls with the same records in a row
-	parallel           // zero unless the node works on parts of a batch
+	parallel // zero unless the node works on parts of a batch
 }
 
 // parallel is what the call for a part of a batch knows of the others.
@@ -123,12 +118,6 @@ func (p *nodePart) call(ctx context.Context, recs []opencdc.Record) (*call, []fo
 		c.slots = append(c.slots, forms[i].slot())
 	}
 	p.w.begin(c)
-	if p.together == 0 && slices.Equal(p.last, c.items) {
-		p.idle++
-		p.w.spaced(p.id, "called again after a round without an answer", p.left, p.idle, c.begin > p.clock+1)
-	} else {
-		p.last, p.idle = c.items, 0
-	}
 	if m := p.w.meetings[p.id]; m != nil {
 		if p.count == 1 && !p.follows && m.missing.Add(-1) == 0 {
 			m.all.fire()
@@ -163,21 +152,20 @@ func (p *nodePart) strikeOut() {
 // done ends a call.
 func (p *nodePart) done(c *call) {
 	p.w.end(c)
-	p.left, p.clock = time.Now(), c.end
 	p.leave()
 }
 
 // strikes reports whether the fault of the tree is of a kind and happens at
 // the present call.
 func (p *nodePart) strikes(kind faultKind) bool {
-	f := p.w.tree.fault
-	return f.kind == kind && f.node == p.id && f.nth == p.count && !p.isSpared
+	f := p.w.tree.faultOf(p.id)
+	return f.kind == kind && f.nth == p.count && !p.isSpared
 }
 
 // mute reports whether the node does not answer anymore.
 func (p *nodePart) mute() bool {
-	f := p.w.tree.fault
-	return f.kind == faultMute && f.node == p.id && f.nth <= p.count
+	f := p.w.tree.faultOf(p.id)
+	return f.kind == faultMute && f.nth <= p.count
 }
 
 // answers reports whether the node answers the i-th record of a call now.

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/conduitio/funnel"
 )
@@ -38,12 +39,15 @@ func (t *taskTree) someEnds() []int {
 	return ends
 }
 
-// performance is a run that is being made up. All of it is at the same instant.
+// performance is a run that is being made up. Time passes only in pauses between the
+// calls of a node that gives no answer.
 type performance struct {
 	*trace
 	tree  *taskTree
 	kinds map[string]nodeKind
-	reads int // how many there were
+	reads int           // how many there were
+	free  time.Duration // when the last one ended
+	now   time.Duration
 }
 
 // performExpected makes up a run that does what is expected.
@@ -57,8 +61,9 @@ func performExpected(t *taskTree, x *expectation) *trace {
 		p.lives[n.id] = life{1, 1}
 	}
 	p.performAll(x.steps)
+	p.performAll(x.rest)
 	for t.ahead > 0 && p.reads < x.reads {
-		p.read()
+		p.performRead()
 	}
 	p.outcome = x.endings[0].outcome()
 	return p.trace
@@ -69,7 +74,7 @@ func (p *performance) performAll(steps []*expectedCall) {
 		for _, branch := range step.fan {
 			p.performAll(branch)
 		}
-		if step.fan == nil {
+		if step.fan == nil && !step.isSilent() {
 			p.perform(step)
 		}
 	}
@@ -79,9 +84,10 @@ func (p *performance) performAll(steps []*expectedCall) {
 func (p *performance) perform(step *expectedCall) {
 	if p.tree.ahead > 0 && len(step.slots) > 0 {
 		for last := step.slots[len(step.slots)-1]; p.reads == 0 || p.tree.reads[p.reads-1].to <= last; {
-			p.read()
+			p.performRead()
 		}
 	}
+	p.now += p.tree.pause(step.idle)
 	c := &call{who: step.who, items: slices.Clone(step.items)}
 	if step.who != "ack" {
 		c.slots = slices.Clone(step.slots)
@@ -105,9 +111,12 @@ func (p *performance) perform(step *expectedCall) {
 	}
 }
 
-// read makes up the next read of a run with read-ahead.
-func (p *performance) read() {
-	p.add(&call{who: "read", items: p.tree.readItems(p.tree.reads[p.reads])})
+// performRead makes up the next read of a run with read-ahead. It has begun when the one
+// before ended, and ends now.
+func (p *performance) performRead() {
+	c := &call{who: "read", items: p.tree.readItems(p.tree.reads[p.reads])}
+	p.add(c)
+	c.at, p.free = p.free, p.now
 	p.reads++
 }
 
@@ -119,6 +128,7 @@ func (p *performance) add(calls ...*call) {
 	}
 	for _, c := range calls {
 		c.begin, c.end = begin, begin+1
+		c.at, c.till = p.now, p.now
 	}
 	p.calls = append(p.calls, calls...)
 }

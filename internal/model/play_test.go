@@ -88,7 +88,7 @@ func playInBubble(t *testing.T, tree *taskTree, run *trace) {
 func (w *world) stopWhenDue(done <-chan struct{}) {
 	var rescue <-chan time.Time
 	if w.tree.deaf && w.tree.balks > 0 { // Do cannot end the read itself
-		rescue = time.After(10 * time.Minute)
+		rescue = time.After(100 * time.Hour)
 	}
 	select {
 	case <-done:
@@ -131,7 +131,7 @@ func returns(done <-chan struct{}) bool {
 	select {
 	case <-done:
 		return true
-	case <-time.After(time.Hour): // a bubble's hour passes when all wait
+	case <-time.After(1000 * time.Hour): // they pass when all wait, in a bubble
 		return false
 	}
 }
@@ -173,7 +173,7 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 	}
 	var build func(n *node) *funnel.TaskNode
 	build = func(n *node) *funnel.TaskNode {
-		node := &funnel.TaskNode{}
+		node := &funnel.TaskNode{BestEffort: n.bestEffort}
 		common := func() nodePart { return newNodePart(w, n) }
 		switch n.kind {
 		case kindSource:
@@ -210,6 +210,12 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 	var opts []funnel.WorkerOption
 	if w.tree.ahead > 0 {
 		opts = append(opts, funnel.WithReadAhead(w.tree.ahead))
+	}
+	if w.tree.whole {
+		opts = append(opts, funnel.WithWholeBatches())
+	}
+	if w.tree.retry != (funnel.RetryPolicy{}) || w.tree.seed%4 == 0 {
+		opts = append(opts, funnel.WithRetryPolicy(w.tree.retry))
 	}
 	return funnel.NewWorker(build(w.tree.first), dlq, logger, timer, opts...)
 }

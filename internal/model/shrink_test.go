@@ -29,6 +29,7 @@ func (t *taskTree) smaller() []*taskTree {
 		if !f(c) {
 			return
 		}
+		c.tidy()
 		if c.wait.nth > 0 && !slices.Contains(c.waits(), c.wait) {
 			c.wait = waitingWrite{} // it would wait forever
 		}
@@ -64,10 +65,36 @@ func (t *taskTree) smaller() []*taskTree {
 			n.move, n.style = moveNot, styleUntouched
 			return changed
 		})
+		change(func(c *taskTree) bool {
+			n := c.nodes()[i]
+			changed := n.bestEffort
+			n.bestEffort = false
+			return changed
+		})
 	}
 	change(func(c *taskTree) bool {
 		changed := c.ahead > 0
 		c.ahead, c.deaf = 0, false
+		return changed
+	})
+	change(func(c *taskTree) bool {
+		changed := c.aside.kind != faultNone
+		c.aside = fault{}
+		return changed
+	})
+	change(func(c *taskTree) bool {
+		changed := c.whole
+		c.whole = false
+		return changed
+	})
+	change(func(c *taskTree) bool {
+		changed := c.retry.MinPause != 0 || c.retry.MaxPause != 0
+		c.retry.MinPause, c.retry.MaxPause = 0, 0
+		return changed
+	})
+	change(func(c *taskTree) bool {
+		changed := c.retry.MaxCalls != 0
+		c.retry.MaxCalls = 0
 		return changed
 	})
 	change(func(c *taskTree) bool {
@@ -114,6 +141,21 @@ func (t *taskTree) parent(n *node) (*node, int) {
 		}
 	}
 	return nil, -1
+}
+
+// tidy lets only branches be best effort, and not all of a fan-out.
+func (t *taskTree) tidy() {
+	for _, n := range append([]*node{t.first}, t.nodes()...) {
+		if !slices.ContainsFunc(n.next, func(next *node) bool { return !next.bestEffort }) && len(n.next) > 0 {
+			n.next[0].bestEffort = false
+		}
+	}
+	for n := range t.forgiven() {
+		if n.id == t.aside.node {
+			return
+		}
+	}
+	t.aside = fault{}
 }
 
 // removeBranch removes the i-th node and all behind it, if it is in a fan-out.

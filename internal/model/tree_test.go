@@ -8,6 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/conduitio/funnel"
 )
 
 // The pipelines, drawn from a seed. A tree says everything
@@ -58,6 +61,8 @@ type node struct {
 	id   string
 	kind nodeKind
 	next []*node
+	// bestEffort is set for the first node of a best-effort branch.
+	bestEffort bool
 
 	filter, fail, split int // percent that are filtered, nacked, split
 	hush                int // percent that are left unanswered at first
@@ -185,6 +190,9 @@ func (n *node) left(f form) form {
 func (n *node) String() string {
 	var b strings.Builder
 	b.WriteString(n.id)
+	if n.bestEffort {
+		b.WriteString(" (best effort)")
+	}
 	word := func(format string, v int) {
 		if v > 0 {
 			fmt.Fprintf(&b, format, v)
@@ -259,7 +267,12 @@ type taskTree struct {
 	// after the last one blocks until the source is torn down.
 	reads []sourceRead
 	queue queueSetup
+	// whole keeps batches whole.
+	whole bool
+	retry funnel.RetryPolicy
 	fault fault
+	// aside is a second fault, on a best-effort branch.
+	aside fault
 	wait  waitingWrite
 	// ahead is the number of records that are read ahead, 0 for none.
 	ahead int
@@ -363,8 +376,16 @@ func (t *taskTree) String() string {
 		fmt.Fprintf(&b, "\nDLQ: window %d, threshold %d, acks <=%d lull %d%%",
 			t.queue.size, t.queue.threshold, t.queue.chunk, t.queue.lull)
 	}
-	if t.fault.kind != faultNone {
-		fmt.Fprintf(&b, "\nfault: %s %s, call %d", t.fault.node, faultNames[t.fault.kind], t.fault.nth)
+	if t.whole {
+		b.WriteString("\nwhole batches")
+	}
+	if t.retry != (funnel.RetryPolicy{}) {
+		fmt.Fprintf(&b, "\nretries: %+v", t.retry)
+	}
+	for _, f := range []fault{t.fault, t.aside} {
+		if f.kind != faultNone {
+			fmt.Fprintf(&b, "\nfault: %s %s, call %d", f.node, faultNames[f.kind], f.nth)
+		}
 	}
 	if t.wait.nth > 0 {
 		fmt.Fprintf(&b, "\nwaits for its context: %s, call %d", t.wait.node, t.wait.nth)
@@ -402,5 +423,72 @@ func (t *taskTree) reason() error {
 	return []error{nil, io.EOF, errRead}[t.seed%3]
 }
 
-// queueNacks returns which of n records the dead-letter queue nacks.
-func (t *taskTree) queueNacks(n int) int { return int(t.seed/4) % n }
+// queueNacks returns which of n records the dead-letter queue nacks, in order.
+func (t *taskTree) queueNacks(n int) (nacked []int) {
+	nacked = []int{int(t.seed/4) % n}
+	for i := nacked[0] + 1; i < n && t.fault.kind == faultQueueNacks; i++ {
+		if hash(t.seed, strconv.Itoa(i))%2 == 0 {
+			nacked = append(nacked, i)
+		}
+	}
+	return nacked
+}
+
+// limit returns after how many calls in a row without an answer the worker gives up, 0
+// if it never does.
+func (t *taskTree) limit() int {
+	switch calls := t.retry.MaxCalls; {
+	case calls < 0:
+		return 0
+	case calls == 0:
+		return 16
+	default:
+		return calls
+	}
+}
+
+// pause returns the pause after so many calls in a row without an answer.
+func (t *taskTree) pause(idle int) time.Duration {
+	if idle == 0 {
+		return 0
+	}
+	shortest, longest := t.retry.MinPause, t.retry.MaxPause
+	switch {
+	case shortest == 0 && longest == 0:
+		shortest, longest = time.Millisecond, time.Second
+	case shortest == 0:
+		shortest = min(time.Millisecond, longest)
+	case longest == 0:
+		longest = max(time.Second, shortest)
+	}
+	for ; idle > 1 && shortest < longest; idle-- {
+		shortest *= 2
+	}
+	return min(shortest, longest)
+}
+
+// faultOf returns the fault of a node, or the one in no node for "".
+func (t *taskTree) faultOf(node string) fault {
+	for _, f := range []fault{t.fault, t.aside} {
+		if f.node == node {
+			return f
+		}
+	}
+	return fault{}
+}
+
+// forgiven returns the nodes on best-effort branches.
+func (t *taskTree) forgiven() map[*node]bool {
+	all := map[*node]bool{}
+	var walk func(n *node, isForgiven bool)
+	walk = func(n *node, isForgiven bool) {
+		if isForgiven {
+			all[n] = true
+		}
+		for _, next := range n.next {
+			walk(next, isForgiven || next.bestEffort)
+		}
+	}
+	walk(t.first, false)
+	return all
+}

@@ -3,6 +3,8 @@ package model
 import (
 	"context"
 	"slices"
+
+	"github.com/conduitio/funnel"
 )
 
 // How the model walks a tree.
@@ -34,49 +36,64 @@ func (c recordCopy) state() int {
 
 // simulation works out an expectation.
 type simulation struct {
-	tree    *taskTree
-	letters map[int]deadLetter     // what the run has sent to the dead-letter queue, by slot
-	sizes   map[string]map[int]int // of the run's calls "ack" and "dlq", by first slot
-	ends    []int                  // where the run's batches end, nil if each read is one
-	reads   int                    // so far
-	reason  bool                   // the run has asked the source why it has closed
+	tree *taskTree
+	choices
+	*books
 
-	out        []int // copies not yet settled, by slot
-	front, end int   // the slots read and not yet released
-	due        bool  // a late release is to be done
-	steps      *[]*expectedCall
-	first      map[int][]nackInfo // candidates for the first nack, by slot
-	depth      int                // in how many fan-outs the walk is
-	attempts   map[string]int     // by task and lineage
-	calls      map[string]int     // by node
-	window     []bool             // the last outcomes, true is a nack
+	reads     int  // so far
+	due       bool // a late release is to be done
+	releasing bool // what has stopped the simulation is a release
+	steps     *[]*expectedCall
+	depth     int             // in how many fan-outs the walk is
+	forgiven  int             // how many of them it has entered by a best-effort branch
+	skipped   map[string]bool // the first nodes of best-effort branches that have failed
+	isSkipped bool            // one of them was not given a batch
+	attempts  map[string]int  // by task and lineage
+	calls     map[string]int  // by node
+}
+
+func newSimulation(t *taskTree, c choices, b *books, steps *[]*expectedCall) *simulation {
+	return &simulation{
+		tree: t, choices: c, books: b, steps: steps,
+		skipped:  map[string]bool{},
+		attempts: map[string]int{},
+		calls:    map[string]int{},
+	}
+}
+
+// choices are what a run has done where the contract leaves a choice.
+type choices struct {
+	letters map[int]deadLetter     // what went to the dead-letter queue, by slot
+	sizes   map[string]map[int]int // of the calls "ack" and "dlq", by first slot
+	acked   int                    // how many slots were acked
+	ends    []int                  // where the batches end, nil if each read is one
+	reason  bool                   // the source was asked why it has closed
+}
+
+// choices returns what the run of a tree has chosen.
+func (r *trace) choices(t *taskTree) choices {
+	asks := func(c *call) bool { return c.items[0] == "reason" }
+	return choices{
+		letters: r.letters(), sizes: r.sizes(), acked: r.acked(), ends: r.ends,
+		reason: t.ahead == 0 || slices.ContainsFunc(r.of("read"), asks),
+	}
 }
 
 // expect works out what must come out of a tree. Where the contract leaves a choice, the
 // run has made it.
 func expect(t *taskTree, run *trace) *expectation {
-	x := &expectation{open: map[int]bool{}, ends: run.ends}
-	s := &simulation{
-		tree:    t,
-		letters: run.letters(), sizes: run.sizes(), ends: run.ends,
-		reason:   t.ahead == 0 || slices.ContainsFunc(run.of("read"), func(c *call) bool { return c.items[0] == "reason" }),
-		out:      make([]int, t.records()),
-		steps:    &x.steps,
-		first:    map[int][]nackInfo{},
-		attempts: map[string]int{},
-		calls:    map[string]int{},
+	x := &expectation{ends: run.ends}
+	s := newSimulation(t, run.choices(t), newBooks(t), &x.steps)
+	x.causes = s.try(func() { x.missing = !s.run() })
+	x.endings, x.reads = x.causes, s.reads
+	if x.failed = x.causes != nil && !s.releasing; x.failed {
+		s.steps = &x.rest
+		x.endings = s.releaseRest(x.causes)
 	}
-	x.endings = s.try(func() { x.missing = !s.run() })
 	if x.endings == nil {
 		x.endings = []ending{{}}
 	}
-	x.reads = s.reads
-	for slot, out := range s.out {
-		if out > 0 || slot >= s.end {
-			x.open[slot] = true
-		}
-	}
-	x.nacks = s.first
+	x.nacks, x.isSkipped = s.first, s.isSkipped
 	return x
 }
 
@@ -105,21 +122,38 @@ func (s *simulation) fail(e ending) {
 // emit adds a call.
 func (s *simulation) emit(step *expectedCall) { *s.steps = append(*s.steps, step) }
 
+// enter makes an entry in the books, which comes after the last call.
+func (s *simulation) enter(e event) {
+	s.books.enter(e)
+	s.note(e)
+}
+
+// note adds events to the last call.
+func (s *simulation) note(e ...event) {
+	if len(*s.steps) == 0 {
+		s.emit(&expectedCall{})
+	}
+	last := (*s.steps)[len(*s.steps)-1]
+	last.then = append(last.then, e...)
+}
+
 // emitCall adds a call of a task or of Read, before which a late release is done.
 func (s *simulation) emitCall(step *expectedCall) {
 	s.releaseDue()
 	s.emit(step)
 }
 
-// strikes counts a call of something and reports whether the fault happens at it.
-func (s *simulation) strikes(node string, kinds ...faultKind) bool {
+// strikes counts a call of something and returns the fault that happens at it.
+func (s *simulation) strikes(node string, kinds ...faultKind) faultKind {
 	key := node
 	if node == "" {
 		key = faultNames[kinds[0]]
 	}
 	s.calls[key]++
-	f := s.tree.fault
-	return f.node == node && slices.Contains(kinds, f.kind) && f.nth == s.calls[key]
+	if f := s.tree.faultOf(node); slices.Contains(kinds, f.kind) && f.nth == s.calls[key] {
+		return f.kind
+	}
+	return faultNone
 }
 
 // run walks all batches. It returns false if those of the run end before the
@@ -132,14 +166,16 @@ func (s *simulation) run() bool {
 	for _, read := range s.tree.reads {
 		s.read(read)
 		for slot := read.from; slot < read.to; slot++ {
-			s.out[slot] = 1
+			s.enter(event{slot: slot, copies: 1})
 			batch = append(batch, recordCopy{slot: slot, form: s.tree.form(slot)})
 		}
 		switch {
 		case len(batch) == 0:
 		case s.ends == nil || slices.Contains(s.ends, read.to):
-			s.end = read.to
 			s.next(s.tree.first, batch)
+			if s.tree.whole {
+				s.releaseWhole()
+			}
 			batch = nil
 		case len(s.ends) == 0 || read.to > s.ends[len(s.ends)-1]:
 			s.releaseDue()
@@ -159,34 +195,35 @@ func (s *simulation) read(read sourceRead) {
 		s.emitCall(&expectedCall{who: "read", items: s.tree.readItems(read)})
 	}
 	s.reads++
-	if s.strikes("", faultRead, faultReadCanceled, faultNoPosition, faultReadPanic) {
-		switch s.tree.fault.kind {
-		case faultReadPanic:
-			s.stop(ending{panics: testPanic})
-		case faultRead:
-			s.fail(ending{all: []error{errRead}})
-		case faultReadCanceled:
-			s.fail(ending{all: []error{context.Canceled}})
-		case faultNoPosition:
-			if read.from < read.to {
-				s.fail(ending{fatal: true})
-			}
+	switch s.strikes("", faultRead, faultReadCanceled, faultNoPosition, faultReadPanic) {
+	case faultReadPanic:
+		s.stop(ending{panics: testPanic})
+	case faultRead:
+		s.fail(ending{all: []error{errRead}})
+	case faultReadCanceled:
+		s.fail(ending{all: []error{context.Canceled}})
+	case faultNoPosition:
+		if read.from < read.to {
+			s.fail(ending{fatal: true, all: []error{funnel.ErrEmptyPosition}})
 		}
 	}
 }
 
 // walk gives a batch to a node and passes on what it makes of it. Idle counts
 // the rounds without an answer in a row.
-func (s *simulation) walk(n *node, in []recordCopy, idle int) {
-	out, called, answered := s.do(n, in)
+func (s *simulation) walk(n *node, in []recordCopy, idle int, again bool) {
+	out, called, answered := s.do(n, in, idle, again)
 	switch {
 	case answered:
 		idle = 0
 	case called:
 		idle++
 	}
-	if idle >= 16 {
-		s.fail(ending{fatal: true, says: []string{n.id}})
+	if limit := s.tree.limit(); limit > 0 && idle >= limit {
+		s.fail(ending{fatal: true, all: []error{funnel.ErrNoProgress}, says: []string{n.id}})
+	}
+	if s.tree.whole {
+		out = s.stepOut(out)
 	}
 	for len(out) > 0 {
 		size := 1
@@ -204,9 +241,21 @@ func (s *simulation) walk(n *node, in []recordCopy, idle int) {
 			for i := range run {
 				run[i].retry = false
 			}
-			s.walk(n, run, idle)
+			s.walk(n, run, idle, true)
 		}
 	}
+}
+
+// stepOut settles the nacked copies of a batch that stays whole, and returns the others.
+func (s *simulation) stepOut(batch []recordCopy) (others []recordCopy) {
+	for _, c := range batch {
+		if c.nack != nil {
+			s.settle(c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	return others
 }
 
 // next gives a batch to the nodes behind a node.
@@ -218,7 +267,7 @@ func (s *simulation) next(n *node, batch []recordCopy) {
 		}
 		s.release()
 	case 1:
-		s.walk(n.next[0], batch, 0)
+		s.walk(n.next[0], batch, 0, false)
 	default:
 		s.fan(n.next, batch)
 	}
@@ -226,73 +275,83 @@ func (s *simulation) next(n *node, batch []recordCopy) {
 
 // fan gives a batch to several nodes at the same time.
 func (s *simulation) fan(heads []*node, batch []recordCopy) {
-	for _, c := range batch {
-		s.out[c.slot] += len(heads) - 1
+	all := len(heads)
+	heads = slices.DeleteFunc(slices.Clone(heads), func(head *node) bool { return s.skipped[head.id] })
+	s.isSkipped = s.isSkipped || len(heads) < all
+	if len(heads) > 1 {
+		for slot, copies := range copiesOf(batch) {
+			s.enter(event{slot: slot, copies: copies * (len(heads) - 1)})
+		}
 	}
-	step := &expectedCall{fan: make([][]*expectedCall, len(heads))}
+	step := &expectedCall{fan: make([][]*expectedCall, len(heads)), given: copiesOf(batch)}
 	if slices.ContainsFunc(batch, func(c recordCopy) bool { return !c.filtered }) {
 		s.releaseDue()
 	}
 	s.emit(step)
-	steps, first := s.steps, s.first
-	joined := map[int][]nackInfo{}
-	var endings []ending
+	steps := s.steps
+	endings := make([][]ending, len(heads))
 	s.depth++
-	for i, head := range heads {
-		s.steps, s.first = &step.fan[i], map[int][]nackInfo{}
-		if e := s.try(func() { s.walk(head, slices.Clone(batch), 0) }); e != nil {
-			endings, step.faulty = append(endings, e...), append(step.faulty, i)
-		}
-		for slot, nacks := range s.first {
-			joined[slot] = append(joined[slot], nacks...)
-		}
-	}
+	changes := s.branches(len(heads), func(i int) {
+		s.steps = &step.fan[i]
+		endings[i] = s.branch(heads[i], slices.Clone(batch))
+	})
 	s.depth--
-	s.steps, s.first = steps, first
-	for slot, nacks := range joined {
-		if len(s.first[slot]) == 0 {
-			s.first[slot] = nacks
+	s.steps = steps
+	var causes []ending
+	for i, head := range heads {
+		step.forgiven = append(step.forgiven, head.bestEffort)
+		switch {
+		case endings[i] == nil:
+		case head.bestEffort && !slices.ContainsFunc(endings[i], func(e ending) bool { return e.panics != nil }):
+			step.spoiled = append(step.spoiled, i)
+			s.skipped[head.id] = true
+			s.books.enter(forgive(step.given, changes[i])...)
+		default:
+			step.faulty = append(step.faulty, i)
+			causes = append(causes, endings[i]...)
 		}
 	}
-	if endings != nil {
-		s.stop(endings...)
+	if causes != nil {
+		s.stop(causes...)
 	}
-	if !slices.ContainsFunc(step.fan, func(branch []*expectedCall) bool { return len(branch) > 0 }) {
-		*s.steps = (*s.steps)[:len(*s.steps)-1] // all was filtered, so there are no calls
+	if !step.calls() { // all was filtered
+		*s.steps = (*s.steps)[:len(*s.steps)-1]
+		for _, branch := range step.fan {
+			for _, silent := range branch {
+				s.note(silent.then...)
+			}
+		}
 	}
 	s.release()
+}
+
+// branch gives a batch to a branch and returns the endings with which it stops, nil if
+// it does not.
+func (s *simulation) branch(head *node, batch []recordCopy) []ending {
+	if head.bestEffort {
+		s.forgiven++
+		defer func() { s.forgiven-- }()
+	}
+	return s.try(func() { s.walk(head, batch, 0, false) })
 }
 
 // settleNacked settles a run of nacked copies.
 func (s *simulation) settleNacked(run []recordCopy) {
 	for _, c := range run {
-		if len(s.first[c.slot]) == 0 {
-			s.first[c.slot] = []nackInfo{*c.nack}
-		}
-		s.out[c.slot]--
+		s.settle(c)
 	}
 	s.release()
 }
 
-// settle settles a copy at the end of its branch.
+// settle settles a copy that was nacked or is at the end of its branch.
 func (s *simulation) settle(c recordCopy) {
-	s.out[c.slot]--
-}
-
-// nack returns the nack of a slot that counts.
-func (s *simulation) nack(slot int) nackInfo {
-	for _, nack := range s.first[slot] {
-		if actual, ok := s.letters[slot]; ok && nack.matches(actual) {
-			return nack
-		}
-	}
-	return s.first[slot][0]
+	s.enter(event{slot: c.slot, copies: -1, nack: c.nack, isForgiven: s.forgiven > 0})
 }
 
 // do is a call of the node with the records that are not filtered. It returns
 // what became of the batch, and whether there was a call and an answer.
-func (s *simulation) do(n *node, in []recordCopy) (out []recordCopy, called, answered bool) {
-	step := &expectedCall{who: n.id}
+func (s *simulation) do(n *node, in []recordCopy, idle int, again bool) (out []recordCopy, called, answered bool) {
+	step := &expectedCall{who: n.id, again: again, idle: idle}
 	for _, c := range in {
 		if !c.filtered {
 			step.slots = append(step.slots, c.slot)
@@ -305,7 +364,8 @@ func (s *simulation) do(n *node, in []recordCopy) (out []recordCopy, called, ans
 	step.parts = min(n.workers, len(step.slots))
 	s.emitCall(step)
 	s.strike(n)
-	mute := s.tree.fault.kind == faultMute && s.tree.fault.node == n.id && s.calls[n.id] >= s.tree.fault.nth
+	f := s.tree.faultOf(n.id)
+	isMute := f.kind == faultMute && s.calls[n.id] >= f.nth
 
 	seen := 0
 	nacks := map[int]*nackInfo{}
@@ -316,7 +376,7 @@ func (s *simulation) do(n *node, in []recordCopy) (out []recordCopy, called, ans
 		}
 		seen++
 		v := n.behave(s.tree.seed, c.form.id)
-		if mute || n.atMost > 0 && seen > n.atMost || s.hushed(n, c.form.id, v) {
+		if isMute || n.atMost > 0 && seen > n.atMost || s.hushed(n, c.form.id, v) {
 			c.retry = true
 			out = append(out, c)
 			continue
@@ -342,7 +402,7 @@ func (s *simulation) do(n *node, in []recordCopy) (out []recordCopy, called, ans
 			}
 			out = append(out, c)
 		case verdictSplit:
-			s.out[c.slot] += v.parts - 1
+			s.enter(event{slot: c.slot, copies: v.parts - 1})
 			left := n.left(c.form)
 			for i := range v.parts {
 				piece := c
@@ -375,20 +435,22 @@ func (s *simulation) hushed(n *node, id string, v verdict) bool {
 
 // strike stops if the fault of the tree is one that a call of the node ends with.
 func (s *simulation) strike(n *node) {
-	if !s.strikes(n.id, faultWrite, faultAck, faultAckWrong, faultAckMany, faultAckStop,
+	switch s.strikes(n.id, faultWrite, faultAck, faultAckWrong, faultAckMany, faultAckStop,
 		faultNothing, faultTooMany, faultAlien, faultTask, faultPanic, faultGoexit) {
-		return
-	}
-	switch s.tree.fault.kind {
 	case faultWrite, faultAck, faultTask:
 		s.fail(ending{all: []error{errTask}})
-	case faultAckWrong, faultAckMany, faultAckStop:
-		s.fail(ending{})
+	case faultAckWrong, faultAckMany:
+		s.fail(ending{all: []error{funnel.ErrAckMismatch}})
+	case faultAckStop:
+		s.fail(ending{all: []error{funnel.ErrAcksStopped}})
 	case faultNothing, faultTooMany, faultAlien:
-		s.fail(ending{says: []string{n.id}})
+		s.fail(ending{all: []error{funnel.ErrProcessorResults}, says: []string{n.id}})
 	case faultPanic:
 		s.stop(ending{panics: testPanic})
 	case faultGoexit:
+		if s.depth > 0 {
+			s.fail(ending{all: []error{funnel.ErrGoexit}})
+		}
 		s.stop(ending{exits: true})
 	}
 }

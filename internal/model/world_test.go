@@ -160,11 +160,10 @@ func (w *world) end(c *call) {
 }
 
 // spaced checks the delay before the n-th attempt in a row that followed on one
-// without success: about a millisecond at first, and twice as long each time, up
-// to a second. It may be longer if something else was done in between.
-func (w *world) spaced(who, what string, since time.Time, n int, longer bool) {
-	want := min(time.Millisecond<<(n-1), time.Second)
-	if got := time.Since(since); got < want/2 || got > 3*want && !longer {
+// without success: about a millisecond at first, and twice as long each time.
+func (w *world) spaced(who, what string, since time.Time, n int) {
+	want := time.Millisecond << (n - 1)
+	if got := time.Since(since); got < want/2 || got > 3*want {
 		w.complain("%s: %s, %s later and not about %s", who, what, got, want)
 	}
 }
