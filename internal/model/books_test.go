@@ -1,5 +1,7 @@
 package model
 
+import "slices"
+
 // The books of the model: how many copies of each source record are out, and
 // what was nacked.
 
@@ -90,6 +92,19 @@ func (b *books) clear(e event) {
 	b.enter(event{slot: e.slot, copies: e.copies})
 	if e.nack != nil && !e.isForgiven {
 		b.first[e.slot] = append(b.first[e.slot], *e.nack)
+	}
+}
+
+// goOn clears the doubts but the first ones, since the walk goes on.
+func (b *books) goOn(first int) {
+	doubts := b.doubts[first:]
+	b.doubts = slices.Clip(b.doubts[:first])
+	for _, e := range doubts {
+		if e.stays {
+			b.doubts = append(b.doubts, e)
+		} else {
+			b.clear(e)
+		}
 	}
 }
 

@@ -169,7 +169,7 @@ func (m *matching) match() string {
 	if m.diff != "" {
 		return m.diff
 	}
-	for _, want := range endings {
+	for _, want := range m.withReads(endings) {
 		m.diff = ""
 		if m.ending(want, whole); m.diff == "" {
 			return ""
@@ -189,7 +189,8 @@ func (m *matching) differ(format string, args ...any) {
 // the last of them ends with an error.
 func (m *matching) sequence(steps []*expectedCall, cut cutRule, after int, fails bool) (last int, whole bool) {
 	last = after
-	var doubts []event // of the last call, if no other one follows
+	before := len(m.books.doubts)
+	var doubts []event // of the last call
 	defer func() { m.books.doubts = append(m.books.doubts, doubts...) }()
 	for i, step := range steps {
 		if m.diff != "" {
@@ -206,6 +207,7 @@ func (m *matching) sequence(steps []*expectedCall, cut cutRule, after int, fails
 			return last, false
 		}
 		m.books.enter(doubts...)
+		m.books.goOn(before)
 		doubts = nil
 		if step.fan != nil {
 			var all bool
@@ -220,10 +222,10 @@ func (m *matching) sequence(steps []*expectedCall, cut cutRule, after int, fails
 			m.differ("%s was not given %s", step.who, strings.Join(step.items, " "))
 			return last, false
 		}
-		before := m.last[step.who]
+		previous := m.last[step.who]
 		c := m.take(step)
 		if step.again {
-			m.pause(step, before, c, steps[i-1].who == step.who)
+			m.pause(step, previous, c, steps[i-1].who == step.who)
 		}
 		if n := len(c.items); cut == cutAnywhere && m.isPart(c, step) {
 			m.call(&expectedCall{who: "ack", items: step.items[:n]}, c, last)
@@ -364,13 +366,7 @@ func (m *matching) fan(step *expectedCall, cut cutRule, after int) (last int, wh
 			whole = whole && isDone[i]
 		}
 	}
-	for _, e := range slices.Concat(doubts...) {
-		if whole && !e.stays {
-			m.books.clear(e) // the walk goes on
-		} else {
-			m.books.doubts = append(m.books.doubts, e)
-		}
-	}
+	m.books.doubts = slices.Concat(m.books.doubts, slices.Concat(doubts...))
 	return last, whole
 }
 
@@ -405,6 +401,18 @@ func (m *matching) leftover() {
 	}
 }
 
+// withReads returns also how Do may end if the source is read ahead and has panicked
+// meanwhile.
+func (m *matching) withReads(endings []ending) []ending {
+	all := slices.Clone(endings)
+	if f := m.tree.fault; m.tree.ahead > 0 && f.kind == faultReadPanic && len(m.run.of("read")) >= f.nth {
+		for _, e := range endings {
+			all = append(all, ending{panics: testPanic, all: e.all, anyOf: e.anyOf})
+		}
+	}
+	return all
+}
+
 // ending compares how Do ended with one of the ways in which it may.
 func (m *matching) ending(want ending, whole bool) {
 	got := m.run.outcome
@@ -421,6 +429,8 @@ func (m *matching) ending(want ending, whole bool) {
 		if got.panicked != want.panics && !strings.Contains(fmt.Sprint(got.panicked), fmt.Sprint(want.panics)) {
 			m.differ("Do %s, it should have panicked with %v", got, want.panics)
 		}
+		known, _ := got.panicked.(error)
+		m.errs(want, known)
 		return
 	case got.panicked != nil || got.exited:
 		m.differ("Do %s", got)
@@ -443,21 +453,28 @@ func (m *matching) ending(want ending, whole bool) {
 	m.err(want, err)
 }
 
+// errs checks that an error is those that it must be.
+func (m *matching) errs(want ending, err error) {
+	for _, target := range want.all {
+		if !errors.Is(err, target) {
+			m.differ("Do ended with %q, which is not %q", err, target)
+		}
+	}
+	is := func(target error) bool { return errors.Is(err, target) }
+	for _, targets := range want.anyOf {
+		if !slices.ContainsFunc(targets, is) {
+			m.differ("Do ended with %q, which is none of %q", err, targets)
+		}
+	}
+}
+
 // err compares the error that Do returned.
 func (m *matching) err(want ending, err error) {
 	if want.fails != (err != nil) {
 		m.differ("Do returned %v, expected %+v", err, want)
 		return
 	}
-	for _, target := range want.all {
-		if !errors.Is(err, target) {
-			m.differ("Do returned %q, which is not %q", err, target)
-		}
-	}
-	is := func(target error) bool { return errors.Is(err, target) }
-	if len(want.any) > 0 && !slices.ContainsFunc(want.any, is) {
-		m.differ("Do returned %q, which is none of %q", err, want.any)
-	}
+	m.errs(want, err)
 	for _, text := range want.says {
 		if !strings.Contains(err.Error(), text) {
 			m.differ("Do returned %q, which does not say %q", err, text)

@@ -78,7 +78,7 @@ func (d *drawing) pick(of ...int) int { return of[d.IntN(len(of))] }
 func (d *drawing) policy() funnel.RetryPolicy {
 	p := funnel.RetryPolicy{MaxCalls: d.pick(-1, 0, 1, 2, 2, 3, 5, 9, 30)}
 	if d.chance(70) {
-		p.MinPause = time.Duration(1+d.IntN(d.pick(10, 1000, 1e6))) * time.Microsecond
+		p.MinPause = time.Duration(1+d.IntN(d.pick(10, 1000, 1e6, 3e6))) * time.Microsecond
 	}
 	if d.chance(70) {
 		p.MaxPause = p.MinPause + time.Duration(1+d.IntN(d.pick(100, 1e6)))*time.Microsecond
@@ -205,21 +205,22 @@ func (d *drawing) destination() *node {
 // trouble draws something that ends most runs with an error.
 func (d *drawing) trouble(t *taskTree) {
 	isForgiven := t.forgiven()
-	for _, n := range t.nodes() {
-		if !isForgiven[n] {
-			n.calm(t.limit()) // one trouble is enough
-		}
+	required := slices.DeleteFunc(t.nodes(), func(n *node) bool { return isForgiven[n] })
+	for _, n := range required {
+		n.calm(t.limit()) // one trouble is enough
 	}
-	if d.chance(35) {
-		t.queue.size = 1 + d.IntN(6)
-		t.queue.threshold = d.pick(0, 0, 1, 2, 3)
-		if d.chance(50) {
-			return
-		}
+	if d.chance(60) {
+		required[d.IntN(len(required))].fail = 10 + d.IntN(40)
+	}
+	hasWindow := d.chance(35)
+	if hasWindow {
+		t.queue.size, t.queue.threshold = 1+d.IntN(6), d.pick(0, 0, 1, 2, 3)
 	}
 	switch {
-	case d.chance(30): // likely when something is finished and not yet released
-		t.fault = d.errorIn(t, slices.DeleteFunc(t.nodes(), func(n *node) bool { return isForgiven[n] }))
+	case d.chance(40): // often when something is finished and not yet released
+		t.fault = d.errorIn(t, required)
+		return
+	case hasWindow && d.chance(50):
 		return
 	case d.chance(8):
 		t.queue = queueSetup{none: true}

@@ -96,7 +96,7 @@ func countOptions(count func(what string, is bool), t *taskTree, x *expectation)
 	}
 	count("acks after an error", !t.whole && released("ack"))
 	count("dead letters after an error", !t.whole && released("dlq"))
-	count("a refused nack after an error", x.failed && len(ending.any) > 0)
+	count("a refused nack after an error", x.failed && len(ending.anyOf) > 0)
 	count("whole, acks after an error", t.whole && released("ack"))
 	count("whole, acks after an error, no fan-out", t.whole && t.linear() && released("ack"))
 	count("whole, dead letters after an error", t.whole && released("dlq"))

@@ -104,8 +104,8 @@ func (s *expectedCall) mayCut(branch int) bool {
 type ending struct {
 	// all are errors that Do's error must be.
 	all []error
-	// any are errors of which Do's error must be one, if there are some.
-	any []error
+	// anyOf are groups of errors. Do's error must be one of each.
+	anyOf [][]error
 	// says are texts that must occur in the error.
 	says []string
 	// fails is set if Do must return an error; without it, it returns nil.
@@ -121,18 +121,17 @@ type ending struct {
 // bad reports whether Do must not return nil.
 func (e ending) bad() bool { return e.fails || e.panics != nil || e.exits }
 
-// and returns the ending if, after this one, a release ends in another way.
+// and returns the ending if something else goes wrong after this one.
 func (e ending) and(late ending) ending {
-	switch {
-	case late.panics != nil:
-		return ending{panics: late.panics, all: e.all}
-	case e.panics != nil || e.exits:
+	if e.panics != nil || e.exits {
 		return e
 	}
-	return ending{
-		fails: true, fatal: e.fatal || late.fatal,
-		all: slices.Concat(e.all, late.all), any: late.any, says: slices.Concat(e.says, late.says),
+	both := ending{
+		fails: late.fails, fatal: e.fatal || late.fatal, panics: late.panics,
+		all: slices.Concat(e.all, late.all), anyOf: slices.Concat(e.anyOf, late.anyOf),
+		says: slices.Concat(e.says, late.says),
 	}
+	return both
 }
 
 // expectation is what the model works out.

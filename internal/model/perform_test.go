@@ -158,8 +158,8 @@ func (e ending) outcome() outcome {
 		return outcome{}
 	}
 	err := errors.Join(e.all...)
-	if len(e.any) > 0 {
-		err = errors.Join(err, e.any[0])
+	for _, errs := range e.anyOf {
+		err = errors.Join(err, errs[0])
 	}
 	err = fmt.Errorf("%s: %w", strings.Join(e.says, " "), errors.Join(err, errors.New("why")))
 	if e.fatal {

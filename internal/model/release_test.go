@@ -75,9 +75,12 @@ func (s *simulation) releaseSome(hold bool) {
 		for accepted < stop && !s.refuses(accepted) {
 			accepted++
 		}
-		s.send(slotsBetween(start, accepted), accepted)
 		if accepted < stop {
-			s.refuse()
+			s.refused = s.refusal(accepted)
+		}
+		s.send(slotsBetween(start, accepted), accepted)
+		if s.refused != nil {
+			s.stopRelease(ending{})
 		}
 	}
 }
@@ -86,20 +89,19 @@ func (s *simulation) releaseSome(hold bool) {
 // all that are finished, up to the first that is not or that is refused.
 func (s *simulation) releaseWhole() {
 	stop := s.ready(s.front)
-	isRefused := false
 	var nacked []int
 	for slot := s.front; slot < stop; slot++ {
 		switch {
 		case !s.isNacked(slot):
 		case s.refuses(slot):
-			stop, isRefused = slot, true
+			stop, s.refused = slot, s.refusal(slot)
 		default:
 			nacked = append(nacked, slot)
 		}
 	}
 	s.send(nacked, stop)
-	if isRefused {
-		s.refuse()
+	if s.refused != nil {
+		s.stopRelease(ending{})
 	}
 }
 
@@ -142,37 +144,36 @@ func (s *simulation) nack(slot int) nackInfo {
 }
 
 // nackErrors returns the errors that a nacked slot may have, none if it may have none.
-func (s *simulation) nackErrors(slot int) (errs []error) {
+func (s *simulation) nackErrors(slot int) [][]error {
+	var errs []error
 	for _, nack := range s.first[slot] {
 		if nack.err == nil {
 			return nil
 		}
 		errs = append(errs, nack.err)
 	}
-	return errs
+	return [][]error{errs}
 }
 
-// refuse stops because the slot at the front was nacked and not accepted.
-func (s *simulation) refuse() { s.stopRelease(s.refusal(s.front)) }
-
 // refusal is the ending because of a nacked slot that is not accepted.
-func (s *simulation) refusal(slot int) ending {
-	e := ending{any: s.nackErrors(slot)}
+func (s *simulation) refusal(slot int) *ending {
+	e := ending{anyOf: s.nackErrors(slot)}
 	if q := s.tree.queue; !q.none && q.threshold > 0 {
 		e.fatal = true
 		e.all = []error{funnel.ErrNackThreshold}
 		e.says = []string{strconv.Itoa(q.threshold), strconv.Itoa(q.size)}
 	}
-	return e
+	return &e
 }
 
-// stopRelease stops because a release has failed.
+// stopRelease stops because a release has failed, after a refusal if there is one.
 func (s *simulation) stopRelease(e ending) {
 	s.releasing = true
-	if e.panics != nil {
-		s.stop(e)
+	e.fails = e.panics == nil
+	if s.refused != nil {
+		e = s.refused.and(e)
 	}
-	s.fail(e)
+	s.stop(e)
 }
 
 // ack is a call of Ack of the source, with the slots from the front to stop.
@@ -222,12 +223,12 @@ func (s *simulation) send(nacked []int, stop int) {
 		s.ack(stop)
 		return
 	case faultQueuePanic:
-		s.stopRelease(ending{panics: testPanic})
+		s.stopRelease(ending{panics: testPanic, anyOf: s.nackErrors(failed)})
 	case faultQueueNack, faultQueueNacks:
 		failed = nacked[s.tree.queueNacks(len(nacked))[0]]
 	}
 	s.ack(failed)
-	s.stopRelease(ending{fatal: true, all: []error{errQueue}, any: s.nackErrors(failed)})
+	s.stopRelease(ending{fatal: true, all: []error{errQueue}, anyOf: s.nackErrors(failed)})
 }
 
 // slotsBetween returns the slots from (included) to (excluded).

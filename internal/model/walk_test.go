@@ -40,9 +40,10 @@ type simulation struct {
 	choices
 	*books
 
-	reads     int  // so far
-	due       bool // a late release is to be done
-	releasing bool // what has stopped the simulation is a release
+	reads     int     // so far
+	due       bool    // a late release is to be done
+	releasing bool    // what has stopped the simulation is a release
+	refused   *ending // because of a nack that is refused, nil if there is none
 	steps     *[]*expectedCall
 	depth     int             // in how many fan-outs the walk is
 	forgiven  int             // how many of them it has entered by a best-effort branch
@@ -68,6 +69,8 @@ type choices struct {
 	acked   int                    // how many slots were acked
 	ends    []int                  // where the batches end, nil if each read is one
 	reason  bool                   // the source was asked why it has closed
+	// hasPanicked is set if Do has panicked.
+	hasPanicked bool
 }
 
 // choices returns what the run of a tree has chosen.
@@ -75,7 +78,8 @@ func (r *trace) choices(t *taskTree) choices {
 	asks := func(c *call) bool { return c.items[0] == "reason" }
 	return choices{
 		letters: r.letters(), sizes: r.sizes(), acked: r.acked(), ends: r.ends,
-		reason: t.ahead == 0 || slices.ContainsFunc(r.of("read"), asks),
+		hasPanicked: r.outcome.panicked != nil,
+		reason:      t.ahead == 0 || slices.ContainsFunc(r.of("read"), asks),
 	}
 }
 
@@ -302,7 +306,7 @@ func (s *simulation) fan(heads []*node, batch []recordCopy) {
 		step.forgiven = append(step.forgiven, head.bestEffort)
 		switch {
 		case endings[i] == nil:
-		case head.bestEffort && !slices.ContainsFunc(endings[i], func(e ending) bool { return e.panics != nil }):
+		case head.bestEffort && !s.panics(endings[i]):
 			step.spoiled = append(step.spoiled, i)
 			s.skipped[head.id] = true
 			s.books.enter(forgive(step.given, changes[i])...)
@@ -323,6 +327,15 @@ func (s *simulation) fan(heads []*node, batch []recordCopy) {
 		}
 	}
 	s.release()
+}
+
+// panics reports whether a branch panics that ends in one of some ways.
+func (s *simulation) panics(endings []ending) bool {
+	isPanic := func(e ending) bool { return e.panics != nil }
+	if s.hasPanicked {
+		return slices.ContainsFunc(endings, isPanic)
+	}
+	return !slices.ContainsFunc(endings, func(e ending) bool { return !isPanic(e) })
 }
 
 // branch gives a batch to a branch and returns the endings with which it stops, nil if
