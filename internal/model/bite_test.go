@@ -260,6 +260,29 @@ var bites = []bite{
 			c.items[i] = strings.Replace(c.items[i], "]", ".proc99]", 1)
 		}
 	}},
+	{"a piece has another ID", func(b *biting) {
+		if c := b.call(b.isTask); c != nil {
+			i := b.IntN(len(c.items))
+			item, _, hasID := strings.Cut(c.items[i], "#")
+			if hasID {
+				item += "#9"
+			}
+			c.items[i] = item
+		}
+	}},
+	{"a piece has no ID", func(b *biting) {
+		if c := b.call(b.isTask); c != nil {
+			i := b.IntN(len(c.items))
+			c.items[i], _, _ = strings.Cut(c.items[i], "#")
+		}
+	}},
+	{"a dead letter has an ID", func(b *biting) {
+		if c := b.call(b.is("dlq")); c != nil && !b.tree.ownIDs {
+			i := b.IntN(len(c.items))
+			c.items[i] += "#0"
+			c.letters[i].form = c.items[i]
+		}
+	}},
 	{"a kept record changes", func(b *biting) {
 		if len(b.kept) > 0 {
 			b.kept[b.IntN(len(b.kept))].now += ".later"
@@ -458,7 +481,7 @@ func TestBites(t *testing.T) {
 		return fmt.Sprint(r, r.kept, r.lives, r.wrong, times)
 	}
 	changed := map[string]int{}
-	for seed := uint64(1); seed <= 150; seed++ {
+	for seed := uint64(1); seed <= 300; seed++ {
 		tree := draw(seed)
 		run := perform(tree)
 		if !expect(tree, run).isDefinite(tree) {

@@ -22,6 +22,8 @@ func draw(seed uint64) *taskTree {
 		stopAfter:  d.chance(20),
 		closeAgain: d.chance(20),
 		whole:      d.chance(33),
+		pieceIDs:   d.chance(40),
+		ownIDs:     d.chance(20),
 	}
 	d.mood = d.IntN(4)
 	if d.chance(30) {

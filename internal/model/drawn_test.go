@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/conduitio/funnel"
@@ -114,6 +115,7 @@ func countOptions(count func(what string, is bool), t *taskTree, x *expectation)
 	count("gives up after some calls", givesUp && t.limit() > 1 && t.limit() != 16)
 	count("shortest pause only", t.retry.MinPause > 0 && t.retry.MaxPause == 0)
 	count("longest pause only", t.retry.MinPause == 0 && t.retry.MaxPause > 0)
+	count("no piece IDs, IDs of the source", !t.pieceIDs && t.ownIDs)
 	for _, n := range t.nodes() {
 		count("a best-effort branch", n.bestEffort)
 		count("a best-effort branch that begins with a destination", n.bestEffort && n.kind == kindDestination)
@@ -127,6 +129,12 @@ func countOptions(count func(what string, is bool), t *taskTree, x *expectation)
 			count("a pause that a policy has set", isNext && step.idle > 0 && t.retry.MinPause > 0)
 			count("the longest pause", isNext && step.idle > 1 && t.pause(step.idle) == t.retry.MaxPause)
 			count("more calls than by default", step.idle > 16)
+			for _, item := range step.items {
+				isWrite := strings.HasPrefix(step.who, "dest")
+				count("a piece with an ID", isWrite && strings.Contains(item, "#0"))
+				count("a piece of a piece with an ID", isWrite && strings.Contains(item, "#1.0"))
+				count("a record with an ID of the source", t.pieceIDs && isWrite && strings.Contains(item, "#own"))
+			}
 			count("whole, several dead letters", t.whole && len(step.slots) > 1 && step.who == "dlq")
 			count("whole, dead letters of several tasks", t.whole && ofSeveralTasks(step.nacks))
 			count("whole, acks and dead letters together", t.whole && step.who == "ack" && i > 0 &&

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
 )
 
 // What stands for a part of the pipeline does what the tree says, writes down
@@ -183,12 +185,33 @@ func (p *nodePart) passed(recs []opencdc.Record, i int, f form) opencdc.Record {
 	case styleInPlace:
 		markAll(recs[i], "."+p.id)
 		recs[i].Position = opencdc.Position(to.pos)
+		p.forge(recs[i], to)
 	case styleReplace:
-		recs[i] = to.record()
+		recs[i] = p.made(to)
 	case styleFresh:
-		return to.record()
+		return p.made(to)
 	}
 	return recs[i]
+}
+
+// made returns a new record of a form as the node passes it on.
+func (p *nodePart) made(f form) opencdc.Record {
+	rec := f.record()
+	p.forge(rec, f)
+	return rec
+}
+
+// forge drops or changes the ID of some pieces, which must come back.
+func (p *nodePart) forge(rec opencdc.Record, f form) {
+	if !p.w.tree.pieceIDs || !f.isPiece() {
+		return
+	}
+	switch hash(p.w.tree.seed, p.id, f.id) % 3 {
+	case 0:
+		delete(rec.Metadata, funnel.MetadataPieceID)
+	case 1:
+		rec.Metadata[funnel.MetadataPieceID] = "forged"
+	}
 }
 
 // leaves changes a record in place that the node is going to split or nack, and

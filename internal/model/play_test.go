@@ -214,6 +214,9 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 	if w.tree.whole {
 		opts = append(opts, funnel.WithWholeBatches())
 	}
+	if w.tree.pieceIDs {
+		opts = append(opts, funnel.WithPieceIDs())
+	}
 	if w.tree.retry != (funnel.RetryPolicy{}) || w.tree.seed%4 == 0 {
 		opts = append(opts, funnel.WithRetryPolicy(w.tree.retry))
 	}

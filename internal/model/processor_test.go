@@ -96,7 +96,7 @@ func (p *fakeProcessor) answer(recs []opencdc.Record, i int, f form, v verdict) 
 		left := p.leaves(recs[i], f)
 		pieces := make([]opencdc.Record, v.parts)
 		for k := range pieces {
-			pieces[k] = p.n.piece(left, k).record()
+			pieces[k] = p.made(p.w.tree.piece(p.n, left, k))
 		}
 		return p.multi(pieces...)
 	default:

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
 )
 
 // The records. What a record holds follows from its form
@@ -29,11 +31,27 @@ type form struct {
 	pos string
 	// marks holds a ".ID" for each task that changed the record, in order.
 	marks string
+	// piece is the ID of a piece, or what the source has put in its place.
+	piece string
 }
 
 // String returns the form as it is shown in traces.
 func (f form) String() string {
-	return f.id + "@" + f.pos + "[" + f.marks + "]"
+	shown := f.id + "@" + f.pos + "[" + f.marks + "]"
+	if f.piece != "" {
+		shown += "#" + f.piece
+	}
+	return shown
+}
+
+// isPiece reports whether the record is a piece of another one.
+func (f form) isPiece() bool { return strings.Contains(f.id, "/") }
+
+// withID returns the form of a piece that shows its path through the splits.
+func (f form) withID() form {
+	_, path, _ := strings.Cut(f.id, "/")
+	f.piece = strings.ReplaceAll(path, "/", ".")
+	return f
 }
 
 // slot returns the index of the source record that the lineage starts at, -1
@@ -79,6 +97,9 @@ func (f form) record() opencdc.Record {
 		Position:  opencdc.Position(f.pos),
 		Operation: operationOf(slot),
 		Metadata:  opencdc.Metadata{"id": f.id, "marks": f.marks},
+	}
+	if f.piece != "" {
+		rec.Metadata[funnel.MetadataPieceID] = f.piece
 	}
 	switch slot % 3 {
 	case 0:
@@ -143,6 +164,7 @@ func isSame(a, b opencdc.Record) bool {
 // agree, the lineage of the form says so.
 func formOf(rec opencdc.Record) form {
 	f := form{id: rec.Metadata["id"], pos: string(rec.Position), marks: rec.Metadata["marks"]}
+	f.piece = rec.Metadata[funnel.MetadataPieceID]
 	digest := string(digestOf(f.marks))
 	var torn []string
 	(&places{

@@ -83,6 +83,11 @@ func (t *taskTree) smaller() []*taskTree {
 		return changed
 	})
 	change(func(c *taskTree) bool {
+		changed := c.pieceIDs || c.ownIDs
+		c.pieceIDs, c.ownIDs = false, false
+		return changed
+	})
+	change(func(c *taskTree) bool {
 		changed := c.whole
 		c.whole = false
 		return changed

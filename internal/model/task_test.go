@@ -116,7 +116,7 @@ func (m *marking) markAt(from, to, at int) (next int) {
 		left := m.leaves(recs[0], m.forms[from])
 		pieces := make([]opencdc.Record, v.parts)
 		for k := range pieces {
-			pieces[k] = m.n.piece(left, k).record()
+			pieces[k] = m.made(m.w.tree.piece(m.n, left, k))
 		}
 		m.batch.SplitRecord(at, pieces)
 		clear(pieces)

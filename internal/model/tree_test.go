@@ -171,10 +171,14 @@ func (n *node) moved(f form) form {
 	return f
 }
 
-// piece returns the form of the i-th piece into which the node splits a record.
-func (n *node) piece(f form, i int) form {
+// piece returns the form of the i-th piece into which a node splits a record.
+func (t *taskTree) piece(n *node, f form, i int) form {
 	f.id += "/" + strconv.Itoa(i)
 	f.marks += "." + n.id
+	f.piece = ""
+	if t.pieceIDs {
+		f = f.withID()
+	}
 	return n.moved(f)
 }
 
@@ -270,7 +274,9 @@ type taskTree struct {
 	// whole keeps batches whole.
 	whole bool
 	retry funnel.RetryPolicy
-	fault fault
+	// pieceIDs gives pieces IDs. With ownIDs the source puts something of its own there.
+	pieceIDs, ownIDs bool
+	fault            fault
 	// aside is a second fault, on a best-effort branch.
 	aside fault
 	wait  waitingWrite
@@ -315,7 +321,11 @@ func (t *taskTree) position(slot int) string {
 
 // form returns the form in which a source record is read.
 func (t *taskTree) form(slot int) form {
-	return form{id: strconv.Itoa(slot), pos: t.position(slot)}
+	f := form{id: strconv.Itoa(slot), pos: t.position(slot)}
+	if t.ownIDs && slot%3 > 0 {
+		f.piece = "own"
+	}
+	return f
 }
 
 // nodes returns all nodes but the source, depth first.
@@ -378,6 +388,12 @@ func (t *taskTree) String() string {
 	}
 	if t.whole {
 		b.WriteString("\nwhole batches")
+	}
+	if t.pieceIDs {
+		b.WriteString("\npiece IDs")
+	}
+	if t.ownIDs {
+		b.WriteString("\nIDs of the source")
 	}
 	if t.retry != (funnel.RetryPolicy{}) {
 		fmt.Fprintf(&b, "\nretries: %+v", t.retry)

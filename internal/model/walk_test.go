@@ -419,7 +419,7 @@ func (s *simulation) do(n *node, in []recordCopy, idle int, again bool) (out []r
 			left := n.left(c.form)
 			for i := range v.parts {
 				piece := c
-				piece.form = n.piece(left, i)
+				piece.form = s.tree.piece(n, left, i)
 				if piece.original == nil {
 					piece.original = &left
 				}
