@@ -12,7 +12,8 @@ type event struct {
 	nack   *nackInfo // set if the copy was nacked
 	// isForgiven is set if it was nacked on a best-effort branch.
 	isForgiven bool
-	stays      bool // a doubt that stays when the walk goes on
+	// stays is set for a doubt that remains one when the walk goes on.
+	stays bool
 }
 
 // books say what is finished. The model keeps them while it works out what must
@@ -20,8 +21,8 @@ type event struct {
 type books struct {
 	tree *taskTree
 	out  []int // copies not yet settled, by slot
-	// doubts are events that may or may not have counted, because the branch was cut
-	// short: all of a slot or none.
+	// doubts are events of branches that were cut short. For each slot, either all of
+	// them count or none.
 	doubts []event
 	// first are the candidates for the nack that was first, by slot.
 	first map[int][]nackInfo
@@ -78,8 +79,8 @@ func (b *books) branches(n int, f func(i int)) (changes []map[int]int) {
 	return changes
 }
 
-// forgive settles the copies that a best-effort branch has left: those that it was
-// given, and what has changed since. It returns the events.
+// forgive returns the events that settle the copies that a best-effort branch has left:
+// those that it was given, and what has changed since.
 func forgive(given, changes map[int]int) (all []event) {
 	for slot, copies := range given {
 		all = append(all, event{slot: slot, copies: -copies - changes[slot]})
@@ -95,10 +96,10 @@ func (b *books) clear(e event) {
 	}
 }
 
-// goOn clears the doubts but the first ones, since the walk goes on.
-func (b *books) goOn(first int) {
-	doubts := b.doubts[first:]
-	b.doubts = slices.Clip(b.doubts[:first])
+// goOn clears the doubts from an index on, since the walk goes on.
+func (b *books) goOn(from int) {
+	doubts := b.doubts[from:]
+	b.doubts = slices.Clip(b.doubts[:from])
 	for _, e := range doubts {
 		if e.stays {
 			b.doubts = append(b.doubts, e)
@@ -121,8 +122,8 @@ func (b *books) ready(start int) (stop int) {
 	return stop
 }
 
-// refuses reports whether the dead-letter queue refuses a nacked slot: there is no
-// queue, or with this slot there are too many nacks among the last outcomes.
+// refuses reports whether a nacked slot is refused: there is no dead-letter queue, or
+// with this slot there are too many nacks in its window.
 func (b *books) refuses(slot int) bool {
 	q := b.tree.queue
 	if q.none || q.size == 0 {

@@ -7,24 +7,27 @@
 // grouped, what is acked, what goes to the dead-letter queue, and how Do ends. Then the
 // two are compared.
 //
-//	tree, fault, draw       what a seed determines
+//	tree, node, fault       what a seed determines
+//	draw, drawn             how it is drawn, and proof that all of it is
 //	record                  records that show who touched them
 //	parts                   what the engine runs, and what the parts check themselves:
 //	processor, parallel     processors
 //	task                    custom tasks
 //	connectors              source, destinations and dead-letter queue
 //	world, play, trace      a run, and what it has shown
-//	expect, walk, release   the model
-//	compare, ahead          a run compared with the model
+//	expect, walk, step,
+//	release, books          the model
+//	compare, match, ending,
+//	ahead                   a run compared with the model
 //	shrink                  a smaller tree that fails in the same way
-//	perform, bite           proof that a fault in a run is noticed
+//	perform, bite, bites    proof that a fault in a run is noticed
 //
 // Each run takes place in a bubble of [testing/synctest]: waiting costs no time, and a
 // goroutine that is left behind or waits forever is found.
 //
-// A new rule touches these files: tree (what may happen to a record), draw (how often;
-// TestDrawsAll checks that it does happen), task, processor or connectors (do it), walk
-// or release (expect it), bite (notice a run that breaks it).
+// A new rule touches these files: tree or node (what may happen), draw (how often), drawn
+// (that it does happen), task, processor or connectors (do it), walk, step or release
+// (expect it), shrink (do without it), bites (notice a run that breaks it).
 //
 // To repeat one tree, and to run many new ones:
 //

@@ -21,6 +21,8 @@ import (
 //   - What is released at the ends of sub-batches that follow each other with no
 //     call between may be one call or several.
 //   - Which reads have become one batch if they are read ahead (see ahead_test.go).
+//   - If a branch is told to stop because another one fails, the nacks of its last call
+//     may count or not, and so may what a best-effort branch has left.
 
 // nackInfo is the nack of a copy: who nacked it, why, and what goes to the
 // dead-letter queue.
@@ -98,40 +100,6 @@ func (s *expectedCall) fails(branch int) bool {
 // one ends with an error.
 func (s *expectedCall) mayCut(branch int) bool {
 	return len(s.faulty) > 1 || len(s.faulty) == 1 && s.faulty[0] != branch
-}
-
-// ending is how Do must end.
-type ending struct {
-	// all are errors that Do's error must be.
-	all []error
-	// anyOf are groups of errors. Do's error must be one of each.
-	anyOf [][]error
-	// says are texts that must occur in the error.
-	says []string
-	// fails is set if Do must return an error; without it, it returns nil.
-	fails bool
-	// fatal is set if the error must be a fatal one.
-	fatal bool
-	// panics is the value that Do must panic with, else nil.
-	panics any
-	// exits is set if Do must not return nil, and may panic or exit.
-	exits bool
-}
-
-// bad reports whether Do must not return nil.
-func (e ending) bad() bool { return e.fails || e.panics != nil || e.exits }
-
-// and returns the ending if something else goes wrong after this one.
-func (e ending) and(late ending) ending {
-	if e.panics != nil || e.exits {
-		return e
-	}
-	both := ending{
-		fails: late.fails, fatal: e.fatal || late.fatal, panics: late.panics,
-		all: slices.Concat(e.all, late.all), anyOf: slices.Concat(e.anyOf, late.anyOf),
-		says: slices.Concat(e.says, late.says),
-	}
-	return both
 }
 
 // expectation is what the model works out.
