@@ -21,6 +21,7 @@ import (
 //     read behind that had ended before that instant.
 //   - A read begins as soon as the one before has ended and fewer records wait
 //     than are to be read ahead, and not before.
+//   - If the worker drains, no read begins after a stop, and what was read is processed.
 
 // batch is a batch that a run with read-ahead has shown.
 type batch struct {
@@ -58,6 +59,11 @@ func checkAhead(t *taskTree, run *trace) string {
 			return diff
 		}
 	}
+	if t.drains && t.fault.stops() && !t.fault.cancels() && run.struck && run.outcome == (outcome{}) {
+		if diff := checkDrained(t, run, reads, batches); diff != "" {
+			return diff
+		}
+	}
 	for i := 1; i < len(reads); i++ {
 		if run.struck && reads[i].at >= run.struckAt {
 			break
@@ -65,6 +71,34 @@ func checkAhead(t *taskTree, run *trace) string {
 		if diff := checkRoom(t, batches, t.reads[i-1], reads[i-1], reads[i]); diff != "" {
 			return diff
 		}
+	}
+	return ""
+}
+
+// checkDrained checks that no read began after a stop, and that what was read before it,
+// or while others were processed, was processed.
+func checkDrained(t *taskTree, run *trace, reads []*call, batches []batch) string {
+	busy := run.struckAt // until when
+	for _, c := range run.calls {
+		if c.who != "read" {
+			busy = max(busy, c.till)
+		}
+	}
+	read, processed := 0, 0
+	for i, c := range reads {
+		if c.at > run.struckAt {
+			return fmt.Sprintf("the read of %s began after %s, when the worker had been stopped at %s",
+				strings.Join(c.items, " "), c.at, run.struckAt)
+		}
+		if c.till < busy {
+			read = t.reads[i].to
+		}
+	}
+	for _, b := range batches {
+		processed = b.to
+	}
+	if processed < read {
+		return fmt.Sprintf("only %d of %d records were processed before the worker stopped", processed, read)
 	}
 	return ""
 }
@@ -207,6 +241,9 @@ func checkRoom(t *taskTree, batches []batch, before sourceRead, last, c *call) s
 			}
 		}
 	}
+	if t.drains && t.fault.kind == faultStopShort && begin < c.at {
+		return "" // it had to wait while somebody tried to stop the worker
+	}
 	if begin != c.at && before.from < before.to { // there is a pause after an empty read
 		return fmt.Sprintf("the read of %s began after %s, not after %s", strings.Join(c.items, " "), c.at, begin)
 	}
@@ -226,13 +263,13 @@ func TestSameAsSequential(t *testing.T) {
 		tree.fault, tree.aside, tree.wait = fault{}, fault{}, waitingWrite{}
 		tree.queue = queueSetup{chunk: 2}
 		tree.first.calmAll(tree, false)
-		tree.ahead, tree.deaf, tree.whole = 0, false, false
+		tree.ahead, tree.deaf, tree.whole, tree.drains = 0, false, false, false
 		want := play(t, tree)
 		for _, variant := range []struct {
 			ahead int
 			whole bool
 		}{{ahead: 1}, {ahead: 50}, {whole: true}, {ahead: 50, whole: true}} {
-			tree.ahead, tree.whole = variant.ahead, variant.whole
+			tree.ahead, tree.whole, tree.drains = variant.ahead, variant.whole, false
 			run := play(t, tree)
 			if diff, x := compare(tree, run); diff != "" {
 				t.Fatalf("%s\n%s\nrun:\n%s\nexpected:\n%s", diff, tree, run, x)

@@ -115,8 +115,12 @@ func countOptions(count func(what string, is bool), t *taskTree, x *expectation)
 	count("gives up after some calls", givesUp && t.limit() > 1 && t.limit() != 16)
 	count("shortest pause only", t.retry.MinPause > 0 && t.retry.MaxPause == 0)
 	count("longest pause only", t.retry.MinPause == 0 && t.retry.MaxPause > 0)
+	count("checks of ownership", t.checks)
 	count("no piece IDs, IDs of the source", !t.pieceIDs && t.ownIDs)
+	isForgiven := t.forgiven()
 	for _, n := range t.nodes() {
+		isHit := isForgiven[n] && n.id == t.fault.node
+		count("the context ends on a best-effort branch", isHit && t.fault.kind == faultCancel)
 		count("a best-effort branch", n.bestEffort)
 		count("a best-effort branch that begins with a destination", n.bestEffort && n.kind == kindDestination)
 	}
@@ -145,6 +149,11 @@ func countOptions(count func(what string, is bool), t *taskTree, x *expectation)
 			count("a best-effort branch that fails", len(step.spoiled) > 0)
 			count("a best-effort branch that fails in another", len(step.spoiled) > 0 && isForgiven)
 			count("a required branch that fails in a best-effort branch", len(step.faulty) > 0 && isForgiven)
+			hasForgiven := slices.Contains(step.forgiven, true)
+			count("a required branch that ends its goroutine beside a best-effort one",
+				hasForgiven && t.fault.kind == faultGoexit && len(step.faulty) > 0)
+			count("a panic on a best-effort branch", t.fault.kind == faultPanic &&
+				slices.ContainsFunc(step.faulty, func(k int) bool { return step.forgiven[k] }))
 			count("best-effort and required branches that fail", len(step.spoiled) > 0 && len(step.faulty) > 0)
 			for k, branch := range step.fan {
 				look(branch, isForgiven || step.forgiven[k])

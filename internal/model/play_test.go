@@ -214,6 +214,12 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 	if w.tree.whole {
 		opts = append(opts, funnel.WithWholeBatches())
 	}
+	if w.tree.drains {
+		opts = append(opts, funnel.WithDrain())
+	}
+	if w.tree.checks {
+		opts = append(opts, funnel.WithOwnershipChecks(func(err error) { w.complain("the check of ownership says: %v", err) }))
+	}
 	if w.tree.pieceIDs {
 		opts = append(opts, funnel.WithPieceIDs())
 	}

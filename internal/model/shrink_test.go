@@ -74,12 +74,17 @@ func (t *taskTree) smaller() []*taskTree {
 	}
 	change(func(c *taskTree) bool {
 		changed := c.ahead > 0
-		c.ahead, c.deaf = 0, false
+		c.ahead, c.deaf, c.drains = 0, false, false
 		return changed
 	})
 	change(func(c *taskTree) bool {
 		changed := c.aside.kind != faultNone
 		c.aside = fault{}
+		return changed
+	})
+	change(func(c *taskTree) bool {
+		changed := c.drains || c.checks
+		c.drains, c.checks = false, false
 		return changed
 	})
 	change(func(c *taskTree) bool {

@@ -52,7 +52,11 @@ type taskTree struct {
 	retry funnel.RetryPolicy
 	// pieceIDs gives pieces IDs. With ownIDs the source puts something of its own there.
 	pieceIDs, ownIDs bool
-	fault            fault
+	// drains lets a stop wait for what was read ahead.
+	drains bool
+	// checks lets the engine check whether the parts keep to what is theirs.
+	checks bool
+	fault  fault
 	// aside is a second fault, on a best-effort branch.
 	aside fault
 	wait  waitingWrite
@@ -164,6 +168,12 @@ func (t *taskTree) String() string {
 	}
 	if t.whole {
 		b.WriteString("\nwhole batches")
+	}
+	if t.drains {
+		b.WriteString("\ndrains")
+	}
+	if t.checks {
+		b.WriteString("\nchecks ownership")
 	}
 	if t.pieceIDs {
 		b.WriteString("\npiece IDs")
