@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/conduitio/funnel"
 )
 
 // The model: what must come out of a tree, worked out without the engine.
@@ -119,7 +121,9 @@ type expectation struct {
 	reads   int   // how many there must have been
 	// isSkipped is set if a best-effort branch is not given a batch.
 	isSkipped bool
-	nacks     map[int][]nackInfo // the nacks that could have been first, by slot
+	// stats are what the worker must have counted, if nothing ends it early.
+	stats funnel.Stats
+	nacks map[int][]nackInfo // the nacks that could have been first, by slot
 }
 
 // String shows the steps of an expectation.

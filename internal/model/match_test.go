@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -63,6 +64,9 @@ func (m *matching) match() string {
 	}
 	if m.diff == "" {
 		m.leftover()
+	}
+	if whole && !m.x.endings[0].bad() && !m.run.struck {
+		m.stats()
 	}
 	if m.diff != "" {
 		return m.diff
@@ -300,6 +304,26 @@ func (m *matching) rest(after int) []ending {
 		return endings
 	}
 	return m.x.endings
+}
+
+// stats compares what the worker has counted in a run that has come to its end.
+func (m *matching) stats() {
+	got, want := m.run.stats, m.x.stats
+	want.Acked, want.DeadLettered = uint64(m.run.acked()), uint64(len(m.run.letters()))
+	if m.x.reads > 0 {
+		want.Read = uint64(m.tree.reads[m.x.reads-1].to)
+	}
+	want.LastAck, want.Tasks = got.LastAck, got.Tasks
+	if m.tree.blocks() && got.Read == want.Read+1 { // the last read may return a record when it is ended
+		want.Read++
+	}
+	if want.SkippedBranches > 0 { // what their last calls count is open, and so are branches in them
+		want.Filtered, want.Nacked, want.Retried = got.Filtered, got.Nacked, got.Retried
+		want.SkippedBranches = min(want.SkippedBranches, max(1, got.SkippedBranches))
+	}
+	if !reflect.DeepEqual(got, want) {
+		m.differ("the worker has counted\n  %+v\nnot\n  %+v", got, want)
+	}
 }
 
 // leftover finds calls that the model does not know.

@@ -66,6 +66,9 @@ func performExpected(t *taskTree, x *expectation) *trace {
 		p.performRead()
 	}
 	p.outcome = x.endings[0].outcome()
+	p.stats = x.stats
+	p.stats.Read, p.stats.Acked = uint64(t.records()), uint64(p.acked())
+	p.stats.DeadLettered = uint64(len(p.letters()))
 	return p.trace
 }
 

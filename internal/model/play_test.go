@@ -237,6 +237,7 @@ func (w *world) finish(run *trace) {
 	if acked := run.acked(); w.tree.metrics == metricsRead && run.outcome == (outcome{}) && w.timed != acked {
 		run.wrong = append(run.wrong, fmt.Sprintf("the timer was updated %d times for %d records", w.timed, acked))
 	}
+	run.stats = w.worker.Stats()
 	run.lives = map[string]life{}
 	for id, seen := range w.lives {
 		run.lives[id] = *seen

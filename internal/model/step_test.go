@@ -23,6 +23,9 @@ func (s *simulation) do(n *node, in []recordCopy, idle int, again bool) (out []r
 	}
 	step.parts = min(n.workers, len(step.slots))
 	s.emitCall(step)
+	if again {
+		s.stats.Retried += uint64(len(step.slots))
+	}
 	s.strike(n)
 	f := s.tree.faultOf(n.id)
 	isMute := f.kind == faultMute && s.calls[n.id] >= f.nth
@@ -50,6 +53,7 @@ func (s *simulation) do(n *node, in []recordCopy, idle int, again bool) (out []r
 			out = append(out, c)
 		case verdictFilter, verdictFilterAsNone:
 			c.filtered = true
+			s.stats.Filtered++
 			out = append(out, c)
 		case verdictNack:
 			c.form = n.left(c.form)
@@ -78,6 +82,7 @@ func (s *simulation) do(n *node, in []recordCopy, idle int, again bool) (out []r
 		c := &out[i]
 		if nack := nacks[c.slot]; nack != nil && !c.filtered {
 			c.nack, c.retry = nack, false
+			s.stats.Nacked++
 		}
 	}
 	return out, true, answered

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/conduitio/funnel"
 )
 
 // What a run has shown.
@@ -76,6 +78,7 @@ type trace struct {
 	wrong []string        // found by the parts themselves
 	lives map[string]life // of the parts
 	kept  []keptForms     // records that destinations kept
+	stats funnel.Stats    // at the end
 }
 
 // keptForms is a record when it was written and at the end of the run.

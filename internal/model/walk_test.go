@@ -49,6 +49,7 @@ type simulation struct {
 	forgiven  int             // how many of them it has entered by a best-effort branch
 	skipped   map[string]bool // the first nodes of best-effort branches that have failed
 	isSkipped bool            // one of them was not given a batch
+	stats     funnel.Stats    // what was counted
 	attempts  map[string]int  // by task and lineage
 	calls     map[string]int  // by node
 }
@@ -97,7 +98,8 @@ func expect(t *taskTree, run *trace) *expectation {
 	if x.endings == nil {
 		x.endings = []ending{{}}
 	}
-	x.nacks, x.isSkipped = s.first, s.isSkipped
+	x.nacks, x.isSkipped, x.stats = s.first, s.isSkipped, s.stats
+	x.stats.SkippedBranches = len(s.skipped)
 	return x
 }
 
@@ -164,6 +166,7 @@ func (s *simulation) run() bool {
 		case len(batch) == 0:
 		case s.ends == nil || slices.Contains(s.ends, read.to):
 			s.next(s.tree.first, batch)
+			s.stats.Batches++
 			if s.tree.whole {
 				s.releaseWhole()
 			}
