@@ -161,28 +161,32 @@ func (m *matching) isCut(steps []*expectedCall, i int, cut cutRule) bool {
 		return false
 	case cut == cutAtReads && (m.begun(step) || !isAtRead || !m.run.struck):
 		return false
-	case cut == cutAnywhere && m.begun(step) && !m.isOther(step):
+	case cut == cutAnywhere && m.begun(step) && !m.isOther(steps[i:]):
 		return false
 	}
 	m.short = isAtRead && m.tree.fault.stops()
 	return true
 }
 
-// isOther reports whether the run has released something else than a step does.
-func (m *matching) isOther(step *expectedCall) bool {
+// isOther reports whether the run has released something else than the next step does,
+// together with the ack that follows it if it is a call to the dead-letter queue.
+func (m *matching) isOther(steps []*expectedCall) bool {
+	step := steps[0]
 	if step.who != "ack" && step.who != "dlq" {
 		return false
 	}
 	c := m.queue[step.who][0]
-	return !slices.Equal(c.items, step.items) && !m.isPart(c, step)
+	if !slices.Equal(c.items, step.items) {
+		return !m.isPart(c, step)
+	}
+	return step.who == "dlq" && len(steps) > 1 && m.begun(steps[1]) && m.isOther(steps[1:])
 }
 
 // isPart reports whether a call is a part of an ack, because the dead-letter queue did not
 // get to confirm the next record.
 func (m *matching) isPart(c *call, step *expectedCall) bool {
 	n := len(c.items)
-	return step.who == "ack" && n < len(step.items) && m.last["dlq"] != nil &&
-		m.last["dlq"].end < c.begin && m.books.isNacked(step.slots[n])
+	return step.who == "ack" && n < len(step.items) && m.books.isNacked(step.slots[n])
 }
 
 // pause compares the time since the call before, of the same node, with the pause that

@@ -34,7 +34,7 @@ func (s *simulation) releaseDue() {
 // some ways. It returns in which ways the run may end now.
 func (s *simulation) releaseRest(causes []ending) []ending {
 	for _, e := range s.doubts {
-		if e.slot < s.acked || s.isSent(e.slot) {
+		if e.slot < s.reached {
 			s.clear(e)
 		}
 	}

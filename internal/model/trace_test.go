@@ -126,6 +126,15 @@ func (r *trace) acked() int {
 	return n
 }
 
+// reached returns up to which slot records were acked or sent to the dead-letter queue.
+func (r *trace) reached() int {
+	n := r.acked()
+	for slot := range r.letters() {
+		n = max(n, slot+1)
+	}
+	return n
+}
+
 // sizes returns how many source records a call to ack or to the dead-letter queue
 // was about, by the first of them.
 func (r *trace) sizes() map[string]map[int]int {

@@ -67,7 +67,7 @@ func newSimulation(t *taskTree, c choices, b *books, steps *[]*expectedCall) *si
 type choices struct {
 	letters map[int]deadLetter     // what went to the dead-letter queue, by slot
 	sizes   map[string]map[int]int // of the calls "ack" and "dlq", by first slot
-	acked   int                    // how many slots were acked
+	reached int                    // how many slots were acked or, at their end, only sent
 	ends    []int                  // where the batches end, nil if each read is one
 	reason  bool                   // the source was asked why it has closed
 	// hasPanicked is set if Do has panicked.
@@ -78,7 +78,7 @@ type choices struct {
 func (r *trace) choices(t *taskTree) choices {
 	asks := func(c *call) bool { return c.items[0] == "reason" }
 	return choices{
-		letters: r.letters(), sizes: r.sizes(), acked: r.acked(), ends: r.ends,
+		letters: r.letters(), sizes: r.sizes(), reached: r.reached(), ends: r.ends,
 		hasPanicked: r.outcome.panicked != nil,
 		reason:      t.ahead == 0 || slices.ContainsFunc(r.of("read"), asks),
 	}
