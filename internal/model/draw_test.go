@@ -47,6 +47,7 @@ func draw(seed uint64) *taskTree {
 	if d.chance(15) {
 		t.balks = 1 + d.IntN(2)
 	}
+	t.drains = t.ahead > 0 && d.chance(40)
 	t.checks = d.chance(10)
 	t.deaf = t.ahead > 0 && d.chance(50)
 	t.crowd = d.chance(20)
