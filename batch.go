@@ -154,10 +154,10 @@ func (b *Batch) SetRecords(i int, recs []opencdc.Record) {
 // or, if that record is itself a piece, the record from before its first split. So the
 // pieces must not share maps with it that a later task may change.
 //
-// The pieces of a nacked record are nacked; other pieces are acked unless they are
-// marked again. A single record replaces the record like SetRecords, and no records
-// filter it. The pieces are copied into the batch; the caller keeps the slice. In the
-// batch they have their IDs at once, if the worker has the option [WithPieceIDs].
+// The pieces of a nacked record are nacked; other pieces are acked unless they are marked
+// again. A single record replaces the record like SetRecords, and no records filter it.
+// The pieces are copied into the batch; the caller keeps the slice. If the worker has the
+// option [WithPieceIDs], they get their IDs at once.
 func (b *Batch) SplitRecord(i int, recs []opencdc.Record) {
 	b.checkRange("SplitRecord", i, i+1)
 	switch len(recs) {

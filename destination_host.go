@@ -9,7 +9,7 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// HostDestination is a [Destination] whose acks are of a type of the host. See
+// HostDestination is a [Destination] whose acks have a type of the host's own. See
 // [FromDestination].
 type HostDestination[A any] interface {
 	ID() string
@@ -20,12 +20,11 @@ type HostDestination[A any] interface {
 	Errors() <-chan error
 }
 
-// FromDestination returns d as a [Destination], for hosts whose destinations have acks of
-// a type of their own, with the fields of [connector.DestinationAck]. If d is nil, so is
-// the result.
+// FromDestination returns d as a [Destination], for hosts with an ack type of their own
+// that has the fields of [connector.DestinationAck]. If d is nil, so is the result.
 //
-// Every call is passed on to d, which keeps the contract of Destination. The next Ack
-// reuses the slice that Ack returns. An ack costs a copy of its two fields.
+// Every call is passed on to d, which must keep the contract of Destination. The slice
+// that Ack returns is reused by the next Ack. Each ack costs a copy of its two fields.
 func FromDestination[A ~struct {
 	Position opencdc.Position
 	Error    error

@@ -7,14 +7,14 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// keptWrite is what a destination keeps of a Write whose records another destination
-// gets in several: copies of the records, since the slice is not its own, and acks.
+// keptWrite is what a decorator keeps of a Write that it passes on in several writes:
+// copies of the records, since the slice is not its own, and acks.
 //
-// The next Write reuses all memory. That of the records refers to nothing once the Write
-// is done, and that of the acks once the next Write begins.
+// The next Write reuses all memory. The memory of the records is cleared when the Write
+// is done, the memory of the acks when the next Write begins.
 type keptWrite struct {
 	records []opencdc.Record           // none once the Write is done
-	acks    []connector.DestinationAck // in order, unless the other destination's slice will do
+	acks    []connector.DestinationAck // in order; none if the inner destination's slice is returned itself
 	err     error                      // why the Write has failed
 
 	recordMemory reuse.Buffer[opencdc.Record]
@@ -41,7 +41,7 @@ func (k *keptWrite) addAcks(d *delivery) {
 	k.acks = d.appendAcks(k.acks)
 }
 
-// end lets go of the records: the Write is done, or has failed with the error.
+// end drops the records: the Write is done or, if err is not nil, has failed.
 func (k *keptWrite) end(err error) {
 	clear(k.records)
 	k.records, k.err = k.records[:0], err

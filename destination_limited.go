@@ -9,30 +9,31 @@ import (
 	"github.com/conduitio/funnel/internal/jsonsize"
 )
 
-// WriteLimit is how much a destination takes in one Write.
+// WriteLimit says how much a destination gets in one Write.
 type WriteLimit struct {
-	// Records is the largest number of records. If it is less than 1, there is no limit.
+	// Records is the maximum number of records. If it is less than 1, there is no limit.
 	Records int
-	// Bytes is the largest sum of the sizes of the records, as the metric
-	// conduit_connector_bytes counts them, see [Metrics]. A record that is larger is
+	// Bytes is the maximum total size of the records, as the metric
+	// conduit_connector_bytes counts it, see [Metrics]. A record that is larger is
 	// written alone. If Bytes is less than 1, there is no limit.
 	Bytes int
 }
 
 // NewLimitedDestination returns a destination that writes to d in chunks within the
-// limit, for destinations that take only so much at a time. If d is nil, so is the
-// result.
+// limit, for destinations that accept only a limited amount at a time. If d is nil, so is
+// the result.
 //
 // A chunk holds as many of the next records as the limit allows. It is written only after
-// all records of the chunk before are acked: Write writes the first chunk, and each Ack
-// returns the acks of one chunk, after writing it if it is not the first.
+// all records of the previous chunk are acked: Write writes the first chunk, and each Ack
+// returns the acks of one chunk, after writing the chunk itself unless it is the first.
 //
-// If d fails, Ack returns the acks that d has given until then, and the error in its next
-// call. So it does if the acks of a chunk do not match its records, but then no ack of
-// the chunk counts. After an error, Ack returns it again until the next Write or Open.
+// If d fails, Ack first returns the acks that d has given for the chunk, if there are
+// any, and then the error. If the acks of a chunk do not match its records, Ack returns
+// an error, and no ack of the chunk counts. Once Ack has returned an error, it returns
+// the same error until the next Write or Open.
 //
 // What is given up: d no longer gets all records of a Write together, so it cannot store
-// all or none of them.
+// them atomically.
 //
 // If the records of a Write fit into one chunk, they are passed on as they are, and so
 // are their acks. Otherwise they are copied, into memory that is reused. A limit on bytes
@@ -55,7 +56,7 @@ type limitedDestination struct {
 
 	kept       keptWrite // nothing if the records fit into one chunk
 	begin, end int       // the current chunk
-	nextSize   int       // the size of the record behind it
+	nextSize   int       // the size of the record after it
 }
 
 func (l *limitedDestination) validate() error { return validate(l.Destination) }
@@ -102,12 +103,12 @@ func (l *limitedDestination) Ack(ctx context.Context) ([]connector.DestinationAc
 	return k.result(acks)
 }
 
-// notMeasured stands for a size.
+// notMeasured stands for a size that is not known yet.
 const notMeasured = -1
 
-// fill returns how many of the records go into a chunk, and the size of the record
-// behind it, which saves measuring that one again: size is the size of the first record,
-// or notMeasured.
+// fill returns how many of the records go into a chunk, and the size of the record after
+// it, so that it is not measured again. size is the size of the first record, or
+// notMeasured.
 func (w WriteLimit) fill(records []opencdc.Record, size int) (n, nextSize int) {
 	left := w.Bytes
 	for n := range records {

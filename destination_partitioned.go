@@ -13,49 +13,49 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// NewPartitionedDestination returns a destination that divides the records of each
-// Write by key among lanes, and writes all lanes at the same time. A lane is a
-// destination of its own. It is for destinations that take long for each record, such as
-// a service that takes one record per request. A Write takes as long as its fullest lane.
+// NewPartitionedDestination returns a destination that divides the records of each Write
+// by key among lanes, and writes all lanes at the same time. A lane is a destination of
+// its own. It is for destinations that need a long time for each record, such as a
+// service that accepts one record per request. A Write takes as long as its fullest lane.
 //
-// The order of records with different keys is given up. Records with the same key keep
-// their order: in a Write they are all in one lane, and the next Write begins after all
-// lanes have acked. Each key goes to the lane with the fewest records, keys with many
+// What is given up is the order of records with different keys. Records with the same key
+// keep their order: in a Write they are all in one lane, and the next Write begins after
+// all lanes have acked. Each key goes to the lane with the fewest records, keys with many
 // records first, so the lane of a key may change from Write to Write. Records with the
 // key "" go to the lanes in turn and have no order among each other.
 //
-// Write calls key once for each record, in order, before it writes anything. key must
-// not change the record. Open calls open for each lane, numbered from 0, to make its
-// destination, another one each time. If lanes < 1, or if key or open is nil,
-// [NewWorker] and Open return an error.
+// Write calls key once for each record, in order, before it writes anything. key must not
+// change the record. Open calls open once for each lane, numbered from 0. Each call must
+// return a different destination. If lanes < 1, or if key or open is nil, [NewWorker] and
+// Open return an error.
 //
 // Once Open has made all lanes, it opens them, one after the other. If one fails, Open
 // tears down those that are open, and returns all errors joined. Teardown tears down all
-// lanes, the last one first, even if some of them fail. The next Teardown or Open tries
-// again with those. After a Teardown, Open makes new lanes. Without Open, the first Write
-// makes the lanes and uses them as they are.
+// lanes, the last one first, even if some of them fail. The next Teardown or Open retries
+// those. After a Teardown, Open makes new lanes. Without Open, the first Write makes the
+// lanes and uses them as they are.
 //
 // Write waits until all lanes have acked their records. Ack returns the acks of all
-// records at once, in the order of the records. If only one lane has records, Write
-// calls it on its own goroutine, with its own context and slice. Otherwise each lane
-// that has records runs on a goroutine of its own, with a slice of its own and a context
-// that is derived from that of Write, and what goes wrong is reported after all of them
-// have ended:
+// records at once, in the order of the records. If only one lane has records, Write calls
+// it on its own goroutine, with its own context and slice. Otherwise each lane that has
+// records runs on a goroutine of its own, with a slice of its own and a context derived
+// from that of Write. Failures are reported after all lanes have ended:
 //   - If a lane fails, the context of the others ends. Write returns the first error,
-//     with the number of the lane, joined to those that are not only its consequence.
+//     with the number of the lane, joined with the other errors that are not merely its
+//     consequences.
 //   - If a lane panics, Write panics with a [*PanicError] for the first panic, which also
-//     holds what went wrong in other lanes.
+//     holds the failures of other lanes.
 //   - If a lane ends its goroutine by [runtime.Goexit], the error wraps [ErrGoexit].
 //
-// Nothing of a Write that fails is acked, not even what other lanes have written: a
-// restart writes it again.
+// If a Write fails, none of its records is acked, not even those that other lanes have
+// written. A restart writes them again.
 //
 // ID returns the ID of lane 0, or "" while the destination is not open. Errors returns a
 // channel for the background errors of all lanes, which is never closed. Errors that
 // nobody has received when the last lane is torn down are dropped. ID and Errors may be
 // called at any time from any goroutine.
 //
-// Beyond what key and the lanes do, a Write of 1,000 records with as many keys takes
+// Besides the work of key and the lanes, a Write of 1,000 records with 1,000 keys takes
 // about 0.1 µs per record. It makes some allocations for each lane, but none for each
 // record once it has seen the largest batch.
 func NewPartitionedDestination(
@@ -223,7 +223,7 @@ func (d *partitionedDestination) Ack(context.Context) ([]connector.DestinationAc
 	return acks, nil
 }
 
-// deliver writes its records to each lane that has any, and collects their acks.
+// deliver writes to each lane that has records, and collects the acks.
 func (d *partitionedDestination) deliver(ctx context.Context, records []opencdc.Record) error {
 	for i := range d.lanes {
 		l := &d.lanes[i]
@@ -251,7 +251,7 @@ func (d *partitionedDestination) deliver(ctx context.Context, records []opencdc.
 	return all.failed.result()
 }
 
-// endWrite lets go of the records.
+// endWrite drops the records.
 func (d *partitionedDestination) endWrite() {
 	for i := range d.lanes {
 		d.lanes[i].part = delivery{}
@@ -260,8 +260,8 @@ func (d *partitionedDestination) endWrite() {
 	d.copies = nil
 }
 
-// deliver copies the records of the lane, writes them and collects their acks, beside
-// other lanes.
+// deliver copies the records of the lane, writes them and collects their acks, while
+// other lanes do the same.
 func (l *lane) deliver(all *siblings, records []opencdc.Record) {
 	guard(func() error {
 		for i, index := range l.indices {
@@ -278,7 +278,7 @@ func (l *lane) deliver(all *siblings, records []opencdc.Record) {
 	})
 }
 
-// resource returns the destination of the lane as something to open and to close.
+// resource returns the destination of the lane as a resource.
 func (l *lane) resource() *resource {
 	return &resource{
 		open: func(ctx context.Context) error {

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// laneErrors passes the background errors of all lanes on to the host, once it has asked
-// for them. The zero value is ready for use, by any number of goroutines.
+// laneErrors passes the background errors of all lanes on to the host, once the host has
+// asked for them. The zero value is ready for use, by any number of goroutines.
 type laneErrors struct {
 	mu      sync.Mutex
 	lanes   []lane         // while they are open
@@ -15,8 +15,8 @@ type laneErrors struct {
 	quit    chan struct{}  // ends the goroutines
 }
 
-// resource returns the errors of the lanes as something to open, after the lanes, and to
-// close, after the lanes.
+// resource returns the errors of the lanes as a resource, which is opened after the lanes
+// and closed after them.
 func (e *laneErrors) resource(lanes []lane) *resource {
 	return &resource{
 		open: func(context.Context) error {
@@ -63,7 +63,7 @@ func (e *laneErrors) firstLane() Destination {
 	return e.lanes[0].to
 }
 
-// begin begins to pass on the errors of the lanes. The caller holds the lock.
+// begin starts to pass on the errors of the lanes. The caller holds the lock.
 func (e *laneErrors) begin(lanes []lane, out chan<- error) {
 	var channels []<-chan error
 	for i := range lanes {

@@ -11,17 +11,17 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// DestinationRetry says how a destination retries the records that it refuses. In each
-// field, 0 and less stand for the default.
+// DestinationRetry says how a destination retries the records that it refuses. A number
+// of 0 or less means the default.
 type DestinationRetry struct {
-	// MaxAttempts is how often a record is written at most, the first time included.
-	// The default is 3.
+	// MaxAttempts is the maximum number of times that a record is written, including the
+	// first. The default is 3.
 	MaxAttempts int
 	// MinPause is the pause before a record is written the second time. Each further
 	// pause is twice as long as the one before. The default is 10 ms.
 	MinPause time.Duration
-	// MaxPause is the longest pause, even if MinPause is longer. The default is 1 s or,
-	// if that is longer, MinPause.
+	// MaxPause is the longest pause, even if MinPause is longer. The default is 1 s, or
+	// MinPause if that is longer.
 	MaxPause time.Duration
 	// Retryable returns true if a record that was refused with this error may be written
 	// again. It runs on the goroutine that calls Ack, once for each refusal after which
@@ -36,33 +36,34 @@ const (
 )
 
 // NewRetryDestination returns a destination that writes records to d again if d refuses
-// them, for refusals that pass. If d is nil, so is the result.
+// them, for refusals that are temporary. If d is nil, so is the result.
 //
-// Records whose acks have an error are written again after a pause, they alone and in
-// order, while attempts are left and their errors are retryable. An error that is or
-// wraps [context.Canceled], [context.DeadlineExceeded] or the cause of the ended context
-// is never retryable. A record that is refused for good keeps the error of its last
-// attempt.
+// Records whose acks have an error are written again, alone and in order, after a pause,
+// as long as attempts are left and their errors are retryable. An error that is or wraps
+// [context.Canceled], [context.DeadlineExceeded] or the cause of the ended context is
+// never retryable. A record that is refused for good keeps the error of its last attempt.
 //
-// Write makes the first attempt; Ack pauses and makes the others. It returns the acks in
+// Write makes the first attempt; Ack pauses and makes the others. Ack returns the acks in
 // the order of the records, each as soon as its record and all before it are decided. So
 // a record that is written again delays the acks of those behind it.
 //
-// Only refusals are retried. If d fails, Ack returns the acks before the first undecided
-// record, if there are any, and the error in its next call. So it does if the context
-// ends in a pause, and if the acks of an attempt do not match its records, but then no
-// ack of the attempt counts. After an error, Ack returns it again until the next Write
-// or Open.
+// Only refusals are retried. If d fails, Ack first returns the acks before the first
+// undecided record, if there are any, and then the error. The same holds if the context
+// ends in a pause, and if the acks of an attempt do not match its records; in the latter
+// case no ack of the attempt counts. Once Ack has returned an error, it returns the same
+// error until the next Write or Open.
 //
-// What is given up is order: a record may be written up to MaxAttempts times, and records
-// behind it in the same Write may already be there. No later Write begins before all
-// records of this one are decided. For strict order, retry one record at a time:
+// What is given up is order: when a record is written again, records behind it in the
+// same Write may already be there. It may be written up to MaxAttempts times. No later
+// Write begins before all records of this one are decided. For strict order, retry one
+// record at a time:
 //
 //	NewLimitedDestination(NewRetryDestination(d, retry), WriteLimit{Records: 1})
 //
 // A record costs a copy of the struct, into memory that is reused, and a check of its
-// ack: some 15 ns if none is refused, more if a Write does not fit into the CPU's caches.
-// The metrics of a [DestinationTask] count it once, with the time of all attempts.
+// ack: about 15 ns if none is refused, more if a Write does not fit into the CPU's
+// caches. The metrics of a [DestinationTask] count a record once, with the time of all
+// attempts.
 func NewRetryDestination(d Destination, retry DestinationRetry) Destination {
 	if isNil(d) {
 		return nil
@@ -81,7 +82,7 @@ func NewRetryDestination(d Destination, retry DestinationRetry) Destination {
 
 type retryDestination struct {
 	Destination
-	retry DestinationRetry // without defaults
+	retry DestinationRetry // with the defaults filled in
 
 	kept     keptWrite // its records are undecided
 	attempt  int       // the number of the current attempt, from 1
@@ -155,8 +156,8 @@ func (r *retryDestination) deliver(ctx context.Context, d *delivery) error {
 	return nil
 }
 
-// decide enters the acks of an attempt, and leaves the records that are to be written
-// again to the next one. It returns how many of the first records of the Write are
+// decide stores the acks of an attempt, and keeps the records that are to be written
+// again for the next one. It returns how many of the first records of the Write are
 // decided.
 func (r *retryDestination) decide(ctx context.Context, d *delivery) (decided int) {
 	k := &r.kept

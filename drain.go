@@ -2,15 +2,16 @@ package funnel
 
 import "context"
 
-// WithDrain lets [Worker.Stop] and [Worker.Close] wait until everything that was read
-// ahead is processed, instead of dropping it to be read again: they begin no more reads,
-// let the worker process what has arrived, and then tear the source down. A read that is
-// pending stays pending until then, and what it returns meanwhile is processed. If the
-// context of Stop ends first, Stop returns its error and reading goes on.
+// WithDrain makes [Worker.Stop] and [Worker.Close] wait until all records that were read
+// ahead are processed, instead of dropping them so that a restart reads them again. No
+// more reads begin, the worker processes what has arrived, and then the source is torn
+// down. A pending read stays pending until then, and what it returns meanwhile is
+// processed. If the context of Stop ends first, Stop returns an error that wraps the
+// context's, and reading goes on.
 //
-// Stopping takes longer for it: up to the time for all records that wait, see
-// [WithReadAhead]. [NewWorker] returns an error without that option, since nothing else
-// is to be drained.
+// Stopping takes longer: up to the time that all waiting records need, see
+// [WithReadAhead]. [NewWorker] returns an error if WithReadAhead is not given, since
+// there is nothing to drain then.
 func WithDrain() WorkerOption {
 	return workerOption(func(o *options) error {
 		o.drain = true
@@ -18,9 +19,9 @@ func WithDrain() WorkerOption {
 	})
 }
 
-// closeGate waits until the batch in flight is done and, if the worker drains, those
-// that were read ahead. From then on no batch is processed. If the context ends first,
-// the worker runs on.
+// closeGate waits until the batch in flight is done and, if the worker drains, everything
+// that was read ahead. From then on no batch is processed. If the context ends first, the
+// worker runs on.
 func (w *Worker) closeGate(ctx context.Context) error {
 	drains := w.drain && w.hasBegun && w.isRunning()
 	if drains {
@@ -35,13 +36,13 @@ func (w *Worker) closeGate(ctx context.Context) error {
 	return w.giveUp(err)
 }
 
-// drain begins no more reads and waits until no arrivals are left, or until the worker
+// drain holds back new reads and waits until no arrivals are left, or until the worker
 // takes no more. If the context ends first, reading goes on.
 func (p *prefetcher) drain(ctx context.Context) error {
 	p.mu.Lock()
 	p.isDraining = true
 	select {
-	case <-p.idle: // of an earlier call that has given up
+	case <-p.idle: // a leftover of an earlier call that gave up
 	default:
 	}
 	p.mu.Unlock()
@@ -76,6 +77,6 @@ func (p *prefetcher) mayRead() bool {
 	return true
 }
 
-// isHeld returns true if no read may begin because the worker drains. The read that says
-// why the source's stream has closed may. The caller holds the lock.
+// isHeld returns true if no read may begin because the worker drains. The read that tells
+// why the source's stream has closed is exempt. The caller holds the lock.
 func (p *prefetcher) isHeld() bool { return p.isDraining && !p.wantsReason }

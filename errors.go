@@ -50,7 +50,7 @@ var (
 	// ErrNotOpen means that the last call of Open failed, or that a sink was closed.
 	ErrNotOpen = errors.New("not open")
 	// ErrSinkFailed means that something went wrong inside a sink, see [Sink]. The error
-	// of the worker to which it happened is wrapped as well.
+	// also wraps what went wrong.
 	ErrSinkFailed = errors.New("the sink has failed")
 )
 
@@ -169,7 +169,7 @@ func newPanicError(value any) *PanicError {
 // has failed.
 var errOtherBranch = errors.New("another branch has failed")
 
-// errOtherLane is the cause of a lane's context that ends because another lane has
+// errOtherLane is the cause of a lane's context when it ends because another lane has
 // failed.
 var errOtherLane = errors.New("another lane has failed")
 

@@ -2,16 +2,16 @@ package funnel
 
 import "errors"
 
-// WithFatalMark lets a host use its own mark for fatal errors. The error that Do, Open,
-// Stop or Close returns then carries both marks or none: if it is fatal for
-// [IsFatalError], mark adds the host's; if it is fatal for the host, which is says,
-// [FatalError] adds the engine's. So the host recognises what the engine calls fatal,
-// and what its own connectors have marked counts for the engine.
+// WithFatalMark lets a host use its own mark for fatal errors. An error of Do, Open, Stop
+// or Close then carries both marks or neither: if [IsFatalError] returns true for it,
+// mark adds the host's mark; if is returns true for it, [FatalError] adds the engine's.
+// So the host recognizes errors that are fatal for the engine, and an error that one of
+// the host's connectors has marked is fatal for the engine, too.
 //
-// mark is given the whole error and returns one that wraps it; nil counts as the error
-// itself. If is panics, which a method of a connector's error may cause, the error
-// counts as not marked. Both are called on the goroutine of the method that returns the
-// error. [NewWorker] returns an error if one of them is nil.
+// mark gets the whole error and returns one that wraps it; nil means the error itself. If
+// is panics, which a method of a connector's error may cause, the error counts as
+// unmarked. Both are called on the goroutine of the method that returns the error.
+// [NewWorker] returns an error if one of them is nil.
 func WithFatalMark(mark func(error) error, is func(error) bool) WorkerOption {
 	return workerOption(func(o *options) error {
 		if mark == nil || is == nil {
@@ -49,7 +49,7 @@ func (m *fatalMark) add(err error) error {
 	return err
 }
 
-// isMarked returns what is returns, or false if it panics.
+// isMarked returns the result of is, or false if is panics.
 func (m *fatalMark) isMarked(err error) (is bool) {
 	defer func() { _ = recover() }()
 	return m.is(err)

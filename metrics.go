@@ -152,10 +152,9 @@ func NewDLQMetrics(pipelineName string, plugin string) ConnectorMetrics {
 	return NewMetrics(nil).DLQ(pipelineName, plugin)
 }
 
-// NewConnectorMetricsFrom returns metrics of a connector or DLQ made of a timer and a
-// histogram that the host has. The timer observes the time of each record, and the
-// histogram its size in bytes, as those of [Metrics] do. If one is nil, the other one
-// still observes.
+// NewConnectorMetricsFrom returns metrics for a connector or DLQ that use a timer and a
+// histogram of the host. The timer observes the time of each record, the histogram its
+// size in bytes, like those of [Metrics]. If one is nil, the other one still observes.
 func NewConnectorMetricsFrom(timer metrics.Timer, bytes metrics.Histogram) ConnectorMetricsImpl {
 	var m ConnectorMetricsImpl
 	if !isNil(timer) {
@@ -167,9 +166,9 @@ func NewConnectorMetricsFrom(timer metrics.Timer, bytes metrics.Histogram) Conne
 	return m
 }
 
-// NewProcessorMetricsFrom returns metrics of a processor made of a timer that the host
-// has. The timer observes the time of each record, as that of [Metrics] does. If it is
-// nil, nothing is observed.
+// NewProcessorMetricsFrom returns metrics for a processor that use a timer of the host.
+// The timer observes the time of each record, like that of [Metrics]. If it is nil,
+// nothing is observed.
 func NewProcessorMetricsFrom(timer metrics.Timer) ProcessorMetricsImpl {
 	var m ProcessorMetricsImpl
 	if !isNil(timer) {

@@ -5,19 +5,19 @@ import (
 	"errors"
 )
 
-// Observer is told what a worker does, for traces, metrics and logs of the host. It gets
-// a call for each event of a batch, none for each record. Implementations embed
-// [NopObserver], so that they need only the methods they want and keep compiling when
-// methods are added.
+// Observer receives the events of a worker, for the host's traces, metrics and logs. It
+// gets a call for each event of a batch, never for each record. An implementation that
+// embeds [NopObserver] needs only the methods it uses, and still compiles when methods
+// are added.
 //
-// The methods are called by the goroutine on which the event happens, also by those of
-// branches, so they must be safe for concurrent use. They delay the batch. A panic in
-// one is a panic of [Worker.Do]. They may call any method of the worker that does not
-// wait for the batch.
+// Each method is called on the goroutine on which the event happens. It may be that of a
+// branch, so the methods must be safe for concurrent use. They delay the batch. A panic
+// in a method is a panic of [Worker.Do]. They may call any method of the worker that does
+// not wait for the batch.
 //
-// A method that returns a context must return the one that it was given or one derived
-// from it; nil counts as the one given. The contexts of Source.Ack, of the dead-letter
-// queue and of the events that tell of them are not derived from those.
+// A method that returns a context must return the context that it was given or one
+// derived from it; nil means the given one. Source.Ack, the dead-letter queue, and the
+// events that report on them get contexts that are not derived from a returned one.
 type Observer interface {
 	// BatchRead is called when a batch is about to be processed. It returns the context
 	// for its tasks and for the events until BatchDone.
@@ -25,18 +25,18 @@ type Observer interface {
 	// TaskBegin is called before a task gets a batch. It returns the context for that
 	// call and for its TaskDone. The first task is not observed.
 	TaskBegin(context.Context, TaskBegin) context.Context
-	// TaskDone is called after the task has returned, but not after it has panicked or
-	// ended its goroutine.
+	// TaskDone is called after the task has returned, but not if it panics or ends its
+	// goroutine.
 	TaskDone(context.Context, TaskDone)
 	// BatchDivided is called after a batch was divided into parts, which continue one
 	// after the other.
 	BatchDivided(context.Context, BatchDivided)
 	// DeadLettersWritten is called after each write to the dead-letter queue.
 	DeadLettersWritten(context.Context, DeadLettersWritten)
-	// RecordsAcked is called after each call of Source.Ack that has succeeded.
+	// RecordsAcked is called after each successful call of Source.Ack.
 	RecordsAcked(context.Context, RecordsAcked)
-	// BatchDone is called at the end of a batch for which BatchRead was called, but not
-	// after a panic or the end of the goroutine.
+	// BatchDone is called at the end of each batch for which BatchRead was called, but
+	// not if the batch ends by a panic or by [runtime.Goexit].
 	BatchDone(context.Context, BatchDone)
 }
 
@@ -55,7 +55,7 @@ type TaskBegin struct {
 type TaskDone struct {
 	TaskID   string
 	In       int   // active records before the call
-	Out      int   // those that go on: In + Added - Filtered - Nacked - Retried
+	Out      int   // active records that go on: In + Added - Filtered - Nacked - Retried
 	Added    int   // pieces beyond the first of each split
 	Filtered int   // filtered records
 	Nacked   int   // nacked records, with the sibling pieces that are nacked with them
@@ -72,7 +72,7 @@ type BatchDivided struct {
 // DeadLettersWritten says how a write to the dead-letter queue ended.
 type DeadLettersWritten struct {
 	Records   int   // dead letters in the write
-	Confirmed int   // those that the queue has confirmed
+	Confirmed int   // dead letters that the queue has confirmed
 	Err       error // why not all are confirmed
 }
 
@@ -115,9 +115,9 @@ func (NopObserver) RecordsAcked(context.Context, RecordsAcked) {}
 // BatchDone does nothing.
 func (NopObserver) BatchDone(context.Context, BatchDone) {}
 
-// WithObserver tells an observer what the worker does. Beyond what the observer itself
-// does, an event costs up to 100 ns, and with branches their context is made anew for
-// each batch. [NewWorker] returns an error if the observer is nil.
+// WithObserver reports what the worker does to an observer. Besides the observer's own
+// work, an event costs up to 100 ns, and each batch that goes to branches costs a new
+// context for them. [NewWorker] returns an error if the observer is nil.
 func WithObserver(observer Observer) WorkerOption {
 	return workerOption(func(o *options) error {
 		if isNil(observer) {
@@ -128,7 +128,8 @@ func WithObserver(observer Observer) WorkerOption {
 	})
 }
 
-// derived returns the context that a method of an observer has returned for ctx.
+// derived returns the context that a method of an observer has returned, or ctx if it is
+// nil.
 func derived(ctx, returned context.Context) context.Context {
 	if returned == nil {
 		return ctx

@@ -13,7 +13,7 @@ type workerOption func(o *options) error
 
 func (set workerOption) apply(o *options) error { return set(o) }
 
-// options are what the options of a worker have set.
+// options hold what the WorkerOptions of a worker have set.
 type options struct {
 	readAhead    int  // in records, 0 for none
 	drain        bool // Stop lets what was read ahead be processed

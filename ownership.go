@@ -16,26 +16,26 @@ import (
 	"github.com/conduitio/funnel/internal/fingerprint"
 )
 
-// WithOwnershipChecks finds connectors and processors that write to what is not theirs,
-// or keep what they must not keep, see [Source], [Destination] and [Processor]. It calls
-// report with an error that says what was done and wraps a [*TaskError] with the ID of
-// the task. The batch then goes on as without the checks. report may be called by
-// several goroutines at a time. What is found:
+// WithOwnershipChecks finds connectors and processors that write to memory that is not
+// theirs, or keep memory that they must not keep. [Source], [Destination] and [Processor]
+// have the rules. For each fault it calls report with an error that says what was done
+// and wraps a [*TaskError] with the ID of the task. The batch then goes on as without the
+// checks. report may be called by several goroutines at a time. The checks find:
 //
-//   - A source that writes to the slice of an earlier read, or to the records or
-//     positions in it. A source that returns records from such a slice.
+//   - A source that writes to the slice of an earlier read or to the records or positions
+//     in it, or that returns records from such a slice.
 //   - A task that writes to the bytes of a position.
-//   - A destination that writes to the slice that it was given or to what the records
-//     hold, during Write, before the last ack, or later. A destination that keeps the
-//     slice and acks from it. The destination of the dead-letter queue is one of them.
-//   - A processor that keeps the slice that it was given, and writes to it or returns
-//     records from it later.
+//   - A destination that writes to the slice that it was given, during Write or later, or
+//     to the contents of the records, until the last ack. A destination that keeps the
+//     slice and acks from it. Both include the destination of the dead-letter queue.
+//   - A processor that keeps the slice that it was given, and later writes to it or
+//     returns records from it.
 //
-// It is for tests: each record is copied and looked at several times, which costs some
-// microseconds for each record and task, and branches never share records. Sources,
-// destinations and processors are checked in tasks that [NewSourceTask],
-// [NewDestinationTask] and [NewProcessorTask] have made; in other tasks, only positions
-// are. A record that is nested too deeply to be copied is not checked. [NewWorker]
+// The option is for tests: each record is copied and examined several times, which costs
+// some microseconds for each record and task, and branches never share records.
+// Connectors and processors are checked only in tasks made by [NewSourceTask],
+// [NewDestinationTask] and [NewProcessorTask]. In other tasks, only positions are
+// checked. A record that is nested too deeply to be copied is not checked. [NewWorker]
 // returns an error if report is nil.
 func WithOwnershipChecks(report func(error)) WorkerOption {
 	return workerOption(func(o *options) error {
@@ -47,10 +47,10 @@ func WithOwnershipChecks(report func(error)) WorkerOption {
 	})
 }
 
-// The checks hand a connector or processor a slice of its own and, once it must no
-// longer use the slice, fill it with poison: records that show up if they are used, and
-// that show if they are written to. What must not be changed has a fingerprint before
-// and after.
+// The checks give a connector or processor a slice of its own. Once it must no longer use
+// the slice, they fill the slice with poison: records that can be recognized if they are
+// used, and that show whether they were changed. Anything else that must not change is
+// fingerprinted before and after.
 
 // poison is the position of the records in slices that must not be used anymore.
 const poison = "funnel: this slice was given back to the engine"
@@ -115,7 +115,7 @@ func (c *ownershipChecks) checked(t *DestinationTask, id string) *DestinationTas
 	return &checked
 }
 
-// finish looks back a last time, when the worker has ended.
+// finish looks back for the last time, when the worker has ended.
 func (c *ownershipChecks) finish() {
 	if c.source != nil {
 		c.source.lookBack()
@@ -161,11 +161,11 @@ func holdsPoison(records ...opencdc.Record) bool {
 	return slices.ContainsFunc(records, func(r opencdc.Record) bool { return string(r.Position) == poison })
 }
 
-// watchedReads is how many of the last reads a source is watched for.
+// watchedReads is the number of recent reads whose slices and records are watched.
 const watchedReads = 8
 
-// checkedSource is a source that is checked. The pipeline gets copies, so the records
-// that the source has returned must stay as they are.
+// checkedSource checks a source. The pipeline gets copies, so the records that the source
+// has returned must not change.
 type checkedSource struct {
 	Source
 	check
@@ -225,7 +225,7 @@ func (s *checkedSource) lookBack() {
 	})
 }
 
-// checkedProcessor is a processor that is checked.
+// checkedProcessor checks a processor.
 type checkedProcessor struct {
 	Processor
 	check
@@ -250,7 +250,7 @@ func (p *checkedProcessor) Process(ctx context.Context, records []opencdc.Record
 			p.fault("the processor has returned a record from the slice that it was given in an earlier call, which belongs to the engine")
 		}
 	}
-	copy(records, given) // it may change the slice during the call
+	copy(records, given) // the processor may change its slice during the call
 	poisoned(given)
 	p.given = given
 	return results
@@ -264,7 +264,7 @@ func (p *checkedProcessor) lookBack() {
 	p.given = nil
 }
 
-// checkedDestination is a destination that is checked.
+// checkedDestination checks a destination.
 type checkedDestination struct {
 	Destination
 	check
@@ -297,7 +297,7 @@ func (d *checkedDestination) Write(ctx context.Context, records []opencdc.Record
 	return err
 }
 
-// Ack compares what the records hold once more when all are acked.
+// Ack compares the contents of the records once more when all are acked.
 func (d *checkedDestination) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
 	acks, err := d.Destination.Ack(ctx)
 	for i := range acks {
@@ -320,7 +320,7 @@ func (d *checkedDestination) lookBack() {
 	d.given = nil
 }
 
-// compare checks that what the records hold was not changed.
+// compare checks that the contents of the records were not changed.
 func (d *checkedDestination) compare(when string) {
 	for i := range d.records {
 		now := d.check.prints.Record(&d.records[i])
@@ -352,7 +352,7 @@ func (c *ownershipChecks) checkAcked(s *batch.SourceBatch, from, to int) {
 }
 
 // changedPosition returns the first of the positions [from, to) of a batch that was
-// changed, or -1. It finds each change once.
+// changed, or -1. It reports each change once.
 func (c *ownershipChecks) changedPosition(s *batch.SourceBatch, from, to int) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -371,7 +371,7 @@ func (c *ownershipChecks) changedPosition(s *batch.SourceBatch, from, to int) in
 	return first
 }
 
-// call has the task of a node do its work, with checks.
+// call calls the task of a node, with checks.
 func (c *ownershipChecks) call(ctx context.Context, node *TaskNode, id string, b *Batch) error {
 	source, records := b.copies.Source(), b.copies.Records()
 	positions := make([]opencdc.Position, len(records))

@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// RetryPolicy says how often, and after which pauses, a worker calls a task again that
-// has given no answer for any of its records. See [Processor] for what counts as no
+// RetryPolicy says how often, and after which pauses, a worker calls a task again if the
+// task has given no answer for any of its records. See [Processor] for what counts as no
 // answer.
 type RetryPolicy struct {
 	// MaxCalls is the number of consecutive calls without an answer after which the
-	// worker stops with [ErrNoProgress]. 0 means 16, a negative number no limit.
+	// worker stops with [ErrNoProgress]. 0 means 16, a negative number means no limit.
 	MaxCalls int
-	// MinPause is the pause before the second call. Each further pause is twice as
-	// long, up to MaxPause. 0 means 1 ms or, if that is less, MaxPause.
+	// MinPause is the pause before the second call. Each further pause is twice as long,
+	// up to MaxPause. 0 means 1 ms, or MaxPause if that is shorter.
 	MinPause time.Duration
-	// MaxPause is the longest pause. 0 means 1 s or, if that is more, MinPause.
+	// MaxPause is the longest pause. 0 means 1 s, or MinPause if that is longer.
 	MaxPause time.Duration
 }
 
-// WithRetryPolicy replaces the default policy, which gives up after 16 calls and some six
-// seconds. A patient policy survives longer outages of a service that a processor needs;
-// meanwhile no record of the batch passes, and [Worker.Stop] waits. The context of
-// [Worker.Do] interrupts a pause.
+// WithRetryPolicy replaces the default policy, which gives up after 16 calls and about
+// six seconds. A more patient policy survives longer outages of a service that a
+// processor needs. Meanwhile the batch does not move on, and [Worker.Stop] waits. A pause
+// ends early if the context of [Worker.Do] ends.
 //
 // [NewWorker] returns an error if a pause is negative, or if MinPause is longer than
 // MaxPause.
@@ -38,7 +38,7 @@ func WithRetryPolicy(policy RetryPolicy) WorkerOption {
 	})
 }
 
-// withDefaults returns the policy with a value for each zero.
+// withDefaults returns the policy with the default in place of each zero.
 func (p RetryPolicy) withDefaults() (RetryPolicy, error) {
 	if p.MinPause < 0 || p.MaxPause < 0 {
 		return p, errors.New("a pause is negative")

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// siblings are goroutines that work on the same thing, each on its part. If one fails,
-// the context of all ends, so that nobody waits for the others in vain.
+// siblings are goroutines that each do a part of the same work. If one fails, the context
+// that they share ends, so that the others end soon, too.
 type siblings struct {
 	ctx         context.Context // ends when one of them fails, when the owner cancels it, or with parent
 	cancel      context.CancelCauseFunc
@@ -14,7 +14,7 @@ type siblings struct {
 	consequence error // the cause of ctx once one of them has failed
 
 	mu     sync.Mutex
-	failed outcome // the first error, then those that are no consequence of it
+	failed outcome // the first error, then errors that are not its consequence
 }
 
 // begin makes the context. The owner must cancel it in the end.
@@ -23,8 +23,8 @@ func (s *siblings) begin(parent context.Context, consequence error) {
 	s.ctx, s.cancel = context.WithCancelCause(parent)
 }
 
-// fail records the failure of one of them, by an error or a panic, and ends the context.
-// The first failure is kept first. A later error that is only a consequence of it is
+// fail records the failure of a sibling, by an error or a panic, and ends the context.
+// The first failure stays first. A later error that is only a consequence of it is
 // dropped. fail calls no method of an error without a guard.
 func (s *siblings) fail(err error, panicked *PanicError) {
 	s.mu.Lock()

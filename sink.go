@@ -17,21 +17,21 @@ import (
 //	orders.Next = []*funnel.TaskNode{table, index}
 //	invoices.Next = []*funnel.TaskNode{table, index}
 //
-// One worker at a time has the sink, in the order in which they ask for it. A worker
-// asks when a batch, or a part of a divided batch, is about to enter. It gives the sink
-// back when the batch has come to the end of all roots, before anything is acked or
-// dead-lettered. Each worker keeps its own ledger, acks its own source and has its own
-// dead-letter queue; for each of them the sink behaves like a fan-out of its own.
+// Workers take turns: one at a time has the sink, in the order in which they ask for it.
+// A worker asks before a batch, or a part of a divided batch, enters the sink. It gives
+// the sink back when this batch has passed through the whole sink, before anything is
+// acked or dead-lettered. Each worker has its own ledger, source and dead-letter queue.
+// To each worker, the sink behaves like a part of its own pipeline.
 //
-// Given up for it is that a slow batch of one worker holds up the others. A worker that
-// waits for the sink has a batch in flight: [Worker.Stop] waits for it.
+// What is given up: a slow batch of one worker holds up the others. A worker that waits
+// for the sink has a batch in flight, so [Worker.Stop] waits for it.
 //
-// If anything goes wrong inside the sink, even if the context of a worker ends there,
-// nobody can know what its tasks have done with the batch. The worker whose batch it was
-// ends with that error. The others, when they enter the sink, end with an error that
-// wraps [ErrSinkFailed] and the first error, until the sink is opened again. Nacked
-// records are no failure of the sink. If a best-effort branch of the sink fails, it is
-// skipped for all workers until the sink is opened again.
+// If anything goes wrong inside the sink, including the end of a worker's context, it is
+// unknown what the tasks have done with the batch. The worker whose batch it was ends
+// with that error. Until the sink is opened again, every worker that enters it ends with
+// an error that wraps [ErrSinkFailed] and the first error. A nack is not a failure of the
+// sink. If a best-effort branch of the sink fails, all workers skip it until the sink is
+// opened again.
 //
 // All methods may be called concurrently.
 type Sink struct {
@@ -56,13 +56,13 @@ const (
 	sinkClosed
 )
 
-// NewSink returns a sink of the tasks that begin at the roots. If there are several
-// roots, batches go down all of them at the same time, as in any fan-out.
+// NewSink returns a sink that consists of the roots and all nodes after them. If there
+// are several roots, each batch goes to all of them at the same time, as in any fan-out.
 //
-// NewSink returns an error, which names the task if there is one, if there is no root,
-// if a node belongs to a sink already, or for the reasons for which [NewWorker] returns
-// an error. It asks each task for its ID once; the workers use the same IDs. No node of
-// a sink may be changed or given to another sink.
+// NewSink returns an error if there is no root, if a node already belongs to a sink, or
+// for any reason for which [NewWorker] rejects a node. The error names the task, if there
+// is one. It asks each task for its ID once; the workers use the same IDs. No node of a
+// sink may be changed or given to another sink.
 func NewSink(roots ...*TaskNode) (*Sink, error) {
 	s := &Sink{roots: slices.Clone(roots), skipped: make(map[*TaskNode]*bool)}
 	if len(roots) == 0 {
@@ -114,10 +114,11 @@ func (s *Sink) checkNodes() error {
 	return nil
 }
 
-// Open opens the tasks in order. If one of them fails, Open closes those that are open
-// in reverse order and returns all errors joined. Open may be called again after it has
-// failed, after Close, and after something went wrong in the sink: then it first closes
-// what is still open, and fails if it cannot. It waits until no worker has the sink.
+// Open opens the tasks in order. If one of them fails, Open closes those that are open in
+// reverse order and returns all errors joined. Open waits until no worker has the sink.
+// It may be called again after it failed, after Close, and after something went wrong in
+// the sink. It then first closes the tasks that are still open, and returns an error if
+// one of them fails to close.
 //
 // If something panics, Open tries to close everything and then panics with a
 // [*PanicError].
@@ -143,9 +144,9 @@ func (s *Sink) Open(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the tasks that are open, in reverse order. It waits until no worker has
-// the sink; if its context ends first, it closes nothing and returns the context's
-// error. From then on no worker can enter the sink.
+// Close waits until no worker has the sink, then closes the tasks that are open, in
+// reverse order. From then on no worker can enter the sink. If the context ends while
+// Close waits, Close closes nothing and returns the context's error.
 //
 // If something fails to close, Close still closes the rest and joins the errors. If
 // something panics, Close tries to close everything and then panics with a
@@ -159,7 +160,7 @@ func (s *Sink) Close(ctx context.Context) error {
 	return closeAll(ctx, reversed(s.resources))
 }
 
-// takeEvenLate waits until the caller has the sink, and also takes a free sink if the
+// takeEvenLate waits until the caller has the sink. It takes a free sink even if the
 // context has ended.
 func (s *Sink) takeEvenLate(ctx context.Context) error {
 	if s.turn.TryTake() {

@@ -2,29 +2,28 @@ package funnel
 
 import "time"
 
-// Stats are what a worker has done so far, and what it is doing. The totals count from
-// the beginning of [Worker.Do] and include what [Worker.Ack] and [Worker.Nack] have
-// done.
+// Stats tell what a worker has done so far, and what it is doing now. The totals count
+// from the beginning of [Worker.Do] and include calls of [Worker.Ack] and [Worker.Nack].
 type Stats struct {
-	// Read, Acked and DeadLettered count source records. Acked ones were passed to
-	// Source.Ack, dead-lettered ones among them.
+	// Read, Acked and DeadLettered count source records. Acked includes the dead-lettered
+	// records, since they are passed to Source.Ack, too.
 	Read, Acked, DeadLettered uint64
-	// Filtered and Nacked count copies: pieces of split records, on each branch. What is
-	// nacked on a best-effort branch counts, too.
+	// Filtered and Nacked count copies: each piece of a split record counts, on each
+	// branch. Nacks on a best-effort branch count, too.
 	Filtered, Nacked uint64
 	// Retried counts how often a record was given to a task again because the task had
 	// not answered for it.
 	Retried uint64
-	// Batches counts the batches that have ended, by an error or not.
+	// Batches counts the batches that have ended, with or without an error.
 	Batches uint64
 	// SkippedBranches is the number of best-effort branches that this worker has given
 	// up.
 	SkippedBranches int
 
-	// InFlight is the number of source records in the batch in flight, Waiting that of
-	// records that were read ahead and wait.
+	// InFlight is the number of source records in the batch in flight. Waiting is the
+	// number of records that were read ahead and wait for their batch.
 	InFlight, Waiting int
-	// LastAck is when records were last acked, or zero.
+	// LastAck is the time of the last ack, or zero if there was none.
 	LastAck time.Time
 
 	// Tasks are the tasks that have the batch in flight: several if it is on several
@@ -34,13 +33,13 @@ type Stats struct {
 
 // TaskStats says what a task is doing with the batch in flight.
 type TaskStats struct {
-	// ID is the ID of the task. While records are acked in the source it is that of the
-	// first task, while dead letters are written that of the queue, and while the worker
-	// waits for a [Sink] that of the task before it.
+	// ID is the ID of the task. While the source acks records, it is the ID of the first
+	// task; while dead letters are written, the ID of the queue's task; while the worker
+	// waits for a [Sink], the ID of the task before the sink.
 	ID string
 	// Activity is what is being done.
 	Activity Activity
-	// Since is when that has begun.
+	// Since is when the activity began.
 	Since time.Time
 }
 
@@ -57,7 +56,7 @@ const (
 
 // WithStats adds the tasks that have the batch in flight, and since when, to
 // [Worker.Stats] and to the errors with which [Worker.Stop] and [Worker.Close] give up.
-// It costs a look at the clock for each batch that a task gets.
+// It costs one reading of the clock each time a task gets a batch.
 func WithStats() WorkerOption {
 	return workerOption(func(o *options) error {
 		o.stats = true

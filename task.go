@@ -51,19 +51,20 @@ type TaskNode struct {
 	Task Task
 	Next []*TaskNode
 
-	// BestEffort may be set on the first node of a branch, but not on all branches of a
-	// fan-out. Then what goes wrong on the branch concerns no record and no other
-	// branch:
-	//   - A record that is nacked there goes neither to the dead-letter queue nor into
-	//     its window, and is acked once the other branches are done with it.
+	// BestEffort keeps failures of a branch from affecting its records and the other
+	// branches. It may be set on the first node of a branch, but not on all branches of a
+	// fan-out. Then:
+	//   - A record that is nacked on the branch goes neither to the dead-letter queue nor
+	//     into its window, and is acked once the other branches are done with it.
 	//   - If a task of the branch fails, gives no answer too often ([ErrNoProgress]) or
-	//     ends its goroutine ([ErrGoexit]), the branch is logged and skipped from then
-	//     on, until the worker ends.
-	// Given up for it is that the branch gets every record. It can still slow down the
-	// others, since the fan-out waits for it. A panic there is still a panic of Do.
+	//     ends its goroutine ([ErrGoexit]), the worker logs this once and skips the
+	//     branch from then on, until it ends. In a [Sink], all workers skip the branch
+	//     until the sink is opened again.
+	// What is given up: the branch may miss records. It can still slow down the others,
+	// since the fan-out waits for it. A panic on it is still a panic of Do.
 	BestEffort bool
 
-	sink *Sink // that the node belongs to, or nil
+	sink *Sink // the sink that the node belongs to, or nil
 }
 
 // AppendToEnd adds the next nodes to the end of the pipeline. Note that this

@@ -116,8 +116,8 @@ func (t *DestinationTask) validate() error {
 	return validate(t.destination)
 }
 
-// validate returns an error if a connector that this package has made was given invalid
-// arguments.
+// validate returns an error if d is a destination of this package that was made with
+// invalid arguments.
 func validate(d Destination) error {
 	if d, ok := d.(interface{ validate() error }); ok {
 		return d.validate()

@@ -88,7 +88,7 @@ func (v *validation) visit(node *TaskNode) error {
 	return nil
 }
 
-// take takes an ID for a node.
+// take assigns an ID to a node. It returns an error if another node has the ID.
 func (v *validation) take(node *TaskNode, id string) error {
 	if v.taken[id] {
 		return fmt.Errorf("task ID %q occurs more than once", id)
@@ -129,7 +129,7 @@ func (v *validation) enter(sink *Sink, node *TaskNode, id string) error {
 	return nil
 }
 
-// sinkOf returns the sink that a node belongs to, or nil if none does.
+// sinkOf returns the sink that one of the nodes belongs to, or nil if none does.
 func sinkOf(nodes []*TaskNode) *Sink {
 	for _, node := range nodes {
 		if node.sink != nil {

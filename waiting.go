@@ -63,7 +63,7 @@ type emptyReads struct {
 	isKnown bool
 }
 
-// know saves the next begin a look at the clock.
+// know sets the time for the next begin, which then need not read the clock.
 func (e *emptyReads) know(now time.Duration) { e.now, e.isKnown = now, true }
 
 // look returns the time.
