@@ -65,7 +65,7 @@ type Worker struct {
 	done    chan struct{} // closed when Do returns
 
 	// What the worker opens and closes. Guarded by the lifecycle lock.
-	hasBegun    bool // Do has come to run
+	hasBegun    bool // Do has called run
 	phase       phase
 	source      resource
 	tasksAndDLQ []*resource // the tasks in order, then the dead-letter queue
@@ -76,7 +76,7 @@ type Worker struct {
 	emptyReads  emptyReads
 
 	fanOuts map[*TaskNode]*fanOut // one for each node with several next nodes
-	sinks   map[*Sink]bool        // those that the pipeline leads into, as NewWorker found them
+	sinks   map[*Sink]bool        // the sinks that the pipeline leads into, as NewWorker found them
 
 	options
 	prefetcher *prefetcher      // nil unless reading ahead

@@ -8,9 +8,9 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// What was read ahead arrives at one end and is taken at the other.
+// What was read ahead is added to the arrivals at one end and taken at the other.
 
-// arrival is a batch to come: the records of one or more reads.
+// arrival is a future batch: the records of one or more reads.
 type arrival struct {
 	records   []opencdc.Record
 	positions []opencdc.Position
@@ -68,9 +68,9 @@ func (p *prefetcher) merge(last *arrival, next arrival) {
 	last.readAt = append(last.readAt, next.readAt...)
 }
 
-// take waits for an arrival and puts the first one into b, which is empty, or returns
-// another batch that holds it. It returns true, and the error of the last read, if
-// there will be no more. The batch taken before must be done.
+// take waits for an arrival. It puts the first one into b, which is empty, or returns
+// another batch that holds it. If there will be no more, it returns true and the error of
+// the last read. The batch taken before must be done.
 func (p *prefetcher) take(ctx context.Context, b *Batch) (taken *Batch, isLast bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -119,9 +119,9 @@ func (p *prefetcher) pop() arrival {
 	return first
 }
 
-// dropUntilError drops arrivals until a read fails, or until a read that began after
-// the call returns. A read that is pending began before the call, so unless it fails,
-// the one after it counts. dropUntilError returns the error of the read.
+// dropUntilError drops arrivals until a read fails, or until a read that began after the
+// call returns. A pending read began before the call, so unless it fails, the read after
+// it counts. dropUntilError returns the error of the read.
 func (p *prefetcher) dropUntilError(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -29,10 +29,10 @@ type branch struct {
 	track   track
 	batch   Batch
 	infos   batch.CopyInfos
-	walk    walk          // of the batch; once it is over, what it has left open
+	walk    walk          // of the batch; after a failure, it has what is still open
 	failure error         // of a best-effort branch
-	exited  bool          // its goroutine has ended with the failure
-	skipped *bool         // a best-effort branch has failed before; workers that share a sink share it
+	exited  bool          // the failure has ended its goroutine
+	skipped *bool         // a best-effort branch has failed before; shared by workers that share a sink
 	start   chan struct{} // gets a value when there is a batch to walk
 	run     func() error
 	ended   func(err error, panicked *PanicError)
@@ -117,7 +117,8 @@ func (f *fanOut) sharesWith(b *branch) bool {
 }
 
 // unshareBranch gives a branch records of its own. For ownership checks they have
-// positions of their own, too, and a branch that only reads may do without.
+// positions of their own, too, but if they cannot be copied, a branch that only reads
+// shares them.
 func (f *fanOut) unshareBranch(b *branch) error {
 	err := b.batch.unshare()
 	if f.worker.checks == nil {
@@ -137,8 +138,8 @@ func (f *fanOut) unshareBranch(b *branch) error {
 // join walks the batches of all branches at the same time and waits for them.
 //
 // If a branch fails, the context of the others ends, and join returns the error of the
-// first branch that failed, joined to whatever else went wrong on others. A panic on a
-// branch becomes a panic here. A fan-out that has failed is not used again. If a
+// first branch that failed, joined with whatever else went wrong on the others. A panic
+// on a branch becomes a panic here. A fan-out that has failed is not used again. If a
 // best-effort branch fails, only that branch is not used again.
 func (f *fanOut) join(ctx context.Context, c *counts) error {
 	f.begin(ctx)
@@ -159,8 +160,8 @@ func (f *fanOut) join(ctx context.Context, c *counts) error {
 	return f.siblings.failed.result()
 }
 
-// skip gives up a best-effort branch that has failed. It leaves the branch, and the
-// fan-outs on it, as new: a branch of a sink goes on once the sink is opened again.
+// skip gives up a best-effort branch that has failed. It resets the branch and the
+// fan-outs on it, since a branch of a sink goes on once the sink is opened again.
 func (f *fanOut) skip(b *branch) error {
 	failure := b.failure
 	b.failure, *b.skipped = nil, true
@@ -184,9 +185,9 @@ func (f *fanOut) skip(b *branch) error {
 	return nil
 }
 
-// begin prepares for the first batch. It starts a goroutine for each branch, which
-// serves later batches, too, with its grown stack, as does the context. With an observer
-// each batch has a context of its own.
+// begin prepares for the first batch. It starts a goroutine for each branch and makes
+// their context. Later batches use both again, with stacks that have grown. But with an
+// observer, each batch has a context of its own.
 func (f *fanOut) begin(ctx context.Context) {
 	switch {
 	case f.siblings.ctx == nil:
@@ -213,7 +214,7 @@ func (f *fanOut) end() {
 	f.siblings.cancel(nil)
 }
 
-// renew makes a fan-out as new, though it may have failed.
+// renew resets a fan-out, which may have failed, to its initial state.
 func (f *fanOut) renew() {
 	f.end()
 	f.siblings = siblings{}
@@ -238,7 +239,7 @@ func (b *branch) reset() {
 	b.infos.Clear()
 }
 
-// runBranch takes the batch of a branch to the end.
+// runBranch takes the batch of a branch to its end.
 func (f *fanOut) runBranch(b *branch) error {
 	defer b.track.leave()
 	err := b.walk.run(f.siblings.ctx)

@@ -225,9 +225,9 @@ func (w *Worker) isRunning() bool {
 	}
 }
 
-// awaitFirstTask waits until the first task is no longer working on what it has read,
-// so that it can be closed: until Do returns. It fails if the source was not torn down,
-// since Do may then never return.
+// awaitFirstTask waits until Do returns. Then the first task no longer works on what it
+// has read, and can be closed. It fails if the source was not torn down, since Do may
+// then never return.
 func (w *Worker) awaitFirstTask(ctx context.Context) error {
 	if _, isSource := w.FirstTask.Task.(*SourceTask); isSource || !w.isRunning() {
 		return nil // a SourceTask has nothing to close

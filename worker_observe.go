@@ -5,11 +5,10 @@ import (
 	"time"
 )
 
-// Telling the observer of a worker what happens. These methods are called only if there
-// is one.
+// These methods report to the observer of a worker. They are called only if there is one.
 
-// releaseEvent is something that the observer is told after the release lock was given
-// back: a write to the dead-letter queue or, if letters is 0, an ack of the source.
+// releaseEvent is an event that is reported after the release lock is unlocked: a write
+// to the dead-letter queue or, if letters is 0, an ack of the source.
 type releaseEvent struct {
 	letters, confirmed int
 	acked              int
@@ -50,7 +49,7 @@ func (k *walk) callObserved(ctx context.Context) error {
 	return nil
 }
 
-// reportReleased tells what was written to the queue and acked.
+// reportReleased reports what was written to the queue and acked.
 func (w *Worker) reportReleased(ctx context.Context, c *counts) {
 	events := c.released
 	c.released = nil
@@ -63,7 +62,7 @@ func (w *Worker) reportReleased(ctx context.Context, c *counts) {
 	}
 }
 
-// beginRelease notes when an ack of the source or a write to the queue begins.
+// beginRelease records when an ack of the source or a write to the queue begins.
 func (w *Worker) beginRelease() {
 	if w.stats {
 		w.releasingSince.Store(time.Now().UnixNano())

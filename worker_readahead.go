@@ -60,10 +60,10 @@ type prefetcher struct {
 	taken         []opencdc.Record // the buffer of the batch in flight, if it was merged
 	memory        reuse.Buffer[opencdc.Record]
 	reads         int    // reads that have returned
-	records       uint64 // that they have returned
+	records       uint64 // records that they have returned
 	state         prefetchState
 	isDraining    bool        // no read may begin
-	wantsReason   bool        // but one must, to say why the source's stream has closed
+	wantsReason   bool        // but one read must begin, to tell why the source's stream has closed
 	err           error       // the error of the last read
 	panicked      *PanicError // the panic of the last read
 	mayBeTornDown bool        // tearing the source down may have begun before the last read ended

@@ -69,9 +69,9 @@ func (w *Worker) releaseFinished(ctx context.Context, s *batch.SourceBatch, c *c
 	return nil
 }
 
-// admit reports the outcomes of the finished records below to, of which these are
-// nacked, to the window of the queue, each outcome once. It stops at the first nack that
-// the window refuses, and keeps the error. Without a queue every nack is refused.
+// admit reports the outcomes of the finished records below to, each once, to the window
+// of the queue. nacked has the slots of the nacked ones. admit stops at the first nack
+// that the window refuses, and keeps the error. Without a queue every nack is refused.
 func (w *Worker) admit(s *batch.SourceBatch, to int, nacked []int) {
 	r := &s.Progress
 	for _, slot := range nacked {
@@ -113,16 +113,16 @@ func (w *Worker) admitNack(s *batch.SourceBatch, slot int) bool {
 	return false
 }
 
-// group is a run of finished records that are released together. Dead letters of its
+// group is a run of finished records that are released together. The dead letters of its
 // nacked records are written first, then the whole group is acked.
 type group struct {
 	from, to int
 	nacked   []int
 }
 
-// nextGroup returns the first group of the finished records [from, to), of which these
-// are nacked: those that are not nacked, or those that the same task has nacked. If
-// batches stay whole, it is all of them.
+// nextGroup returns the first group of the finished records [from, to). nacked has the
+// slots of the nacked ones. The group is a run of records that are not nacked, or a run
+// that the same task has nacked. If batches stay whole, it is all records.
 func (w *Worker) nextGroup(s *batch.SourceBatch, from, to int, nacked []int) group {
 	switch {
 	case w.wholeBatches || len(nacked) == 0:
@@ -138,7 +138,7 @@ func (w *Worker) nextGroup(s *batch.SourceBatch, from, to int, nacked []int) gro
 }
 
 // releaseGroup releases the records of a group. If the window refuses a record, or the
-// queue does not confirm one, those before it are still released.
+// queue does not confirm it, the records before it are still released.
 func (w *Worker) releaseGroup(ctx context.Context, s *batch.SourceBatch, g group, c *counts) error {
 	to, refusal := g.to, error(nil)
 	if s.Progress.Admitted < to {
@@ -156,7 +156,7 @@ func (w *Worker) releaseGroup(ctx context.Context, s *batch.SourceBatch, g group
 }
 
 // storeNacked writes dead letters for the nacked records below limit, unless they are
-// stored already. It joins its error to the refusal of the record at the limit, which
+// stored already. It joins its error with the refusal of the record at the limit, which
 // may be nil.
 func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked []int, limit int, refusal error, c *counts) error {
 	var slots []int
@@ -196,7 +196,7 @@ func (w *Worker) queueTask() *DestinationTask {
 }
 
 // firstUnstored returns the first of the nacked records whose dead letter the queue has
-// not confirmed, or limit if there is none below.
+// not confirmed, or limit if there is none below it.
 func firstUnstored(s *batch.SourceBatch, nacked []int, limit int) int {
 	for _, slot := range nacked {
 		if slot >= limit {

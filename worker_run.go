@@ -170,7 +170,7 @@ func (w *Worker) readInto(ctx context.Context, b *Batch) (isLast bool, err error
 		b.copies.Attach(source, nil, w.pieceIDKey) // the task replaced it by a zero Batch
 	}
 	if w.pieceIDKey != "" {
-		b.copies.IdentifyPieces(w.pieceIDKey) // if the task replaced the batch by one without IDs
+		b.copies.IdentifyPieces(w.pieceIDKey) // the task may have replaced the batch by one without IDs
 		b.copies.WritePieceIDs()
 	}
 	w.emptyReads.end(b.copies.Source().IsEmpty())
@@ -191,7 +191,7 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 	return false, w.processInside(ctx, b)
 }
 
-// processInside is process inside the gate, with the context for the tasks.
+// processInside does the work of process inside the gate. ctx is for the tasks.
 func (w *Worker) processInside(ctx context.Context, b *Batch) error {
 	if err := b.checkPositions(); err != nil {
 		return w.taskError(w.FirstTask, err)

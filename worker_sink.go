@@ -2,12 +2,12 @@ package funnel
 
 import "context"
 
-// A walk enters a sink at the node before its roots, and leaves it when everything that
-// has entered with it has come to the end: with several roots, after the fan-out; with
-// one root, when no step is left of those that follow from the one that entered.
-// Meanwhile it releases nothing.
+// A walk enters a sink at the node before the roots, and leaves it when everything that
+// has entered is done: with several roots, after the fan-out; with one root, when the
+// step that has entered and all steps that came from it are done. Meanwhile the walk
+// releases nothing.
 
-// stay is the stay of a walk in a sink.
+// stay says which sink a walk is in.
 type stay struct {
 	sink  *Sink // nil if the walk is in none
 	depth int   // how many steps waited when it entered
@@ -25,7 +25,7 @@ func (k *walk) enterSink(ctx context.Context, sink *Sink) error {
 	return nil
 }
 
-// leaveSink gives the sink back, unless steps are left that are in it.
+// leaveSink gives the sink back, unless there are still steps in it.
 func (k *walk) leaveSink() {
 	if len(k.later) == k.stay.depth {
 		k.stay.sink.give(nil)
@@ -33,8 +33,8 @@ func (k *walk) leaveSink() {
 	}
 }
 
-// runInSinks is run for a worker whose pipeline leads into sinks. If the walk ends in a sink, by an error, a
-// panic or the end of the goroutine, that sink has failed.
+// runInSinks is run for a worker whose pipeline leads into sinks. If the walk ends in a
+// sink by an error, a panic or runtime.Goexit, that sink has failed.
 func (k *walk) runInSinks(ctx context.Context) error {
 	var failure error
 	defer func() {

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Counting what a worker does, and telling where its batch is. Each walk counts for
-// itself; the counts of branches are added when they join, and those of the batch to the
-// totals when it ends. So Stats costs one lock for each batch. Where a batch is costs an
-// atomic store for each call of a task.
+// This file counts what a worker does, and records where its batch is. Each walk counts
+// for itself. When branches join, their counts are added up; when a batch ends, its
+// counts are added to the totals. So Stats costs one lock for each batch. Recording where
+// a batch is costs at most one atomic store for each call of a task.
 
 // counts are what a walk has counted in the batch in flight.
 type counts struct {
@@ -43,8 +43,8 @@ func (c *counts) add(other *counts) {
 // totals are the totals of a worker.
 type totals struct {
 	mu      sync.Mutex
-	stats   Stats         // LastAck is that of acks from outside
-	lastAck time.Duration // of the batches, since emptyReads.base
+	stats   Stats         // LastAck covers only calls of Ack and Nack
+	lastAck time.Duration // of batches, as the time since emptyReads.base
 }
 
 // add adds what was counted besides acks, and clears it. The caller holds the lock.
@@ -58,12 +58,12 @@ func (t *totals) add(c *counts) {
 	*c = counts{}
 }
 
-// track is what a walk leaves behind: what it has counted, and where it has its batch.
+// track is what others see of a walk: its counts, and where its batch is.
 type track struct {
 	counts
-	node      atomic.Pointer[TaskNode] // nil for nowhere
+	node      atomic.Pointer[TaskNode] // nil if it has no batch
 	isWaiting atomic.Bool              // it waits for the sink after the node
-	since     atomic.Int64             // when, in nanoseconds since 1970; with WithStats
+	since     atomic.Int64             // since when, in nanoseconds since 1970; only with WithStats
 }
 
 // enter says that the walk gives its batch to the task of a node.
@@ -123,7 +123,7 @@ func (w *Worker) Stats() Stats {
 	return s
 }
 
-// whereabouts returns which tasks have the batch in flight.
+// whereabouts returns the tasks that have the batch in flight.
 func (w *Worker) whereabouts() []TaskStats {
 	var all []TaskStats
 	add := func(id string, activity Activity, since int64) {
@@ -158,8 +158,8 @@ func (w *Worker) whereabouts() []TaskStats {
 	return all
 }
 
-// giveUp returns the error of a call that gives up waiting for the batch in flight: err
-// and where the batch is.
+// giveUp returns the error of a call that gives up waiting for the batch in flight. It
+// adds to err where the batch is.
 func (w *Worker) giveUp(err error) error {
 	var where []string
 	for _, t := range w.whereabouts() {

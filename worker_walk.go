@@ -35,9 +35,9 @@ const (
 // call stack. Only branches nest.
 type walk struct {
 	worker   *Worker
-	track    *track             // what it has counted, and where it is
+	track    *track             // its counts, and where its batch is
 	onBranch bool               // it releases nothing, and ends with the context
-	forgiven bool               // on a best-effort branch: a nack is not the record's
+	forgiven bool               // on a best-effort branch: nacked copies are settled as done
 	stay                        // in a sink
 	step                        // the current step
 	later    []step             // the steps after it, last one first; empty while the batch is whole
@@ -55,7 +55,7 @@ func (k *walk) run(ctx context.Context) error {
 	return k.runSteps(ctx)
 }
 
-// runSteps is run, except that it does not tell a sink how it ends.
+// runSteps is run without the part that tells a sink how the walk ends.
 func (k *walk) runSteps(ctx context.Context) error {
 	for {
 		var err error
@@ -324,7 +324,7 @@ func (k *walk) fork(ctx context.Context) error {
 	return branches.join(ctx, &k.track.counts)
 }
 
-// forgive settles what the walk has left open, as done.
+// forgive settles everything that the walk has left open as done.
 func (k *walk) forgive() error {
 	if k.batch == nil && k.forked != nil {
 		branches := k.worker.fanOuts[k.node].branches

@@ -9,9 +9,9 @@ import (
 	"github.com/conduitio/funnel/internal/gap"
 )
 
-// Fork makes fork hold the same copies, for a branch, with the infos given, which must
-// be empty. The two share the records but not the flags. The caller must have retained
-// the copies of the fork with Retain.
+// Fork makes fork hold the same copies, for a branch. infos are those of the branch and
+// must be empty. The two share the records but not the flags. The caller must have
+// retained the copies of the fork with Retain.
 func (c *Copies) Fork(fork *Copies, infos *CopyInfos) {
 	infos.branchFrom(c.infos)
 	records, states := c.records.All(), c.states.All()

@@ -86,10 +86,10 @@ type Copies struct {
 type common struct {
 	source *SourceBatch
 	infos  *CopyInfos // what the states refer to
-	idKey  string     // where pieces carry their IDs in the metadata; "" if they have none
+	idKey  string     // the metadata key of piece IDs, or "" if pieces have none
 
 	hasPieces   bool // some copies are pieces
-	hasGaps     bool // there are source records between those of the states
+	hasGaps     bool // the source records of the states are not adjacent
 	isUnclipped bool // positions may have spare capacity
 	isShared    bool // others hold the records: copy before writing
 }
@@ -103,8 +103,8 @@ type copyState struct {
 }
 
 // Attach ties empty Copies to their source batch. pool must be nil unless these Copies
-// are to hold all copies of the source batch. idKey is where pieces are to carry their
-// IDs in the metadata, or "" if they get none.
+// are to hold all copies of the source batch. idKey is the metadata key of piece IDs, or
+// "" if pieces get none.
 func (c *Copies) Attach(s *SourceBatch, pool *Pool, idKey string) {
 	c.source, c.infos, c.pool, c.idKey = s, &s.infos, pool, idKey
 }
@@ -198,8 +198,8 @@ func (c *Copies) Status(i int) (Flag, error) {
 	return s.flag, c.infos.of(s).err
 }
 
-// Left returns how many nacked copies the results of a processor have taken out, which
-// StepOut is yet to settle.
+// Left returns the number of nacked copies that the results of a processor have taken out
+// and that StepOut has not settled yet.
 func (c *Copies) Left() int { return len(c.infos.left) }
 
 // NackErrors iterates over the errors of the nacked copies, which may be nil.
@@ -362,7 +362,7 @@ func (c *Copies) eachRun(f func(from, to, k int) error) error {
 	return f(from, to, k)
 }
 
-// eachGapless is eachRun for states of which no two have the same slot.
+// eachGapless is eachRun for states that all have different slots.
 func eachGapless(states []copyState, f func(from, to, k int) error) error {
 	for len(states) > 0 {
 		from, n := states[0].slot, 1

@@ -26,16 +26,16 @@ type CopyInfos struct {
 
 	originals []opencdc.Record // the current array of keep
 
-	// left are nacked copies that the results of a processor have taken out, and that
-	// StepOut is yet to settle.
+	// left are nacked copies that the results of a processor have taken out and that
+	// StepOut has not settled yet.
 	left []NackedRecord
 
 	memory     reuse.Buffer[copyInfo]
 	leftMemory reuse.Buffer[NackedRecord]
 }
 
-// keep copies a record for an info to refer to. The copies are in arrays, each twice as
-// large as the one before.
+// keep stores a copy of a record that an info refers to. The copies are in arrays, each
+// twice as large as the one before.
 func (n *CopyInfos) keep(rec opencdc.Record) *opencdc.Record {
 	if len(n.originals) == cap(n.originals) {
 		n.originals = make([]opencdc.Record, 0, max(2*cap(n.originals), 1))
@@ -59,7 +59,7 @@ func (n *CopyInfos) grow(k int) {
 	n.own = slices.Grow(n.own, k)
 }
 
-// leave adds a copy to those that were taken out.
+// leave adds a copy to left.
 func (n *CopyInfos) leave(r NackedRecord) {
 	if n.left == nil {
 		n.left = n.leftMemory.Take(0)
@@ -83,8 +83,8 @@ func (n *CopyInfos) of(s *copyState) copyInfo {
 	return n.own[i-n.first]
 }
 
-// branchFrom makes the infos, which must be empty, continue those from before a fork. The
-// latter must not change while the branch is in use.
+// branchFrom makes the infos, which must be empty, continue before, the infos from before
+// a fork. before must not change while the branch is in use.
 func (n *CopyInfos) branchFrom(before *CopyInfos) {
 	n.before, n.first = before, before.len()
 }

@@ -160,7 +160,7 @@ func (c *Copies) expand() {
 			states = append(states, s)
 		}
 	}
-	_ = retained.flush() // if a record is settled already, settling its pieces will tell
+	_ = retained.flush() // if a record is settled already, settling its pieces returns the error
 	c.states = gap.Of(states)
 	c.pieces, c.unsplit = nil, nil
 }
@@ -198,7 +198,7 @@ func (c *Copies) takeOutNext(flag Flag) {
 	c.records.Drop()
 }
 
-// splitNext replaces the record after the gap with pieces, to which it may write IDs.
+// splitNext replaces the record after the gap with pieces. It may write IDs into pieces.
 func (c *Copies) splitNext(pieces []opencdc.Record) {
 	s := *c.states.Next()
 	if info := c.infos.of(&s); info.original == nil {

@@ -15,9 +15,9 @@ import (
 // since a task may drop the metadata that they are written to.
 
 // IdentifyPieces gives pieces IDs from now on, which are written to their metadata under
-// key. If it was called before, it does nothing. The Copies must hold all copies of
-// their source batch. Pieces that they have already are numbered in order, as if each
-// source record had been split once.
+// key. If it was called before, it does nothing. The Copies must hold all copies of their
+// source batch. Existing pieces are numbered in order, as if each source record had been
+// split once.
 func (c *Copies) IdentifyPieces(key string) {
 	if c.idKey != "" {
 		return
@@ -40,9 +40,9 @@ func (c *Copies) IdentifyPieces(key string) {
 	}
 }
 
-// WritePieceIDs writes the ID of each piece to its metadata, unless it is there. It
-// leaves out records that are to be retried: they get the ID when they are answered.
-// Writing it in each round would cost too much.
+// WritePieceIDs writes the ID of each piece to its metadata, unless it is there. It skips
+// records that are to be retried, since writing their IDs in each round would cost too
+// much. They get them when they are answered.
 func (c *Copies) WritePieceIDs() {
 	if c.idKey == "" || !c.hasPieces {
 		return
@@ -60,12 +60,13 @@ func (c *Copies) WritePieceIDs() {
 	}
 }
 
-// identify gives piece k of a copy its ID. The state s is still that of the copy.
+// identify gives piece k of a copy its ID. s is still the state of the copy.
 func (c *Copies) identify(s *copyState, piece *opencdc.Record, k int) {
 	c.writeID(piece, c.setID(s, k))
 }
 
-// setID makes a state that of piece k of its copy, and returns the ID of the piece.
+// setID turns the state of a copy into that of its piece k, and returns the ID of the
+// piece.
 func (c *Copies) setID(s *copyState, k int) string {
 	info := c.infos.of(s)
 	if info.id != "" {

@@ -109,12 +109,12 @@ func (c *Copies) replace(results []sdk.ProcessedRecord) {
 	}
 }
 
-// replaceOrLeave applies results that replace records or nack copies, which leave. No
-// copy is inactive or a piece.
+// replaceOrLeave applies results that replace records or nack copies. Nacked copies
+// leave. No copy may be inactive or a piece.
 func (c *Copies) replaceOrLeave(results []sdk.ProcessedRecord) {
 	records, states := c.records.All(), c.states.All()
 	n := 0    // copies that stay
-	from := 0 // the first copy behind the last nack
+	from := 0 // the first copy after the last nack
 	for i, result := range results {
 		if single, ok := result.(sdk.SingleRecord); ok {
 			records[n] = opencdc.Record(single)
@@ -243,8 +243,8 @@ func (m *merger) filter(s copyState) {
 	m.states = append(m.states, s)
 }
 
-// nack adds a nacked copy, unless it leaves. A piece stays, since its siblings are yet
-// to be nacked.
+// nack adds a nacked copy, unless it leaves. A piece stays, since its siblings are not
+// nacked yet.
 func (m *merger) nack(s copyState, record *opencdc.Record, err error) {
 	if c := m.copies; c.nacksLeave && !c.hasPieces {
 		c.leave(&s, record, err)

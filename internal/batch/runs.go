@@ -3,7 +3,7 @@ package batch
 import "github.com/conduitio/funnel/internal/ledger"
 
 // runs retains or settles copies of source records in a ledger, with one call for each
-// run of adjacent source records that have equally many.
+// run of adjacent source records that have the same number of copies.
 type runs struct {
 	ledger   *ledger.Ledger[NackedRecord]
 	isSettle bool

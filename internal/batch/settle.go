@@ -27,9 +27,9 @@ func (c *Copies) Settle() error {
 	return c.eachRun(c.source.Ledger.Settle)
 }
 
-// SettleMarked settles each copy, once: those that are marked as nacked, and their sibling
-// pieces, as nacked by the task or, if isForgiven, as done; the others as done. It
-// returns the ledger's error.
+// SettleMarked settles each copy, once. Copies that are marked as nacked, and their
+// sibling pieces, are settled as nacked by the task or, if isForgiven, as done; the
+// others as done. It returns the ledger's error.
 func (c *Copies) SettleMarked(taskID string, isForgiven bool) error {
 	if c.isSettled {
 		return nil
@@ -60,7 +60,7 @@ func (c *Copies) SettleMarked(taskID string, isForgiven bool) error {
 }
 
 // StepOut takes the copies that are marked as nacked, and their sibling pieces, out of
-// these Copies and settles them: as nacked by the task, or as done if isForgiven. It
+// these Copies and settles them as nacked by the task or, if isForgiven, as done. It
 // returns the ledger's error.
 func (c *Copies) StepOut(taskID string, isForgiven bool) error {
 	if err := c.settleLeft(taskID, isForgiven); err != nil {
@@ -110,7 +110,7 @@ func (c *Copies) settleLeft(taskID string, isForgiven bool) error {
 	return nil
 }
 
-// settleNacked settles a copy that was nacked, as done if isForgiven.
+// settleNacked settles a nacked copy as nacked or, if isForgiven, as done.
 func (c *Copies) settleNacked(r NackedRecord, isForgiven bool) error {
 	if isForgiven {
 		return c.source.Ledger.Settle(r.slot, r.slot+1, 1)

@@ -22,7 +22,7 @@ type SourceBatch struct {
 	ReadAt    []time.Time        // when each record was read, or empty if the timer is off
 	Progress  Progress
 
-	nacked       []int // of Finished
+	nacked       []int // the result of Finished
 	slots        reuse.Buffer[int]
 	times        reuse.Buffer[time.Time]
 	infos        CopyInfos // of the copies that are on no branch
@@ -71,7 +71,7 @@ func (s *SourceBatch) Reset() {
 }
 
 // Finished returns the finished source records [from, to) at the front that were not
-// released, and which of them are nacked. The slice is valid until the next call.
+// released yet, and the nacked ones among them. The slice is valid until the next call.
 func (s *SourceBatch) Finished() (from, to int, nacked []int) {
 	from, to, s.nacked = s.Ledger.Finished(s.nacked[:0])
 	return from, to, s.nacked

@@ -1,4 +1,4 @@
-// Package fingerprint tells whether a record was changed.
+// Package fingerprint detects whether a record was changed.
 package fingerprint
 
 import (
@@ -21,9 +21,9 @@ type Maker struct {
 // New returns a Maker.
 func New() *Maker { return &Maker{seed: maphash.MakeSeed()} }
 
-// Record returns the fingerprint of everything that a record holds, however deep, down
-// to 10,000 levels. It takes time in proportion to what is there, however often it is
-// shared. Two different records have the same fingerprint with a chance of 2^-64.
+// Record returns the fingerprint of everything that a record holds, down to 10,000
+// levels. Its time is linear in the size of the contents; shared values count once. Two
+// different records have the same fingerprint with a probability of 2^-64.
 func (m *Maker) Record(r *opencdc.Record) uint64 {
 	w := walk{maker: m, seen: make(map[place]uint64)}
 	h := m.Bytes(r.Position)
@@ -39,7 +39,7 @@ func (m *Maker) Bytes(b []byte) uint64 { return maphash.Bytes(m.seed, b) }
 // walk walks one record.
 type walk struct {
 	maker *Maker
-	seen  map[place]uint64 // what is referred to, so that it is walked once
+	seen  map[place]uint64 // fingerprints of what is referred to, so that it is walked once
 }
 
 // place is something that can be referred to from several places.
@@ -98,8 +98,8 @@ func (w *walk) value(v reflect.Value, depth int) uint64 {
 	return h
 }
 
-// once adds what f returns for a place to h. It calls f once for each place, and not for
-// a place inside itself.
+// once adds the fingerprint of a place, which f returns, to h. It calls f once for each
+// place, and not for a place inside itself.
 func (w *walk) once(h uint64, p place, f func() uint64) uint64 {
 	known, ok := w.seen[p]
 	if !ok {

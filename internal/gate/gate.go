@@ -8,8 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// Gate is open until it is closed, for good. One goroutine at a time may pass through
-// it, by Enter and Leave, with a load of some weight, while one at a time may close it.
+// Gate is open until it is closed, for good. One goroutine at a time may pass through it,
+// by Enter and Leave, with a load that has a weight. Meanwhile one goroutine at a time
+// may close it.
 type Gate struct {
 	state  atomic.Int64
 	left   chan struct{} // gets a value when the goroutine that Close awaits has left
@@ -17,7 +18,7 @@ type Gate struct {
 }
 
 // The states of a gate. A positive state is the weight of what is inside. A negative
-// one other than closed is the negated weight of what is inside while Close waits for
+// state other than closed is the negated weight of what is inside, while Close waits for
 // it.
 const (
 	open   int64 = 0
@@ -84,7 +85,7 @@ func (g *Gate) Close(ctx context.Context) error {
 	}
 }
 
-// await waits until what is inside, of this weight, leaves, which closes the gate.
+// await waits until what is inside, which has this weight, leaves. That closes the gate.
 func (g *Gate) await(ctx context.Context, weight int64) error {
 	select {
 	case <-g.left:

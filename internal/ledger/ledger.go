@@ -148,8 +148,8 @@ func (l *Ledger[C]) Nack(i int, cause C) error {
 }
 
 // Finished returns the finished slots [from, to) at the front of the ledger, and appends
-// those of them that are nacked to nacked. from is to if the first slot that has not
-// been released is still open, or if there is none.
+// the nacked ones among them to nacked. from is to if the first slot that has not been
+// released is still open, or if there is none.
 func (l *Ledger[C]) Finished(nacked []int) (from, to int, _ []int) {
 	if l.isShared {
 		l.mu.Lock()
@@ -181,9 +181,9 @@ func (l *Ledger[C]) Cause(i int) *C {
 	return &l.causes[max(cause, -cause)-1]
 }
 
-// MarkStored records that the cause of a slot is stored outside the ledger. The slot
-// must be one of the nacked ones that Finished has returned, and stays in the ledger until
-// it is released. Slots may be stored in any order.
+// MarkStored records that the cause of a slot is stored outside the ledger. The slot must
+// be a nacked one that Finished has returned, and stays in the ledger until it is
+// released. Slots may be stored in any order.
 func (l *Ledger[C]) MarkStored(i int) {
 	if l.isShared {
 		l.mu.Lock()

@@ -18,7 +18,7 @@ type load struct {
 	lane    int
 }
 
-// less orders loads, those that are equal by lane.
+// less orders loads, and equal loads by lane.
 func (l load) less(other load) bool {
 	return l.records < other.records || l.records == other.records && l.lane < other.lane
 }

@@ -20,8 +20,8 @@ import (
 //
 // A round takes O(n log n) for n records and lanes. If lanes have very different numbers
 // of records, it takes up to O(lanes) more for each key. It allocates only if it is
-// larger than those before, and its memory follows the work as that of a [reuse.Buffer].
-// A Partition is made by [New] and is not safe for concurrent use.
+// larger than those before. Memory follows the work, as in a [reuse.Buffer]. A Partition
+// is made by [New] and is not safe for concurrent use.
 type Partition struct {
 	seed  maphash.Seed
 	turn  int   // the lane of the next record without a key
@@ -33,15 +33,15 @@ type Partition struct {
 	tableMemory, ofMemory, keysMemory, orders reuse.Buffer[int]
 }
 
-// group is what stays together: the records of a key, or the records without a key that
-// are on the same lane.
+// group is a set of records that stay together: those with the same key, or those without
+// a key that are on the same lane.
 type group struct {
 	key     string
 	records int
 	lane    int
 }
 
-// New returns a Partition for this many lanes, at least 1.
+// New returns a Partition for a number of lanes, which must be at least 1.
 func New(lanes int) *Partition {
 	return &Partition{seed: maphash.MakeSeed(), loads: loads{ring: make([]load, lanes)}, ends: make([]int, lanes)}
 }
@@ -75,8 +75,8 @@ func (p *Partition) group(n int, key func(i int) string) (groups []group, groupO
 		groups[lane] = group{lane: lane}
 	}
 	groupOf = p.ofMemory.Take(n)
-	// A hash table with open addressing. It holds numbers of groups; 0 is no group of a
-	// key and stands for nothing. At least half of it stays empty.
+	// A hash table with open addressing. It holds numbers of groups; 0 is never the group
+	// of a key and stands for an empty place. At least half of it stays empty.
 	mask := 1<<bits.Len(uint(2*n)) - 1
 	table := p.tableMemory.Take(mask + 1)[:mask+1]
 	clear(table)
