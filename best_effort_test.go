@@ -24,7 +24,7 @@ func bestEffort(node *funnel.TaskNode) *funnel.TaskNode {
 	return node
 }
 
-// failing returns a destination whose n-th write ends in a way of its own.
+// failing returns a destination whose n-th write ends in the given way.
 func failing(j *fake.Journal, name string, nth int, end func() error) *funnel.TaskNode {
 	d := fake.NewDestination(j, name)
 	writes := 0
@@ -37,7 +37,7 @@ func failing(j *fake.Journal, name string, nth int, end func() error) *funnel.Ta
 	return fake.To(d)
 }
 
-// What goes wrong on a best-effort branch concerns no record: each is acked, in order,
+// Failures on a best-effort branch do not affect its records: each is acked, in order,
 // once the other branch is done with it. After an error the branch is skipped.
 func TestBestEffort(t *testing.T) {
 	fails := func() error { return fake.ErrTest }
@@ -170,7 +170,7 @@ func TestBestEffort_panic(t *testing.T) {
 	t.Error("Do has returned")
 }
 
-// The end of Do's context is still the end, though the branch that notices it is best
+// If the context of Do ends, Do returns, even if the branch that notices it is best
 // effort.
 func TestBestEffort_contextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -208,7 +208,7 @@ func TestBestEffort_tooDeep(t *testing.T) {
 	j.Want(t, "best")
 }
 
-// The worker logs, once, that it skips a branch: which one, and why.
+// The worker logs once that it skips a branch, with its task and the reason.
 func TestBestEffort_log(t *testing.T) {
 	j := &fake.Journal{}
 	var lines bytes.Buffer
@@ -228,7 +228,7 @@ func TestBestEffort_log(t *testing.T) {
 	}
 }
 
-// Only the first node of a branch may be best effort, and not all of them.
+// Only the first node of a branch may be best effort, and not on all branches.
 func TestBestEffort_invalid(t *testing.T) {
 	j := &fake.Journal{}
 	to := func(name string) *funnel.TaskNode { return fake.To(fake.NewDestination(j, name)) }

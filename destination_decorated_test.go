@@ -16,10 +16,10 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// The tests of what limited and retrying destinations, and those of another ack type,
-// have in common, and of limited and retrying ones around each other.
+// The tests of what limited and retry destinations and destinations with another ack type
+// have in common, and of limited and retry destinations around each other.
 
-// decorators are the destinations that decorate another one.
+// decorators are the decorators of destinations.
 var decorators = map[string]func(funnel.Destination) funnel.Destination{
 	"limited":               limitedTo(2),
 	"retrying":              retrying,
@@ -41,7 +41,7 @@ func retrying(d funnel.Destination) funnel.Destination {
 	return funnel.NewRetryDestination(d, funnel.DestinationRetry{})
 }
 
-// What is wrong with a destination is found behind the decorators, too.
+// A destination that breaks its contract is detected behind a decorator, too.
 func TestDecorated_invalid(t *testing.T) {
 	d := funnel.NewLimitedDestination(retrying(funnel.NewPartitionedDestination(0, nil, nil)), funnel.WriteLimit{Records: 1})
 	_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), intoTask(d)), nil, log.Nop(), nil)
@@ -115,7 +115,7 @@ type identified struct {
 func (identified) ID() string             { return "the ID" }
 func (d identified) Errors() <-chan error { return d.errs }
 
-// Everything but writing is passed on as it is.
+// All calls except Write and Ack are passed on unchanged.
 func TestDestination_decoratedLife(t *testing.T) {
 	for name, decorate := range decorators {
 		j := &fake.Journal{}
@@ -141,7 +141,7 @@ func TestDestination_decoratedLife(t *testing.T) {
 	}
 }
 
-// What is made of a nil destination is nil, so that NewWorker reports it.
+// A decorator of a nil destination is nil, so that NewWorker reports it.
 func TestDestination_decoratedNil(t *testing.T) {
 	var none *fake.Destination
 	for name, decorate := range decorators {
@@ -156,8 +156,8 @@ func TestDestination_decoratedNil(t *testing.T) {
 	}
 }
 
-// Around a destination that refuses nothing, the records, the acks and the data are what
-// they are without.
+// Around a destination that refuses nothing, a decorator changes neither records nor acks
+// nor data.
 func TestDestination_decoratedInAWorker(t *testing.T) {
 	for name, decorate := range decorators {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestDestination_decoratedInAWorker(t *testing.T) {
 	}
 }
 
-// The context of the caller is that of every inner call.
+// Every inner call gets the context of the caller.
 func TestDestination_decoratedContext(t *testing.T) {
 	for name, decorate := range decorators {
 		synctest.Test(t, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestDestination_decoratedContext(t *testing.T) {
 	}
 }
 
-// Once all acks were returned, Ack is that of the destination again.
+// Once all acks were returned, Ack calls the inner destination again.
 func TestDestination_decoratedAckOfNothing(t *testing.T) {
 	for name, decorate := range decorators {
 		for _, records := range []int{0, 1, 5} {
@@ -227,8 +227,8 @@ func TestDestination_decoratedAckOfNothing(t *testing.T) {
 	}
 }
 
-// A panic in the destination, in whatever call, reaches the caller of Do as it is. The
-// worker can be closed, and the destination be used again.
+// A panic in any call of the destination reaches the caller of Do unchanged. The worker
+// can be closed, and the destination can be used again.
 func TestDestination_decoratedPanic(t *testing.T) {
 	for name, decorate := range decorators {
 		t.Run(name, func(t *testing.T) {
@@ -243,8 +243,8 @@ func TestDestination_decoratedPanic(t *testing.T) {
 	}
 }
 
-// testDecoratedPanic lets a call of the destination, numbered from 1, panic. It returns
-// false if there were not so many.
+// testDecoratedPanic lets the n-th call of the destination panic, counted from 1. It
+// returns false if there were fewer calls.
 func testDecoratedPanic(t *testing.T, decorate func(funnel.Destination) funnel.Destination, number int) (hasPanicked bool) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -280,8 +280,8 @@ func testDecoratedPanic(t *testing.T, decorate func(funnel.Destination) funnel.D
 	return hasPanicked
 }
 
-// A dead-letter queue that fails in the middle counts what was confirmed before: that is
-// acked, and no more.
+// If a dead-letter queue fails in the middle, everything that it has confirmed before is
+// acked, and nothing else.
 func TestDestination_decoratedQueueFails(t *testing.T) {
 	for name, want := range map[string]map[string]string{
 		// What is acked if the queue fails at the n-th call: a write, or asking for acks,

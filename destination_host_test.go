@@ -35,7 +35,7 @@ func (d *hosted) Ack(ctx context.Context) ([]hostAck, error) {
 	return d.acks, d.err
 }
 
-// In a worker it is a destination like any other.
+// A worker uses it like any other destination.
 func TestFromDestination(t *testing.T) {
 	j := &fake.Journal{}
 	out := &hosted{Destination: fake.NewDestination(j, "out")}

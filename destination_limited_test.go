@@ -70,8 +70,8 @@ type counted struct {
 
 func (c counted) Bytes() []byte { *c.asked++; return []byte("12345") }
 
-// The size is that of the key and the payload, as metrics count it. It is looked at once
-// for each record, if at all.
+// The size of a record is the size of its key and payload, as in the metrics. Each record
+// is measured at most once.
 func TestLimitedDestination_sizes(t *testing.T) {
 	asked := 0
 	recs := []opencdc.Record{
@@ -111,7 +111,7 @@ func TestLimitedDestination_sizes(t *testing.T) {
 	}
 }
 
-// Without limits there is nothing to do.
+// Without limits, the destination itself is returned.
 func TestNewLimitedDestination_noLimit(t *testing.T) {
 	d := fake.NewDestination(&fake.Journal{}, "out")
 	for _, limit := range []funnel.WriteLimit{{}, {Records: -1}, {Bytes: -1}, {Records: -1, Bytes: -1}} {
@@ -279,14 +279,14 @@ func TestLimitedDestination_failures(t *testing.T) {
 	}
 }
 
-// After Open nothing is left of the Write before.
+// After Open nothing is left of an earlier Write.
 func TestLimitedDestination_open(t *testing.T) {
 	j := &fake.Journal{}
 	d := limitedTo(2)(fake.NewDestination(j, "out"))
 	fake.WantNoError(t, d.Write(t.Context(), fake.Numbered(5)))
 	fake.WantNoError(t, d.Open(t.Context()))
 	if acks, err := d.Ack(t.Context()); len(acks) != 2 || err != nil {
-		t.Errorf("Ack: %v, %v", acks, err) // what the destination says by itself
+		t.Errorf("Ack: %v, %v", acks, err) // what the destination itself returns
 	}
 	if acks, err := d.Ack(t.Context()); len(acks) != 0 || err != nil {
 		t.Errorf("Ack: %v, %v", acks, err)

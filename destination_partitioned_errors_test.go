@@ -131,7 +131,8 @@ func TestPartitionedDestination_errorsDuringWrite(t *testing.T) {
 	fake.WantNoError(t, p.Teardown(t.Context()))
 }
 
-// A lane may have no channel, or close it. What nobody receives is dropped at Teardown.
+// A lane may have no channel, or close its channel. Errors that nobody receives are
+// dropped at Teardown.
 func TestPartitionedDestination_errorsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, lanes := newReporting(func(lane int, r *reporter) {

@@ -49,8 +49,8 @@ func endsInGoexit(context.Context) error        { runtime.Goexit(); return nil }
 func endsWithContext(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 func endsWithCause(ctx context.Context) error   { <-ctx.Done(); return context.Cause(ctx) }
 
-// failures are the ways in which a lane may fail, and what the error of Write then is. If
-// it is nil, Write panics.
+// failures are the ways in which a lane may fail, and the error that Write then returns.
+// If the error is nil, Write panics.
 var failures = []struct {
 	name string
 	lane func(*fake.Destination)
@@ -68,9 +68,9 @@ var failures = []struct {
 	{"no acks", acking(), funnel.ErrAcksStopped},
 }
 
-// If a lane fails, in whatever way, the context of the others ends, Write waits for them,
-// and returns the error of that lane, with its number. Nothing is acked. The next Write
-// is none the worse for it.
+// If a lane fails in any way, the context of the others ends, Write waits for them, and
+// returns the error of that lane, with its number. Nothing is acked. The next Write works
+// as usual.
 func TestPartitionedDestination_laneFails(t *testing.T) {
 	others := map[string]func(*fake.Destination){
 		"done":              func(*fake.Destination) {},

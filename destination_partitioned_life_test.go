@@ -51,8 +51,8 @@ func wantFailed(t *testing.T, end fake.Ending, way string, words ...string) {
 	}
 }
 
-// If a lane fails to open, in whatever way, those that are open are torn down in reverse,
-// and the destination can be opened again.
+// If a lane fails to open in any way, the open lanes are torn down in reverse order, and
+// the destination can be opened again.
 func TestPartitionedDestination_openFails(t *testing.T) {
 	for way, how := range ways {
 		for failing := range 3 {
@@ -111,8 +111,8 @@ func TestPartitionedDestination_makeFails(t *testing.T) {
 	}
 }
 
-// If lanes fail to be torn down, in whatever way, the others are torn down all the same.
-// Teardown then retries only those that have failed.
+// If lanes fail to be torn down in any way, the others are still torn down. The next
+// Teardown retries only those that have failed.
 func TestPartitionedDestination_teardownFails(t *testing.T) {
 	for way, how := range ways {
 		for failing := range 3 {
@@ -138,7 +138,7 @@ func TestPartitionedDestination_teardownFails(t *testing.T) {
 	}
 }
 
-// All errors of Teardown are joined; if a lane panics, the panic has them.
+// All errors of Teardown are joined. If a lane panics, the panic contains them.
 func TestPartitionedDestination_teardownsFail(t *testing.T) {
 	for _, panicking := range []bool{false, true} {
 		p := openPartitioned(t, 3, func(lane int, d *fake.Destination) {
@@ -159,8 +159,8 @@ func TestPartitionedDestination_teardownsFail(t *testing.T) {
 	}
 }
 
-// Open first tears down what an earlier Open or Teardown could not. If it cannot, it
-// fails, and makes no lane.
+// Open first tears down what an earlier Open or Teardown could not. If it cannot either,
+// it fails and makes no lane.
 func TestPartitionedDestination_openAgain(t *testing.T) {
 	for _, opens := range []bool{false, true} {
 		t.Run(fmt.Sprint("opened before: ", opens), func(t *testing.T) {

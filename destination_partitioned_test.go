@@ -110,7 +110,7 @@ func (p *partitioned) wantWrite(t *testing.T, positions string, lanes ...string)
 	p.wantAcks(t, recs, nil)
 }
 
-// NewWorker and Open say what is wrong with the arguments, also for a dead-letter queue.
+// NewWorker and Open reject invalid arguments and say why, also for a dead-letter queue.
 func TestPartitionedDestination_invalid(t *testing.T) {
 	open := func(int) (funnel.Destination, error) { panic("a lane was made") }
 	for _, tt := range []struct {
@@ -171,8 +171,8 @@ func TestPartitionedDestination_divides(t *testing.T) {
 	p.wantWrite(t, "")
 }
 
-// The key of each record is asked for once, in order, on the goroutine of the caller,
-// before anything is written.
+// The key function is called once for each record, in order, on the goroutine of the
+// caller, before anything is written.
 func TestPartitionedDestination_key(t *testing.T) {
 	p := openPartitioned(t, 2, nil)
 	caller := goroutine()
@@ -280,7 +280,8 @@ func TestPartitionedDestination_severalLanes(t *testing.T) {
 	}
 }
 
-// Refusals keep their errors and their places, however a lane returns its acks.
+// Refusals keep their errors and their places, in whatever portions a lane returns its
+// acks.
 func TestPartitionedDestination_refusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		refused := map[string]error{"b1": fake.ErrOf("b1"), "a2": fake.ErrOf("a2"), "3": context.Canceled, "b4": (*funnel.TaskError)(nil)}
@@ -340,7 +341,7 @@ func TestPartitionedDestination_speed(t *testing.T) {
 }
 
 // quietDestination acks everything, keeps no record, and allocates nothing once it has
-// seen a Write of that size.
+// seen a Write of the same size.
 type quietDestination struct {
 	fake.Destination
 	acks []connector.DestinationAck

@@ -86,8 +86,8 @@ func TestPartitionedDestination_endsAWorker(t *testing.T) {
 	}
 }
 
-// On a branch, lanes are told when another branch fails, and the other branch is told
-// when a lane fails.
+// If another branch fails, the context of the lanes ends; if a lane fails, the context of
+// the other branch ends.
 func TestPartitionedDestination_onABranch(t *testing.T) {
 	for _, failing := range []string{"lane", "branch"} {
 		synctest.Test(t, func(t *testing.T) {

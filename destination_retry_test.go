@@ -18,8 +18,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// Refused records are written again, they alone and in order, and go to the dead-letter
-// queue with the error of the last time.
+// Refused records are written again, alone and in order. Records that are refused for
+// good go to the dead-letter queue with the error of the last attempt.
 func TestRetryDestination(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
@@ -67,7 +67,7 @@ func TestRetryDestination_acks(t *testing.T) {
 	})
 }
 
-// What is not set has a default, and pauses have a length that their owner has asked for.
+// Fields that are not set have defaults, and pauses have the configured length.
 func TestRetryDestination_pauses(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
@@ -142,7 +142,7 @@ func TestRetryDestination_retryable(t *testing.T) {
 	})
 }
 
-// An error of a context counts at once, even if its methods or the host say otherwise.
+// An error of a context is never retried, even if its methods or the host say otherwise.
 func TestRetryDestination_contextErrors(t *testing.T) {
 	cause := errors.New("the cause")
 	always := funnel.DestinationRetry{Retryable: func(error) bool { return true }}
@@ -339,7 +339,7 @@ func TestRetryDestination_failures(t *testing.T) {
 	}
 }
 
-// After Open nothing is left of the Write before.
+// After Open nothing is left of an earlier Write.
 func TestRetryDestination_open(t *testing.T) {
 	j := &fake.Journal{}
 	inner := fake.NewDestination(j, "out")

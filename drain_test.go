@@ -72,8 +72,8 @@ func (d *draining) stop(ctx context.Context, closes bool) chan error {
 	return stopped
 }
 
-// Stop and Close let what was read ahead be processed, and what a pending read returns
-// meanwhile. They begin no more reads.
+// Stop and Close wait until everything that was read ahead is processed, including what a
+// pending read returns meanwhile. No more reads begin.
 func TestWithDrain(t *testing.T) {
 	for _, closes := range []bool{false, true} {
 		for _, ahead := range []int{1, 2, 100} {
@@ -127,7 +127,7 @@ func TestWithDrain_givesUp(t *testing.T) {
 	})
 }
 
-// A drain ends with Do, whatever ends that: the source, an error, its context.
+// A drain ends when Do ends, whether by the end of the source, an error or its context.
 func TestWithDrain_doEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDraining(t, 10)
@@ -143,8 +143,8 @@ func TestWithDrain_doEnds(t *testing.T) {
 	})
 }
 
-// If Do fails while a read is pending, it must tear the source down, for which it waits
-// for Stop. Stop does not wait for Do in turn.
+// If Do fails while a read is pending, it waits for Stop to tear the source down. Stop
+// must not wait for Do then.
 func TestWithDrain_doFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDraining(t, 10)
@@ -160,7 +160,7 @@ func TestWithDrain_doFails(t *testing.T) {
 	})
 }
 
-// Before Do there is nothing to drain, and after it neither.
+// Before and after Do there is nothing to drain.
 func TestWithDrain_notRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}

@@ -35,7 +35,7 @@ func (s *ticks) Ack(_ context.Context, positions []opencdc.Position) error {
 	return nil
 }
 
-// replica is a destination that is lost at the write with that number.
+// replica is a destination that fails at the write with a given number.
 type replica struct {
 	funnel.Destination
 	name   string
@@ -59,7 +59,7 @@ func (d *replica) Write(_ context.Context, recs []opencdc.Record) error {
 
 func (d *replica) Ack(context.Context) ([]connector.DestinationAck, error) { return d.acks, nil }
 
-// The loss of a best-effort branch concerns neither the records nor the worker.
+// If a best-effort branch fails, records and worker go on without it.
 func ExampleTaskNode_bestEffort() {
 	node := func(d *replica) *funnel.TaskNode {
 		return &funnel.TaskNode{Task: funnel.NewDestinationTask(d.name, d, log.Nop(), nil)}

@@ -11,19 +11,19 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// permanent is how a host marks errors that a restart does not cure.
+// permanent is a host's mark for errors that a restart does not cure.
 type permanent struct{ error }
 
 func (e permanent) Unwrap() error { return e.error }
 
-// full is a destination that fails for good, and says so in the words of the host.
+// full is a destination that fails for good, and marks its error as the host does.
 type full struct{ printer }
 
 func (*full) Write(context.Context, []opencdc.Record) error {
 	return permanent{errors.New("disk full")}
 }
 
-// What the connectors of a host have marked is fatal for the engine, too.
+// An error that a host's connector has marked is fatal for the engine, too.
 func ExampleWithFatalMark() {
 	mark := func(err error) error { return permanent{err} }
 	is := func(err error) bool { return errors.As(err, &permanent{}) }

@@ -11,7 +11,8 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// pluginAck is the ack of a host that had destinations before it had funnel.
+// pluginAck is the ack type of a host whose destinations were written before it used
+// funnel.
 type pluginAck struct {
 	Position opencdc.Position
 	Error    error
@@ -34,7 +35,7 @@ func (p *plugin) Write(_ context.Context, recs []opencdc.Record) error {
 
 func (p *plugin) Ack(context.Context) ([]pluginAck, error) { return p.acks, nil }
 
-// A host whose destinations have acks of another type uses them as they are.
+// A host can use destinations with an ack type of its own as they are.
 func ExampleFromDestination() {
 	d := funnel.FromDestination(&plugin{})
 	task := funnel.NewDestinationTask("plugin", d, log.Nop(), nil)
@@ -52,7 +53,7 @@ type sizeHistogram struct{}
 
 func (sizeHistogram) Observe(bytes float64) { fmt.Printf("a record of %v bytes\n", bytes) }
 
-// A host that has its metrics already passes them on, without a registry.
+// A host that already has metrics passes them on, without a registry.
 func ExampleNewConnectorMetricsFrom() {
 	m := funnel.NewConnectorMetricsFrom(nil, sizeHistogram{}) // no timer
 	m.Observe([]opencdc.Record{

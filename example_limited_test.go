@@ -12,7 +12,7 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// smallAPI is a destination that takes at most two records in a call.
+// smallAPI is a destination that accepts at most two records per call.
 type smallAPI struct {
 	funnel.Destination
 	acks []connector.DestinationAck
@@ -34,7 +34,8 @@ func (d *smallAPI) Write(_ context.Context, recs []opencdc.Record) error {
 
 func (d *smallAPI) Ack(context.Context) ([]connector.DestinationAck, error) { return d.acks, nil }
 
-// A destination that takes only so much at a time gets large batches in chunks.
+// A destination that accepts only a limited amount at a time gets large batches in
+// chunks.
 func ExampleNewLimitedDestination() {
 	d := funnel.NewLimitedDestination(&smallAPI{}, funnel.WriteLimit{Records: 2})
 	task := funnel.NewDestinationTask("api", d, log.Nop(), nil)

@@ -21,7 +21,7 @@ func (progress) DeadLettersWritten(_ context.Context, e funnel.DeadLettersWritte
 	fmt.Printf("%d dead\n", e.Confirmed)
 }
 
-// An observer is told what happens to each batch.
+// An observer receives the events of each batch.
 func ExampleWithObserver() {
 	first := &funnel.TaskNode{Task: funnel.NewSourceTask("words", &words{list: []string{"apple", ""}}, log.Nop(), nil)}
 	if err := first.AppendToEnd(&funnel.TaskNode{Task: funnel.NewProcessorTask("upper", upper{}, log.Nop(), nil)}); err != nil {

@@ -10,8 +10,7 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// stamping is a destination that changes the records that it is given, which it must
-// not do.
+// stamping is a destination that changes the records that it gets, which is not allowed.
 type stamping struct{ printer }
 
 func (d *stamping) Write(ctx context.Context, records []opencdc.Record) error {
@@ -32,7 +31,7 @@ func (s *stamped) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return records, err
 }
 
-// A test with ownership checks finds a destination that writes to what others share.
+// A test with ownership checks finds a destination that writes to shared memory.
 func ExampleWithOwnershipChecks() {
 	source := &stamped{words{list: []string{"apple"}}}
 	first := &funnel.TaskNode{Task: funnel.NewSourceTask("words", source, log.Nop(), nil)}

@@ -36,7 +36,8 @@ func (d *poster) Write(_ context.Context, records []opencdc.Record) error {
 
 func (d *poster) Ack(context.Context) ([]connector.DestinationAck, error) { return d.acks, nil }
 
-// Records of different keys are posted at the same time, those of a key in order.
+// Records with different keys are posted at the same time, records with the same key in
+// order.
 func ExampleNewPartitionedDestination() {
 	var mu sync.Mutex
 	threads := map[string]string{}

@@ -81,7 +81,7 @@ func (d *itemTable) Write(_ context.Context, recs []opencdc.Record) error {
 
 func (d *itemTable) Ack(context.Context) ([]connector.DestinationAck, error) { return d.acks, nil }
 
-// A table recognizes pieces that are delivered again, as after a crash.
+// A table recognizes pieces that are delivered again, for example after a crash.
 func ExampleWithPieceIDs() {
 	table := &itemTable{rows: make(map[string]string)}
 	for range 2 {

@@ -30,7 +30,8 @@ func (s *one) Read(context.Context) ([]opencdc.Record, error) {
 	return []opencdc.Record{{Position: opencdc.Position("the record")}}, nil
 }
 
-// client is a processor whose service does not answer before that call.
+// client is a processor whose service does not answer before the call with a given
+// number.
 type client struct {
 	funnel.Processor
 	calls, answersAt int
@@ -60,7 +61,8 @@ func (d *screen) Write(_ context.Context, recs []opencdc.Record) error {
 
 func (d *screen) Ack(context.Context) ([]connector.DestinationAck, error) { return d.acks, nil }
 
-// A worker outlasts any outage of a service, and asks it at least once in a while.
+// A worker survives any outage of a service, and calls it again at least once per
+// MaxPause.
 func ExampleWithRetryPolicy() {
 	service := &client{answersAt: 50}
 	first := &funnel.TaskNode{Task: funnel.NewSourceTask("one", &one{}, log.Nop(), nil)}

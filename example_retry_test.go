@@ -17,7 +17,8 @@ var (
 	errInvalid = errors.New("the value is invalid")
 )
 
-// database is a destination that refuses rows. A lock passes, an invalid value does not.
+// database is a destination that refuses rows. A lock is temporary, an invalid value is
+// not.
 type database struct {
 	funnel.Destination
 	locked map[string]bool
@@ -43,7 +44,7 @@ func (d *database) Write(_ context.Context, recs []opencdc.Record) error {
 
 func (d *database) Ack(context.Context) ([]connector.DestinationAck, error) { return d.acks, nil }
 
-// Records whose refusal may pass are written again before they count as refused.
+// Records whose refusal may be temporary are written again before they count as refused.
 func ExampleNewRetryDestination() {
 	d := funnel.NewRetryDestination(&database{locked: map[string]bool{"b": true}}, funnel.DestinationRetry{
 		MaxAttempts: 5,

@@ -11,7 +11,7 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// hanging is a destination whose second write hangs until it is let go.
+// hanging is a destination whose second write hangs until the example releases it.
 type hanging struct {
 	printer
 	writes int
@@ -27,7 +27,7 @@ func (d *hanging) Write(ctx context.Context, records []opencdc.Record) error {
 	return d.printer.Write(ctx, records)
 }
 
-// While a destination hangs, the stats and the error of Stop say so.
+// While a destination hangs, the stats and the error of Stop name its task.
 func ExampleWithStats() {
 	table := &hanging{printer: printer{name: "table"}, hangs: make(chan struct{}), letGo: make(chan struct{})}
 	first := &funnel.TaskNode{Task: funnel.NewSourceTask("words", &words{list: []string{"apple", "pear"}}, log.Nop(), nil)}

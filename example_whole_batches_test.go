@@ -60,8 +60,8 @@ func (d *bulk) Write(_ context.Context, recs []opencdc.Record) error {
 
 func (d *bulk) Ack(context.Context) ([]connector.DestinationAck, error) { return d.acks, nil }
 
-// Every tenth record of a batch is nacked. That divides the batch, unless it is to stay
-// whole.
+// Every tenth record of a batch is nacked. That divides the batch, unless the worker has
+// the option WithWholeBatches.
 func ExampleWithWholeBatches() {
 	for _, options := range [][]funnel.WorkerOption{nil, {funnel.WithWholeBatches()}} {
 		source, table, dead := &lines{}, &bulk{}, &bulk{}

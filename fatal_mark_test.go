@@ -22,8 +22,8 @@ func markFatal(err error) error { return hostFatal{err} }
 
 func isHostFatal(err error) bool { return errors.As(err, &hostFatal{}) }
 
-// What the engine calls fatal carries the host's mark, too, and what a connector has
-// marked as the host does is fatal for the engine. Other errors carry neither.
+// An error that is fatal for the engine carries the host's mark, too, and an error that a
+// connector has marked is fatal for the engine. Other errors carry neither mark.
 func TestWithFatalMark(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err       error // of the destination
@@ -83,8 +83,8 @@ func TestWithFatalMark_lifecycle(t *testing.T) {
 	fake.WantFatal(t, w.Close(t.Context()), true)
 }
 
-// A mark that does not wrap its error keeps it fatal for the engine, and one that
-// returns nil loses nothing.
+// If mark does not wrap its error, the error is still fatal for the engine. If mark
+// returns nil, nothing is lost.
 func TestWithFatalMark_oddMarks(t *testing.T) {
 	for name, mark := range map[string]func(error) error{
 		"does not wrap": func(err error) error { return errors.New(err.Error()) },

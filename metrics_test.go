@@ -314,7 +314,7 @@ func (h *histogram) Observe(value float64) { h.observed = append(h.observed, val
 // started is a time before any test.
 var started = time.Unix(0, 0)
 
-// Metrics that a host has made are used as they are. A nil one is not there.
+// Metrics that a host has made are used as they are. A nil metric observes nothing.
 func TestMetrics_ofTheHost(t *testing.T) {
 	var noTimer *fake.Timer
 	var noHistogram *histogram

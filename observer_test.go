@@ -17,8 +17,8 @@ import (
 
 type ctxKey string
 
-// recorder is an observer that writes events down, with the batch and the task that
-// their contexts say they belong to.
+// recorder is an observer that records events, with the batch and the task from their
+// contexts.
 type recorder struct {
 	funnel.NopObserver
 	mu      sync.Mutex
@@ -83,8 +83,7 @@ func (r *recorder) BatchDone(ctx context.Context, e funnel.BatchDone) {
 	r.add(ctx, "end %d acked %d dead %d f%d n%d r%d %t", e.Read, e.Acked, e.DeadLettered, e.Filtered, e.Nacked, e.Retried, e.Err != nil)
 }
 
-// The observer is told each event of a batch, in order, with the contexts that it has
-// made.
+// The observer gets each event of a batch, in order, with the contexts that it has made.
 func TestWithObserver(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -240,8 +239,7 @@ func TestWithObserver_foreignCode(t *testing.T) {
 	}
 }
 
-// What the host acks and nacks is told, too. A context that is nil counts as the one
-// given.
+// Acks and nacks by the host are reported, too. A nil context means the given one.
 func TestWithObserver_outsideAndNil(t *testing.T) {
 	j, r := &fake.Journal{}, &recorder{}
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.DLQ(j), funnel.WithObserver(r))
@@ -257,7 +255,7 @@ func TestWithObserver_outsideAndNil(t *testing.T) {
 	}
 }
 
-// nilContexts returns no contexts.
+// nilContexts is an observer that returns nil contexts.
 type nilContexts struct{ funnel.NopObserver }
 
 func (nilContexts) BatchRead(context.Context, funnel.BatchRead) context.Context { return nil }

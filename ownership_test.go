@@ -32,8 +32,8 @@ func (f *faults) report(err error) {
 	f.all = append(f.all, err)
 }
 
-// want fails the test unless there is one report, of this task and with these words, or
-// none if task is empty.
+// want fails the test unless there is exactly one report, about the task and with the
+// words, or none if task is empty.
 func (f *faults) want(t *testing.T, task, words string) {
 	t.Helper()
 	if task == "" {
@@ -51,7 +51,7 @@ func (f *faults) want(t *testing.T, task, words string) {
 	}
 }
 
-// sloppy is a destination that acks everything and does something more.
+// sloppy is a destination that acks everything and breaks a rule.
 type sloppy struct {
 	*fake.Destination
 	kept []opencdc.Record
@@ -148,7 +148,7 @@ func TestWithOwnershipChecks_destination(t *testing.T) {
 	}
 }
 
-// A destination that acks from the slice that it was given must not keep it.
+// A destination that keeps the slice that it was given, and acks from it, is found.
 func TestWithOwnershipChecks_destinationKeepsSlice(t *testing.T) {
 	var f faults
 	d := newSloppy("out")
@@ -283,8 +283,8 @@ func TestWithOwnershipChecks_processor(t *testing.T) {
 	}
 }
 
-// A custom task that writes to the bytes of a position is found, on a branch, too, and
-// named though others share the record.
+// A custom task that writes to the bytes of a position is found, also on a branch. The
+// report names it although others share the record.
 func TestWithOwnershipChecks_customTask(t *testing.T) {
 	var f faults
 	j := &fake.Journal{}
@@ -304,9 +304,8 @@ func TestWithOwnershipChecks_customTask(t *testing.T) {
 	j.Want(t, "ack", "ack 1", "ack 5")
 }
 
-// The checks change nothing that comes out: a record that is too deep to be copied goes
-// to destinations that only read, and values that are not equal to themselves are no
-// fault.
+// The checks do not change the result: a record that is too deep to be copied goes to
+// destinations that only read, and values that are not equal to themselves are no fault.
 func TestWithOwnershipChecks_changesNothing(t *testing.T) {
 	deep := opencdc.StructuredData{}
 	for range 11_000 {

@@ -292,7 +292,7 @@ func TestWithPieceIDs_givenAgain(t *testing.T) {
 }
 
 // A dead letter has the metadata of the record from before the split, even if the pieces
-// share them, and whoever nacks which piece.
+// share them, whichever piece is nacked by whichever task.
 func TestWithPieceIDs_deadLetters(t *testing.T) {
 	split := answering(fake.Answers{"": splitSharing(2), "5": setID("7"), "6": setID("7")})
 	splitAgain := answering(fake.Answers{"1b": splitSharing(2), "6": splitSharing(2)})
@@ -324,8 +324,8 @@ func TestWithPieceIDs_deadLetters(t *testing.T) {
 	})
 }
 
-// What a destination has kept does not change when its pieces are split, or their
-// metadata dropped, behind it.
+// Records that a destination has kept do not change when later tasks split them or drop
+// their metadata.
 func TestWithPieceIDs_keptRecords(t *testing.T) {
 	j := &fake.Journal{}
 	kept, out := fake.NewDestination(j, "kept"), fake.NewDestination(j, "out")

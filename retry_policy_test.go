@@ -14,8 +14,8 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// silent returns a processor that gives no answer in its first calls, and writes down
-// when it is called.
+// silent returns a processor that gives no answer in its first calls, and records when it
+// is called.
 func silent(calls int, times *[]time.Duration) fake.Processor {
 	start := time.Now()
 	return func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
@@ -87,7 +87,7 @@ func TestWithRetryPolicy_contextEnds(t *testing.T) {
 	})
 }
 
-// NewWorker says what is wrong with a policy.
+// NewWorker rejects an invalid policy and says why.
 func TestWithRetryPolicy_invalid(t *testing.T) {
 	for words, policy := range map[string]funnel.RetryPolicy{
 		"negative":                    {MinPause: -1},

@@ -22,9 +22,9 @@ var waysToEnd = map[string]func() error{
 	"runtime.Goexit": func() error { runtime.Goexit(); return nil },
 }
 
-// If opening fails, what is open is closed in reverse order. If closing fails, the rest
-// is closed, and closing again or opening closes what is left. The sink stays usable,
-// whatever ends the call.
+// If opening fails, the open tasks are closed in reverse order. If closing fails, the
+// other tasks are still closed, and another Close or Open closes what is left. However a
+// call ends, the sink stays usable.
 func TestSink_openAndClose(t *testing.T) {
 	for name, end := range waysToEnd {
 		t.Run(name, func(t *testing.T) {
@@ -61,8 +61,8 @@ func TestSink_openAndClose(t *testing.T) {
 	}
 }
 
-// A sink that is free is opened and closed even if the context has ended, as a worker
-// that does not run is.
+// A free sink is opened and closed even if the context has ended, like a worker that does
+// not run.
 func TestSink_endedContext(t *testing.T) {
 	j := &fake.Journal{}
 	s := newSink(t, fake.Out(j))
@@ -159,7 +159,7 @@ func testBestEffortGoesOn(t *testing.T, wrap func(*funnel.TaskNode) *funnel.Task
 	js.Want(t, "ack dlq", "ack 1", "ack 2", "ack 3", "ack 5")
 }
 
-// If the context of a worker has ended in the sink, the others are told its cause.
+// If the context of a worker has ended in the sink, the others get its cause.
 func TestSink_cause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -175,8 +175,8 @@ func TestSink_cause(t *testing.T) {
 	})
 }
 
-// A worker has one sink on each of two branches. If one of them fails, it ends, and the
-// other sink has failed only if the worker had it then.
+// A worker has one sink on each of two branches. If one sink fails, the worker ends, and
+// the other sink has failed only if the worker had it at that time.
 func TestSink_two(t *testing.T) {
 	for _, isBusy := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -254,7 +254,7 @@ func TestSink_taskSettles(t *testing.T) {
 	}
 }
 
-// An error whose methods end the goroutine keeps nobody from the sink.
+// An error whose methods end the goroutine does not block the sink.
 func TestSink_badError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}

@@ -64,8 +64,7 @@ func TestSink(t *testing.T) {
 	}
 }
 
-// The sink goes round in the order in which the workers ask for it, and one at a time
-// has it.
+// Workers get the sink in the order in which they ask for it, one at a time.
 func TestSink_order(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}
@@ -113,8 +112,8 @@ func TestSink_releasesOutside(t *testing.T) {
 	})
 }
 
-// If something goes wrong inside the sink, the worker whose batch it was ends with that,
-// and the others with ErrSinkFailed, until the sink is opened again.
+// If something goes wrong inside the sink, the worker whose batch it was ends with that
+// error, and the others end with ErrSinkFailed, until the sink is opened again.
 func TestSink_failure(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end  func(cancel func()) error
@@ -212,7 +211,7 @@ func TestSink_endWhileWaiting(t *testing.T) {
 	})
 }
 
-// A nack is no failure of the sink, nor is it one if a worker's queue refuses it.
+// Neither a nack nor a nack that a worker's queue refuses is a failure of the sink.
 func TestSink_nacks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, jb := &fake.Journal{}, &fake.Journal{}
@@ -230,7 +229,7 @@ func TestSink_nacks(t *testing.T) {
 	})
 }
 
-// NewSink and NewWorker say what is wrong with the nodes of a sink.
+// NewSink and NewWorker reject invalid nodes of a sink and say why.
 func TestSink_invalid(t *testing.T) {
 	j := &fake.Journal{}
 	to := func(name string) *funnel.TaskNode { return fake.To(fake.NewDestination(j, name)) }

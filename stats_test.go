@@ -26,7 +26,7 @@ func wantStats(t *testing.T, got, want funnel.Stats) {
 	}
 }
 
-// The totals say what has become of the records and their copies.
+// The totals count what has happened to the records and their copies.
 func TestWorker_stats(t *testing.T) {
 	for _, whole := range []bool{false, true} {
 		t.Run(fmt.Sprintf("whole batches %t", whole), func(t *testing.T) {
@@ -61,8 +61,8 @@ func TestWorker_stats(t *testing.T) {
 	}
 }
 
-// What is read, in flight and waiting adds up while the worker is at work, and what was
-// never acked is not counted as acked.
+// While the worker runs, the numbers of records read, in flight and waiting add up.
+// Records that were never acked are not counted as acked.
 func TestWorker_statsInFlight(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		j := &fake.Journal{}
@@ -109,7 +109,7 @@ func TestWorker_statsInFlight(t *testing.T) {
 	})
 }
 
-// What the host acks and nacks counts, too.
+// Acks and nacks by the host count, too.
 func TestWorker_statsFromOutside(t *testing.T) {
 	j := &fake.Journal{}
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.DLQ(j))
@@ -253,7 +253,7 @@ func TestWithStats(t *testing.T) {
 	}
 }
 
-// If the host's own call of Ack hangs, too, both places are named.
+// If a call of Ack by the host also hangs, both places are named.
 func TestWithStats_outside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &fake.Journal{}

@@ -122,7 +122,7 @@ func TestWithWholeBatches_noAnswerAfterNack(t *testing.T) {
 	})
 }
 
-// Nacks of any number cost one write of the queue and one ack, like none at all.
+// Any number of nacks costs one write to the queue and one ack.
 func TestWithWholeBatches_anyNumberOfNacks(t *testing.T) {
 	const records = 1_000
 	for _, every := range []int{100, 10, 2, 1} {
@@ -194,7 +194,7 @@ func TestWithWholeBatches_refusedNack(t *testing.T) {
 	}
 }
 
-// Without a queue, the first nack stops the worker; what is before it is acked.
+// Without a queue, the first nack stops the worker; the records before it are acked.
 func TestWithWholeBatches_noQueue(t *testing.T) {
 	j := &fake.Journal{}
 	p := fake.ByPosition(fake.Answers{"2": fake.Fail, "3": fake.Fail})
@@ -217,7 +217,7 @@ func TestWithWholeBatches_queueConfirmsInPart(t *testing.T) {
 	j.Want(t, "out dlq ack", "out 1 3 5", "dlq 2 4 6", "ack 1 2 3")
 }
 
-// If the walk ends with an error, what is finished at the front is released, once.
+// If the walk ends with an error, the finished records at the front are released, once.
 func TestWithWholeBatches_error(t *testing.T) {
 	fails := func(j *fake.Journal, at string) *funnel.TaskNode {
 		out := fake.NewDestination(j, "out")

@@ -1,7 +1,7 @@
-// Package host is a small runtime for data pipelines, as Conduit is a large one, that
-// runs them on funnel. It is a module of its own and sees only what any other module
-// sees. What it had before is in this file and knows nothing of funnel; what ties the
-// two together is in glue.go.
+// Package host is a small runtime that runs data pipelines on funnel, as Conduit is a
+// large one. It is a module of its own, so it uses only the public API of funnel. The
+// code in this file belongs to the host and does not know funnel; glue.go connects the
+// two.
 package host
 
 import (

@@ -53,7 +53,7 @@ func (s *source) Ack(_ context.Context, positions []opencdc.Position) error {
 	return nil
 }
 
-// destination collects records. It refuses those of which refuse returns an error, and
+// destination collects records. It refuses records for which refuse returns an error, and
 // fails with err.
 type destination struct {
 	connector
@@ -156,7 +156,7 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
-// The host recognises what the engine calls fatal, and its own mark.
+// The host recognizes errors that are fatal for the engine, and its own mark.
 func TestPipeline_fatal(t *testing.T) {
 	for name, tt := range map[string]struct {
 		err   error
@@ -178,7 +178,7 @@ func TestPipeline_fatal(t *testing.T) {
 	}
 }
 
-// What ties host and engine together has at most 40 lines.
+// The code that connects host and engine has at most 40 lines.
 func TestGlue(t *testing.T) {
 	code, err := os.ReadFile("glue.go")
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // records have lower numbers.
 const firstEmpty = 1_000
 
-// idKey is where pieces carry their IDs.
+// idKey is the metadata key of piece IDs.
 const idKey = "id"
 
 // record returns record number k. Its position has spare capacity. Some positions are

@@ -86,7 +86,7 @@ func TestCopies_pieceIDs(t *testing.T) {
 	}
 }
 
-// Results that filter but do not split cost what they cost without IDs.
+// Results that filter but do not split cost no more than without IDs.
 func TestCopies_pieceIDsCostOnlySplits(t *testing.T) {
 	c := newIdentified(4)
 	if apply(c, "sf1S"); c.states.Len() > 0 {

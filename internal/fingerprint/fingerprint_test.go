@@ -92,7 +92,7 @@ func TestRecord_changed(t *testing.T) {
 	}
 }
 
-// What is shared is walked once, cycles end, and depth is bounded.
+// Shared values are walked once, cycles end, and depth is bounded.
 func TestRecord_graphs(t *testing.T) {
 	m := fingerprint.New()
 	twice := opencdc.StructuredData{"end": 1}

@@ -178,7 +178,7 @@ func TestPartition_distinctKeys(t *testing.T) {
 	}
 }
 
-// The keys are asked for once, in order.
+// The key function is called once for each record, in order.
 func TestPartition_asks(t *testing.T) {
 	var asked []int
 	partition.New(3).Divide(5, func(i int) string { asked = append(asked, i); return "key" })

@@ -119,7 +119,7 @@ func BenchmarkWorker_settlingTask(b *testing.B) {
 	})
 }
 
-// The destinations that decorate another one, around one that refuses nothing.
+// The decorators of destinations, around a destination that refuses nothing.
 func BenchmarkDestination_decorated(b *testing.B) {
 	for _, tt := range []struct {
 		name     string

@@ -16,7 +16,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// What the destinations that decorate another one allocate, and what they hold.
+// These tests check what decorators of destinations allocate, and which records they
+// hold.
 
 var decorated = map[string]func(funnel.Destination) funnel.Destination{
 	"limited": func(d funnel.Destination) funnel.Destination {
@@ -50,7 +51,7 @@ type slowAcks struct{ *quietAcks }
 
 func (d slowAcks) Ack(context.Context) ([]connector.DestinationAck, error) { return d.acks[:1], nil }
 
-// Once the largest Write was seen, nothing is allocated where nothing is refused.
+// After the largest Write, nothing is allocated as long as nothing is refused.
 func TestDestination_decoratedAllocations(t *testing.T) {
 	for name, decorate := range decorated {
 		for _, size := range []int{1, 7, 8, 1000} {

@@ -19,7 +19,7 @@ import (
 	"github.com/conduitio/funnel/connector"
 )
 
-// layer is a destination that decorates another one, and the model of it.
+// layer is a decorator of a destination, and its model.
 type layer struct {
 	name     string
 	decorate func(funnel.Destination) funnel.Destination
@@ -147,7 +147,8 @@ func limitedLayer(limit funnel.WriteLimit) layer {
 	}
 }
 
-// retryLayer is a retrying destination and its model. The latter is told all numbers.
+// retryLayer is a retry destination and its model. The model gets all numbers, without
+// defaults.
 func retryLayer(retry funnel.DestinationRetry) layer {
 	isRetryable := func(ctx context.Context, err error) bool {
 		return err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) &&
@@ -201,8 +202,8 @@ func retryLayer(retry funnel.DestinationRetry) layer {
 	}
 }
 
-// dice is a destination that does anything, and writes down its calls and when they
-// happen. It decides by its random numbers alone.
+// dice is a destination that does anything at random, and records its calls and their
+// times. Only its random numbers decide.
 type dice struct {
 	funnel.Destination
 	t       *testing.T
@@ -323,8 +324,8 @@ func describe(err error) string {
 // errStack is the cause of a context that has ended.
 var errStack = errors.New("the stack's context has ended")
 
-// A stack of limited and retrying destinations makes the calls, at the times, and
-// returns the results, that straight models of them do.
+// A stack of limited and retry destinations makes the same calls at the same times, and
+// returns the same results, as straight models of them.
 func TestDestination_randomStacks(t *testing.T) {
 	for seed := range uint64(2000) {
 		rng := rand.New(rand.NewPCG(seed, 11))
@@ -373,8 +374,8 @@ func randomLayer(rng *rand.Rand) layer {
 	return retryLayer(retry)
 }
 
-// playStack writes to a stack of destinations around a dice, and returns what can be
-// seen of it from both ends.
+// playStack writes to a stack of destinations around a dice, and returns what both ends
+// of the stack see.
 func playStack(t *testing.T, seed uint64, stack func(funnel.Destination) funnel.Destination) (trace []string) {
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 12))

@@ -47,8 +47,8 @@ func byKey(j *fake.Journal, name string) map[string][]string {
 	return given
 }
 
-// A pipeline with partitioned destinations, also as its dead-letter queue, does what it
-// does with the destinations themselves, but for the order of different keys.
+// A pipeline with partitioned destinations, also as its dead-letter queue, does the same
+// as with the destinations themselves, except for the order of different keys.
 func TestPartitionedDestination_likeThePlainOne(t *testing.T) {
 	for seed := range uint64(300) {
 		run := func(t *testing.T, decorate func(*fake.Destination, int, *rand.Rand) funnel.Destination) *fake.Journal {

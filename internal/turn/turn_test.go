@@ -13,7 +13,7 @@ import (
 	"github.com/conduitio/funnel/internal/turn"
 )
 
-// The turn goes round in the order of asking, past those that have given up.
+// The turn is handed over in the order of asking, skipping those that have given up.
 func TestQueue_order(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q turn.Queue

@@ -30,8 +30,8 @@ func Records(n int, payload Payload) []opencdc.Record {
 	return records
 }
 
-// NewKeys returns a function that returns n different keys in turn, prepared ones, and
-// does not look at the record.
+// NewKeys returns a function that returns n different prepared keys in turn, without
+// looking at the record.
 func NewKeys(n int) func(opencdc.Record) string {
 	keys := make([]string, n)
 	for i := range keys {

@@ -94,7 +94,8 @@ func nacks() []Case {
 	return slices.Concat(cases, wholeBatches(cases))
 }
 
-// wholeBatches returns the same cases, of nacks, for a worker whose batches stay whole.
+// wholeBatches returns the given cases, which have nacks, for a worker whose batches stay
+// whole.
 func wholeBatches(cases []Case) []Case {
 	targets := map[int]Target{1: {More: 5}, 50: {Ratio: 1.3}}
 	var whole []Case
@@ -138,8 +139,8 @@ func metered() []Case {
 	}
 }
 
-// observed returns cases for what tells a host what a worker does. A batch of a linear
-// pipeline has five events, and two looks at the clock with stats.
+// observed returns the cases with an observer and with stats. A batch of a linear
+// pipeline has five events; with stats, the clock is read twice.
 func observed() []Case {
 	var cases []Case
 	for _, size := range []int{1, usual} {

@@ -35,8 +35,8 @@ const (
 	// this many records at a time: workers.
 	lookup  = 2 * time.Millisecond
 	workers = 16
-	// request is the time that a destination takes per record. A partitioned one has
-	// this many lanes.
+	// request is the time that a destination takes per record. A partitioned destination
+	// has this many lanes: lanes.
 	request = 2 * time.Millisecond
 	lanes   = 16
 )
@@ -122,9 +122,9 @@ func processing(records, workers int) measure.Job {
 	}}
 }
 
-// nacking returns a job of some batches of which a processor nacks 10 of 100 records.
-// Each call of the source's Ack, and each write of the destination and of the
-// dead-letter queue, takes its time.
+// nacking returns a job of several batches. A processor nacks 10 of 100 records. Each
+// call of the source's Ack, and each write of the destination and of the dead-letter
+// queue, takes its time.
 func nacking(batches int, options []funnel.WorkerOption) measure.Job {
 	records := batches * usual
 	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
