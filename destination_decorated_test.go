@@ -284,8 +284,8 @@ func testDecoratedPanic(t *testing.T, decorate func(funnel.Destination) funnel.D
 // acked, and nothing else.
 func TestDestination_decoratedQueueFails(t *testing.T) {
 	for name, want := range map[string]map[string]string{
-		// What is acked if the queue fails at the n-th call: a write, or asking for acks,
-		// of which there are two at a time.
+		// What is acked if the queue fails at the n-th call, of Write or of Ack. Ack
+		// returns two acks at a time.
 		"limited":               {"write 1": "", "ack 1": "", "write 2": "1 2", "ack 2": "1 2", "write 3": "1 2 3 4"},
 		"retrying":              {"write 1": "", "ack 1": "", "ack 2": "1 2", "ack 3": "1 2", "write 2": "1 2", "ack 4": "1 2"},
 		"limited and retrying":  {"write 1": "", "ack 1": "", "write 2": "1 2", "ack 2": "1 2", "write 3": "1 2", "write 4": "1 2 3 4"},

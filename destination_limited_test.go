@@ -178,8 +178,8 @@ func TestLimitedDestination_oneChunkAtATime(t *testing.T) {
 	}
 }
 
-// If the destination fails, the acks before are returned first, then the error, again
-// and again, without another call.
+// If the destination fails, Ack first returns the acks before the failure, then the error
+// in each call, without calling the destination again.
 func TestLimitedDestination_failures(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

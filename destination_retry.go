@@ -54,9 +54,9 @@ const (
 // error until the next Write or Open.
 //
 // What is given up is order: when a record is written again, records behind it in the
-// same Write may already be there. It may be written up to MaxAttempts times. No later
-// Write begins before all records of this one are decided. For strict order, retry one
-// record at a time:
+// same Write may already be there. A record may be written up to MaxAttempts times. No
+// later Write begins before all records of this one are decided. For strict order, retry
+// one record at a time:
 //
 //	NewLimitedDestination(NewRetryDestination(d, retry), WriteLimit{Records: 1})
 //

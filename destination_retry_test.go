@@ -243,8 +243,8 @@ func TestRetryDestination_workerEndsInAPause(t *testing.T) {
 	}
 }
 
-// If the destination fails, at whatever call, the acks before the first undecided record
-// are returned first, then the error, again and again, without another call.
+// If any call of the destination fails, Ack first returns the acks before the first
+// undecided record, then the error in each call, without calling the destination again.
 func TestRetryDestination_failures(t *testing.T) {
 	wrong := func(acks []connector.DestinationAck) []connector.DestinationAck {
 		return append(acks[:len(acks)-1:len(acks)-1], fake.Acks("another")...)

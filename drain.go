@@ -3,7 +3,7 @@ package funnel
 import "context"
 
 // WithDrain makes [Worker.Stop] and [Worker.Close] wait until all records that were read
-// ahead are processed, instead of dropping them so that a restart reads them again. No
+// ahead are processed, instead of dropping them, to be read again after a restart. No
 // more reads begin, the worker processes what has arrived, and then the source is torn
 // down. A pending read stays pending until then, and what it returns meanwhile is
 // processed. If the context of Stop ends first, Stop returns an error that wraps the

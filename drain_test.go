@@ -143,8 +143,8 @@ func TestWithDrain_doEnds(t *testing.T) {
 	})
 }
 
-// If Do fails while a read is pending, it waits for Stop to tear the source down. Stop
-// must not wait for Do then.
+// If Do fails while a read is pending, it must tear the source down, and waits for Stop
+// before it does. Stop does not wait for Do in turn.
 func TestWithDrain_doFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := startDraining(t, 10)

@@ -19,9 +19,9 @@ const MetadataPieceID = "funnel.piece"
 //
 // A piece has its ID from the split on. If a task other than a [DestinationTask] drops or
 // changes the ID, it is restored before the next task gets the piece. On a retry, a task
-// gets its record as it left it. The metadata of a record that was not split stay as they
-// are, even if they have that key. A dead letter holds the record from before the split,
-// so it never has the ID of a piece.
+// gets the record as the task has left it. The metadata of a record that was not split
+// stay as they are, even if they have that key. A dead letter holds the record from
+// before the split, so it never has the ID of a piece.
 //
 // What is given up: the key belongs to the engine. In a piece, the ID replaces any value
 // that the record had under the key. Every later task sees the ID, and no task can remove

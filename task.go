@@ -57,9 +57,9 @@ type TaskNode struct {
 	//   - A record that is nacked on the branch goes neither to the dead-letter queue nor
 	//     into its window, and is acked once the other branches are done with it.
 	//   - If a task of the branch fails, gives no answer too often ([ErrNoProgress]) or
-	//     ends its goroutine ([ErrGoexit]), the worker logs this once and skips the
-	//     branch from then on, until it ends. In a [Sink], all workers skip the branch
-	//     until the sink is opened again.
+	//     ends its goroutine ([ErrGoexit]), the failure is logged once, and the branch is
+	//     skipped until the worker ends. In a [Sink], all workers skip the branch until
+	//     the sink is opened again.
 	// What is given up: the branch may miss records. It can still slow down the others,
 	// since the fan-out waits for it. A panic on it is still a panic of Do.
 	BestEffort bool
