@@ -235,9 +235,9 @@ func TestBestEffort_invalid(t *testing.T) {
 	from := func() *funnel.TaskNode { return fake.From(fake.SourceOf(j)) }
 	for words, first := range map[string]*funnel.TaskNode{
 		`"source" cannot be best effort`:                                     bestEffort(fake.Chain(from(), to("out"))),
-		`the only task after task "source" cannot be best effort`:            fake.Chain(from(), bestEffort(to("out"))),
+		`a single task after task "source" cannot be best effort`:            fake.Chain(from(), bestEffort(to("out"))),
 		`all branches after task "source" are best effort`:                   fake.Fork(from(), bestEffort(to("a")), bestEffort(to("b"))),
-		`the only task after task "a" cannot be best effort: it does not be`: fake.Fork(from(), fake.Chain(fake.Custom("a", nil), bestEffort(to("b"))), to("c")),
+		`a single task after task "a" cannot be best effort: it does not be`: fake.Fork(from(), fake.Chain(fake.Custom("a", nil), bestEffort(to("b"))), to("c")),
 	} {
 		_, err := funnel.NewWorker(first, nil, log.Nop(), nil)
 		fake.WantError(t, err, nil, words)

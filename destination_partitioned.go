@@ -127,7 +127,7 @@ func (d *partitionedDestination) Open(ctx context.Context) error {
 		return errors.New("the partitioned destination is open already")
 	}
 	if err := closeAll(ctx, d.closing); err != nil {
-		return fmt.Errorf("the partitioned destination cannot be opened again, it is still open in part: %w", err)
+		return fmt.Errorf("the partitioned destination cannot be opened again, since it is still open in part: %w", err)
 	}
 	d.isClosed = true // until everything is open
 	opening, err := d.makeLanes()

@@ -53,6 +53,6 @@ func ExampleWithStats() {
 	// Output:
 	// table: apple
 	// 2 read, 1 acked, 1 in flight
-	// "table" is at work, for less than a minute: true
+	// "table" is working, for less than a minute: true
 	// table: pear
 }

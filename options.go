@@ -29,7 +29,7 @@ type options struct {
 // check returns an error if options do not fit together.
 func (o *options) check() error {
 	if o.drain && o.readAhead == 0 {
-		return errors.New("WithDrain needs WithReadAhead: nothing else is to be drained")
+		return errors.New("WithDrain needs WithReadAhead: there is nothing else to drain")
 	}
 	return nil
 }

@@ -104,7 +104,7 @@ func (s *Sink) checkNodes() error {
 				return errors.New("the sink has changed since it was made: there is another task node")
 			}
 			if _, was := s.skipped[node]; node.BestEffort != was {
-				return fmt.Errorf("the sink has changed since it was made: task %q was best effort: %t", id, was)
+				return fmt.Errorf("the sink has changed since it was made: whether task %q is best effort", id)
 			}
 		}
 	}
@@ -131,7 +131,7 @@ func (s *Sink) Open(ctx context.Context) error {
 		return errors.New("the sink is open already")
 	}
 	if err := closeAll(ctx, reversed(s.resources)); err != nil {
-		return fmt.Errorf("the sink cannot be opened again, it is still open in part: %w", err)
+		return fmt.Errorf("the sink cannot be opened again, since it is still open in part: %w", err)
 	}
 	s.phase, s.failure = sinkFailedOpen, nil // until everything is open
 	if err := openAll(ctx, s.resources, reversed(s.resources)); err != nil {

@@ -290,7 +290,7 @@ func TestSink_changed(t *testing.T) {
 	first := fake.Fork(fake.From(fake.SourceOf(j)), a, b)
 	w = fake.NewWorker(t, first, nil)
 	for words, change := range map[string]func(){
-		`task "b" was best effort: false`: func() { b.BestEffort = true },
+		`whether task "b" is best effort`: func() { b.BestEffort = true },
 		"there is another task node":      func() { b.Next = []*funnel.TaskNode{fake.Custom("c", nil)} },
 	} {
 		change()

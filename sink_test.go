@@ -240,7 +240,7 @@ func TestSink_invalid(t *testing.T) {
 		"has a source":                 {fake.From(fake.SourceOf(j))},
 		"processor task":               {fake.Through("p", fake.Each(fake.Pass))},
 		"all branches at the root":     {bestEffort(to("a")), bestEffort(to("b"))},
-		"the only task at the root":    {bestEffort(to("a"))},
+		"a single task at the root":    {bestEffort(to("a"))},
 		"has no task":                  {{}},
 		`task "a": the destination is`: {{Task: funnel.NewDestinationTask("a", nil, log.Nop(), nil)}},
 	} {

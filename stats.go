@@ -48,10 +48,10 @@ type Activity string
 
 // The activities.
 const (
-	ActivityTask Activity = "at work"            // the task is working on it
-	ActivityAck  Activity = "acking records"     // the source is acking records
-	ActivityDLQ  Activity = "writing letters"    // the queue is writing dead letters
-	ActivitySink Activity = "waiting for a sink" // the worker waits for its turn
+	ActivityTask Activity = "working"              // the task is working on it
+	ActivityAck  Activity = "acking records"       // the source is acking records
+	ActivityDLQ  Activity = "writing dead letters" // the queue is writing dead letters
+	ActivitySink Activity = "waiting for a sink"   // the worker waits for its turn
 )
 
 // WithStats adds the tasks that have the batch in flight, and since when, to

@@ -147,7 +147,7 @@ func checkBestEffort(nodes []*TaskNode, where string) error {
 	case !slices.ContainsFunc(nodes, isBestEffort):
 		return nil
 	case len(nodes) == 1:
-		return fmt.Errorf("the only task %s cannot be best effort: it does not begin a branch", where)
+		return fmt.Errorf("a single task %s cannot be best effort: it does not begin a branch", where)
 	case !slices.ContainsFunc(nodes, func(node *TaskNode) bool { return !node.BestEffort }):
 		return fmt.Errorf("all branches %s are best effort: at least one must not be", where)
 	default:

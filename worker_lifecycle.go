@@ -122,7 +122,7 @@ func (w *Worker) open(ctx context.Context) error {
 	}
 	closing := append(reversed(w.tasksAndDLQ), &w.source)
 	if err := closeAll(ctx, closing); err != nil {
-		return fmt.Errorf("the worker cannot be opened again, it is still open in part: %w", err)
+		return fmt.Errorf("the worker cannot be opened again, since it is still open in part: %w", err)
 	}
 	w.phase = phaseFailed // until everything is open
 	if err := openAll(ctx, w.tasksAndDLQ, closing); err != nil {

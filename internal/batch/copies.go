@@ -343,7 +343,7 @@ func (c *Copies) eachRun(f func(from, to, k int) error) error {
 	}
 	states := c.states.All()
 	if !c.hasPieces {
-		return eachGapless(states, f)
+		return eachDistinct(states, f)
 	}
 	from, to, k := int(states[0].slot), int(states[0].slot), 0
 	for i := 0; i < len(states); {
@@ -362,8 +362,8 @@ func (c *Copies) eachRun(f func(from, to, k int) error) error {
 	return f(from, to, k)
 }
 
-// eachGapless is eachRun for states that all have different slots.
-func eachGapless(states []copyState, f func(from, to, k int) error) error {
+// eachDistinct is eachRun for states that all have different slots.
+func eachDistinct(states []copyState, f func(from, to, k int) error) error {
 	for len(states) > 0 {
 		from, n := states[0].slot, 1
 		for n < len(states) && states[n].slot == from+int32(n) {
