@@ -33,8 +33,9 @@ func (k *walk) leaveSink() {
 	}
 }
 
-// runInSinks is run for a worker whose pipeline leads into sinks. If the walk ends in a
-// sink by an error, a panic or runtime.Goexit, that sink has failed.
+// runInSinks is run for a walk that may enter sinks. If the walk ends in a sink by an
+// error, a panic or runtime.Goexit, that sink has failed. (A branch inside a sink enters
+// none. If it fails, so does the walk that has forked.)
 func (k *walk) runInSinks(ctx context.Context) error {
 	var failure error
 	defer func() {

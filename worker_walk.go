@@ -49,7 +49,7 @@ type walk struct {
 // ends, for example because another branch has failed. After an error the current step
 // and those that wait are what the walk has left open.
 func (k *walk) run(ctx context.Context) error {
-	if len(k.worker.sinks) > 0 {
+	if len(k.worker.sinks) > 0 && k.node.sink == nil {
 		return k.runInSinks(ctx)
 	}
 	return k.runSteps(ctx)
