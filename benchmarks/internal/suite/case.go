@@ -47,6 +47,8 @@ func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
 			return withOption(funnel.WithObserver(funnel.NopObserver{})).Run(ctx, p)
 		case Stats:
 			return withOption(funnel.WithStats()).Run(ctx, p)
+		case Sink:
+			return pipeline.Engine{OverSink: true}.Run(ctx, p)
 		case Metrics:
 			set := metrics.NewSet()
 			set.Register(&fake.Registry{})

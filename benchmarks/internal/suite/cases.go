@@ -16,10 +16,10 @@ const perRecord = 0.03
 const usual = 1_000
 
 // Cases returns the cases that compare the engine to the loop, and the engine with
-// metrics, an observer, stats or lanes to the engine without.
+// metrics, an observer, stats, lanes or a sink to the engine without.
 func Cases() []Case {
 	return slices.Concat(
-		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), observed(), divided(),
+		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), observed(), divided(), overSink(),
 	)
 }
 
@@ -170,4 +170,18 @@ func divided() []Case {
 		},
 		Spec: pipeline.Spec{Sizes: []int{usual}, Destinations: 1},
 	}}
+}
+
+func overSink() []Case {
+	var cases []Case
+	for _, n := range []int{1, 2} {
+		cases = append(cases, Case{
+			Row: Row{
+				Case: "over a sink, batch 1", X: n, Title: counted(n, "destination") + " over a sink, batches of 1",
+				Base: Engine, Subject: Sink, Target: Target{More: 150},
+			},
+			Spec: pipeline.Spec{Sizes: []int{1}, Destinations: n},
+		})
+	}
+	return cases
 }

@@ -14,6 +14,7 @@ const (
 	Observer     = "observer"      // a worker with an observer that does nothing
 	Stats        = "stats"         // a worker that knows since when a task has the batch
 	Lanes        = "lanes"         // a worker with a partitioned destination
+	Sink         = "sink"          // workers whose destinations are a sink
 )
 
 // Row is a comparison of two series, with its target.

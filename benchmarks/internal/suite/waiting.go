@@ -42,7 +42,8 @@ const (
 )
 
 // WaitingCases returns the cases that compare reading ahead, parallel processors, whole
-// batches and partitioned destinations to the engine without them.
+// batches, partitioned destinations and workers that share a sink to the engine without
+// them.
 func WaitingCases() []Waiting {
 	return []Waiting{
 		{
@@ -89,6 +90,13 @@ func WaitingCases() []Waiting {
 				writing(usual, partitioned(request)),
 			},
 		},
+		{
+			Row: Row{
+				Case: "over a sink, waiting workers", X: 4, Title: "4 workers that always wait for one sink, batches of 1",
+				Base: Engine, Subject: Sink, Target: Target{More: 2_000},
+			},
+			Jobs: [2]measure.Job{alone(200_000), sharing(200_000, 4)},
+		},
 	}
 }
 
@@ -100,6 +108,30 @@ func moving(records, size int, read time.Duration, options []funnel.WorkerOption
 		return running(pipeline.Engine{Options: options}, source, &pipeline.Pipeline{
 			Destinations: []funnel.Destination{fake.NewWaitingDestination(call, 0)},
 		}), nil
+	}}
+}
+
+// alone returns the job that sharing does, for one worker and without a sink.
+func alone(records int) measure.Job {
+	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
+		return running(pipeline.Engine{}, fake.NewWaitingSource(records, 1, 0), &pipeline.Pipeline{
+			Destinations: []funnel.Destination{fake.NewWaitingDestination(0)},
+		}), nil
+	}}
+}
+
+// sharing returns a job of single records that this many workers move, from sources to
+// one destination, all of which never wait. So the workers wait for each other.
+func sharing(records, workers int) measure.Job {
+	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
+		var sources []funnel.Source
+		for range workers {
+			sources = append(sources, fake.NewWaitingSource(records/workers, 1, 0))
+		}
+		p := &pipeline.Pipeline{Destinations: []funnel.Destination{fake.NewWaitingDestination(0)}}
+		return func(ctx context.Context) error {
+			return pipeline.Engine{}.RunTogether(ctx, p, sources...)
+		}, nil
 	}}
 }
 

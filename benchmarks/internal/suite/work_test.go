@@ -37,6 +37,8 @@ func wantAmounts(c *suite.Case) amounts {
 		return amounts{written: 1_000 - 10*c.X, dead: 10 * c.X}
 	case "destinations":
 		return amounts{written: c.X * 1_000}
+	case "over a sink, batch 1":
+		return amounts{written: c.X}
 	default:
 		return amounts{}
 	}
