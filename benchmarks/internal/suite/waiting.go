@@ -115,7 +115,7 @@ func moving(records, size int, read time.Duration, options []funnel.WorkerOption
 func alone(records int) measure.Job {
 	return measure.Job{Records: records, Prepare: func() (func(context.Context) error, error) {
 		return running(pipeline.Engine{}, fake.NewWaitingSource(records, 1, 0), &pipeline.Pipeline{
-			Destinations: []funnel.Destination{fake.NewWaitingDestination(0)},
+			Destinations: []funnel.Destination{fake.NewWaitingDestination(0, 0)},
 		}), nil
 	}}
 }
@@ -128,7 +128,7 @@ func sharing(records, workers int) measure.Job {
 		for range workers {
 			sources = append(sources, fake.NewWaitingSource(records/workers, 1, 0))
 		}
-		p := &pipeline.Pipeline{Destinations: []funnel.Destination{fake.NewWaitingDestination(0)}}
+		p := &pipeline.Pipeline{Destinations: []funnel.Destination{fake.NewWaitingDestination(0, 0)}}
 		return func(ctx context.Context) error {
 			return pipeline.Engine{}.RunTogether(ctx, p, sources...)
 		}, nil
