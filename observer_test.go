@@ -7,8 +7,10 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/internal/fake"
@@ -260,3 +262,68 @@ type nilContexts struct{ funnel.NopObserver }
 
 func (nilContexts) BatchRead(context.Context, funnel.BatchRead) context.Context { return nil }
 func (nilContexts) TaskBegin(context.Context, funnel.TaskBegin) context.Context { return nil }
+
+// A nack that only says that the context which the observer gave the task has ended is no
+// answer.
+func TestWithObserver_contextEnds(t *testing.T) {
+	for _, ends := range []string{"batch", "task"} {
+		t.Run(ends, func(t *testing.T) {
+			fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
+				for _, onBranch := range []bool{false, true} {
+					j := &fake.Journal{}
+					p := fake.Processor(func(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
+						<-ctx.Done()
+						return fake.Each(fake.FailWith(ctx.Err()))(ctx, recs)
+					})
+					first := fake.Chain(fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", p), fake.Out(j))
+					if onBranch {
+						fake.Fork(first, fake.To(fake.NewDestination(j, "b")))
+					}
+					o := &hasty{ends: ends}
+					w := fake.NewWorker(t, first, fake.DLQ(j), append(opts, funnel.WithObserver(o))...)
+					err := fake.RunWorker(t, w)
+					o.end()
+					fake.WantError(t, err, context.DeadlineExceeded)
+					fake.WantTask(t, err, "p")
+					j.Want(t, "ack")
+					j.Want(t, "dlq")
+				}
+			})
+		})
+	}
+}
+
+// hasty is an observer that gives batches or tasks a context with a deadline.
+type hasty struct {
+	funnel.NopObserver
+	ends string
+
+	mu      sync.Mutex
+	cancels []context.CancelFunc
+}
+
+func (h *hasty) begin(ctx context.Context, what string) context.Context {
+	if what != h.ends {
+		return ctx
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	h.cancels = append(h.cancels, cancel)
+	return ctx
+}
+
+// end ends all contexts.
+func (h *hasty) end() {
+	for _, cancel := range h.cancels {
+		cancel()
+	}
+}
+
+func (h *hasty) BatchRead(ctx context.Context, _ funnel.BatchRead) context.Context {
+	return h.begin(ctx, "batch")
+}
+
+func (h *hasty) TaskBegin(ctx context.Context, _ funnel.TaskBegin) context.Context {
+	return h.begin(ctx, "task")
+}

@@ -33,7 +33,13 @@ func (k *walk) callObserved(ctx context.Context) error {
 	o, id, b := k.worker.observer, k.worker.ids[k.node], k.batch
 	in := b.copies.Len()
 	taskCtx := derived(ctx, o.TaskBegin(ctx, TaskBegin{TaskID: id, Records: in}))
-	if err := k.callTask(taskCtx); err != nil {
+	err := k.callTask(taskCtx)
+	if err == nil && !b.copies.IsSettled() {
+		if err = k.checkContext(taskCtx); err != nil {
+			err = k.taskError(err)
+		}
+	}
+	if err != nil {
 		o.TaskDone(taskCtx, TaskDone{TaskID: id, In: in, Err: err})
 		return err
 	}
