@@ -301,3 +301,49 @@ func TestWithStats_waiting(t *testing.T) {
 		fake.WantNoError(t, <-done)
 	})
 }
+
+// A worker whose first task is followed by a sink waits at that task, at each batch, and
+// since it began to wait.
+func TestWithStats_waitingAtFirstTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &fake.Journal{}
+		blocked, second := make(chan struct{}), make(chan struct{})
+		out := fake.NewDestination(j, "out")
+		out.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
+			if string(recs[0].Position) == "blocks" {
+				<-blocked
+			}
+			return nil
+		}
+		root := fake.To(out)
+		newSink(t, root)
+		source := fake.NewSource(j)
+		reads := 0
+		source.OnRead = func(context.Context) ([]opencdc.Record, error) {
+			switch reads++; reads {
+			case 1:
+				return fake.Records("1"), nil
+			case 2:
+				<-second
+				return fake.Records("2"), nil
+			}
+			return nil, io.EOF
+		}
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), root), nil, funnel.WithStats())
+		go func() { _ = w.Do(t.Context()) }()
+		synctest.Wait() // the first batch is done
+		other, _ := into(t, []*funnel.TaskNode{root}, "blocks")
+		go func() { _ = other.Do(t.Context()) }()
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		close(second)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		tasks := w.Stats().Tasks
+		if len(tasks) != 1 || tasks[0].ID != "source" || tasks[0].Activity != funnel.ActivitySink || time.Since(tasks[0].Since) != time.Second {
+			t.Errorf("the tasks are %+v", tasks)
+		}
+		close(blocked)
+		synctest.Wait()
+	})
+}

@@ -15,6 +15,7 @@ type stay struct {
 
 // enterSink waits until the walk has the sink that follows.
 func (k *walk) enterSink(ctx context.Context, sink *Sink) error {
+	k.track.enter(k.node, k.worker.stats)
 	k.track.isWaiting.Store(true)
 	err := sink.take(ctx)
 	k.track.isWaiting.Store(false)
