@@ -8,10 +8,11 @@ import "errors"
 // So the host recognizes errors that are fatal for the engine, and an error that one of
 // the host's connectors has marked is fatal for the engine, too.
 //
-// mark gets the whole error and returns one that wraps it; nil means the error itself. If
-// is panics, which a method of a connector's error may cause, the error counts as
-// unmarked. Both are called on the goroutine of the method that returns the error.
-// [NewWorker] returns an error if one of them is nil.
+// mark gets the whole error and returns one that wraps it. Nil means the error itself; an
+// error that does not wrap it is joined to it. If is panics, which a method of a
+// connector's error may cause, the error counts as unmarked. Both are called on the
+// goroutine of the method that returns the error. [NewWorker] returns an error if one of
+// them is nil.
 func WithFatalMark(mark func(error) error, is func(error) bool) WorkerOption {
 	return workerOption(func(o *options) error {
 		if mark == nil || is == nil {
@@ -35,13 +36,15 @@ func (m *fatalMark) add(err error) error {
 	}
 	isFatal, isMarked := IsFatalError(err), m.isMarked(err)
 	if isFatal && !isMarked {
-		if marked := m.mark(err); marked != nil {
-			err = marked
-		}
-		if IsFatalError(err) {
+		var marked error
+		_ = keeping(err, func() error { marked = m.mark(err); return nil })
+		switch {
+		case marked == nil:
 			return err
+		case isAny(marked, err):
+			return marked
 		}
-		return FatalError(err) // mark has returned an error that does not wrap err
+		return FatalError(joinErrors(marked, err)) // it does not wrap err
 	}
 	if isMarked && !isFatal {
 		return FatalError(err)

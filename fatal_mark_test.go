@@ -83,12 +83,12 @@ func TestWithFatalMark_lifecycle(t *testing.T) {
 	fake.WantFatal(t, w.Close(t.Context()), true)
 }
 
-// If mark does not wrap its error, the error is still fatal for the engine. If mark
-// returns nil, nothing is lost.
+// If mark does not wrap its error, or returns nil, nothing is lost.
 func TestWithFatalMark_oddMarks(t *testing.T) {
-	for name, mark := range map[string]func(error) error{
-		"does not wrap": func(err error) error { return errors.New(err.Error()) },
-		"returns nil":   func(error) error { return nil },
+	for _, mark := range map[string]func(error) error{
+		"does not wrap":      func(error) error { return errors.New("host") },
+		"is fatal by itself": func(error) error { return funnel.FatalError(errors.New("host")) },
+		"returns nil":        func(error) error { return nil },
 	} {
 		j := &fake.Journal{}
 		out := fake.NewDestination(j, "out")
@@ -96,10 +96,26 @@ func TestWithFatalMark_oddMarks(t *testing.T) {
 		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(out)), nil, funnel.WithFatalMark(mark, isHostFatal))
 		err := fake.RunWorker(t, w)
 		fake.WantFatal(t, err, true)
-		fake.WantError(t, err, nil, name[:0], "test error")
+		fake.WantError(t, err, fake.ErrTest)
+		fake.WantTask(t, err, "out")
 	}
 	for _, opt := range []funnel.WorkerOption{funnel.WithFatalMark(nil, isHostFatal), funnel.WithFatalMark(markFatal, nil)} {
 		_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), fake.Out(&fake.Journal{})), nil, log.Nop(), nil, opt)
 		fake.WantError(t, err, nil, "fatal mark")
 	}
+}
+
+// A panic in the mark holds the error.
+func TestWithFatalMark_panic(t *testing.T) {
+	out := fake.NewDestination(&fake.Journal{}, "out")
+	out.OnWrite = func(context.Context, []opencdc.Record) error { return funnel.FatalError(fake.ErrTest) }
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(&fake.Journal{}, "1")), fake.To(out)), nil,
+		funnel.WithFatalMark(func(error) error { panic("mark") }, isHostFatal))
+	defer func() {
+		panicked, ok := recover().(*funnel.PanicError)
+		if !ok || panicked.Value != "mark" || !errors.Is(panicked, fake.ErrTest) {
+			t.Errorf("panicked with %v", panicked)
+		}
+	}()
+	_ = w.Do(t.Context())
 }
