@@ -2,9 +2,11 @@
 package fingerprint
 
 import (
+	"cmp"
 	"hash/maphash"
 	"math"
 	"reflect"
+	"slices"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 )
@@ -121,11 +123,22 @@ func (w *walk) elements(h uint64, v reflect.Value, depth int) uint64 {
 	return h
 }
 
-// entries returns the fingerprint of the entries of a map, in any order.
+// entries returns the fingerprint of the entries of a map. It walks them in the order of
+// the keys' fingerprints: what a place inside a cycle adds depends on where the walk has
+// entered the cycle.
 func (w *walk) entries(v reflect.Value, depth int) uint64 {
-	h := uint64(v.Len())
+	type entry struct {
+		key   uint64
+		value reflect.Value
+	}
+	entries := make([]entry, 0, v.Len())
 	for i := v.MapRange(); i.Next(); {
-		h += mix(w.value(i.Key(), depth+1), w.value(i.Value(), depth+1))
+		entries = append(entries, entry{w.value(i.Key(), depth+1), i.Value()})
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
+	h := uint64(v.Len())
+	for _, e := range entries {
+		h += mix(e.key, w.value(e.value, depth+1))
 	}
 	return h
 }

@@ -114,3 +114,22 @@ func TestRecord_graphs(t *testing.T) {
 		}
 	}
 }
+
+// Maps that hold each other have a fingerprint that stays the same, whichever of them the
+// walk meets first.
+func TestRecord_cycleOfMaps(t *testing.T) {
+	a, b := map[string]any{"n": 1}, map[string]any{"n": 2}
+	a["b"], b["a"] = b, a
+	r := opencdc.Record{Payload: opencdc.Change{After: opencdc.StructuredData{"a": a, "b": b}}}
+	m := fingerprint.New()
+	before := m.Record(&r)
+	for range 100 {
+		if m.Record(&r) != before {
+			t.Fatal("the fingerprint changes")
+		}
+	}
+	b["n"] = 3
+	if m.Record(&r) == before {
+		t.Error("a change is not found")
+	}
+}
