@@ -51,7 +51,9 @@ type TaskBegin struct {
 	Records int // active records
 }
 
-// TaskDone says what a task has done with a batch or a part of one.
+// TaskDone says what a task has done with a batch or a part of one. If the task has
+// settled it by [Worker.Ack] or [Worker.Nack], nothing goes on: Out is 0, and what was
+// settled is in no other number.
 type TaskDone struct {
 	TaskID   string
 	In       int   // active records before the call
@@ -82,7 +84,8 @@ type RecordsAcked struct {
 }
 
 // BatchDone says how a batch ended. Read, Acked and DeadLettered count source records,
-// the others copies, as in [Stats].
+// the others copies, as in [Stats]. What [Worker.Ack] and [Worker.Nack] have done is not
+// in it.
 type BatchDone struct {
 	Read, Acked, DeadLettered int
 	Filtered, Nacked, Retried int

@@ -115,7 +115,7 @@ func TestWorker_statsFromOutside(t *testing.T) {
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), fake.DLQ(j))
 	fake.WantNoError(t, w.Ack(t.Context(), funnel.NewBatch(fake.Records("1", "2"))))
 	fake.WantNoError(t, w.Nack(t.Context(), funnel.NewBatch(fake.Records("3")), "task"))
-	wantStats(t, w.Stats(), funnel.Stats{Acked: 3, DeadLettered: 1})
+	wantStats(t, w.Stats(), funnel.Stats{Acked: 3, DeadLettered: 1, Nacked: 1})
 	if time.Since(w.Stats().LastAck) > time.Minute {
 		t.Errorf("the last ack was at %v", w.Stats().LastAck)
 	}
@@ -346,4 +346,69 @@ func TestWithStats_waitingAtFirstTask(t *testing.T) {
 		close(blocked)
 		synctest.Wait()
 	})
+}
+
+// What the queue has confirmed counts, though the source or the queue then panics.
+func TestWorker_statsAfterPanic(t *testing.T) {
+	for _, isInside := range []bool{false, true} {
+		source := fake.SourceOf(&fake.Journal{}, "1")
+		source.OnAck = func(context.Context, []opencdc.Position) error { panic("ack") }
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.Through("p", fake.Each(fake.Fail)), fake.Out(&fake.Journal{})), fake.DLQ(&fake.Journal{}))
+		func() {
+			defer func() { _ = recover() }()
+			if isInside {
+				_ = w.Do(t.Context())
+			} else {
+				_ = w.Nack(t.Context(), funnel.NewBatch(fake.Records("9")), "task")
+			}
+		}()
+		if s := w.Stats(); s.DeadLettered != 1 || s.Nacked != 1 || s.Acked != 0 {
+			t.Errorf("inside %t: %+v", isInside, s)
+		}
+	}
+}
+
+// A task that settles its batch, or puts one of its own in its place, confuses nothing.
+func TestWorker_statsOfCustomTasks(t *testing.T) {
+	filters := fake.ByPosition(fake.Answers{"1": fake.Filter, "2": fake.Filter})
+	for name, tt := range map[string]struct {
+		do   func(ctx context.Context, w *funnel.Worker, b *funnel.Batch) error
+		want funnel.Stats
+		done string
+	}{
+		"acks": {
+			do:   func(ctx context.Context, w *funnel.Worker, b *funnel.Batch) error { return w.Ack(ctx, b) },
+			want: funnel.Stats{Read: 4, Acked: 4, Filtered: 2, Batches: 1},
+			done: "done t 2->0",
+		},
+		"nacks": {
+			do:   func(ctx context.Context, w *funnel.Worker, b *funnel.Batch) error { return w.Nack(ctx, b, "t") },
+			want: funnel.Stats{Read: 4, Acked: 4, Filtered: 2, Nacked: 2, DeadLettered: 2, Batches: 1},
+			done: "done t 2->0",
+		},
+		"replaces": {
+			do: func(ctx context.Context, w *funnel.Worker, b *funnel.Batch) error {
+				err := w.Ack(ctx, b)
+				*b = *funnel.NewBatch(fake.Records("5"))
+				return err
+			},
+			want: funnel.Stats{Read: 4, Acked: 5, Filtered: 2, Batches: 1},
+			done: "done t 2->1",
+		},
+	} {
+		for _, opts := range [][]funnel.WorkerOption{nil, {funnel.WithWholeBatches()}} {
+			t.Run(fmt.Sprint(name, len(opts)), func(t *testing.T) {
+				j, r := &fake.Journal{}, &recorder{}
+				var w *funnel.Worker
+				task := fake.Custom("t", func(ctx context.Context, b *funnel.Batch) error { return tt.do(ctx, w, b) })
+				w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", filters), task, fake.Out(j)),
+					fake.DLQ(j), append(opts, funnel.WithObserver(r))...)
+				fake.WantNoError(t, fake.RunWorker(t, w))
+				wantStats(t, w.Stats(), tt.want)
+				if !slices.ContainsFunc(r.events, func(e string) bool { return strings.HasPrefix(e, tt.done+" batch") }) {
+					t.Errorf("no event %q in %q", tt.done, r.events)
+				}
+			})
+		}
+	}
 }

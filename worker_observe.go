@@ -43,14 +43,16 @@ func (k *walk) callObserved(ctx context.Context) error {
 		o.TaskDone(taskCtx, TaskDone{TaskID: id, In: in, Err: err})
 		return err
 	}
-	b.copies.NackSiblings()
-	nacked, retried := b.copies.Marks()
-	done := TaskDone{TaskID: id, In: in, Filtered: b.copies.Inactive() - k.inactive, Nacked: nacked, Retried: retried}
-	done.Out = b.copies.Len() - retried
-	if nacked > 0 {
-		done.Out -= nacked - b.copies.Left()
+	done := TaskDone{TaskID: id, In: in, Filtered: b.copies.Inactive() - k.inactive}
+	if !b.copies.IsSettled() {
+		b.copies.NackSiblings()
+		done.Nacked, done.Retried = b.copies.Marks()
+		done.Out = b.copies.Len() - done.Retried
+		if done.Nacked > 0 {
+			done.Out -= done.Nacked - b.copies.Left()
+		}
+		done.Added = max(done.Out+done.Filtered+done.Nacked+done.Retried-in, 0) // less if the task has put a smaller batch in its place
 	}
-	done.Added = done.Out + done.Filtered + nacked + retried - in
 	o.TaskDone(taskCtx, done)
 	return nil
 }

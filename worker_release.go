@@ -178,9 +178,9 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked [
 		return w.DLQ.store(ctx, w.queueTask(), records, w.ids[w.FirstTask], func(i int) {
 			s.Ledger.MarkStored(slots[i])
 			confirmed++
+			c.deadLettered++
 		})
 	})
-	c.deadLettered += confirmed
 	if w.observer != nil {
 		c.released = append(c.released, releaseEvent{letters: len(records), confirmed: confirmed, err: err})
 	}
@@ -258,7 +258,7 @@ func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 		nacked, retried := batch.copies.Marks()
 		return fmt.Errorf("cannot ack a batch in which records are marked: %d nacked, %d to be retried", nacked, retried)
 	}
-	return w.settle(ctx, batch, batch.copies.Settle)
+	return w.settle(ctx, batch, func(*counts) error { return batch.copies.Settle() })
 }
 
 // Nack settles each record of the batch as nacked by the task, once, with the error it
@@ -273,11 +273,16 @@ func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 // A task that settles its batch this way takes it out of the pipeline. Nack may be
 // called concurrently with the worker under the same conditions as Ack.
 func (w *Worker) Nack(ctx context.Context, batch *Batch, taskID string) error {
-	return w.settle(ctx, batch, func() error { return batch.copies.SettleNacked(taskID) })
+	return w.settle(ctx, batch, func(c *counts) error {
+		if !batch.copies.IsSettled() {
+			c.nacked += batch.copies.Len()
+		}
+		return batch.copies.SettleNacked(taskID)
+	})
 }
 
 // settle settles a batch outside the walk and releases what is finished.
-func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) error {
+func (w *Worker) settle(ctx context.Context, b *Batch, settle func(*counts) error) error {
 	s := b.copies.Source()
 	if s == nil {
 		return nil // a zero Batch
@@ -288,27 +293,32 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func() error) erro
 	w.outside.Add(1)
 	defer w.outside.Add(-1)
 	var c counts
+	defer w.addOutside(&c) // also after a panic
 	err := w.settleLocked(ctx, s, settle, &c)
 	if w.observer != nil {
 		w.reportReleased(ctx, &c)
 	}
+	return err
+}
+
+// addOutside adds what was counted outside the walk to the totals.
+func (w *Worker) addOutside(c *counts) {
 	w.totals.mu.Lock()
 	defer w.totals.mu.Unlock()
 	if c.acked > 0 {
 		w.totals.stats.Acked += uint64(c.acked)
 		w.totals.stats.LastAck = time.Now()
 	}
-	w.totals.add(&c)
-	return err
+	w.totals.add(c)
 }
 
 // settleLocked takes the lock, settles a batch and releases what is finished.
-func (w *Worker) settleLocked(ctx context.Context, s *batch.SourceBatch, settle func() error, c *counts) error {
+func (w *Worker) settleLocked(ctx context.Context, s *batch.SourceBatch, settle func(*counts) error, c *counts) error {
 	if err := w.releaseLock.Lock(ctx); err != nil {
 		return err
 	}
 	defer w.releaseLock.Unlock()
-	if err := lostRecords(settle()); err != nil {
+	if err := lostRecords(settle(c)); err != nil {
 		return err
 	}
 	s.Progress.CopyPositions = true

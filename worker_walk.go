@@ -124,6 +124,7 @@ func (k *walk) call(ctx context.Context) error {
 	b, task := k.batch, k.node.Task
 	_, isProcessor := task.(*ProcessorTask)
 	b.copies.BeginTask(isProcessor && k.worker.wholeBatches)
+	source := b.copies.Source()
 	var err error
 	if c := k.worker.checks; c != nil {
 		err = c.call(ctx, k.node, k.worker.ids[k.node], b)
@@ -133,8 +134,12 @@ func (k *walk) call(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.copies.Source() == nil {
+	switch b.copies.Source() {
+	case source:
+	case nil:
 		return fmt.Errorf("%w: it has put another batch in the place of the one that it was given", ErrLostRecords)
+	default:
+		k.inactive = 0 // it has put a batch of its own in its place
 	}
 	switch task.(type) {
 	case *ProcessorTask:
