@@ -323,6 +323,24 @@ func TestWithOwnershipChecks_changesNothing(t *testing.T) {
 	j.WantGiven(t, "1 2", "", "1 2")
 }
 
+// A queue that writes to the bytes of a position is named, and nobody else.
+func TestWithOwnershipChecks_queueWritesPosition(t *testing.T) {
+	for _, opts := range [][]funnel.WorkerOption{nil, {funnel.WithWholeBatches()}} {
+		var f faults
+		j := &fake.Journal{}
+		queue := fake.NewDestination(j, "dlq")
+		queue.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
+			recs[0].Position[0]++
+			queue.Pending[0].Position = opencdc.Position("1")
+			return nil
+		}
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.ByPosition(fake.Answers{"1": fake.Fail})), fake.Out(j)),
+			fake.Queue(queue), append(opts, funnel.WithOwnershipChecks(f.report))...)
+		fake.WantError(t, fake.RunWorker(t, w), funnel.ErrAckMismatch)
+		f.want(t, "dlq", "during Write")
+	}
+}
+
 func TestWithOwnershipChecks_nil(t *testing.T) {
 	_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(&fake.Journal{})), fake.Out(&fake.Journal{})), nil, log.Nop(), nil,
 		funnel.WithOwnershipChecks(nil))
