@@ -19,15 +19,16 @@ import (
 // WithOwnershipChecks finds connectors and processors that write to memory that is not
 // theirs, or keep memory that they must not keep. [Source], [Destination] and [Processor]
 // have the rules. For each fault it calls report with an error that says what was done
-// and wraps a [*TaskError] with the ID of the task. The batch then goes on as without the
-// checks. report may be called by several goroutines at a time. The checks find:
+// and wraps a [*TaskError] with the ID of the task. Then the batch goes on. But a slice
+// that must not be kept no longer holds its records: acks from it do not match. report may
+// be called by several goroutines at a time. The checks find:
 //
 //   - A source that writes to the slice of an earlier read or to the records or positions
 //     in it, or that returns records from such a slice.
 //   - A task that writes to the bytes of a position.
 //   - A destination that writes to the slice that it was given, during Write or later, or
-//     to the contents of the records, until the last ack. A destination that keeps the
-//     slice and acks from it. Both include the destination of the dead-letter queue.
+//     to the contents of the records. A destination that keeps the slice and acks
+//     from it. Both include the destination of the dead-letter queue.
 //   - A processor that keeps the slice that it was given, and later writes to it or
 //     returns records from it.
 //
@@ -35,7 +36,9 @@ import (
 // some microseconds for each record and task, and branches never share records.
 // Connectors and processors are checked only in tasks made by [NewSourceTask],
 // [NewDestinationTask] and [NewProcessorTask]. In other tasks, only positions are
-// checked. A record that is nested too deeply to be copied is not checked. [NewWorker]
+// checked. A destination inside a [NewPartitionedDestination] gets slices of that one, so
+// it is not found if it keeps them. A record that is nested too deeply to be copied is not
+// checked, nor is what a processor does later to data that it has returned. [NewWorker]
 // returns an error if report is nil.
 func WithOwnershipChecks(report func(error)) WorkerOption {
 	return workerOption(func(o *options) error {
@@ -124,6 +127,7 @@ func (c *ownershipChecks) finish() {
 		p.lookBack()
 	}
 	for _, d := range c.destinations {
+		d.before = d.last
 		d.lookBack()
 	}
 }
@@ -161,6 +165,17 @@ func holdsPoison(records ...opencdc.Record) bool {
 	return slices.ContainsFunc(records, func(r opencdc.Record) bool { return string(r.Position) == poison })
 }
 
+// copyOf returns a copy of a record that shares nothing with it, or the record itself if
+// it is nested too deeply.
+func copyOf(r *opencdc.Record) opencdc.Record {
+	copied, err := deepcopy.Record(*r)
+	if err != nil {
+		copied = *r
+	}
+	copied.Position = slices.Clone(copied.Position)
+	return copied
+}
+
 // watchedReads is the number of recent reads whose slices and records are watched.
 const watchedReads = 8
 
@@ -193,12 +208,7 @@ func (s *checkedSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	copies := make([]opencdc.Record, len(records))
 	for i := range records {
 		r.prints = append(r.prints, s.prints.Record(&records[i]))
-		copied, copyErr := deepcopy.Record(records[i])
-		if copyErr != nil {
-			copied = records[i]
-		}
-		copied.Position = slices.Clone(copied.Position)
-		copies[i] = copied
+		copies[i] = copyOf(&records[i])
 	}
 	poisoned(records)
 	if s.reads = append(s.reads, r); len(s.reads) > watchedReads {
@@ -264,29 +274,37 @@ func (p *checkedProcessor) lookBack() {
 	p.given = nil
 }
 
-// checkedDestination checks a destination.
+// checkedDestination checks a destination, which gets copies, so that nobody else can
+// change them.
 type checkedDestination struct {
 	Destination
 	check
-	given   []opencdc.Record // the slice of the last write, poisoned
-	records []opencdc.Record // of the last write, until all are acked
+	given        []opencdc.Record // the slice of the last write, poisoned
+	last, before watchedWrite     // the last write and the one before it
+	acked        int              // of the last write
+}
+
+// watchedWrite is what a destination was given.
+type watchedWrite struct {
+	records []opencdc.Record
 	prints  []uint64
-	acked   int
 }
 
 // Write gives the destination a slice of its own.
 func (d *checkedDestination) Write(ctx context.Context, records []opencdc.Record) error {
-	given := slices.Clone(records)
-	d.records, d.acked = slices.Clone(records), 0
-	d.prints = d.prints[:0]
+	given := make([]opencdc.Record, len(records))
+	prints := make([]uint64, len(records))
 	for i := range records {
-		d.prints = append(d.prints, d.check.prints.Record(&records[i]))
+		given[i] = copyOf(&records[i])
+		prints[i] = d.check.prints.Record(&given[i])
 	}
+	d.before, d.last, d.acked = d.last, watchedWrite{slices.Clone(given), prints}, 0
 	err := d.Destination.Write(ctx, given)
 	d.lookBack()
-	d.compare("during Write")
+	d.before = watchedWrite{}
+	d.compare(&d.last, "during Write")
 	for i := range given {
-		if d.check.prints.Record(&given[i]) != d.prints[i] {
+		if d.check.prints.Record(&given[i]) != prints[i] {
 			d.fault("the destination has changed the slice that it was given, which others may share: record %d of %d, %s",
 				i, len(given), quotePosition(records[i].Position))
 			break
@@ -301,35 +319,35 @@ func (d *checkedDestination) Write(ctx context.Context, records []opencdc.Record
 func (d *checkedDestination) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
 	acks, err := d.Destination.Ack(ctx)
 	for i := range acks {
-		if string(acks[i].Position) == poison && !holdsPoison(d.records...) {
+		if string(acks[i].Position) == poison && !holdsPoison(d.last.records...) {
 			d.fault("the destination has acked from the slice that it was given, which it must not keep after Write")
 		}
 	}
-	if d.acked += len(acks); d.acked >= len(d.records) {
-		d.compare("after Write")
-		d.records = nil
+	if d.acked += len(acks); d.acked >= len(d.last.records) {
+		d.compare(&d.last, "after Write")
 	}
 	return acks, err
 }
 
-// lookBack checks the slice of the last write.
+// lookBack checks the slice of the last write, and the records of the write before.
 func (d *checkedDestination) lookBack() {
 	if !isIntact(d.given) {
 		d.fault("the destination has written to the slice of an earlier write, which it must not keep")
 	}
 	d.given = nil
+	d.compare(&d.before, "after its last ack")
 }
 
-// compare checks that the contents of the records were not changed.
-func (d *checkedDestination) compare(when string) {
-	for i := range d.records {
-		now := d.check.prints.Record(&d.records[i])
-		if now == d.prints[i] {
+// compare checks that the contents of the records of a write were not changed.
+func (d *checkedDestination) compare(w *watchedWrite, when string) {
+	for i := range w.records {
+		now := d.check.prints.Record(&w.records[i])
+		if now == w.prints[i] {
 			continue
 		}
 		d.fault("the destination has changed, %s, what a record holds, which others may share: record %d of %d, %s",
-			when, i, len(d.records), quotePosition(d.records[i].Position))
-		d.prints[i] = now // so that it is reported once
+			when, i, len(w.records), quotePosition(w.records[i].Position))
+		w.prints[i] = now // so that it is reported once
 	}
 }
 

@@ -51,7 +51,7 @@ func (k *walk) callObserved(ctx context.Context) error {
 		if done.Nacked > 0 {
 			done.Out -= done.Nacked - b.copies.Left()
 		}
-		done.Added = max(done.Out+done.Filtered+done.Nacked+done.Retried-in, 0) // less if the task has put a smaller batch in its place
+		done.Added = max(done.Out+done.Filtered+done.Nacked+done.Retried-in, 0) // the task may have put a smaller batch in its place
 	}
 	o.TaskDone(taskCtx, done)
 	return nil

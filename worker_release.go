@@ -170,10 +170,6 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked [
 	if len(records) == 0 {
 		return refusal
 	}
-	if w.checks != nil { // the queue may write to positions, which is its fault
-		w.checks.checkAcked(s, slots[0], limit)
-		defer w.checks.changedPosition(s, slots[0], limit)
-	}
 	w.isStoring.Store(true)
 	defer w.isStoring.Store(false)
 	w.beginRelease()
