@@ -357,3 +357,28 @@ func TestWithOwnershipChecks_nil(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A report that panics when Do ends hides neither an error nor a panic.
+func TestWithOwnershipChecks_reportPanics(t *testing.T) {
+	for name, end := range map[string]func() error{
+		"error": func() error { return fake.ErrTest },
+		"panic": func() error { panic(fake.ErrTest) },
+	} {
+		var kept []opencdc.Record
+		d := newSloppy("out")
+		d.OnWrite = func(_ context.Context, recs []opencdc.Record) error { kept = recs; return nil }
+		source := fake.SourceOf(&fake.Journal{}, "1")
+		source.OnAck = func(context.Context, []opencdc.Position) error { kept[0] = opencdc.Record{}; return end() }
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), &funnel.TaskNode{Task: funnel.NewDestinationTask("out", d, log.Nop(), nil)}), nil,
+			funnel.WithOwnershipChecks(func(error) { panic("report") }))
+		func() {
+			defer func() {
+				panicked, ok := recover().(*funnel.PanicError)
+				if !ok || panicked.Value != "report" || !errors.Is(panicked, fake.ErrTest) {
+					t.Errorf("%s: panicked with %v", name, panicked)
+				}
+			}()
+			_ = w.Do(t.Context())
+		}()
+	}
+}

@@ -31,7 +31,7 @@ func (w *Worker) Do(ctx context.Context) error {
 	return w.fatalMark.add(w.do(ctx))
 }
 
-func (w *Worker) do(ctx context.Context) error {
+func (w *Worker) do(ctx context.Context) (err error) {
 	if !w.started.CompareAndSwap(false, true) {
 		return ErrAlreadyRan
 	}
@@ -41,7 +41,16 @@ func (w *Worker) do(ctx context.Context) error {
 		return err
 	}
 	if w.checks != nil {
-		defer w.checks.finish()
+		defer func() {
+			value, known := recover(), err
+			if value != nil {
+				known = newPanicError(value)
+			}
+			_ = keeping(known, func() error { w.checks.finish(); return nil })
+			if value != nil {
+				panic(value)
+			}
+		}()
 	}
 	defer w.endFanOuts()
 	if w.readAhead > 0 {
