@@ -412,3 +412,16 @@ func TestWorker_statsOfCustomTasks(t *testing.T) {
 		}
 	}
 }
+
+// While the observer is told of a batch, no task has it.
+func TestWithStats_observer(t *testing.T) {
+	r := &recorder{}
+	var w *funnel.Worker
+	r.onEvent = func(event string) {
+		if tasks := w.Stats().Tasks; len(tasks) > 0 && (strings.HasPrefix(event, "read") || strings.HasPrefix(event, "end")) {
+			t.Errorf("at %q: %+v", event, tasks)
+		}
+	}
+	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(&fake.Journal{}, "1", "2")), fake.Out(&fake.Journal{})), nil, funnel.WithStats(), funnel.WithObserver(r))
+	fake.WantNoError(t, fake.RunWorker(t, w))
+}

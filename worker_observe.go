@@ -18,8 +18,10 @@ type releaseEvent struct {
 // processObserved is processInside with events.
 func (w *Worker) processObserved(ctx context.Context, b *Batch) error {
 	n := len(b.copies.Source().Positions)
+	w.track.leave() // no task has the batch while the observer is told
 	taskCtx := derived(ctx, w.observer.BatchRead(ctx, BatchRead{Records: n}))
 	err := w.processInside(taskCtx, b)
+	w.track.leave()
 	c := &w.track.counts
 	w.observer.BatchDone(taskCtx, BatchDone{
 		Read: n, Acked: c.acked, DeadLettered: c.deadLettered,
