@@ -111,11 +111,28 @@ func newOwnershipChecks(w *Worker) *ownershipChecks {
 
 // checked returns a task like t whose destination is checked.
 func (c *ownershipChecks) checked(t *DestinationTask, id string) *DestinationTask {
-	d := &checkedDestination{Destination: t.destination, check: check{c, id}}
-	c.destinations = append(c.destinations, d)
 	checked := *t
-	checked.destination = d
+	checked.destination = c.wrap(t.destination, id)
 	return &checked
+}
+
+// wrap returns d with checks, which are inside of decorators that hand out slices of
+// their own.
+func (c *ownershipChecks) wrap(d Destination, id string) Destination {
+	switch d := d.(type) {
+	case *limitedDestination:
+		outer := *d
+		outer.Destination = c.wrap(d.Destination, id)
+		return &outer
+	case *retryDestination:
+		outer := *d
+		outer.Destination = c.wrap(d.Destination, id)
+		return &outer
+	default:
+		checked := &checkedDestination{Destination: d, check: check{c, id}}
+		c.destinations = append(c.destinations, checked)
+		return checked
+	}
 }
 
 // finish looks back for the last time, when the worker has ended.

@@ -171,6 +171,39 @@ func TestWithOwnershipChecks_destinationKeepsSlice(t *testing.T) {
 	f.want(t, "out", "must not keep after Write")
 }
 
+// A destination is also checked inside decorators.
+func TestWithOwnershipChecks_decorated(t *testing.T) {
+	limited := func(d funnel.Destination) funnel.Destination {
+		return funnel.NewLimitedDestination(d, funnel.WriteLimit{Records: 2})
+	}
+	retrying := func(d funnel.Destination) funnel.Destination {
+		return funnel.NewRetryDestination(d, funnel.DestinationRetry{})
+	}
+	for name, decorate := range map[string]func(funnel.Destination) funnel.Destination{
+		"limited":  limited,
+		"retrying": retrying,
+		"both":     func(d funnel.Destination) funnel.Destination { return limited(retrying(d)) },
+	} {
+		for words, write := range map[string]func(recs []opencdc.Record){
+			"":                      func([]opencdc.Record) {},
+			"has changed the slice": func(recs []opencdc.Record) { recs[0].Key = opencdc.RawData("key") },
+			"has changed, during":   func(recs []opencdc.Record) { recs[0].Metadata["a"] = "b" },
+		} {
+			var f faults
+			d := newSloppy("out")
+			d.OnWrite = func(_ context.Context, recs []opencdc.Record) error { write(recs); return nil }
+			task := &funnel.TaskNode{Task: funnel.NewDestinationTask("out", decorate(d), log.Nop(), nil)}
+			j := &fake.Journal{}
+			w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3", "4")), task), nil, funnel.WithOwnershipChecks(f.report))
+			fake.WantNoError(t, fake.RunWorker(t, w))
+			if isFault := len(f.all) > 0; isFault != (words != "") || isFault && !strings.Contains(f.all[0].Error(), words) {
+				t.Errorf("%s: reported %v, want %q", name, f.all, words)
+			}
+			j.Want(t, "ack", "ack 1 2 3", "ack 4")
+		}
+	}
+}
+
 func TestWithOwnershipChecks_source(t *testing.T) {
 	buffer := make([]opencdc.Record, 2)
 	position := []byte("1")

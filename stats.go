@@ -23,7 +23,9 @@ type Stats struct {
 	// InFlight is the number of source records in the batch in flight. Waiting is the
 	// number of records that were read ahead and wait for their batch.
 	InFlight, Waiting int
-	// LastAck is the time of the last ack, or zero if there was none.
+	// LastAck is the end of the last batch in which records were acked, or when
+	// [Worker.Ack] or [Worker.Nack] last acked some, if that was later. It is zero if
+	// there was none.
 	LastAck time.Time
 
 	// Tasks are the tasks that have the batch in flight: several if it is on several
