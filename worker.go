@@ -103,8 +103,9 @@ type Worker struct {
 // has no task, if the tasks form a cycle, if a task ID occurs more than once, if a task
 // other than the first has a source, if a source, processor, destination or option is
 // nil, or if a path through the tasks ends at a [SourceTask] or [ProcessorTask]: its
-// records would be acked, but written nowhere. NewWorker asks each task for its ID
-// once.
+// records would be acked, but written nowhere. The same holds if BestEffort is set where
+// a [TaskNode] does not allow it, or if a node leads into a [Sink] in another way than
+// the sink says. NewWorker asks each task for its ID once.
 func NewWorker(
 	first *TaskNode,
 	dlq *DLQ,

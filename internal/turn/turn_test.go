@@ -108,6 +108,18 @@ func TestQueue_endedContext(t *testing.T) {
 	}
 }
 
+// TryTake takes the turn only if it is free.
+func TestQueue_tryTake(t *testing.T) {
+	var q turn.Queue
+	if !q.TryTake() || q.TryTake() {
+		t.Error("the turn was not free, or free twice")
+	}
+	q.Give()
+	if err := q.Take(t.Context()); err != nil || q.TryTake() {
+		t.Errorf("the turn was not given back, or is free twice: %v", err)
+	}
+}
+
 func BenchmarkQueue(b *testing.B) {
 	ctx := b.Context()
 	b.Run("free", func(b *testing.B) {
