@@ -44,7 +44,7 @@ func (w *Worker) releaseAfter(ctx context.Context, s *batch.SourceBatch, err err
 // releaseFinished is release for a caller that holds the lock.
 func (w *Worker) releaseFinished(ctx context.Context, s *batch.SourceBatch, c *counts) error {
 	s.Progress.HasFailed = true // stays true after an error or a panic
-	for {
+	for s.Ledger.Pending() > 0 {
 		from, to, nacked := s.Finished()
 		if from == to {
 			break // other records may have finished meanwhile, so look until there are none

@@ -122,8 +122,11 @@ func (k *walk) callTask(ctx context.Context) error {
 // call calls the task and updates the state of the copies.
 func (k *walk) call(ctx context.Context) error {
 	b, task := k.batch, k.node.Task
-	_, isProcessor := task.(*ProcessorTask)
-	b.copies.BeginTask(isProcessor && k.worker.wholeBatches)
+	nacksLeave := false
+	if k.worker.wholeBatches {
+		_, nacksLeave = task.(*ProcessorTask)
+	}
+	b.copies.BeginTask(nacksLeave)
 	source := b.copies.Source()
 	var err error
 	if c := k.worker.checks; c != nil {

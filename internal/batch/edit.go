@@ -135,9 +135,9 @@ func (c *Copies) ensureStates() {
 	case n == 0:
 		return
 	}
-	states := c.pool.takeStates(n)
-	for i := range n {
-		states = append(states, copyState{slot: int32(c.first + i)})
+	states := c.pool.takeStates(n)[:n]
+	for i := range states {
+		states[i] = copyState{slot: int32(c.first + i)}
 	}
 	c.states = gap.Of(states) // both gaps are at the start
 }

@@ -43,18 +43,34 @@ func (c *Copies) SettleMarked(taskID string, isForgiven bool) error {
 	c.isSettled = true
 	c.rejoin()
 	c.NackSiblings()
-	done := runs{ledger: &c.source.Ledger, isSettle: true}
 	records, states := c.records.All(), c.states.All()
-	for i := range states {
-		s := &states[i]
-		if s.flag != FlagNack {
-			done.add(int(s.slot), 1)
-		} else if err := c.source.Ledger.Nack(int(s.slot), c.nackedRecord(s, &records[0], taskID)); err != nil {
+	for len(states) > 0 {
+		done, active := 0, 0 // the copies before the next nacked one
+		for ; done < len(states) && states[done].flag != FlagNack; done++ {
+			if states[done].flag.isActive() {
+				active++
+			}
+		}
+		if err := c.settleDone(states[:done]); err != nil || done == len(states) {
 			return err
 		}
-		if s.flag.isActive() {
-			records = records[1:]
+		s := &states[done]
+		if err := c.source.Ledger.Nack(int(s.slot), c.nackedRecord(s, &records[active], taskID)); err != nil {
+			return err
 		}
+		records, states = records[active+1:], states[done+1:]
+	}
+	return nil
+}
+
+// settleDone settles copies as done.
+func (c *Copies) settleDone(states []copyState) error {
+	if !c.hasPieces {
+		return eachDistinct(states, c.source.Ledger.Settle)
+	}
+	done := runs{ledger: &c.source.Ledger, isSettle: true}
+	for i := range states {
+		done.add(int(states[i].slot), 1)
 	}
 	return done.flush()
 }

@@ -61,8 +61,10 @@ func (s *SourceBatch) IsEmpty() bool { return len(s.Positions) == 0 }
 func (s *SourceBatch) Reset() {
 	s.Ledger.Reset(0)
 	s.Positions = nil // they belong to the source
-	s.slots.Put(s.nacked)
-	s.nacked = s.slots.Take(0)
+	if s.nacked != nil {
+		s.slots.Put(s.nacked)
+		s.nacked = s.slots.Take(0)
+	}
 	s.times.Put(s.ReadAt)
 	s.ReadAt = nil
 	s.Progress = Progress{}

@@ -103,7 +103,7 @@ func (l *Ledger[C]) Settle(from, to, k int) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}
-	if err := l.check(from, to, k, k); err != nil {
+	if err := l.checkRange(from, to, k, k); err != nil {
 		return err
 	}
 	switch {
@@ -117,8 +117,15 @@ func (l *Ledger[C]) Settle(from, to, k int) error {
 		return nil
 	}
 	l.expand()
-	for i := from; i < to; i++ {
-		l.slots[i].copies -= int32(k)
+	slots := l.slots[from:to]
+	for i := range slots { // one pass, since batches with nacks spend much of their time here
+		if slots[i].copies < int32(k) {
+			for j := range slots[:i] {
+				slots[j].copies += int32(k)
+			}
+			return l.check(from, to, k, k)
+		}
+		slots[i].copies -= int32(k)
 	}
 	return nil
 }
@@ -225,22 +232,27 @@ func (l *Ledger[C]) Pending() int {
 // check returns an error unless each slot in [from, to) has at least least copies out
 // and k is a valid number of copies.
 func (l *Ledger[C]) check(from, to, k, least int) error {
+	if err := l.checkRange(from, to, k, least); err != nil || len(l.slots) == 0 {
+		return err
+	}
+	for i, s := range l.slots[from:to] {
+		if int(s.copies) < least {
+			return fmt.Errorf("ledger: slot %d has %d copies out, fewer than %d", from+i, s.copies, least)
+		}
+	}
+	return nil
+}
+
+// checkRange is check without a look at each slot.
+func (l *Ledger[C]) checkRange(from, to, k, least int) error {
 	if from < 0 || to < from || to > l.size {
 		return fmt.Errorf("ledger: slots [%d:%d] out of range with %d slots", from, to, l.size)
 	}
 	if k < 0 || k > math.MaxInt32/2 {
 		return fmt.Errorf("ledger: %d is no number of copies", k)
 	}
-	if len(l.slots) == 0 {
-		if from < to && (from < l.finished && least > 0 || least > l.copies) {
-			return fmt.Errorf("ledger: slots [%d:%d] have fewer than %d copies out", from, to, least)
-		}
-		return nil
-	}
-	for i := from; i < to; i++ {
-		if int(l.slots[i].copies) < least {
-			return fmt.Errorf("ledger: slot %d has %d copies out, fewer than %d", i, l.slots[i].copies, least)
-		}
+	if len(l.slots) == 0 && from < to && (from < l.finished && least > 0 || least > l.copies) {
+		return fmt.Errorf("ledger: slots [%d:%d] have fewer than %d copies out", from, to, least)
 	}
 	return nil
 }
@@ -257,10 +269,9 @@ func (l *Ledger[C]) expand() {
 		return
 	}
 	l.slots = l.slotMemory.Take(l.size)[:l.size]
-	for i := range l.slots {
-		l.slots[i] = slot{}
-		if i >= l.finished {
-			l.slots[i].copies = int32(l.copies)
-		}
+	clear(l.slots[:l.finished])
+	open := l.slots[l.finished:]
+	for i := range open {
+		open[i] = slot{copies: int32(l.copies)}
 	}
 }
