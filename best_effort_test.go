@@ -125,6 +125,24 @@ func TestBestEffort(t *testing.T) {
 	}
 }
 
+// A task on a best-effort branch that settles its batch by Worker.Nack nacks no record
+// either.
+func TestBestEffort_workerNack(t *testing.T) {
+	for _, whole := range []bool{false, true} {
+		j := &fake.Journal{}
+		var w *funnel.Worker
+		nacks := fake.Custom("nacks", func(ctx context.Context, b *funnel.Batch) error { return w.Nack(ctx, b, "nacks") })
+		below := fake.Fork(fake.Through("p", fake.ByPosition(fake.Answers{"1": fake.Split(2)})), nacks, fake.To(fake.NewDestination(j, "b")))
+		var opts []funnel.WorkerOption
+		if whole {
+			opts = append(opts, funnel.WithWholeBatches())
+		}
+		w = fake.NewWorker(t, fake.Fork(fake.From(fake.SourceOf(j, "1 2", "3")), fake.Out(j), bestEffort(below)), fake.DLQ(j), opts...)
+		fake.WantNoError(t, fake.RunWorker(t, w))
+		j.WantGiven(t, "1 2 3", "", "1 2 3")
+	}
+}
+
 // Nacks on a required branch still count, whatever the best-effort branch does with the
 // record, and errors there still stop the worker.
 func TestBestEffort_besideRequired(t *testing.T) {

@@ -29,7 +29,8 @@ import (
 // If anything goes wrong inside the sink, including the end of a worker's context, it is
 // unknown what the tasks have done with the batch. The worker whose batch it was ends
 // with that error. Until the sink is opened again, every worker that enters it ends with
-// an error that wraps [ErrSinkFailed] and the first error. A nack is not a failure of the
+// an error that wraps [ErrSinkFailed] and the first error. (So [IsFatalError] and
+// [errors.Is] may return true for all of them.) A nack is not a failure of the
 // sink. If a best-effort branch of the sink fails, all workers skip it until the sink is
 // opened again.
 //

@@ -72,6 +72,9 @@ func (f *fanOut) fork(b *Batch, forgiven bool) error {
 			continue
 		}
 		b.copies.Fork(&to.batch.copies, &to.infos)
+		if forgiven || to.node.BestEffort {
+			to.batch.copies.Forgive()
+		}
 		to.walk = walk{
 			worker: f.worker, track: &to.track, onBranch: true, forgiven: forgiven || to.node.BestEffort,
 			step: step{stage: stageTask, node: to.node, batch: &to.batch},

@@ -292,9 +292,6 @@ func (k *walk) settleNacked(b *Batch) error {
 	if !b.copies.HasNacks() {
 		return nil
 	}
-	if k.forgiven {
-		return lostRecords(b.copies.Settle())
-	}
 	return lostRecords(b.copies.SettleNacked(k.worker.ids[k.node]))
 }
 

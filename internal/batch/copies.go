@@ -88,6 +88,7 @@ type common struct {
 	infos  *CopyInfos // what the states refer to
 	idKey  string     // the metadata key of piece IDs, or "" if pieces have none
 
+	isForgiven  bool // a nack is not the source record's
 	hasPieces   bool // some copies are pieces
 	hasGaps     bool // the source records of the states are not adjacent
 	isUnclipped bool // positions may have spare capacity
@@ -274,6 +275,9 @@ func (c *Copies) Share() {
 		c.unanswered.isShared = true
 	}
 }
+
+// Forgive makes SettleNacked settle the copies as done.
+func (c *Copies) Forgive() { c.isForgiven = true }
 
 // IsSettled returns true if the copies were settled.
 func (c *Copies) IsSettled() bool { return c.isSettled }

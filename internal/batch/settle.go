@@ -135,10 +135,13 @@ func (c *Copies) settleNacked(r NackedRecord, isForgiven bool) error {
 }
 
 // SettleNacked settles each copy, once: active copies as nacked by the task, filtered
-// ones as done. It returns the ledger's error.
+// ones as done. Forgiven copies are all settled as done. It returns the ledger's error.
 func (c *Copies) SettleNacked(taskID string) error {
 	if c.isSettled {
 		return nil
+	}
+	if c.isForgiven {
+		return c.Settle()
 	}
 	c.isSettled = true
 	c.rejoin()

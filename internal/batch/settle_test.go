@@ -96,6 +96,23 @@ func TestCopies_settleTwice(t *testing.T) {
 	}
 }
 
+// Forgiven copies are settled as done, whatever is done to them.
+func TestCopies_forgive(t *testing.T) {
+	c := newCopies(3, nil)
+	c.Forgive()
+	c.Split(0, records(10, 2))
+	c.Nack(1, errNo)
+	_, all := parts(c)
+	for _, part := range all {
+		if err := part.SettleNacked("task"); err != nil {
+			t.Error(err)
+		}
+	}
+	if to, isNacked := finished(all[0]); to != 3 || isNacked {
+		t.Errorf("%d are finished, nacked: %t", to, isNacked)
+	}
+}
+
 // A source record is nacked once: with the record from before its first split, its error
 // and, if that record has no position, the source's.
 func TestCopies_settleNacked(t *testing.T) {
