@@ -13,6 +13,7 @@ package ledger
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/conduitio/funnel/internal/reuse"
@@ -21,8 +22,9 @@ import (
 // Ledger is the account of one batch. C is the cause of a nack. The zero value
 // has no slots; Reset gives it some.
 //
-// As long as all slots gain and lose copies together, and finish in order, the ledger
-// is two numbers and costs nothing per record.
+// As long as all slots gain and lose copies together, and finish in order except for
+// nacked ones, the ledger is two numbers and the nacked slots, and costs nothing per
+// record.
 type Ledger[C any] struct {
 	mu       sync.Mutex // held by each method if the ledger is shared
 	isShared bool
@@ -30,15 +32,27 @@ type Ledger[C any] struct {
 	size     int
 	released int // slots below it have left the ledger
 
-	// While slots is empty, the slots below finished are finished without a nack, and
-	// the others have the same number of copies out. Otherwise slots has the accounts.
+	// While slots is empty, the slots below finished are finished, and so are those in
+	// nacked, which may be ahead of them. The others have the same number of copies out.
+	// Otherwise slots has the accounts.
 	finished int
 	copies   int
+	nacked   []nackedSlot // in order; the i-th one has the i-th cause
+	passed   int          // how many of them are below finished
+	left     int          // how many of them have left the ledger
+	last     int          // the index that findNacked has found last
 	slots    []slot
 	causes   []C
 
-	slotMemory  reuse.Buffer[slot]
-	causeMemory reuse.Buffer[C]
+	nackedMemory reuse.Buffer[nackedSlot]
+	slotMemory   reuse.Buffer[slot]
+	causeMemory  reuse.Buffer[C]
+}
+
+// nackedSlot is a slot that was nacked, while there are no accounts.
+type nackedSlot struct {
+	slot     int
+	isStored bool
 }
 
 // slot is the account of one source record.
@@ -53,11 +67,13 @@ type slot struct {
 // Memory is kept for later batches. What a large batch needed is given up after a few
 // dozen consecutive batches that needed much less.
 func (l *Ledger[C]) Reset(size int) {
-	if size == 0 || len(l.slots) > 0 {
+	if size == 0 || len(l.slots) > 0 || len(l.causes) > 0 {
+		l.nackedMemory.Put(l.nacked)
 		l.slotMemory.Put(l.slots)
 		l.causeMemory.Put(l.causes)
-		l.slots, l.causes = nil, nil
+		l.nacked, l.slots, l.causes = nil, nil, nil
 	}
+	l.passed, l.left, l.last = 0, 0, 0
 	l.isShared = false
 	l.size, l.released, l.finished, l.copies = size, 0, 0, 1
 }
@@ -111,6 +127,7 @@ func (l *Ledger[C]) Settle(from, to, k int) error {
 		return nil
 	case len(l.slots) == 0 && from == l.finished && k == l.copies:
 		l.finished = to
+		l.passNacked()
 		return nil
 	case l.isAllOf(from, to):
 		l.copies -= k
@@ -141,17 +158,51 @@ func (l *Ledger[C]) Nack(i int, cause C) error {
 	if err := l.check(i, i+1, 1, 1); err != nil {
 		return err
 	}
+	isLast := len(l.nacked) == 0 || l.nacked[len(l.nacked)-1].slot < i
+	if len(l.slots) == 0 && l.copies == 1 && isLast {
+		if l.nacked == nil {
+			l.nacked = l.nackedMemory.Take(0)
+		}
+		l.nacked = append(l.nacked, nackedSlot{slot: i})
+		l.addCause(cause)
+		l.passNacked()
+		return nil
+	}
 	l.expand()
 	s := &l.slots[i]
 	s.copies--
 	if s.cause == 0 {
-		if l.causes == nil {
-			l.causes = l.causeMemory.Take(0)
-		}
-		l.causes = append(l.causes, cause)
+		l.addCause(cause)
 		s.cause = int32(len(l.causes))
 	}
 	return nil
+}
+
+func (l *Ledger[C]) addCause(cause C) {
+	if l.causes == nil {
+		l.causes = l.causeMemory.Take(0)
+	}
+	l.causes = append(l.causes, cause)
+}
+
+// passNacked lets finished pass the nacked slots that it has reached.
+func (l *Ledger[C]) passNacked() {
+	for l.passed < len(l.nacked) && l.nacked[l.passed].slot == l.finished {
+		l.passed++
+		l.finished++
+	}
+}
+
+// findNacked returns the index of the first of the nacked slots from slot i on, and
+// whether it is i.
+func (l *Ledger[C]) findNacked(i int) (index int, ok bool) {
+	for index := l.last; index < min(l.last+2, len(l.nacked)); index++ { // mostly the same or the next
+		if l.nacked[index].slot == i {
+			l.last = index
+			return index, true
+		}
+	}
+	return slices.BinarySearchFunc(l.nacked, i, func(n nackedSlot, i int) int { return n.slot - i })
 }
 
 // Finished returns the finished slots [from, to) at the front of the ledger, and appends
@@ -164,6 +215,9 @@ func (l *Ledger[C]) Finished(nacked []int) (from, to int, _ []int) {
 	}
 	from = l.released
 	if len(l.slots) == 0 {
+		for _, n := range l.nacked[l.left:l.passed] {
+			nacked = append(nacked, n.slot)
+		}
 		return from, max(from, l.finished), nacked
 	}
 	for to = from; to < l.size && l.slots[to].copies == 0; to++ {
@@ -181,7 +235,13 @@ func (l *Ledger[C]) Cause(i int) *C {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}
-	if len(l.slots) == 0 || l.slots[i].cause == 0 {
+	if len(l.slots) == 0 {
+		if index, ok := l.findNacked(i); ok {
+			return &l.causes[index]
+		}
+		return nil
+	}
+	if l.slots[i].cause == 0 {
 		return nil
 	}
 	cause := l.slots[i].cause
@@ -196,7 +256,11 @@ func (l *Ledger[C]) MarkStored(i int) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 	}
-	if s := &l.slots[i]; s.cause > 0 {
+	if len(l.slots) == 0 {
+		if index, ok := l.findNacked(i); ok {
+			l.nacked[index].isStored = true
+		}
+	} else if s := &l.slots[i]; s.cause > 0 {
 		s.cause = -s.cause
 	}
 }
@@ -206,6 +270,10 @@ func (l *Ledger[C]) IsStored(i int) bool {
 	if l.isShared {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+	}
+	if len(l.slots) == 0 {
+		index, ok := l.findNacked(i)
+		return ok && l.nacked[index].isStored
 	}
 	return l.slots[i].cause < 0
 }
@@ -218,6 +286,9 @@ func (l *Ledger[C]) Release(to int) {
 		defer l.mu.Unlock()
 	}
 	l.released = to
+	for l.left < l.passed && l.nacked[l.left].slot < to {
+		l.left++
+	}
 }
 
 // Pending returns the number of slots that have not been released.
@@ -251,16 +322,29 @@ func (l *Ledger[C]) checkRange(from, to, k, least int) error {
 	if k < 0 || k > math.MaxInt32/2 {
 		return fmt.Errorf("ledger: %d is no number of copies", k)
 	}
-	if len(l.slots) == 0 && from < to && (from < l.finished && least > 0 || least > l.copies) {
+	if len(l.slots) == 0 && from < to && (least > 0 && l.hasFinished(from, to) || least > l.copies) {
 		return fmt.Errorf("ledger: slots [%d:%d] have fewer than %d copies out", from, to, least)
 	}
 	return nil
 }
 
+// hasFinished returns true if one of the slots [from, to) is finished, while there are no
+// accounts.
+func (l *Ledger[C]) hasFinished(from, to int) bool {
+	if from < l.finished || l.passed == len(l.nacked) {
+		return from < l.finished
+	}
+	index := l.passed
+	if from > l.finished {
+		index, _ = l.findNacked(from)
+	}
+	return index < len(l.nacked) && l.nacked[index].slot < to
+}
+
 // isAllOf returns true if [from, to) are all slots that have copies out, and all have
 // the same number.
 func (l *Ledger[C]) isAllOf(from, to int) bool {
-	return len(l.slots) == 0 && from == l.finished && to == l.size
+	return len(l.slots) == 0 && from == l.finished && to == l.size && l.passed == len(l.nacked)
 }
 
 // expand replaces the two numbers by an account for each slot.
@@ -273,5 +357,12 @@ func (l *Ledger[C]) expand() {
 	open := l.slots[l.finished:]
 	for i := range open {
 		open[i] = slot{copies: int32(l.copies)}
+	}
+	for i, n := range l.nacked {
+		s := slot{cause: int32(i + 1)}
+		if n.isStored {
+			s.cause = -s.cause
+		}
+		l.slots[n.slot] = s
 	}
 }
