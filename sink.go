@@ -30,9 +30,9 @@ import (
 // unknown what the tasks have done with the batch. The worker whose batch it was ends
 // with that error. Until the sink is opened again, every worker that enters it ends with
 // an error that wraps [ErrSinkFailed] and the first error. (So [IsFatalError] and
-// [errors.Is] may return true for all of them.) A nack is not a failure of the
-// sink. If a best-effort branch of the sink fails, all workers skip it until the sink is
-// opened again.
+// [errors.Is] may return true for all of them.) A nack is not a failure of the sink. If a
+// best-effort branch of the sink fails, all workers skip it until the sink is opened
+// again.
 //
 // All methods may be called concurrently.
 type Sink struct {

@@ -55,7 +55,7 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 
 // fork gives each branch that is not skipped a batch of the same copies, and retains
 // them.
-func (f *fanOut) fork(b *Batch, forgiven bool) error {
+func (f *fanOut) fork(b *Batch) error {
 	n := 0
 	for i := range f.branches {
 		if !*f.branches[i].skipped {
@@ -72,11 +72,11 @@ func (f *fanOut) fork(b *Batch, forgiven bool) error {
 			continue
 		}
 		b.copies.Fork(&to.batch.copies, &to.infos)
-		if forgiven || to.node.BestEffort {
+		if to.node.BestEffort {
 			to.batch.copies.Forgive()
 		}
 		to.walk = walk{
-			worker: f.worker, track: &to.track, onBranch: true, forgiven: forgiven || to.node.BestEffort,
+			worker: f.worker, track: &to.track, onBranch: true,
 			step: step{stage: stageTask, node: to.node, batch: &to.batch},
 		}
 	}

@@ -1,9 +1,6 @@
 package funnel
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // These methods report to the observer of a worker. They are called only if there is one.
 
@@ -69,12 +66,5 @@ func (w *Worker) reportReleased(ctx context.Context, c *counts) {
 		} else {
 			w.observer.RecordsAcked(ctx, RecordsAcked{Records: e.acked})
 		}
-	}
-}
-
-// beginRelease records when an ack of the source or a write to the queue begins.
-func (w *Worker) beginRelease() {
-	if w.stats {
-		w.releasingSince.Store(time.Now().UnixNano())
 	}
 }

@@ -79,6 +79,13 @@ func (t *track) enter(node *TaskNode, isTimed bool) {
 // leave says that the walk has no batch anymore.
 func (t *track) leave() { t.node.Store(nil) }
 
+// beginRelease records when an ack of the source or a write to the queue begins.
+func (w *Worker) beginRelease() {
+	if w.stats {
+		w.releasingSince.Store(time.Now().UnixNano())
+	}
+}
+
 // endBatch adds a batch of n source records to the totals and lets it leave the gate.
 func (w *Worker) endBatch(n int) {
 	since := time.Since(w.emptyReads.base)

@@ -37,7 +37,6 @@ type walk struct {
 	worker   *Worker
 	track    *track             // its counts, and where its batch is
 	onBranch bool               // it releases nothing, and ends with the context
-	forgiven bool               // on a best-effort branch: nacked copies are settled as done
 	stay                        // in a sink
 	step                        // the current step
 	later    []step             // the steps after it, last one first; empty while the batch is whole
@@ -202,9 +201,9 @@ func (k *walk) stepOut(ctx context.Context) error {
 	copies, taskID := &k.batch.copies, k.worker.ids[k.node]
 	if _, retried := copies.Marks(); retried == 0 && !k.node.HasNext() {
 		k.stage = stageEnd
-		return lostRecords(copies.SettleMarked(taskID, k.forgiven))
+		return lostRecords(copies.SettleMarked(taskID))
 	}
-	if err := copies.StepOut(taskID, k.forgiven); err != nil {
+	if err := copies.StepOut(taskID); err != nil {
 		return lostRecords(err)
 	}
 	if copies.IsUnmarked() {
@@ -317,7 +316,7 @@ func (k *walk) advance(ctx context.Context) error {
 // fork sends the batch down all branches that follow, and waits for them.
 func (k *walk) fork(ctx context.Context) error {
 	branches := k.worker.fanOuts[k.node]
-	if err := branches.fork(k.batch, k.forgiven); err != nil {
+	if err := branches.fork(k.batch); err != nil {
 		return err
 	}
 	k.forked = k.batch.copies.Source()
@@ -343,7 +342,7 @@ func (k *walk) forgive() error {
 		if s.batch == nil || s.batch.copies.Source() == nil {
 			continue // a task has put a zero Batch in its place: the records are lost
 		}
-		if err := s.batch.copies.SettleMarked("", true); err != nil {
+		if err := s.batch.copies.SettleMarked(""); err != nil {
 			return err
 		}
 	}

@@ -276,7 +276,7 @@ func (c *Copies) Share() {
 	}
 }
 
-// Forgive makes SettleNacked settle the copies as done.
+// Forgive makes the copies, and their forks, count as done where they are nacked.
 func (c *Copies) Forgive() { c.isForgiven = true }
 
 // IsSettled returns true if the copies were settled.

@@ -141,7 +141,8 @@ func endForgiven(c *Copies, m *model) error { return endAs(c, m, true) }
 
 func endAs(c *Copies, m *model, isForgiven bool) error {
 	for range 2 {
-		if err := c.SettleMarked("marked", isForgiven); err != nil {
+		c.isForgiven = isForgiven
+		if err := c.SettleMarked("marked"); err != nil {
 			return err
 		}
 		m.settleMarked("marked", isForgiven)

@@ -142,7 +142,7 @@ func (w *world) step() error {
 			w.logf(k, "step out")
 			forgiven := w.roll(3) == 0
 			tr.model.stepOut("task", forgiven)
-			return tr.copies.StepOut("task", forgiven)
+			return stepOut(tr.copies, "task", forgiven)
 		}
 		if tr.model.count(FlagNack) == 0 && len(w.groups) < 4 {
 			w.logf(k, "fork")

@@ -28,16 +28,16 @@ func (c *Copies) Settle() error {
 }
 
 // SettleMarked settles each copy, once. Copies that are marked as nacked, and their
-// sibling pieces, are settled as nacked by the task or, if isForgiven, as done; the
+// sibling pieces, are settled as nacked by the task or, if they are forgiven, as done; the
 // others as done. It returns the ledger's error.
-func (c *Copies) SettleMarked(taskID string, isForgiven bool) error {
+func (c *Copies) SettleMarked(taskID string) error {
 	if c.isSettled {
 		return nil
 	}
-	if err := c.settleLeft(taskID, isForgiven); err != nil {
+	if err := c.settleLeft(taskID); err != nil {
 		return err
 	}
-	if isForgiven || !c.HasNacks() {
+	if c.isForgiven || !c.HasNacks() {
 		return c.Settle()
 	}
 	c.isSettled = true
@@ -76,10 +76,10 @@ func (c *Copies) settleDone(states []copyState) error {
 }
 
 // StepOut takes the copies that are marked as nacked, and their sibling pieces, out of
-// these Copies and settles them as nacked by the task or, if isForgiven, as done. It
-// returns the ledger's error.
-func (c *Copies) StepOut(taskID string, isForgiven bool) error {
-	if err := c.settleLeft(taskID, isForgiven); err != nil {
+// these Copies and settles them as nacked by the task or, if they are forgiven, as done.
+// It returns the ledger's error.
+func (c *Copies) StepOut(taskID string) error {
+	if err := c.settleLeft(taskID); err != nil {
 		return err
 	}
 	if !c.HasNacks() {
@@ -95,7 +95,7 @@ func (c *Copies) StepOut(taskID string, isForgiven bool) error {
 		}
 		switch {
 		case s.flag == FlagNack:
-			if err := c.settleNacked(c.nackedRecord(s, &records[next-1], taskID), isForgiven); err != nil {
+			if err := c.settleNacked(c.nackedRecord(s, &records[next-1], taskID)); err != nil {
 				return err
 			}
 			continue
@@ -113,22 +113,22 @@ func (c *Copies) StepOut(taskID string, isForgiven bool) error {
 }
 
 // settleLeft settles the copies that the results of a processor have taken out.
-func (c *Copies) settleLeft(taskID string, isForgiven bool) error {
+func (c *Copies) settleLeft(taskID string) error {
 	left := c.infos.left
 	c.infos.left = left[:0]
 	c.counts[FlagNack] -= len(left)
 	for i := range left {
 		left[i].TaskID = taskID
-		if err := c.settleNacked(left[i], isForgiven); err != nil {
+		if err := c.settleNacked(left[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// settleNacked settles a nacked copy as nacked or, if isForgiven, as done.
-func (c *Copies) settleNacked(r NackedRecord, isForgiven bool) error {
-	if isForgiven {
+// settleNacked settles a nacked copy as nacked or, if it is forgiven, as done.
+func (c *Copies) settleNacked(r NackedRecord) error {
+	if c.isForgiven {
 		return c.source.Ledger.Settle(r.slot, r.slot+1, 1)
 	}
 	return c.source.Ledger.Nack(r.slot, r)
