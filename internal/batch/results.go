@@ -116,15 +116,16 @@ func (c *Copies) replaceOrLeave(results []sdk.ProcessedRecord) {
 	n := 0    // copies that stay
 	from := 0 // the first copy after the last nack
 	for i, result := range results {
-		if single, ok := result.(sdk.SingleRecord); ok {
-			records[n] = opencdc.Record(single)
+		switch result := result.(type) {
+		case sdk.SingleRecord:
+			records[n] = opencdc.Record(result)
 			records[n].Position = slices.Clip(records[n].Position)
 			n++
-			continue
+		case sdk.ErrorRecord:
+			c.leave(&states[i], &records[i], result.Error)
+			copy(states[n-(i-from):], states[from:i])
+			from = i + 1
 		}
-		c.leave(&states[i], &records[i], result.(sdk.ErrorRecord).Error)
-		copy(states[n-(i-from):], states[from:i])
-		from = i + 1
 	}
 	copy(states[n-(len(results)-from):], states[from:len(results)])
 	c.records, c.states = gap.Of(records[:n]), gap.Of(states[:n])
