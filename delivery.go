@@ -32,7 +32,7 @@ type refusal struct {
 // run writes the records to a destination, unless it has them, and collects their acks.
 func (d *delivery) run(ctx context.Context, to Destination) error {
 	if !d.isWritten {
-		if err := to.Write(ctx, d.records); err != nil {
+		if err := write(ctx, to, d.records); err != nil {
 			return fmt.Errorf("failed to write %d records, from %s on: %w", len(d.records), quotePosition(d.records[0].Position), err)
 		}
 	}

@@ -1,19 +1,39 @@
 package funnel
 
 import (
+	"context"
+
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
+// borrower is a destination that spares itself a copy of the records if it may use the
+// slice of a Write for longer.
+type borrower interface {
+	// writeLent is Write with a slice that the caller leaves alone until Ack has returned
+	// the acks of all records, or an error.
+	writeLent(ctx context.Context, records []opencdc.Record) error
+}
+
+// write writes records to d. Until their acks are there, the caller must not change the
+// slice.
+func write(ctx context.Context, d Destination, records []opencdc.Record) error {
+	if b, ok := d.(borrower); ok {
+		return b.writeLent(ctx, records)
+	}
+	return d.Write(ctx, records)
+}
+
 // keptWrite is what a decorator keeps of a Write that it passes on in several writes:
-// copies of the records, since the slice is not its own, and acks.
+// the records, which are copies unless the slice was lent to it, and acks.
 //
-// The next Write reuses all memory. The memory of the records is cleared when the Write
+// The next Write reuses all memory. The memory of the copies is cleared when the Write
 // is done, the memory of the acks when the next Write begins.
 type keptWrite struct {
-	records []opencdc.Record           // none once the Write is done
+	records []opencdc.Record           // only to be read; none once the Write is done
+	copies  []opencdc.Record           // the memory of records, unless that was lent
 	acks    []connector.DestinationAck // in order; none if the inner destination's slice is returned itself
 	err     error                      // why the Write has failed
 
@@ -23,14 +43,33 @@ type keptWrite struct {
 
 // reset forgets the last Write.
 func (k *keptWrite) reset() {
-	k.recordMemory.Put(k.records)
+	k.recordMemory.Put(k.copies)
 	k.ackMemory.Put(k.acks)
-	k.records, k.acks, k.err = nil, nil, nil
+	k.records, k.copies, k.acks, k.err = nil, nil, nil, nil
 }
 
-// keep copies the records of a Write.
-func (k *keptWrite) keep(records []opencdc.Record) {
-	k.records = append(k.recordMemory.Take(len(records)), records...)
+// keep keeps the records of a Write. It copies them unless the slice was lent.
+func (k *keptWrite) keep(records []opencdc.Record, isLent bool) {
+	k.records = records
+	if !isLent {
+		k.copies = append(k.recordMemory.Take(len(records)), records...)
+		k.records = k.copies
+	}
+}
+
+// keepOnly keeps only the records that were refused, as copies.
+func (k *keptWrite) keepOnly(refused []refusal) {
+	kept := k.copies[:0]
+	if k.copies == nil {
+		kept = k.recordMemory.Take(len(refused))
+	}
+	for _, r := range refused {
+		kept = append(kept, k.records[r.index])
+	}
+	if len(kept) < len(k.copies) {
+		clear(k.copies[len(kept):])
+	}
+	k.records, k.copies = kept, kept
 }
 
 // addAcks adds the acks of a delivery to acks.
@@ -43,8 +82,8 @@ func (k *keptWrite) addAcks(d *delivery) {
 
 // end drops the records: the Write is done or, if err is not nil, has failed.
 func (k *keptWrite) end(err error) {
-	clear(k.records)
-	k.records, k.err = k.records[:0], err
+	clear(k.copies)
+	k.records, k.copies, k.err = nil, k.copies[:0], err
 }
 
 // result returns acks or, if there are none, the error of the Write.

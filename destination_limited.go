@@ -36,7 +36,8 @@ type WriteLimit struct {
 // them atomically.
 //
 // If the records of a Write fit into one chunk, they are passed on as they are, and so
-// are their acks. Otherwise they are copied, into memory that is reused. A limit on bytes
+// are their acks. Otherwise they are copied, into memory that is reused, unless a
+// [DestinationTask] or another destination of this package writes them. A limit on bytes
 // measures each record once, in a time linear in its structured data. Without any limit
 // the result is d.
 func NewLimitedDestination(d Destination, limit WriteLimit) Destination {
@@ -67,14 +68,25 @@ func (l *limitedDestination) Open(ctx context.Context) error {
 }
 
 func (l *limitedDestination) Write(ctx context.Context, records []opencdc.Record) error {
+	return l.write(ctx, records, false)
+}
+
+func (l *limitedDestination) writeLent(ctx context.Context, records []opencdc.Record) error {
+	return l.write(ctx, records, true)
+}
+
+func (l *limitedDestination) write(ctx context.Context, records []opencdc.Record, isLent bool) error {
 	l.kept.reset()
 	n, nextSize := l.limit.fill(records, notMeasured)
 	if n == len(records) {
+		if isLent {
+			return write(ctx, l.Destination, records)
+		}
 		return l.Destination.Write(ctx, records)
 	}
-	l.kept.keep(records)
+	l.kept.keep(records, isLent)
 	l.begin, l.end, l.nextSize = 0, n, nextSize
-	err := l.Destination.Write(ctx, l.kept.records[:n:n])
+	err := write(ctx, l.Destination, l.kept.records[:n:n])
 	if err != nil {
 		l.kept.end(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
 	"github.com/conduitio/funnel/internal/fake"
+	"github.com/conduitio/funnel/log"
 )
 
 // These tests check what decorators of destinations allocate, and which records they
@@ -44,6 +45,11 @@ func deliver(ctx context.Context, d funnel.Destination, recs []opencdc.Record) e
 		acked += len(acks)
 	}
 	return nil
+}
+
+// deliverInTask does the same in a task, which lends the slice until the acks are there.
+func deliverInTask(ctx context.Context, d funnel.Destination, recs []opencdc.Record) error {
+	return funnel.NewDestinationTask("out", d, log.Nop(), nil).Do(ctx, funnel.NewBatch(recs))
 }
 
 // slowAcks is a quietAcks that returns one ack at a time.
@@ -96,38 +102,42 @@ func stillHeld(held []weak.Pointer[byte]) (indices []int) {
 	return indices
 }
 
-// When all acks were returned, or the Write has failed, no record is held, and while
-// records are written again, only these are.
+// When all acks were returned, or the Write has failed, no record is held.
 func TestDestination_decoratedForgets(t *testing.T) {
 	for name, decorate := range decorated {
 		for _, failing := range []string{"", "nowhere", "write 1", "write 2", "ack 1", "ack 2"} {
-			synctest.Test(t, func(t *testing.T) {
-				inner := &refusingDestination{start: 0}
-				if failing == "" {
-					inner.start = -1 // refuses nothing
-				}
-				calls, hasFailed := make(map[string]int), false
-				fails := func(call string) error {
-					if calls[call]++; fmt.Sprint(call, " ", calls[call]) == failing {
-						hasFailed = true
-						return fake.ErrTest
+			for way, deliver := range map[string]func(context.Context, funnel.Destination, []opencdc.Record) error{"": deliver, " in a task": deliverInTask} {
+				synctest.Test(t, func(t *testing.T) {
+					inner := &refusingDestination{start: 0}
+					if failing == "" {
+						inner.start = -1 // refuses nothing
 					}
-					return nil
-				}
-				d := decorate(failingDestination{inner, fails})
-				recs, held := holding(20)
-				err := deliver(t.Context(), d, recs)
-				if (err != nil) != hasFailed || hasFailed != (len(failing) > 0 && failing != "nowhere") && name != "of another ack type" {
-					t.Errorf("%s, failing at %q: %v", name, failing, err)
-				}
-				clear(recs)
-				if indices := stillHeld(held); len(indices) > 0 {
-					t.Errorf("%s, failing at %q (%v): the records %v are held", name, failing, err, indices)
-				}
-				runtime.KeepAlive(d)
-			})
+					calls, hasFailed := make(map[string]int), false
+					fails := func(call string) error {
+						if calls[call]++; fmt.Sprint(call, " ", calls[call]) == failing {
+							hasFailed = true
+							return fake.ErrTest
+						}
+						return nil
+					}
+					d := decorate(failingDestination{inner, fails})
+					recs, held := holding(20)
+					err := deliver(t.Context(), d, recs)
+					if (err != nil) != hasFailed || hasFailed != (len(failing) > 0 && failing != "nowhere") && name != "of another ack type" {
+						t.Errorf("%s%s, failing at %q: %v", name, way, failing, err)
+					}
+					if indices := stillHeld(held); len(indices) > 0 {
+						t.Errorf("%s%s, failing at %q (%v): the records %v are held", name, way, failing, err, indices)
+					}
+					runtime.KeepAlive(d)
+				})
+			}
 		}
 	}
+}
+
+// While records are written again, only these are held.
+func TestDestination_decoratedForgetsOthers(t *testing.T) {
 	recs, held := holding(20)
 	inner := &refusingDestination{start: 0}
 	var whileAgain []int
