@@ -9,21 +9,18 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// borrower is a destination that spares itself a copy of the records if it may use the
-// slice of a Write for longer.
-type borrower interface {
-	// writeLent is Write with a slice that the caller leaves alone until Ack has returned
-	// the acks of all records, or an error.
-	writeLent(ctx context.Context, records []opencdc.Record) error
-}
-
-// write writes records to d. Until their acks are there, the caller must not change the
-// slice.
+// write writes records to d. The caller leaves the slice alone until Ack has returned the
+// acks of all records, or an error. So it lends the slice to decorators, which spares
+// them a copy.
 func write(ctx context.Context, d Destination, records []opencdc.Record) error {
-	if b, ok := d.(borrower); ok {
-		return b.writeLent(ctx, records)
+	switch d := d.(type) {
+	case *limitedDestination:
+		return d.write(ctx, records, true)
+	case *retryDestination:
+		return d.write(ctx, records, true)
+	default:
+		return d.Write(ctx, records)
 	}
-	return d.Write(ctx, records)
 }
 
 // keptWrite is what a decorator keeps of a Write that it passes on in several writes:

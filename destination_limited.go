@@ -71,10 +71,6 @@ func (l *limitedDestination) Write(ctx context.Context, records []opencdc.Record
 	return l.write(ctx, records, false)
 }
 
-func (l *limitedDestination) writeLent(ctx context.Context, records []opencdc.Record) error {
-	return l.write(ctx, records, true)
-}
-
 func (l *limitedDestination) write(ctx context.Context, records []opencdc.Record, isLent bool) error {
 	l.kept.reset()
 	n, nextSize := l.limit.fill(records, notMeasured)

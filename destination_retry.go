@@ -110,10 +110,6 @@ func (r *retryDestination) Write(ctx context.Context, records []opencdc.Record) 
 	return r.write(ctx, records, false)
 }
 
-func (r *retryDestination) writeLent(ctx context.Context, records []opencdc.Record) error {
-	return r.write(ctx, records, true)
-}
-
 func (r *retryDestination) write(ctx context.Context, records []opencdc.Record, isLent bool) error {
 	r.reset()
 	r.kept.keep(records, isLent)
