@@ -52,6 +52,9 @@ var (
 	// ErrSinkFailed means that something went wrong inside a sink, see [Sink]. The error
 	// also wraps what went wrong.
 	ErrSinkFailed = errors.New("the sink has failed")
+	// ErrNoRoute is the error of a record for which a [RouteTask] has neither a case nor a
+	// default.
+	ErrNoRoute = errors.New("no route")
 )
 
 // FatalError marks err as fatal: a restart would only fail again, so a host should not
@@ -194,16 +197,19 @@ func errorText(err error) (text string) {
 	return err.Error()
 }
 
-// shownBytes is how many bytes of a position an error or a log line shows.
+// shownBytes is how many bytes of a text that is not our own an error or a log line shows.
 const shownBytes = 64
 
 // quotePosition formats a position for an error: quoted and, if it is long, cut short
 // and with its length.
-func quotePosition(p opencdc.Position) string {
-	if len(p) <= shownBytes {
-		return strconv.Quote(string(p))
+func quotePosition(p opencdc.Position) string { return quote(string(p)) }
+
+// quote quotes a text and, if it is long, cuts it short and adds its length.
+func quote(text string) string {
+	if len(text) <= shownBytes {
+		return strconv.Quote(text)
 	}
-	return fmt.Sprintf("%q... (%d bytes)", p[:shownBytes], len(p))
+	return fmt.Sprintf("%q... (%d bytes)", text[:shownBytes], len(text))
 }
 
 // shortPosition is quotePosition for log lines: unquoted, since the logger quotes fields.

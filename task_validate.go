@@ -68,6 +68,11 @@ func (v *validation) visit(node *TaskNode) error {
 			return taskError(id, err)
 		}
 	}
+	if t, ok := node.Task.(routed); ok {
+		if err := t.validateNext(node.Next); err != nil {
+			return taskError(id, err)
+		}
+	}
 	if !node.HasNext() {
 		return checkEnd(node.Task, id)
 	}

@@ -11,12 +11,16 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// fanOut sends batches down the branches that start at the next nodes of a node. It
+// fanOut sends batches down the branches that start at the next nodes of a node: all
+// records down each branch or, after a RouteTask, each record down one of them. It
 // belongs to one node of one worker, so it has one batch at a time and is reused for
 // the next one.
 type fanOut struct {
 	worker     *Worker
 	branches   []branch
+	isRoute    bool
+	router     batch.Router
+	routes     []batch.Branch // of the router, one for each branch
 	goroutines sync.WaitGroup // one for each branch, from the first batch on
 	busy       sync.WaitGroup // branches that have a batch
 
@@ -41,6 +45,9 @@ type branch struct {
 // newFanOut returns the fan-out of a node.
 func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	f := &fanOut{worker: w, branches: make([]branch, len(node.Next))}
+	if _, f.isRoute = node.Task.(routed); f.isRoute {
+		f.routes = make([]batch.Branch, len(node.Next))
+	}
 	for i, next := range node.Next {
 		b := &f.branches[i]
 		b.node, b.start, b.skipped = next, make(chan struct{}, 1), new(bool)
@@ -53,41 +60,77 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 	return f
 }
 
-// fork gives each branch that is not skipped a batch of the same copies, and retains
-// them.
+// fork gives the copies of a batch to the branches that are not skipped.
 func (f *fanOut) fork(b *Batch) error {
+	b.copies.Source().Ledger.Share()
+	if f.isRoute {
+		return lostRecords(f.routeCopies(b))
+	}
+	return lostRecords(f.forkCopies(b))
+}
+
+// forkCopies gives each branch all copies, and retains them.
+func (f *fanOut) forkCopies(b *Batch) error {
 	n := 0
 	for i := range f.branches {
 		if !*f.branches[i].skipped {
 			n++
 		}
 	}
-	b.copies.Source().Ledger.Share()
-	if err := lostRecords(b.copies.Retain(n - 1)); err != nil {
+	if err := b.copies.Retain(n - 1); err != nil {
 		return err
 	}
 	for i := range f.branches {
-		to := &f.branches[i]
-		if *to.skipped {
-			continue
-		}
-		b.copies.Fork(&to.batch.copies, &to.infos)
-		if to.node.BestEffort {
-			to.batch.copies.Forgive()
-		}
-		to.walk = walk{
-			worker: f.worker, track: &to.track, onBranch: true,
-			step: step{stage: stageTask, node: to.node, batch: &to.batch},
+		if to := &f.branches[i]; !*to.skipped {
+			b.copies.Fork(&to.batch.copies, &to.infos)
+			f.beginWalk(to)
 		}
 	}
 	return nil
 }
 
+// routeCopies gives each copy to one branch.
+func (f *fanOut) routeCopies(b *Batch) error {
+	for i := range f.branches {
+		to := &f.branches[i]
+		f.routes[i] = batch.Branch{}
+		if !*to.skipped {
+			f.routes[i] = batch.Branch{Copies: &to.batch.copies, Infos: &to.infos}
+		}
+	}
+	if err := f.router.Route(&b.copies, f.routes); err != nil {
+		return err
+	}
+	for i := range f.branches {
+		if to := &f.branches[i]; !to.isIdle() {
+			f.beginWalk(to)
+		}
+	}
+	return nil
+}
+
+// beginWalk lets a branch that has copies begin with its first task.
+func (f *fanOut) beginWalk(b *branch) {
+	if b.node.BestEffort {
+		b.batch.copies.Forgive()
+	}
+	b.walk = walk{
+		worker: f.worker, track: &b.track, onBranch: true,
+		step: step{stage: stageTask, node: b.node, batch: &b.batch},
+	}
+}
+
+// isIdle returns true if the branch has no copies of the batch.
+func (b *branch) isIdle() bool { return b.batch.copies.Source() == nil }
+
 // unshare gives branches records of their own, so that they do not see each other's
 // changes. A branch that is a single destination only reads, so it shares the records,
 // and any other branch gets copies. If no branch only reads, the last one keeps the
-// originals.
+// originals. After a RouteTask the branches have different records.
 func (f *fanOut) unshare() error {
+	if f.isRoute {
+		return nil
+	}
 	keeper := -1
 	for i := range f.branches {
 		switch b := &f.branches[i]; {
@@ -147,7 +190,7 @@ func (f *fanOut) unshareBranch(b *branch) error {
 func (f *fanOut) join(ctx context.Context, c *counts) error {
 	f.begin(ctx)
 	for i := range f.branches {
-		if b := &f.branches[i]; !*b.skipped && b.failure == nil {
+		if b := &f.branches[i]; !b.isIdle() && b.failure == nil {
 			f.busy.Add(1)
 			b.start <- struct{}{}
 		}
@@ -160,7 +203,11 @@ func (f *fanOut) join(ctx context.Context, c *counts) error {
 		}
 		c.add(&b.track.counts)
 	}
-	return f.siblings.failed.result()
+	if err := f.siblings.failed.result(); err != nil {
+		return err // what is still open needs the memory of the router
+	}
+	f.router.Clear()
+	return nil
 }
 
 // skip gives up a best-effort branch that has failed. It resets the branch and the
@@ -220,7 +267,7 @@ func (f *fanOut) end() {
 // renew resets a fan-out, which may have failed, to its initial state.
 func (f *fanOut) renew() {
 	f.end()
-	f.siblings = siblings{}
+	f.siblings, f.router = siblings{}, batch.Router{}
 	for i := range f.branches {
 		b := &f.branches[i]
 		b.reset()

@@ -150,6 +150,8 @@ func (k *walk) call(ctx context.Context) error {
 	case *DestinationTask:
 		b.copies.EndTask(true)
 		b.copies.Share() // the destination may keep the records
+	case *RouteTask:
+		b.copies.EndTask(true)
 	default:
 		b.copies.EndTask(false)
 		b.copies.WritePieceIDs()

@@ -26,7 +26,7 @@ import (
 )
 
 // Flag is what a task has decided about a copy.
-type Flag int32
+type Flag int16
 
 // The flags, in the order of the root package's.
 const (
@@ -98,9 +98,10 @@ type common struct {
 // copyState says where a copy comes from and what has become of it. There may be one
 // for each record, so it holds no pointers: the garbage collector would follow them.
 type copyState struct {
-	slot int32 // the slot of the source record in the ledger
-	info int32 // the number of its copyInfo, 0 for none
-	flag Flag
+	slot   int32 // the slot of the source record in the ledger
+	info   int32 // the number of its copyInfo, 0 for none
+	flag   Flag
+	branch int16 // where Router sends it
 }
 
 // Attach ties empty Copies to their source batch. pool must be nil unless these Copies
