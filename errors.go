@@ -55,6 +55,9 @@ var (
 	// ErrNoRoute is the error of a record for which a [RouteTask] has neither a case nor a
 	// default.
 	ErrNoRoute = errors.New("no route")
+	// ErrNotDelivered is the error of [ChannelSource.Send] if a worker ends before the
+	// record is acked.
+	ErrNotDelivered = errors.New("not delivered")
 )
 
 // FatalError marks err as fatal: a restart would only fail again, so a host should not

@@ -81,6 +81,7 @@ type Worker struct {
 	options
 	prefetcher *prefetcher      // nil unless reading ahead
 	checks     *ownershipChecks // or nil
+	outcomes   outcomeSource    // nil unless the source wants to know what becomes of its records
 
 	releaseLock    *lock.Mutex  // held while records are released
 	outside        atomic.Int32 // calls of Ack and Nack
@@ -149,6 +150,7 @@ func NewWorker(
 		done:          make(chan struct{}),
 		releaseLock:   lock.New(),
 	}
+	w.outcomes = outcomeSourceOf(source)
 	w.retry, _ = RetryPolicy{}.withDefaults()
 	w.listResources()
 	w.listFanOuts()

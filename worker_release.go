@@ -218,6 +218,9 @@ func (w *Worker) ackSource(ctx context.Context, s *batch.SourceBatch, from, to i
 	if w.checks != nil {
 		w.checks.checkAcked(s, from, to)
 	}
+	if w.outcomes != nil {
+		w.decide(s, from, to)
+	}
 	w.beginRelease()
 	if err := w.Source.Ack(ctx, positions); err != nil {
 		return w.taskError(w.FirstTask, &sourceAckError{err: err})
@@ -258,7 +261,12 @@ func (w *Worker) Ack(ctx context.Context, batch *Batch) error {
 		nacked, retried := batch.copies.Marks()
 		return fmt.Errorf("cannot ack a batch in which records are marked: %d nacked, %d to be retried", nacked, retried)
 	}
-	return w.settle(ctx, batch, func(*counts) error { return batch.copies.Settle() })
+	return w.settle(ctx, batch, func(*counts) error {
+		if w.outcomes != nil {
+			batch.copies.MarkDelivered()
+		}
+		return batch.copies.Settle()
+	})
 }
 
 // Nack settles each record of the batch as nacked by the task, once, with the error it

@@ -36,6 +36,10 @@ func (w *Worker) do(ctx context.Context) (err error) {
 		return ErrAlreadyRan
 	}
 	defer close(w.done)
+	if w.outcomes != nil {
+		w.outcomes.beginRun()
+		defer func() { w.outcomes.endRun(err) }()
+	}
 	w.ctx = ctx
 	if toRun, err := w.start(ctx); !toRun {
 		return err

@@ -203,6 +203,9 @@ func (k *walk) stepOut(ctx context.Context) error {
 	copies, taskID := &k.batch.copies, k.worker.ids[k.node]
 	if _, retried := copies.Marks(); retried == 0 && !k.node.HasNext() {
 		k.stage = stageEnd
+		if k.worker.outcomes != nil {
+			copies.MarkDelivered()
+		}
 		return lostRecords(copies.SettleMarked(taskID))
 	}
 	if err := copies.StepOut(taskID); err != nil {
@@ -355,6 +358,9 @@ func (k *walk) forgive() error {
 func (k *walk) end() error {
 	source := k.forked
 	if k.batch != nil {
+		if k.worker.outcomes != nil {
+			k.batch.copies.MarkDelivered()
+		}
 		if err := lostRecords(k.batch.copies.Settle()); err != nil {
 			return err
 		}

@@ -27,6 +27,39 @@ func (c *Copies) Settle() error {
 	return c.eachRun(c.source.Ledger.Settle)
 }
 
+// MarkDelivered marks the source records of the active copies that are not marked otherwise
+// as delivered, unless the copies were settled before.
+func (c *Copies) MarkDelivered() {
+	if c.isSettled {
+		return
+	}
+	c.rejoin()
+	s := c.source
+	s.deliveredLock.Lock()
+	defer s.deliveredLock.Unlock()
+	if len(s.delivered) == 0 {
+		s.delivered = make([]bool, len(s.Positions))
+	}
+	switch {
+	case c.states.Len() > 0:
+		for _, state := range c.states.All() {
+			if state.flag == FlagAck {
+				s.delivered[state.slot] = true
+			}
+		}
+	case c.pieces != nil:
+		for i, n := range c.pieces {
+			if n > 0 {
+				s.delivered[c.first+i] = true
+			}
+		}
+	default:
+		for i := range c.records.Len() {
+			s.delivered[c.first+i] = true
+		}
+	}
+}
+
 // SettleMarked settles each copy, once. Copies that are marked as nacked, and their
 // sibling pieces, are settled as nacked by the task or, if they are forgiven, as done; the
 // others as done. It returns the ledger's error.

@@ -205,3 +205,37 @@ func TestCopies_originalsAreClipped(t *testing.T) {
 		})
 	}
 }
+
+// Source records are delivered if a copy of them is active and not marked, unless the
+// copies were settled before.
+func TestCopies_markDelivered(t *testing.T) {
+	for name, tt := range map[string]struct {
+		do   func(c *Copies)
+		want []bool
+	}{
+		"as read":             {func(*Copies) {}, []bool{true, true, true}},
+		"filtered":            {func(c *Copies) { c.TakeOut(1, 2, FlagFilter) }, []bool{true, false, true}},
+		"filtered by results": {func(c *Copies) { apply(c, "fsf") }, []bool{false, true, false}},
+		"a part":              {func(c *Copies) { c.RetryFrom(1); parts(c) }, []bool{true, false, false}},
+		"a later part":        {func(c *Copies) { c.Mark(0, 1, FlagRetry); _, p := parts(c); *c = *p[1] }, []bool{false, true, true}},
+		"split, then filtered": {func(c *Copies) { apply(c, "2s3"); c.TakeOut(0, 3, FlagFilter) },
+			[]bool{false, false, true}},
+		"a piece is filtered": {func(c *Copies) { c.Split(2, records(10, 2)); c.TakeOut(3, 4, FlagFilter) }, []bool{true, true, true}},
+		"nacked":              {func(c *Copies) { c.Nack(1, errNo) }, []bool{true, false, true}},
+		"unanswered":          {func(c *Copies) { c.RetryFrom(2) }, []bool{true, true, false}},
+		"settled":             {func(c *Copies) { _ = c.Settle() }, []bool{false, false, false}},
+	} {
+		c := newCopies(3, nil)
+		tt.do(c)
+		c.MarkDelivered()
+		s := c.Source()
+		for slot, want := range tt.want {
+			if got := s.IsDelivered(slot); got != want {
+				t.Errorf("%s: record %d is delivered: %t", name, slot, got)
+			}
+		}
+		if s.Reset(); s.IsDelivered(0) {
+			t.Errorf("%s: the next batch is delivered", name)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -15,12 +16,15 @@ import (
 // count. All Copies that descend from them share it.
 //
 // The zero value has no records. After Ledger.Share, several goroutines may use the
-// Ledger at the same time, but nothing else.
+// Ledger at the same time, and MarkDelivered and IsDelivered, but nothing else.
 type SourceBatch struct {
 	Ledger    ledger.Ledger[NackedRecord]
 	Positions []opencdc.Position // as the source gave them
 	ReadAt    []time.Time        // when each record was read, or empty if the timer is off
 	Progress  Progress
+
+	deliveredLock sync.Mutex
+	delivered     []bool // which records MarkDelivered has marked, or empty
 
 	nacked       []int // the result of Finished
 	slots        reuse.Buffer[int]
@@ -70,6 +74,7 @@ func (s *SourceBatch) Reset() {
 	s.Progress = Progress{}
 	s.infos.Clear()
 	s.hasPositions = false
+	s.delivered = nil
 }
 
 // Finished returns the finished source records [from, to) at the front that were not
@@ -77,6 +82,13 @@ func (s *SourceBatch) Reset() {
 func (s *SourceBatch) Finished() (from, to int, nacked []int) {
 	from, to, s.nacked = s.Ledger.Finished(s.nacked[:0])
 	return from, to, s.nacked
+}
+
+// IsDelivered returns true if a copy of the source record was marked by MarkDelivered.
+func (s *SourceBatch) IsDelivered(slot int) bool {
+	s.deliveredLock.Lock()
+	defer s.deliveredLock.Unlock()
+	return len(s.delivered) > 0 && s.delivered[slot]
 }
 
 // EmptyPosition returns the index of the first source record with an empty position, or

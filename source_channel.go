@@ -1,0 +1,335 @@
+package funnel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+)
+
+// maxChannelRead is the maximum number of records that a Read of a ChannelSource returns.
+const maxChannelRead = 1000
+
+// ChannelSource is a source of the records that goroutines of the host send: into a Go
+// channel or, to wait for what becomes of a record, with [ChannelSource.Send].
+//
+// A Read waits for a record and returns it together with those that were sent meanwhile,
+// up to 1,000. A record without a position gets one: its number, from 1 on, as text.
+//
+// The records are in memory only. If the worker ends, the records that it has read and not
+// acked are lost; for those that were sent with Send, Send returns [ErrNotDelivered].
+//
+// Send and Close may be called at any time by any number of goroutines. A ChannelSource
+// belongs to one worker at a time. It learns what has become of its records only if it is
+// the source of the worker itself, embedded in a struct that is, or inside a decorator of
+// this package; otherwise the outcome of an acked record is OutcomeUnknown.
+type ChannelSource struct {
+	records  <-chan opencdc.Record // nil if there is none or it was closed
+	requests chan *request
+	closed   chan struct{} // closed by Close
+	close    sync.Once
+
+	mu        sync.Mutex
+	isRunning bool          // a worker is in Do
+	isTorn    bool          // the source was torn down
+	unread    chan struct{} // closed while Read is not allowed
+	ended     chan struct{} // closed while Send is not allowed
+	endErr    error         // why the last run has ended
+	number    uint64        // of records read so far
+	pending   []*request    // those that were read and not acked, in order
+	decided   []decided     // the outcomes of the records of the next Ack
+}
+
+// request is a record on its way.
+type request struct {
+	record opencdc.Record
+	reply  chan reply // has room for the reply; nil if nobody waits for it
+}
+
+type reply struct {
+	outcome Outcome
+	err     error
+}
+
+// NewChannelSource returns a source of the records from a channel. It ends when the
+// channel is closed or [ChannelSource.Close] is called. The channel may be nil, for hosts
+// that only use Send.
+func NewChannelSource(records <-chan opencdc.Record) *ChannelSource {
+	return &ChannelSource{
+		records:  records,
+		requests: make(chan *request),
+		closed:   make(chan struct{}),
+		unread:   make(chan struct{}),
+		ended:    make(chan struct{}),
+	}
+}
+
+// Send sends a record through the pipeline and waits for what becomes of it. The source
+// owns the record from then on.
+//
+// If the record goes to the dead-letter queue, Send returns [OutcomeDeadLettered] and the
+// reason, a [*TaskError]. It returns an error that wraps [ErrNotDelivered], and the error
+// of the worker if there is one, if the worker ends before the record is acked, if it has
+// ended before, or if the source is closed; the record may have been written nevertheless.
+// If the context ends first, Send returns its error, and the record may still be
+// delivered. Otherwise the error is nil.
+//
+// Send waits for a worker that has not begun. It does not wait for a worker that has
+// ended: when Do has returned, or the source was torn down, until another worker begins.
+func (s *ChannelSource) Send(ctx context.Context, record opencdc.Record) (Outcome, error) {
+	s.mu.Lock()
+	ended := s.ended
+	s.mu.Unlock()
+	if isClosed(s.closed) {
+		return OutcomeUnknown, errSourceClosed
+	}
+	r := &request{record: record, reply: make(chan reply, 1)}
+	select {
+	case s.requests <- r:
+	case <-ended:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return OutcomeUnknown, notDelivered(s.endErr)
+	case <-s.closed:
+		return OutcomeUnknown, errSourceClosed
+	case <-ctx.Done():
+		return OutcomeUnknown, contextError(ctx)
+	}
+	select {
+	case got := <-r.reply:
+		return got.outcome, got.err
+	case <-ctx.Done():
+		return OutcomeUnknown, contextError(ctx)
+	}
+}
+
+var errSourceClosed = fmt.Errorf("%w: the source is closed", ErrNotDelivered)
+
+// notDelivered returns the error of a record that was not acked before its worker has
+// ended with err.
+func notDelivered(err error) error {
+	if err == nil {
+		return ErrNotDelivered
+	}
+	return fmt.Errorf("%w: %w", ErrNotDelivered, err)
+}
+
+// Close ends the source: the worker processes the records that it has taken, and those
+// that are in the channel, and ends. Calling Close again does nothing.
+func (s *ChannelSource) Close() { s.close.Do(func() { close(s.closed) }) }
+
+// ID returns "channel".
+func (s *ChannelSource) ID() string { return "channel" }
+
+// Errors returns nil.
+func (s *ChannelSource) Errors() <-chan error { return nil }
+
+// Open allows Read again after Teardown.
+func (s *ChannelSource) Open(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isTorn = false
+	s.begin()
+	return nil
+}
+
+// Read returns the next records. It returns [io.EOF] once the source has ended, and an
+// error if it was torn down.
+func (s *ChannelSource) Read(ctx context.Context) ([]opencdc.Record, error) {
+	s.mu.Lock()
+	unread := s.unread
+	s.mu.Unlock()
+	if isClosed(unread) {
+		return nil, errNotReadable
+	}
+	taken := s.take(nil)
+	if len(taken) == 0 {
+		select {
+		case r := <-s.requests:
+			taken = append(taken, r)
+		case record, ok := <-s.records:
+			if ok {
+				taken = append(taken, &request{record: record})
+			} else {
+				s.end()
+			}
+		case <-s.closed:
+		case <-unread:
+			return nil, errNotReadable
+		case <-ctx.Done():
+			return nil, contextError(ctx)
+		}
+		if taken = s.take(taken); len(taken) == 0 {
+			return nil, io.EOF
+		}
+	}
+	return s.accept(taken, unread)
+}
+
+// errNotReadable is the error of a Read that is not, or no longer, allowed.
+var errNotReadable = errors.New("the channel source was torn down, or its worker has ended")
+
+// take adds what can be had without waiting.
+func (s *ChannelSource) take(taken []*request) []*request {
+	for len(taken) < maxChannelRead {
+		select {
+		case r := <-s.requests:
+			taken = append(taken, r)
+		case record, ok := <-s.records:
+			if ok {
+				taken = append(taken, &request{record: record})
+			} else {
+				s.end()
+			}
+		default:
+			return taken
+		}
+	}
+	return taken
+}
+
+// end ends the source, since its channel was closed.
+func (s *ChannelSource) end() {
+	s.records = nil
+	s.Close()
+}
+
+// accept keeps track of records that were taken, and returns them.
+func (s *ChannelSource) accept(taken []*request, unread <-chan struct{}) ([]opencdc.Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if isClosed(unread) {
+		s.pending = append(s.pending, taken...)
+		if !s.isRunning {
+			s.finish(nil)
+		}
+		return nil, errNotReadable
+	}
+	records := make([]opencdc.Record, len(taken))
+	for i, r := range taken {
+		s.number++
+		if len(r.record.Position) == 0 {
+			r.record.Position = strconv.AppendUint(nil, s.number, 10)
+		}
+		records[i] = r.record
+		r.record = opencdc.Record{Position: r.record.Position} // the engine owns the rest
+	}
+	s.pending = append(s.pending, taken...)
+	return records, nil
+}
+
+// refuse says to those who wait that their records were not delivered.
+func refuse(requests []*request, err error) {
+	for _, r := range requests {
+		r.answer(reply{err: notDelivered(err)})
+	}
+}
+
+// answer sends the reply. It must be called once at most.
+func (r *request) answer(with reply) {
+	if r.reply != nil {
+		r.reply <- with
+	}
+}
+
+// Ack tells those who wait for the records what has become of them.
+func (s *ChannelSource) Ack(_ context.Context, positions []opencdc.Position) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	outcomes := s.decided
+	s.decided = nil
+	for i, p := range positions {
+		k := slices.IndexFunc(s.pending, func(r *request) bool { return bytes.Equal(r.record.Position, p) })
+		if k < 0 {
+			continue // another one has made up the position, or acks it again
+		}
+		refuse(s.pending[:k], nil) // acks come in order, so theirs will never come
+		var with reply
+		if len(outcomes) == len(positions) {
+			with = reply{outcome: outcomes[i].outcome, err: outcomes[i].err}
+		}
+		s.pending[k].answer(with)
+		clear(s.pending[:k+1])
+		s.pending = s.pending[k+1:]
+	}
+	return nil
+}
+
+// Teardown ends a pending Read. If no worker runs, it also ends each call of Send.
+func (s *ChannelSource) Teardown(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isTorn = true
+	s.stopReading()
+	if !s.isRunning {
+		s.finish(nil)
+	}
+	return nil
+}
+
+func (s *ChannelSource) beginRun() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isRunning = true
+	if !s.isTorn {
+		s.begin()
+	}
+}
+
+func (s *ChannelSource) endRun(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isRunning = false
+	s.stopReading()
+	s.finish(err)
+}
+
+func (s *ChannelSource) decide(outcomes []decided) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.decided = outcomes
+}
+
+// The methods below are for callers that hold the lock.
+
+// begin allows Read and Send.
+func (s *ChannelSource) begin() {
+	if isClosed(s.unread) {
+		s.unread = make(chan struct{})
+	}
+	if isClosed(s.ended) {
+		s.ended, s.endErr = make(chan struct{}), nil
+	}
+}
+
+// stopReading ends a pending Read, and allows none.
+func (s *ChannelSource) stopReading() {
+	if !isClosed(s.unread) {
+		close(s.unread)
+	}
+}
+
+// finish ends sending, and refuses everything that was read and not acked.
+func (s *ChannelSource) finish(err error) {
+	if !isClosed(s.ended) {
+		s.endErr = err
+		close(s.ended)
+	}
+	refuse(s.pending, s.endErr)
+	s.pending, s.decided = nil, nil
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
