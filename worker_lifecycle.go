@@ -98,6 +98,17 @@ func (w *Worker) listResources() {
 	})
 }
 
+// Run opens the worker, runs it with Do, and closes it, even after an error or a panic. It
+// returns all errors joined. Close gets a context that does not end. To stop the worker
+// gracefully, call Stop; if the context ends, Do returns at once.
+func (w *Worker) Run(ctx context.Context) (err error) {
+	defer func() { err = joinErrors(err, w.Close(context.WithoutCancel(ctx))) }()
+	if err := w.Open(ctx); err != nil {
+		return err
+	}
+	return w.Do(ctx)
+}
+
 // Open opens the tasks in order, then the DLQ. If one of them fails, Open closes those
 // that are open in reverse order, tears the source down, and returns all errors joined.
 // Open may then be called again: it first closes what is still open, and fails if it

@@ -1,0 +1,400 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/metrics"
+)
+
+// Pipeline describes a pipeline, in the order in which records pass it, or a part of one
+// such as a branch:
+//
+//	funnel.From("orders", orders).
+//		Through("valid", funnel.Filter(isValid)).
+//		Fork(
+//			funnel.To("table", table),
+//			funnel.Through("items", funnel.Split(items)).To("index", index),
+//		).
+//		DeadLetters("refused", refused, 100, 10).
+//		Run(ctx)
+//
+// [From], [Through], [To] and [Step] begin a description, and the methods add to it and
+// return it. Whatever is wrong with it is the error of [Pipeline.Worker] and
+// [Pipeline.Run]. A Pipeline makes nodes and tasks that a host can make by hand as well,
+// see [TaskNode] and [NewWorker].
+//
+// A description that is added to another one is copied, so it may be added several times
+// if the IDs of its tasks are unique nevertheless. A Pipeline is not safe for concurrent
+// use.
+type Pipeline struct {
+	first *stop
+	last  *stop // what the next step follows; nil after a fork, a route or a sink
+	err   error // the first mistake
+
+	whole settings
+}
+
+// stop is a node that is described.
+type stop struct {
+	task       func(s *settings, next []*TaskNode) Task
+	next       []*stop
+	sink       *Sink
+	bestEffort bool
+	id         string
+	mustGoOn   bool // no way may end here
+}
+
+// settings are those of the whole pipeline.
+type settings struct {
+	isSet   bool
+	queue   func(*settings) *DLQ
+	logger  *log.CtxLogger
+	metrics *Metrics
+	name    string // in the metrics
+	timer   metrics.Timer
+	wraps   []func(id string, d Destination) Destination
+	options []WorkerOption
+}
+
+// From begins a pipeline with a source.
+func From(id string, s Source) *Pipeline {
+	p := &Pipeline{}
+	return p.step(&stop{id: id, mustGoOn: true, task: func(set *settings, _ []*TaskNode) Task {
+		return NewSourceTask(id, s, set.log(), set.connector(id, connector.TypeSource))
+	}})
+}
+
+// Through begins a part of a pipeline with a processor.
+func Through(id string, processor Processor) *Pipeline {
+	return new(Pipeline).Through(id, processor)
+}
+
+// To begins a part of a pipeline with a destination.
+func To(id string, d Destination) *Pipeline { return new(Pipeline).To(id, d) }
+
+// Step begins a pipeline, or a part of one, with any task.
+func Step(task Task) *Pipeline { return new(Pipeline).Step(task) }
+
+// Through adds a processor.
+func (p *Pipeline) Through(id string, processor Processor) *Pipeline {
+	return p.step(&stop{id: id, mustGoOn: true, task: func(set *settings, _ []*TaskNode) Task {
+		var m ProcessorMetrics
+		if set.metrics != nil {
+			m = set.metrics.Processor(set.name, id)
+		}
+		return NewProcessorTask(id, processor, set.log(), m)
+	}})
+}
+
+// To adds a destination. What follows gets the records that the destination has acked: two
+// destinations in a row write one after the other. In a [Pipeline.Fork] they write at the
+// same time.
+func (p *Pipeline) To(id string, d Destination) *Pipeline {
+	return p.step(&stop{task: func(set *settings, _ []*TaskNode) Task {
+		return NewDestinationTask(id, set.wrap(id, d), set.log(), set.connector(id, connector.TypeDestination))
+	}})
+}
+
+// Step adds any task, such as one of [NewRateLimitTask].
+func (p *Pipeline) Step(task Task) *Pipeline {
+	return p.step(&stop{task: func(*settings, []*TaskNode) Task { return task }})
+}
+
+// Then adds a part. If the part has settings for the whole pipeline, they become those of
+// the result, which must have none.
+func (p *Pipeline) Then(part *Pipeline) *Pipeline {
+	if part != nil && part.whole.isSet && !p.whole.isSet {
+		rest := *part
+		p.whole, rest.whole = part.whole, settings{}
+		part = &rest
+	}
+	if added := p.branch(part); added != nil {
+		p.step(added.first)
+		p.last = added.last
+	}
+	return p
+}
+
+// Fork sends each record down all branches, at the same time. It ends the description.
+func (p *Pipeline) Fork(branches ...*Pipeline) *Pipeline {
+	at := p.fork("a fork")
+	for _, b := range branches {
+		if added := p.branch(b); added != nil && at != nil {
+			at.next = append(at.next, added.first)
+		}
+	}
+	if len(branches) == 0 {
+		p.fail(errors.New("a fork has no branches"))
+	}
+	return p
+}
+
+// Branch is a branch of [Pipeline.Route].
+type Branch struct {
+	name        string
+	isOtherwise bool
+	part        *Pipeline
+}
+
+// When is the branch of the records for which the route function returns name.
+func When(name string, part *Pipeline) Branch { return Branch{name: name, part: part} }
+
+// Otherwise is the branch of the records that have no other branch.
+func Otherwise(part *Pipeline) Branch { return Branch{isOtherwise: true, part: part} }
+
+// Route sends each record down one branch, see [NewRouteTask]. It ends the description.
+func (p *Pipeline) Route(id string, route func(opencdc.Record) string, branches ...Branch) *Pipeline {
+	at := &stop{id: id, mustGoOn: true, task: func(_ *settings, next []*TaskNode) Task {
+		cases := make([]Case, len(next))
+		for i, node := range next {
+			cases[i] = Case{Name: branches[i].name, Node: node, isDefault: branches[i].isOtherwise}
+		}
+		return NewRouteTask(id, route, cases...)
+	}}
+	p.step(at)
+	for _, b := range branches {
+		if added := p.branch(b.part); added != nil {
+			at.next = append(at.next, added.first)
+		}
+	}
+	p.last = nil
+	return p
+}
+
+// Into leads into a [Sink], which other workers share. It ends the description.
+func (p *Pipeline) Into(sink *Sink) *Pipeline {
+	switch at := p.fork("a sink"); {
+	case at == nil:
+	case sink == nil:
+		p.fail(errors.New("a sink is nil"))
+	default:
+		at.sink = sink
+	}
+	return p
+}
+
+// BestEffort makes this part best effort where it is added as a branch, see
+// [TaskNode.BestEffort].
+func (p *Pipeline) BestEffort() *Pipeline {
+	if p.first == nil {
+		return p.fail(errors.New("nothing is best effort"))
+	}
+	p.first.bestEffort = true
+	return p
+}
+
+// Complete adds what part returns to each way that ends at a source or processor, where it
+// must not end. part gets the ID of the task there. If it returns nil, nothing is added.
+func (p *Pipeline) Complete(part func(last string) *Pipeline) *Pipeline {
+	if p.first == nil {
+		return p
+	}
+	p.first.complete(func(s *stop) {
+		if added := part(s.id); added != nil {
+			if added = p.branch(added); added != nil {
+				s.next = append(s.next, added.first)
+			}
+		}
+	})
+	p.last = nil
+	return p
+}
+
+func (s *stop) complete(add func(*stop)) {
+	for _, next := range s.next {
+		next.complete(add)
+	}
+	if s.mustGoOn && len(s.next) == 0 && s.sink == nil {
+		add(s)
+	}
+}
+
+// The methods below say what holds for the whole pipeline. They must not be called on a
+// part that is added to a pipeline.
+
+// DeadLetters sends nacked records to a dead-letter queue, see [NewDLQ]. Without it, any
+// nack stops the worker.
+func (p *Pipeline) DeadLetters(id string, d Destination, windowSize, windowNackThreshold int) *Pipeline {
+	return p.set(func(s *settings) {
+		s.queue = func(s *settings) *DLQ {
+			var m ConnectorMetrics
+			if s.metrics != nil {
+				m = s.metrics.DLQ(s.name, id)
+			}
+			return NewDLQ(id, s.wrap(id, d), s.log(), m, windowSize, windowNackThreshold)
+		}
+	})
+}
+
+// Logger sets the logger of the worker and of all tasks. By default nothing is logged.
+func (p *Pipeline) Logger(logger log.CtxLogger) *Pipeline {
+	return p.set(func(s *settings) { s.logger = &logger })
+}
+
+// Metrics makes all sources, processors and destinations report metrics, under the name of
+// the pipeline and with the ID of the task in place of the name of the plugin. By default
+// there are none.
+func (p *Pipeline) Metrics(m *Metrics, pipelineName string) *Pipeline {
+	return p.set(func(s *settings) { s.metrics, s.name = m, pipelineName })
+}
+
+// Timer sets the timer of the worker, see [NewWorker].
+func (p *Pipeline) Timer(timer metrics.Timer) *Pipeline {
+	return p.set(func(s *settings) { s.timer = timer })
+}
+
+// Options adds options of the worker.
+func (p *Pipeline) Options(opts ...WorkerOption) *Pipeline {
+	return p.set(func(s *settings) { s.options = append(s.options, opts...) })
+}
+
+// WrapDestinations replaces each destination, also that of the dead-letter queue, by what
+// wrap returns for it, for example
+//
+//	func(_ string, d funnel.Destination) funnel.Destination {
+//		return funnel.NewRetryDestination(d, funnel.DestinationRetry{})
+//	}
+//
+// Called again, it wraps the results of the call before.
+func (p *Pipeline) WrapDestinations(wrap func(id string, d Destination) Destination) *Pipeline {
+	return p.set(func(s *settings) { s.wraps = append(s.wraps, wrap) })
+}
+
+// Worker returns a worker for the pipeline. It returns the first mistake in the
+// description, or what [NewWorker] returns. Each call makes new tasks, of the same sources,
+// processors and destinations.
+func (p *Pipeline) Worker() (*Worker, error) {
+	switch {
+	case p.err != nil:
+		return nil, fmt.Errorf("invalid pipeline: %w", p.err)
+	case p.first == nil:
+		return nil, errors.New("invalid pipeline: it is empty")
+	}
+	var dlq *DLQ
+	if p.whole.queue != nil {
+		dlq = p.whole.queue(&p.whole)
+	}
+	return NewWorker(p.first.node(&p.whole), dlq, p.whole.log(), p.whole.timer, p.whole.options...)
+}
+
+// Run makes a worker and runs it, see [Worker.Run].
+func (p *Pipeline) Run(ctx context.Context) error {
+	w, err := p.Worker()
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// node makes the node and those after it.
+func (s *stop) node(set *settings) *TaskNode {
+	n := &TaskNode{BestEffort: s.bestEffort}
+	for _, next := range s.next {
+		n.Next = append(n.Next, next.node(set))
+	}
+	n.Task = s.task(set, n.Next)
+	if s.sink != nil {
+		n.Next = s.sink.roots
+	}
+	return n
+}
+
+// clone copies the stop and those after it. It returns what last is in the copy.
+func (s *stop) clone(last *stop) (_, copyOfLast *stop) {
+	c := *s
+	if s == last {
+		copyOfLast = &c
+	}
+	c.next = nil
+	for _, next := range s.next {
+		n, l := next.clone(last)
+		c.next = append(c.next, n)
+		if l != nil {
+			copyOfLast = l
+		}
+	}
+	return &c, copyOfLast
+}
+
+// fail records a mistake.
+func (p *Pipeline) fail(err error) *Pipeline {
+	if p.err == nil {
+		p.err = err
+	}
+	return p
+}
+
+// step adds a stop to the end.
+func (p *Pipeline) step(s *stop) *Pipeline {
+	switch {
+	case p.first == nil:
+		p.first = s
+	case p.last == nil:
+		return p.fail(errors.New("something follows a fork, a route or a sink: add it to the branches"))
+	default:
+		p.last.next = append(p.last.next, s)
+	}
+	p.last = s
+	return p
+}
+
+// fork ends the description, and returns what the branches follow.
+func (p *Pipeline) fork(what string) *stop {
+	at := p.last
+	if at == nil {
+		p.fail(fmt.Errorf("%s follows nothing, or a fork, a route or a sink", what))
+	}
+	p.last = nil
+	return at
+}
+
+// branch returns a copy of a part that is to be added, or nil if it is invalid.
+func (p *Pipeline) branch(part *Pipeline) *Pipeline {
+	switch {
+	case part == nil || part.first == nil && part.err == nil:
+		p.fail(errors.New("a part is empty"))
+	case part.err != nil:
+		p.fail(part.err)
+	case part.whole.isSet:
+		p.fail(errors.New("a part has a dead-letter queue or other settings: they belong to the whole pipeline"))
+	default:
+		added := &Pipeline{}
+		added.first, added.last = part.first.clone(part.last)
+		return added
+	}
+	return nil
+}
+
+// set changes the settings.
+func (p *Pipeline) set(change func(*settings)) *Pipeline {
+	p.whole.isSet = true
+	change(&p.whole)
+	return p
+}
+
+func (s *settings) log() log.CtxLogger {
+	if s.logger == nil {
+		return log.Nop()
+	}
+	return *s.logger
+}
+
+func (s *settings) connector(id string, t connector.Type) ConnectorMetrics {
+	if s.metrics == nil {
+		return nil
+	}
+	return s.metrics.Connector(s.name, id, t)
+}
+
+func (s *settings) wrap(id string, d Destination) Destination {
+	for _, wrap := range s.wraps {
+		d = wrap(id, d)
+	}
+	return d
+}
