@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
@@ -47,6 +48,7 @@ type stop struct {
 	sink       *Sink
 	bestEffort bool
 	id         string
+	isSource   bool
 	mustGoOn   bool // no way may end here
 }
 
@@ -54,6 +56,7 @@ type stop struct {
 type settings struct {
 	isSet   bool
 	queue   func(*settings) *DLQ
+	queueID string
 	logger  *log.CtxLogger
 	metrics *Metrics
 	name    string // in the metrics
@@ -65,7 +68,7 @@ type settings struct {
 // From begins a pipeline with a source.
 func From(id string, s Source) *Pipeline {
 	p := &Pipeline{}
-	return p.step(&stop{id: id, mustGoOn: true, task: func(set *settings, _ []*TaskNode) Task {
+	return p.step(&stop{id: id, isSource: true, mustGoOn: true, task: func(set *settings, _ []*TaskNode) Task {
 		return NewSourceTask(id, s, set.log(), set.connector(id, connector.TypeSource))
 	}})
 }
@@ -103,7 +106,8 @@ func (p *Pipeline) To(id string, d Destination) *Pipeline {
 
 // Step adds any task, such as one of [NewRateLimitTask].
 func (p *Pipeline) Step(task Task) *Pipeline {
-	return p.step(&stop{task: func(*settings, []*TaskNode) Task { return task }})
+	_, isSource := task.(sourced)
+	return p.step(&stop{isSource: isSource, task: func(*settings, []*TaskNode) Task { return task }})
 }
 
 // Then adds a part. If the part has settings for the whole pipeline, they become those of
@@ -111,7 +115,7 @@ func (p *Pipeline) Step(task Task) *Pipeline {
 func (p *Pipeline) Then(part *Pipeline) *Pipeline {
 	if part != nil && part.whole.isSet && !p.whole.isSet {
 		rest := *part
-		p.whole, rest.whole = part.whole, settings{}
+		p.whole, rest.whole = part.whole.clone(), settings{}
 		part = &rest
 	}
 	if added := p.branch(part); added != nil {
@@ -222,6 +226,7 @@ func (s *stop) complete(add func(*stop)) {
 // nack stops the worker.
 func (p *Pipeline) DeadLetters(id string, d Destination, windowSize, windowNackThreshold int) *Pipeline {
 	return p.set(func(s *settings) {
+		s.queueID = id
 		s.queue = func(s *settings) *DLQ {
 			var m ConnectorMetrics
 			if s.metrics != nil {
@@ -254,7 +259,7 @@ func (p *Pipeline) Options(opts ...WorkerOption) *Pipeline {
 	return p.set(func(s *settings) { s.options = append(s.options, opts...) })
 }
 
-// WrapDestinations replaces each destination, also that of the dead-letter queue, by what
+// WrapDestinations replaces each destination, and that of the dead-letter queue, by what
 // wrap returns for it, for example
 //
 //	func(_ string, d funnel.Destination) funnel.Destination {
@@ -264,6 +269,14 @@ func (p *Pipeline) Options(opts ...WorkerOption) *Pipeline {
 // Called again, it wraps the results of the call before.
 func (p *Pipeline) WrapDestinations(wrap func(id string, d Destination) Destination) *Pipeline {
 	return p.set(func(s *settings) { s.wraps = append(s.wraps, wrap) })
+}
+
+// HasSource returns true if the description begins with a source.
+func (p *Pipeline) HasSource() bool { return p.first != nil && p.first.isSource }
+
+// HasDeadLetters returns true if there is a dead-letter queue, and its ID.
+func (p *Pipeline) HasDeadLetters() (id string, ok bool) {
+	return p.whole.queueID, p.whole.queue != nil
 }
 
 // Worker returns a worker for the pipeline. It returns the first mistake in the
@@ -376,6 +389,12 @@ func (p *Pipeline) set(change func(*settings)) *Pipeline {
 	p.whole.isSet = true
 	change(&p.whole)
 	return p
+}
+
+// clone returns a copy to which more can be added.
+func (s settings) clone() settings {
+	s.wraps, s.options = slices.Clone(s.wraps), slices.Clone(s.options)
+	return s
 }
 
 func (s *settings) log() log.CtxLogger {

@@ -1,0 +1,194 @@
+package funneltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/connector"
+)
+
+// Result is what a pipeline did with its records.
+type Result struct {
+	// Written has, for the ID of each destination, the records that it has acked without an
+	// error, in order.
+	Written map[string][]opencdc.Record
+	// DeadLetters are the dead letters that the queue has acked without an error, in order.
+	DeadLetters []DeadLetter
+	// Acked are the positions that were acked to the source, in order, if Run has made the
+	// source. Otherwise the source knows.
+	Acked []opencdc.Position
+	// Err is what [funnel.Worker.Run] has returned.
+	Err error
+}
+
+// DeadLetter is a record in the dead-letter queue.
+type DeadLetter struct {
+	Record opencdc.Record // as the queue gets it: the failed record is its payload
+	Error  string         // why it was nacked
+	TaskID string         // the task that nacked it
+}
+
+// Run runs a pipeline until its source ends, and returns what became of the records.
+//
+// The pipeline may lack what a test does not care about. Without a source, it gets one of
+// the records, in a batch; with a source, there must be no records here. Each way that
+// ends at a processor, where it must not end, goes on to a destination "out" (or, if there
+// are several such ways, "out of ID", with the ID of the processor). Without a dead-letter
+// queue, it gets one that takes everything. The pipeline itself is not changed.
+//
+// Connectors and processors are watched by [funnel.WithOwnershipChecks]: whatever they
+// find fails the test. An error of the pipeline does not, see [Result.WantErr].
+func Run(t testing.TB, pipeline *funnel.Pipeline, records ...opencdc.Record) *Result {
+	t.Helper()
+	p, source := withSource(t, pipeline, records)
+	r := &recorder{written: make(map[string][]opencdc.Record), wrapped: make(map[string]bool)}
+	ends := 0
+	p.Complete(func(string) *funnel.Pipeline { ends++; return nil })
+	p.Complete(func(last string) *funnel.Pipeline {
+		id := "out"
+		if ends > 1 {
+			id = "out of " + last
+		}
+		return funnel.To(id, &Destination{})
+	})
+	queue, ok := p.HasDeadLetters()
+	if !ok {
+		queue = "dead letters"
+		p.DeadLetters(queue, &Destination{}, 0, 0)
+	}
+	p.WrapDestinations(func(id string, d funnel.Destination) funnel.Destination {
+		if r.wrapped[id] {
+			t.Fatalf("funneltest.Run: two destinations have the ID %q", id)
+		}
+		return r.wrap(id, d)
+	})
+	p.Options(funnel.WithOwnershipChecks(func(err error) { t.Errorf("a fault of ownership: %v", err) }))
+
+	result := &Result{Err: p.Run(t.Context())}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, letter := range r.written[queue] {
+		text, _ := letter.Metadata.GetConduitDLQNackError()
+		taskID, _ := letter.Metadata.GetConduitDLQNackNodeID()
+		result.DeadLetters = append(result.DeadLetters, DeadLetter{letter, text, taskID})
+	}
+	delete(r.written, queue)
+	result.Written = r.written
+	if source != nil {
+		result.Acked = source.Acked()
+	}
+	return result
+}
+
+// withSource returns a copy of the pipeline with a source, and the source if Run has made
+// it.
+func withSource(t testing.TB, pipeline *funnel.Pipeline, records []opencdc.Record) (*funnel.Pipeline, *Source) {
+	t.Helper()
+	switch {
+	case pipeline == nil:
+		t.Fatal("funneltest.Run: the pipeline is nil")
+	case !pipeline.HasSource():
+		source := NewSource(records...)
+		return funnel.From("source", source).Then(pipeline), source
+	case len(records) > 0:
+		t.Fatal("funneltest.Run: there are records for a pipeline that has a source")
+	}
+	return new(funnel.Pipeline).Then(pipeline), nil
+}
+
+// recorder keeps what destinations have acked.
+type recorder struct {
+	wrapped map[string]bool
+
+	mu      sync.Mutex
+	written map[string][]opencdc.Record
+}
+
+// wrap returns d, recorded.
+func (r *recorder) wrap(id string, d funnel.Destination) funnel.Destination {
+	r.wrapped[id] = true
+	if d == nil {
+		return nil // the worker says so
+	}
+	return &recorded{Destination: d, recorder: r, id: id}
+}
+
+// recorded is a destination that is recorded.
+type recorded struct {
+	funnel.Destination
+	recorder *recorder
+	id       string
+	due      []opencdc.Record
+}
+
+func (d *recorded) Write(ctx context.Context, records []opencdc.Record) error {
+	d.due = clones(records)
+	return d.Destination.Write(ctx, records)
+}
+
+func (d *recorded) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
+	acks, err := d.Destination.Ack(ctx)
+	d.recorder.mu.Lock()
+	defer d.recorder.mu.Unlock()
+	for _, ack := range acks {
+		if len(d.due) == 0 {
+			break // the worker reports acks that are too many
+		}
+		if ack.Error == nil {
+			d.recorder.written[d.id] = append(d.recorder.written[d.id], d.due[0])
+		}
+		d.due = d.due[1:]
+	}
+	return acks, err
+}
+
+// Want fails the test unless the payloads of the records that a destination has acked are
+// these, in this order, see [Payload].
+func (r *Result) Want(t testing.TB, id string, payloads ...string) {
+	t.Helper()
+	what := fmt.Sprintf("the payloads of the records in %q", id)
+	if len(r.Written[id]) == 0 {
+		what += fmt.Sprintf(" (there are records in %q)", sortedKeys(r.Written))
+	}
+	wantSame(t, what, Payloads(r.Written[id]), payloads)
+}
+
+// WantDeadLetters fails the test unless the dead letters have these errors, in this order.
+func (r *Result) WantDeadLetters(t testing.TB, texts ...string) {
+	t.Helper()
+	got := make([]string, len(r.DeadLetters))
+	for i, letter := range r.DeadLetters {
+		got[i] = letter.Error
+	}
+	wantSame(t, "the errors of the dead letters", got, texts)
+}
+
+// WantAcked fails the test unless exactly these positions were acked, in this order.
+func (r *Result) WantAcked(t testing.TB, positions ...string) {
+	t.Helper()
+	wantSame(t, "the acked positions", texts(r.Acked), positions)
+}
+
+// WantErr fails the test unless the pipeline has ended with an error that is want, see
+// [errors.Is], or with none if want is nil.
+func (r *Result) WantErr(t testing.TB, want error) {
+	t.Helper()
+	switch {
+	case want == nil && r.Err != nil:
+		t.Errorf("the pipeline has failed: %v", r.Err)
+	case want != nil && r.Err == nil:
+		t.Errorf("the pipeline has not failed, want the error %q", want)
+	case want != nil && !errors.Is(r.Err, want):
+		t.Errorf("the pipeline has failed with %q, which is not %q", r.Err, want)
+	}
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
