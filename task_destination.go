@@ -116,11 +116,11 @@ func (t *DestinationTask) validate() error {
 	return validate(t.destination)
 }
 
-// validate returns an error if d is a destination of this package that was made with
-// invalid arguments.
-func validate(d Destination) error {
-	if d, ok := d.(interface{ validate() error }); ok {
-		return d.validate()
+// validate returns an error if a connector or processor is of this package and was made
+// with invalid arguments.
+func validate(connector any) error {
+	if c, ok := connector.(interface{ validate() error }); ok {
+		return c.validate()
 	}
 	return nil
 }

@@ -142,7 +142,7 @@ func (t *ProcessorTask) validate() error {
 	if isNil(t.processor) {
 		return errors.New("the processor is nil")
 	}
-	return nil
+	return validate(t.processor)
 }
 
 // checkResults counts the results that a processor has returned for records. It returns

@@ -103,10 +103,11 @@ type Worker struct {
 // NewWorker returns an error, which names the task if there is one, if a node is nil or
 // has no task, if the tasks form a cycle, if a task ID occurs more than once, if a task
 // other than the first has a source, if a source, processor, destination or option is
-// nil, or if a path through the tasks ends at a [SourceTask] or [ProcessorTask]: its
-// records would be acked, but written nowhere. The same holds if BestEffort is set where
-// a [TaskNode] does not allow it, or if a node leads into a [Sink] in another way than
-// the sink says. NewWorker asks each task for its ID once.
+// nil or was made with invalid arguments, or if a path through the tasks ends at a
+// [SourceTask], a [ProcessorTask] or a rate limit: its records would be acked, but written
+// nowhere. The same holds if BestEffort is set where a [TaskNode] does not allow it, or if
+// a node leads into a [Sink] in another way than the sink says. NewWorker asks each task
+// for its ID once.
 func NewWorker(
 	first *TaskNode,
 	dlq *DLQ,
@@ -127,6 +128,9 @@ func NewWorker(
 	source := first.Task.(sourced).GetSource()
 	if isNil(source) {
 		return nil, fmt.Errorf("the source of the first task %q is nil", ids[first])
+	}
+	if err := validate(source); err != nil {
+		return nil, fmt.Errorf("invalid pipeline: %w", taskError(ids[first], err))
 	}
 	if dlq != nil {
 		if err := dlq.validate(); err != nil {
