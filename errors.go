@@ -179,6 +179,10 @@ var errOtherBranch = errors.New("another branch has failed")
 // failed.
 var errOtherLane = errors.New("another lane has failed")
 
+// errTornDown is the error of a connector of this package that is used after Teardown, and
+// the cause of the context that Teardown ends.
+var errTornDown = errors.New("the connector was torn down")
+
 // errNoCause is the error of a record that was nacked without an error.
 var errNoCause = errors.New("the record was nacked without an error")
 
