@@ -1,0 +1,152 @@
+package funnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/reuse"
+)
+
+// DestinationFunc returns a destination that calls write for each Write, for
+// destinations that know what became of the records when the call returns.
+//
+// What write returns decides about its records:
+//   - nil confirms all of them.
+//   - An error that is or wraps a [RecordErrors] decides each record by its entry. What
+//     else the error says or wraps is ignored. With an entry too many or too few, the
+//     Write fails.
+//   - Any other error fails the Write, which stops the worker. No record is acked.
+//
+// write keeps the contract of Write in [Destination]: it must not modify the slice or the
+// data in the records; it may keep the records, but not the slice. One goroutine at a time
+// calls it.
+//
+// Open and Teardown do nothing. ID returns "", and Errors a nil channel. If write is nil,
+// [NewWorker], Open and Write return an error.
+//
+// A record costs a few nanoseconds for its ack, and no allocation once the destination
+// has seen the largest batch.
+func DestinationFunc(write func(context.Context, []opencdc.Record) error) Destination {
+	return &destinationFunc{write: write}
+}
+
+// RecordErrors says for each record of a write why it was refused: it has an entry for
+// each record, at the same index, which is nil if the record was written. The function of
+// a [DestinationFunc] returns it.
+type RecordErrors []error
+
+// Error says how many records were refused, and why the first of them was.
+func (e RecordErrors) Error() string {
+	refused := e.Unwrap()
+	for i, err := range e {
+		if err != nil {
+			return fmt.Sprintf("%d of %d records were refused, first record %d: %v", len(refused), len(e), i, err)
+		}
+	}
+	return fmt.Sprintf("0 of %d records were refused", len(e))
+}
+
+// Unwrap returns the entries that are not nil.
+func (e RecordErrors) Unwrap() []error {
+	var refused []error
+	for _, err := range e {
+		if err != nil {
+			refused = append(refused, err)
+		}
+	}
+	return refused
+}
+
+// mismatch returns the error for entries that are not one for each of n records. It does
+// not wrap e, which a caller could take for the errors of its own records.
+func (e RecordErrors) mismatch(n int) error {
+	err := fmt.Errorf("the RecordErrors have %d entries for %d records", len(e), n)
+	if refused := e.Unwrap(); len(refused) > 0 {
+		err = fmt.Errorf("%w, the first error is: %w", err, refused[0])
+	}
+	return err
+}
+
+type destinationFunc struct {
+	anonymous
+	write func(context.Context, []opencdc.Record) error
+	acks  writeAcks
+}
+
+func (d *destinationFunc) validate() error {
+	if d.write == nil {
+		return errors.New("the write function of the destination is nil")
+	}
+	return nil
+}
+
+func (d *destinationFunc) Open(context.Context) error {
+	d.acks.reset()
+	return d.validate()
+}
+
+func (d *destinationFunc) Write(ctx context.Context, records []opencdc.Record) error {
+	d.acks.reset()
+	if err := d.validate(); err != nil {
+		return err
+	}
+	err := d.write(ctx, records)
+	if err == nil {
+		d.acks.add(records, nil)
+		return nil
+	}
+	refused, ok := find[RecordErrors](err)
+	switch {
+	case !ok:
+		return err
+	case len(refused) != len(records):
+		return refused.mismatch(len(records))
+	}
+	d.acks.add(records, refused)
+	return nil
+}
+
+func (d *destinationFunc) Ack(context.Context) ([]connector.DestinationAck, error) {
+	return d.acks.take(), nil
+}
+
+func (d *destinationFunc) Teardown(context.Context) error { return nil }
+
+// writeAcks are the acks of a Write that has decided all of its records. The next Write
+// reuses their memory.
+type writeAcks struct {
+	acks    []connector.DestinationAck
+	isTaken bool
+	memory  reuse.Buffer[connector.DestinationAck]
+}
+
+// reset forgets the last Write.
+func (w *writeAcks) reset() {
+	w.memory.Put(w.acks)
+	w.acks, w.isTaken = nil, false
+}
+
+// add adds an ack for each record. errs are the errors of the records, or nil.
+func (w *writeAcks) add(records []opencdc.Record, errs []error) {
+	w.acks = w.memory.Take(len(records))
+	for i := range records {
+		ack := connector.DestinationAck{Position: records[i].Position}
+		if errs != nil {
+			ack.Error = errs[i]
+		}
+		w.acks = append(w.acks, ack)
+	}
+}
+
+// take returns the acks, the first time.
+func (w *writeAcks) take() []connector.DestinationAck {
+	if w.isTaken {
+		return nil
+	}
+	w.isTaken = true
+	return w.acks
+}
