@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"slices"
 )
 
 //go:generate go run go.uber.org/mock/mockgen@v0.6.0 -typed -package funnel_test -destination task_mock_test.go . Task
@@ -168,8 +169,14 @@ func (n *TaskNode) id() string {
 // onlyReads returns true if the task and those after it never change records, so that
 // others may hold them at the same time.
 func (n *TaskNode) onlyReads() bool {
-	_, ok := n.Task.(*DestinationTask)
-	return ok && !n.HasNext()
+	switch n.Task.(type) {
+	case *DestinationTask:
+		return !n.HasNext() // it may keep records, which a later task must not change
+	case *rateLimitTask:
+		return !slices.ContainsFunc(n.Next, func(next *TaskNode) bool { return !next.onlyReads() })
+	default:
+		return false
+	}
 }
 
 // isNil returns true for nil and for an interface that holds a nil pointer or the like.

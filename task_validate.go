@@ -168,6 +168,8 @@ func checkEnd(task Task, id string) error {
 		return fmt.Errorf("nothing comes after the source task %q: its records would be acked and lost", id)
 	case *ProcessorTask:
 		return fmt.Errorf("nothing comes after the processor task %q: its records would be acked and lost", id)
+	case *rateLimitTask:
+		return fmt.Errorf("nothing comes after the rate limit task %q: its records would be acked and lost", id)
 	default:
 		return nil
 	}

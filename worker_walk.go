@@ -150,7 +150,7 @@ func (k *walk) call(ctx context.Context) error {
 	case *DestinationTask:
 		b.copies.EndTask(true)
 		b.copies.Share() // the destination may keep the records
-	case *RouteTask:
+	case *RouteTask, *rateLimitTask:
 		b.copies.EndTask(true)
 	default:
 		b.copies.EndTask(false)
