@@ -1,5 +1,8 @@
-# All modules of the repository. PEERS has large dependencies: it is only built and vetted.
-MODULES := . examples examples/host benchmarks
+# All modules of the repository. Those in RELEASE are released together, at one version,
+# and the others never. PEERS has large dependencies: it is only built and vetted.
+RELEASE := .
+UNRELEASED := examples examples/host benchmarks internal/release
+MODULES := $(RELEASE) $(UNRELEASED)
 PEERS := benchmarks/peers
 ROOT := github.com/conduitio/funnel
 
@@ -90,6 +93,10 @@ lint: ## Check formatting, vet, staticcheck and go.mod
 		echo "vet, staticcheck and tidy in $$m"; \
 		(cd $$m && go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff) || exit 1; \
 	done
+
+.PHONY: release-check
+release-check: ## Use the modules of HEAD from outside, as version VERSION
+	@go run -C internal/release . -repo ../.. -release '$(RELEASE)' -never '$(UNRELEASED) $(PEERS)' $(ARGS) '$(VERSION)'
 
 .PHONY: clean
 clean: ## Remove files that other targets have made
