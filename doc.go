@@ -8,25 +8,20 @@
 // order they were read; records that failed go to a dead-letter queue, the [DLQ],
 // first.
 //
-//	source := funnel.NewSourceTask("source", mySource, logger, nil)
-//	clean := funnel.NewProcessorTask("clean", myProcessor, logger, nil)
-//	table := funnel.NewDestinationTask("table", myTable, logger, nil)
-//	index := funnel.NewDestinationTask("index", myIndex, logger, nil)
-//	dlq := funnel.NewDLQ("dlq", myQueue, logger, nil, 100, 10)
+//	err := funnel.From("orders", orders).
+//		Through("valid", funnel.Filter(isValid)).
+//		Fork(
+//			funnel.To("table", table),
+//			funnel.Through("items", funnel.Split(items)).To("index", index),
+//		).
+//		DeadLetters("refused", refused, 100, 10).
+//		Run(ctx) // until the source ends
 //
-//	first := &funnel.TaskNode{Task: source}
-//	err := first.AppendToEnd(&funnel.TaskNode{
-//		Task: clean,
-//		Next: []*funnel.TaskNode{{Task: table}, {Task: index}},
-//	})
-//	// ...
-//	worker, err := funnel.NewWorker(first, dlq, logger, nil)
-//	// ...
-//	if err := worker.Open(ctx); err != nil {
-//		return err
-//	}
-//	err = worker.Do(ctx) // until the source ends, or worker.Stop(ctx)
-//	return errors.Join(err, worker.Close(ctx))
+// A [Pipeline] describes what a host can also make by hand: a [TaskNode] for each task,
+// and [NewWorker]. Sources, processors and destinations can be functions ([SourceFunc],
+// [ProcessorFunc], [Filter], [Map], [Split], [DestinationFunc]), Go channels
+// ([NewChannelSource], [NewChannelDestination]), or types that implement [Source],
+// [Processor] and [Destination]. Package funneltest tests them.
 //
 // # Guarantees
 //
