@@ -1,0 +1,225 @@
+package funneltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
+)
+
+// conformSource has methods that make the calls of a source.
+
+// conformMoreRecords is how many records beyond those that are promised are read from a
+// source that neither waits nor ends.
+const conformMoreRecords = 1000
+
+// conformRead is a call of Read. Its results are valid once the call has ended.
+type conformRead struct {
+	*conformCall
+	records []opencdc.Record
+	err     error
+}
+
+// conformStream is what several calls of Read have returned.
+type conformStream struct {
+	records []opencdc.Record // copies of the structs
+	last    []opencdc.Record // the slice of the last Read
+	pending *conformRead     // the last Read, if it waits
+	isEnded bool             // the last Read has returned io.EOF
+}
+
+// fresh returns a new source.
+func (s conformSource) fresh(r *conformRun) funnel.Source {
+	src := s.New(r.t)
+	if src == nil {
+		r.fail("New returned nil")
+	}
+	return src
+}
+
+// open returns a new source that is open.
+func (s conformSource) open(r *conformRun) funnel.Source {
+	src := s.fresh(r)
+	r.mustOpen(src)
+	return src
+}
+
+// reopen tears a source down, and opens it, or the one that takes its place.
+func (s conformSource) reopen(r *conformRun, src funnel.Source) funnel.Source {
+	r.mustTearDown(src)
+	if s.Reopen != nil {
+		if src = s.Reopen(r.t, src); src == nil {
+			r.fail("Reopen returned nil")
+		}
+	}
+	r.mustOpen(src)
+	return src
+}
+
+// start starts a Read.
+func (s conformSource) start(r *conformRun, ctx context.Context, src funnel.Source, what string) *conformRead {
+	read := &conformRead{}
+	read.conformCall = r.start(what, func(context.Context) { read.records, read.err = src.Read(ctx) })
+	r.pending = read.conformCall
+	return read
+}
+
+// finish waits for a Read. An error other than io.EOF ends the check.
+func (s conformSource) finish(r *conformRun, read *conformRead) {
+	r.wait(read.conformCall)
+	switch {
+	case read.err == nil || read.err == io.EOF:
+	case errors.Is(read.err, io.EOF):
+		r.fail("%s returned an error that wraps io.EOF: %v\nOnly io.EOF itself says that there are no more records", read.what, read.err)
+	default:
+		r.fail("%s failed, and returned %d records that are lost by that: %v", read.what, len(read.records), read.err)
+	}
+}
+
+// read reads until it has n records, the source ends, or a Read waits.
+func (s conformSource) read(r *conformRun, ctx context.Context, src funnel.Source, n int) conformStream {
+	return s.readWhile(r, ctx, src, true, conformLessThan(n))
+}
+
+// readToEnd reads the promised records, and then until the source ends or a Read waits,
+// but not forever.
+func (s conformSource) readToEnd(r *conformRun, ctx context.Context, src funnel.Source) conformStream {
+	stream := s.readWhile(r, ctx, src, false, conformLessThan(s.Records))
+	if stream.isEnded {
+		return stream
+	}
+	more := s.read(r, ctx, src, conformMoreRecords)
+	more.records = append(stream.records, more.records...)
+	return more
+}
+
+// mustWait reads until a Read waits.
+func (s conformSource) mustWait(r *conformRun, ctx context.Context, src funnel.Source) conformStream {
+	stream := s.readToEnd(r, ctx, src)
+	switch {
+	case stream.isEnded:
+		r.skip("the source has ended by io.EOF, so no Read waits")
+	case stream.pending == nil:
+		r.skip("no Read waits after %d records", len(stream.records))
+	}
+	return stream
+}
+
+// mustRead reads at least n records.
+func (s conformSource) mustRead(r *conformRun, src funnel.Source, n int) []opencdc.Record {
+	return s.readWhile(r, r.ctx, src, false, conformLessThan(n)).records
+}
+
+// mustReadSlice reads at least one record. It returns the slice of the source.
+func (s conformSource) mustReadSlice(r *conformRun, src funnel.Source) []opencdc.Record {
+	return s.readWhile(r, r.ctx, src, false, conformLessThan(1)).last
+}
+
+// conformLessThan returns a function that says how many records are missing to n.
+func conformLessThan(n int) func(*conformStream) string {
+	return func(stream *conformStream) string {
+		if missing := n - len(stream.records); missing > 0 {
+			return fmt.Sprintf("%d more are expected", missing)
+		}
+		return ""
+	}
+}
+
+// readFresh reads the promised records from a new source.
+func (s conformSource) readFresh(r *conformRun) []opencdc.Record {
+	return s.mustRead(r, s.open(r), s.Records)
+}
+
+// mustReadAll reads until all of the positions have come. It returns the positions that it
+// has read.
+func (s conformSource) mustReadAll(r *conformRun, src funnel.Source, want []opencdc.Position) []opencdc.Position {
+	missing := make(map[string]bool)
+	for _, p := range want {
+		missing[string(p)] = true
+	}
+	seen := 0
+	stream := s.readWhile(r, r.ctx, src, false, func(stream *conformStream) string {
+		for ; seen < len(stream.records); seen++ {
+			delete(missing, string(stream.records[seen].Position))
+		}
+		if len(missing) == 0 {
+			return ""
+		}
+		var left []opencdc.Position
+		for _, p := range want {
+			if missing[string(p)] {
+				left = append(left, p)
+			}
+		}
+		return "these positions were not acked and do not come again: " + conformQuoteAll(left)
+	})
+	return conformPositions(stream.records)
+}
+
+// readWhile reads while missing says that something is missing. If the source may stop,
+// this ends when the source ends or a Read waits, otherwise that is a finding.
+func (s conformSource) readWhile(
+	r *conformRun,
+	ctx context.Context,
+	src funnel.Source,
+	mayStop bool,
+	missing func(*conformStream) string,
+) (stream conformStream) {
+	pause := time.Millisecond
+	for what := missing(&stream); what != ""; what = missing(&stream) {
+		read := s.start(r, ctx, src, fmt.Sprintf("Read after %d records (%s)", len(stream.records), what))
+		if mayStop && !conformEndsBefore(read.conformCall, time.After(r.quiet())) {
+			stream.pending = read
+			return stream
+		}
+		s.finish(r, read)
+		stream.records, stream.last = append(stream.records, read.records...), read.records
+		if read.err == io.EOF {
+			stream.isEnded = true
+			if what = missing(&stream); what != "" && !mayStop {
+				r.fail("the source has ended by io.EOF after %d records, but %s", len(stream.records), what)
+			}
+			return stream
+		}
+		if len(read.records) > 0 {
+			pause = time.Millisecond
+			continue
+		}
+		if r.isOver() {
+			r.fail("Read returns no records and no error, again and again, but %s", what)
+		}
+		r.pause(pause)
+		pause = min(2*pause, 100*time.Millisecond)
+	}
+	return stream
+}
+
+// mustAck acks positions.
+func (s conformSource) mustAck(r *conformRun, src funnel.Source, positions []opencdc.Position) {
+	text := conformQuoteAll(positions)
+	// The source owns the slice.
+	positions = append(make([]opencdc.Position, 0, len(positions)), positions...)
+	var err error
+	r.call("Ack of "+text, func(ctx context.Context) { err = src.Ack(ctx, positions) })
+	if err != nil {
+		r.fail("Ack of %s failed: %v", text, err)
+	}
+}
+
+// checkNotRead adds a finding for each record that was read although it is acked.
+func (s conformSource) checkNotRead(r *conformRun, recs []opencdc.Record, acked []opencdc.Position) {
+	isAcked := make(map[string]bool)
+	for _, p := range acked {
+		isAcked[string(p)] = true
+	}
+	for _, rec := range recs {
+		if isAcked[string(rec.Position)] {
+			r.note("record %s was acked, and was read again when the source was opened again", conformQuote(rec.Position))
+		}
+	}
+}
