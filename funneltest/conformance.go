@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"testing"
@@ -110,7 +111,7 @@ type conformRun struct {
 	timeout time.Duration
 	clock   context.Context // ends when the check must
 	ctx     context.Context // for calls of connectors; ends after the check
-	label   string          // of the goroutines that are started now
+	label   string          // of the goroutines of calls
 
 	findings  []string
 	unchecked string             // why there was nothing to check, or ""
@@ -157,17 +158,23 @@ func (r *conformRun) protect(run func(*conformRun)) {
 	run(r)
 }
 
-// tearDownRest tears down what the check has left open, without looking at the results.
-// It waits for what is left of the check's time, and a little more. It leaves everything as
-// it is if Teardown must not be called.
+// tearDownRest tears down what the check has left open, and waits for a Read that is
+// pending, without looking at the results. It waits for what is left of the check's time,
+// and a little more. It leaves everything as it is if Teardown must not be called.
 func (r *conformRun) tearDownRest() {
 	if r.isStuck {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.timeout)
 	defer cancel()
+	var calls []*conformCall
 	for _, c := range r.open {
-		call := r.start("Teardown", func(context.Context) { _ = c.Teardown(ctx) })
+		calls = append(calls, r.start("Teardown", func(context.Context) { _ = c.Teardown(ctx) }))
+	}
+	if r.pending != nil {
+		calls = append(calls, r.pending)
+	}
+	for _, call := range calls {
 		if !conformEndsBefore(call, r.clock.Done()) {
 			conformEndsBefore(call, time.After(r.quiet()))
 		}
@@ -187,6 +194,7 @@ func (r *conformRun) start(what string, f func(context.Context)) *conformCall {
 	ctx := r.ctx
 	c := &conformCall{what: what, done: make(chan struct{})}
 	go func() {
+		pprof.SetGoroutineLabels(ctx)
 		defer close(c.done)
 		hasReturned := false
 		defer func() {
@@ -246,6 +254,10 @@ func (r *conformRun) pause(d time.Duration) {
 
 // quiet is how long a call must be pending before it counts as waiting.
 func (r *conformRun) quiet() time.Duration { return r.timeout / 20 }
+
+// patience is how long a check waits for records that ought to come, but whose absence is
+// the concern of another check.
+func (r *conformRun) patience() time.Duration { return r.timeout / 4 }
 
 // call calls f and waits until it has returned.
 func (r *conformRun) call(what string, f func(context.Context)) { r.wait(r.start(what, f)) }

@@ -242,6 +242,29 @@ func TestDestination_reference(t *testing.T) {
 	})
 }
 
+// The decorators of package funnel keep the contract of what they decorate.
+func TestDestination_decorated(t *testing.T) {
+	newMemory := func(t testing.TB) funnel.Destination { return destinationConformance("").New(t) }
+	for name, decorate := range map[string]func(t testing.TB) funnel.Destination{
+		"limited": func(t testing.TB) funnel.Destination {
+			return funnel.NewLimitedDestination(newMemory(t), funnel.WriteLimit{Records: 3})
+		},
+		"retry": func(t testing.TB) funnel.Destination {
+			return funnel.NewRetryDestination(newMemory(t), funnel.DestinationRetry{})
+		},
+		"partitioned": func(t testing.TB) funnel.Destination {
+			key := func(rec opencdc.Record) string { return rec.Metadata["number"] }
+			return funnel.NewPartitionedDestination(2, key, func(int) (funnel.Destination, error) { return newMemory(t), nil })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantFindings(t, func() *conformSuite {
+				return DestinationConformance{New: decorate, Refused: destinationConformance("").Refused}.suite()
+			})
+		})
+	}
+}
+
 // Each fault is found by the checks that are about it, and by no other.
 func TestDestination_faults(t *testing.T) {
 	testFaults(t, func(fault string) *conformSuite { return destinationConformance(fault).suite() }, lifecycleFaults(

@@ -1,7 +1,6 @@
 package funneltest
 
 import (
-	"context"
 	"crypto/rand"
 	"runtime/pprof"
 	"strings"
@@ -9,29 +8,26 @@ import (
 )
 
 // A goroutine inherits the profiling labels of the one that starts it. So a check finds
-// the goroutines that a connector has left behind by their label, whatever other tests do
-// at the same time.
+// the goroutines that the calls of a connector have left behind by their label, whatever
+// other tests do at the same time. The goroutines that New starts, for example those of a
+// server that runs until the end of the subtest, have no label.
 
 // conformLabelKey is the key of the profiling label.
 const conformLabelKey = "funneltest"
 
-// labelled runs f. The goroutines that f starts, and those that they start, get a new
+// labelled runs f. The goroutines of the calls in f, and those that they start, get a new
 // label.
 func (r *conformRun) labelled(f func()) {
 	ctx, label := r.ctx, r.label
 	defer func() { r.ctx, r.label = ctx, label }()
 	r.label = rand.Text()
-	pprof.Do(ctx, pprof.Labels(conformLabelKey, r.label), func(ctx context.Context) {
-		r.ctx = ctx
-		f()
-	})
+	r.ctx = pprof.WithLabels(ctx, pprof.Labels(conformLabelKey, r.label))
+	f()
 }
 
-// goroutines returns the stacks of the goroutines that have the current label, other than
-// the calling one. It returns "" if there are none.
+// goroutines returns the stacks of the goroutines that have the current label, or "" if
+// there are none.
 func (r *conformRun) goroutines() string {
-	pprof.SetGoroutineLabels(context.Background())
-	defer pprof.SetGoroutineLabels(r.ctx)
 	var profile strings.Builder
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
 		r.fail("the goroutines cannot be listed: %v", err)

@@ -234,6 +234,20 @@ func TestConformance_hangingCall(t *testing.T) {
 	}
 }
 
+// A source that returns nothing, or less than it promises, is told so.
+func TestConformance_missingRecords(t *testing.T) {
+	for _, name := range []string{"positions_differ", "ack_returns_during_a_pending_read", "everything_can_be_acked"} {
+		suite := func() *conformSuite { return sourceConformance("is empty", true).suite() }
+		wantTexts(t, findings(t, suite, name), "Read returns no records and no error, again and again, but 10 more are expected")
+		suite = func() *conformSuite { return sourceConformance("too few", false).suite() }
+		wantTexts(t, findings(t, suite, name), "the source has ended by io.EOF after 9 records, but 1 more")
+	}
+	suite := func() *conformSuite { return sourceConformance("ends by a wrapped EOF", false).suite() }
+	wantTexts(t, findings(t, suite, "positions_differ"), "an error that wraps io.EOF: the last ones: EOF", "Only io.EOF itself")
+	suite = func() *conformSuite { return sourceConformance("fails", false).suite() }
+	wantTexts(t, findings(t, suite, "positions_differ"), "Read after 0 records (10 more are expected) failed", "test error")
+}
+
 // A panic and runtime.Goexit in a connector are findings, with the stack of the panic.
 func TestConformance_endingCall(t *testing.T) {
 	suite := func() *conformSuite { return sourceConformance("panics", true).suite() }
@@ -316,25 +330,23 @@ func TestConformance_output(t *testing.T) {
 	}
 }
 
-// A subtest does not see the goroutines of other tests that run at the same time.
+// Goroutines that do not come from calls of the connector are not its leaks, for example
+// those of a server that New starts.
 func TestConformance_foreignGoroutines(t *testing.T) {
-	end := make(chan struct{})
 	suite := func() *conformSuite {
 		return with(sourceConformance("", true), func(c *SourceConformance) {
 			newSource := c.New
-			c.New = func(t testing.TB) funnel.Source { return newSource(t) }
+			c.New = func(t testing.TB) funnel.Source {
+				end := make(chan struct{})
+				go func() { <-end }()
+				t.Cleanup(func() { close(end) })
+				return newSource(t)
+			}
 		}).suite()
 	}
-	started := make(chan struct{})
-	go func() {
-		close(started)
-		<-end
-	}()
-	<-started
 	if text := findings(t, suite, "leaves_no_goroutines"); text != "" {
 		t.Error(text)
 	}
-	close(end)
 }
 
 // numbered returns n records with the positions 0, 1, ...

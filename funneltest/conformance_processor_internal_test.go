@@ -178,6 +178,17 @@ func (p *memoryProcessor) Teardown(ctx context.Context) error {
 func TestProcessor_reference(t *testing.T) {
 	t.Run("concurrent", func(t *testing.T) { TestProcessor(t, processorConformance("")) })
 	t.Run("sequential", func(t *testing.T) { TestProcessor(t, processorConformance("pieces share neighbouring bytes")) })
+	t.Run("parallel", func(t *testing.T) {
+		wantFindings(t, func() *conformSuite {
+			return ProcessorConformance{New: func(t testing.TB) funnel.Processor {
+				p, err := funnel.NewParallelProcessor(processorConformance("").New(t), 3)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return p
+			}}.suite()
+		})
+	})
 }
 
 // Each fault is found by the checks that are about it, and by no other.

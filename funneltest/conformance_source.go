@@ -13,8 +13,8 @@ import (
 type SourceConformance struct {
 	// New returns a source that was not opened yet, with storage of its own. The storage
 	// holds at least Records records, and nothing of it is acked. New may end the test,
-	// for example by t.Fatal. It is called on the goroutine of the subtest, at least once
-	// in each.
+	// for example by t.Fatal, and start a server that t.Cleanup stops. It is called on the
+	// goroutine of the subtest, at least once in each.
 	New func(t testing.TB) funnel.Source
 	// Reopen returns a source over the storage of old that continues where old was acked,
 	// as after a restart of the program. old was torn down. If Reopen is nil, old itself
@@ -29,8 +29,8 @@ type SourceConformance struct {
 	AckDuringRead bool
 	// Skip holds the names of subtests that are not run.
 	Skip []string
-	// Timeout is the time that each subtest has. The default is 10 s. A read that is
-	// pending for a twentieth of it counts as waiting for new records.
+	// Timeout is the time that each subtest has. The default is 10 s. A source from which
+	// nothing comes for a twentieth of it counts as waiting for new records.
 	Timeout time.Duration
 }
 

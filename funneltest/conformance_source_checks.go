@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -67,7 +68,7 @@ func (s conformSource) ackedAreNotReadAgain(r *conformRun) {
 	acked := slices.Clone(positions[:n])
 
 	src = s.reopen(r, src)
-	stream := s.read(r, r.ctx, src, s.Records-n)
+	stream := s.readMore(r, r.ctx, src, s.Records-n, r.patience())
 	s.checkNotRead(r, stream.records, acked)
 	if len(stream.records) == 0 || stream.pending != nil {
 		return
@@ -77,7 +78,7 @@ func (s conformSource) ackedAreNotReadAgain(r *conformRun) {
 	acked = append(acked, more...)
 
 	src = s.reopen(r, src)
-	s.checkNotRead(r, s.read(r, r.ctx, src, s.Records-n-1).records, acked)
+	s.checkNotRead(r, s.readMore(r, r.ctx, src, s.Records-n-1, r.patience()).records, acked)
 }
 
 func (s conformSource) everythingCanBeAcked(r *conformRun) {
@@ -92,7 +93,7 @@ func (s conformSource) everythingCanBeAcked(r *conformRun) {
 	last := len(positions) - 1
 	s.mustAck(r, src, positions[:last])
 	s.mustAck(r, src, positions[last:])
-	s.checkNotRead(r, s.read(r, r.ctx, s.reopen(r, src), len(positions)).records, positions)
+	s.checkNotRead(r, s.readMore(r, r.ctx, s.reopen(r, src), len(positions), r.quiet()).records, positions)
 }
 
 func (s conformSource) acksAreToldByTheirBytes(r *conformRun) {
@@ -104,7 +105,7 @@ func (s conformSource) acksAreToldByTheirBytes(r *conformRun) {
 	}
 	acked := slices.Clone(copies)
 	s.mustAck(r, src, slices.Clip(copies))
-	s.checkNotRead(r, s.read(r, r.ctx, s.reopen(r, src), s.Records-n).records, acked)
+	s.checkNotRead(r, s.readMore(r, r.ctx, s.reopen(r, src), s.Records-n, r.patience()).records, acked)
 }
 
 func (s conformSource) returnedRecordsAreLeftAlone(r *conformRun) {
@@ -149,8 +150,12 @@ func (s conformSource) returnedRecordsAreNotReturnedAgain(r *conformRun) {
 
 func (s conformSource) teardownUnblocks(r *conformRun) {
 	src := s.open(r)
-	stream := s.mustWait(r, r.ctx, src)
-	stream.pending.what = "Read, pending when Teardown was called,"
+	read := s.readToEnd(r, r.ctx, src).pending
+	if read == nil { // the source ends, or has more
+		src = s.reopen(r, src)
+		read = s.start(r, r.ctx, src, "")
+	}
+	read.what = "Read, pending when Teardown was called,"
 	r.mustTearDown(src)
 }
 
@@ -168,8 +173,14 @@ func (s conformSource) readAfterTeardownFails(r *conformRun) {
 func (s conformSource) pendingReadObeysItsContext(r *conformRun) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
-	stream := s.mustWait(r, ctx, s.open(r))
+	stream := s.readToEnd(r, ctx, s.open(r))
 	read := stream.pending
+	switch {
+	case stream.isEnded:
+		r.skip("the source has ended by io.EOF, so no Read waits")
+	case read == nil:
+		r.skip("no Read waits after %d records", len(stream.records))
+	}
 	read.what = "Read, pending when its context ended,"
 	cancel()
 	r.wait(read.conformCall)
@@ -207,14 +218,14 @@ func (s conformSource) ackReturnsDuringRead(r *conformRun) {
 			acked = append(acked, positions...)
 			s.mustAck(r, src, positions)
 		} else {
-			r.pause(time.Millisecond)
+			s.waitEmpty(r, time.Millisecond, fmt.Sprintf("%d more are expected", s.Records-len(acked)))
 		}
-		if read.err == io.EOF && len(acked) < s.Records {
-			r.fail("the source ended after %d records; Records promises %d", len(acked), s.Records)
+		if missing := s.Records - len(acked); read.err == io.EOF && missing > 0 {
+			r.fail("the source has ended by io.EOF after %d records, but %d more are expected", len(acked), missing)
 		}
 		read = next
 	}
-	s.checkNotRead(r, s.read(r, r.ctx, s.reopen(r, src), s.Records).records, acked)
+	s.checkNotRead(r, s.readMore(r, r.ctx, s.reopen(r, src), s.Records, r.quiet()).records, acked)
 }
 
 // use reads a few records and acks one.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -112,6 +113,8 @@ func (s *memorySource) Read(ctx context.Context) ([]opencdc.Record, error) {
 		return nil, errTest
 	case "is empty":
 		return nil, nil
+	case "is slow": // which is allowed
+		time.Sleep(600 * time.Millisecond)
 	}
 	select {
 	case <-s.torn:
@@ -158,8 +161,11 @@ func (s *memorySource) Read(ctx context.Context) ([]opencdc.Record, error) {
 
 // end waits at the end of the log, or ends the source.
 func (s *memorySource) end(ctx context.Context) error {
-	if !s.waits {
+	switch {
+	case !s.waits:
 		return io.EOF
+	case s.fault == "polls": // which is allowed
+		return nil
 	}
 	if s.fault == "holds the lock while it waits" {
 		s.lock <- struct{}{}
@@ -247,6 +253,11 @@ func TestSource_reference(t *testing.T) {
 				c.AckDuringRead = ackDuringRead
 				return c.suite()
 			})
+		})
+	}
+	for _, habit := range []string{"polls", "is slow"} {
+		t.Run(strings.ReplaceAll(habit, " ", "_"), func(t *testing.T) {
+			wantFindings(t, func() *conformSuite { return sourceConformance(habit, true).suite() })
 		})
 	}
 }

@@ -29,7 +29,7 @@ type conformRead struct {
 type conformStream struct {
 	records []opencdc.Record // copies of the structs
 	last    []opencdc.Record // the slice of the last Read
-	pending *conformRead     // the last Read, if it waits
+	pending *conformRead     // the last Read, if it has not returned
 	isEnded bool             // the last Read has returned io.EOF
 }
 
@@ -81,43 +81,32 @@ func (s conformSource) finish(r *conformRun, read *conformRead) {
 	}
 }
 
-// read reads until it has n records, the source ends, or a Read waits.
-func (s conformSource) read(r *conformRun, ctx context.Context, src funnel.Source, n int) conformStream {
-	return s.readWhile(r, ctx, src, true, conformLessThan(n))
+// readMore reads until it has n records, the source ends, or no record comes for as long as
+// the patience lasts.
+func (s conformSource) readMore(r *conformRun, ctx context.Context, src funnel.Source, n int, patience time.Duration) conformStream {
+	return s.readWhile(r, ctx, src, patience, conformLessThan(n))
 }
 
-// readToEnd reads the promised records, and then until the source ends or a Read waits,
-// but not forever.
+// readToEnd reads the promised records, and then until the source ends or waits, but not
+// forever.
 func (s conformSource) readToEnd(r *conformRun, ctx context.Context, src funnel.Source) conformStream {
-	stream := s.readWhile(r, ctx, src, false, conformLessThan(s.Records))
+	stream := s.readWhile(r, ctx, src, conformForever, conformLessThan(s.Records))
 	if stream.isEnded {
 		return stream
 	}
-	more := s.read(r, ctx, src, conformMoreRecords)
+	more := s.readMore(r, ctx, src, conformMoreRecords, r.quiet())
 	more.records = append(stream.records, more.records...)
 	return more
 }
 
-// mustWait reads until a Read waits.
-func (s conformSource) mustWait(r *conformRun, ctx context.Context, src funnel.Source) conformStream {
-	stream := s.readToEnd(r, ctx, src)
-	switch {
-	case stream.isEnded:
-		r.skip("the source has ended by io.EOF, so no Read waits")
-	case stream.pending == nil:
-		r.skip("no Read waits after %d records", len(stream.records))
-	}
-	return stream
-}
-
 // mustRead reads at least n records.
 func (s conformSource) mustRead(r *conformRun, src funnel.Source, n int) []opencdc.Record {
-	return s.readWhile(r, r.ctx, src, false, conformLessThan(n)).records
+	return s.readWhile(r, r.ctx, src, conformForever, conformLessThan(n)).records
 }
 
 // mustReadSlice reads at least one record. It returns the slice of the source.
 func (s conformSource) mustReadSlice(r *conformRun, src funnel.Source) []opencdc.Record {
-	return s.readWhile(r, r.ctx, src, false, conformLessThan(1)).last
+	return s.readWhile(r, r.ctx, src, conformForever, conformLessThan(1)).last
 }
 
 // conformLessThan returns a function that says how many records are missing to n.
@@ -143,7 +132,7 @@ func (s conformSource) mustReadAll(r *conformRun, src funnel.Source, want []open
 		missing[string(p)] = true
 	}
 	seen := 0
-	stream := s.readWhile(r, r.ctx, src, false, func(stream *conformStream) string {
+	stream := s.readWhile(r, r.ctx, src, conformForever, func(stream *conformStream) string {
 		for ; seen < len(stream.records); seen++ {
 			delete(missing, string(stream.records[seen].Position))
 		}
@@ -161,19 +150,22 @@ func (s conformSource) mustReadAll(r *conformRun, src funnel.Source, want []open
 	return conformPositions(stream.records)
 }
 
-// readWhile reads while missing says that something is missing. If the source may stop,
-// this ends when the source ends or a Read waits, otherwise that is a finding.
+// conformForever is a patience without an end.
+const conformForever = time.Duration(0)
+
+// readWhile reads while missing says that something is missing. With a patience, it stops
+// when the source ends, or when no record comes for that long. Otherwise that is a finding.
 func (s conformSource) readWhile(
 	r *conformRun,
 	ctx context.Context,
 	src funnel.Source,
-	mayStop bool,
+	patience time.Duration,
 	missing func(*conformStream) string,
 ) (stream conformStream) {
-	pause := time.Millisecond
+	pause, last := time.Millisecond, time.Now()
 	for what := missing(&stream); what != ""; what = missing(&stream) {
 		read := s.start(r, ctx, src, fmt.Sprintf("Read after %d records (%s)", len(stream.records), what))
-		if mayStop && !conformEndsBefore(read.conformCall, time.After(r.quiet())) {
+		if patience > 0 && !conformEndsBefore(read.conformCall, time.After(patience)) {
 			stream.pending = read
 			return stream
 		}
@@ -181,22 +173,31 @@ func (s conformSource) readWhile(
 		stream.records, stream.last = append(stream.records, read.records...), read.records
 		if read.err == io.EOF {
 			stream.isEnded = true
-			if what = missing(&stream); what != "" && !mayStop {
+			if what = missing(&stream); what != "" && patience == conformForever {
 				r.fail("the source has ended by io.EOF after %d records, but %s", len(stream.records), what)
 			}
 			return stream
 		}
 		if len(read.records) > 0 {
-			pause = time.Millisecond
+			pause, last = time.Millisecond, time.Now()
 			continue
 		}
-		if r.isOver() {
-			r.fail("Read returns no records and no error, again and again, but %s", what)
+		if patience > 0 && time.Since(last) >= patience {
+			return stream
 		}
-		r.pause(pause)
+		s.waitEmpty(r, pause, what)
 		pause = min(2*pause, 100*time.Millisecond)
 	}
 	return stream
+}
+
+// waitEmpty waits after a Read that has returned no records. It adds a finding if no time
+// is left then.
+func (s conformSource) waitEmpty(r *conformRun, pause time.Duration, what string) {
+	r.pause(pause)
+	if r.isOver() {
+		r.fail("Read returns no records and no error, again and again, but %s", what)
+	}
 }
 
 // mustAck acks positions.
