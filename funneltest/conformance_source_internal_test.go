@@ -39,13 +39,14 @@ type memorySource struct {
 	log   *memoryLog
 	waits bool
 
-	lock   chan struct{}
-	opened int
-	torn   chan struct{}
-	next   int
-	all    []opencdc.Record
-	first  []opencdc.Record // what the first Read has returned
-	places map[*byte]bool   // the positions that were returned
+	lock     chan struct{}
+	opened   int
+	torn     chan struct{}
+	next     int
+	hasEnded bool // a Read has returned io.EOF
+	all      []opencdc.Record
+	first    []opencdc.Record // what the first Read has returned
+	places   map[*byte]bool   // the positions that were returned
 }
 
 func newMemorySource(t testing.TB, log *memoryLog, fault string, waits bool) *memorySource {
@@ -83,6 +84,7 @@ func (s *memorySource) Open(ctx context.Context) error {
 	}
 	s.opened++
 	s.torn = make(chan struct{})
+	s.hasEnded = false
 	s.next = s.log.acked
 	s.all = nil
 	for _, rec := range s.log.records {
@@ -90,10 +92,14 @@ func (s *memorySource) Open(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if s.fault == "shares bytes with what it keeps" {
+			c.Payload.After = rec.Payload.After
+		}
 		s.all = append(s.all, c)
 	}
 	switch {
-	case s.fault == "reads an acked record again" && 0 < s.next && s.next < len(s.all):
+	case s.fault == "reads an acked record again" && s.opened == 2 && s.next%10 > 0,
+		s.fault == "reads an acked record again later" && s.opened == 3 && s.next > 0:
 		s.next--
 	case s.fault == "skips a record after reopening" && s.next > 0:
 		s.next++
@@ -162,7 +168,10 @@ func (s *memorySource) Read(ctx context.Context) ([]opencdc.Record, error) {
 // end waits at the end of the log, or ends the source.
 func (s *memorySource) end(ctx context.Context) error {
 	switch {
+	case !s.waits && s.hasEnded && s.fault == "fails after its end": // which is allowed
+		return errTest
 	case !s.waits:
+		s.hasEnded = true
 		return io.EOF
 	case s.fault == "polls": // which is allowed
 		return nil
@@ -236,6 +245,9 @@ func (s *memorySource) Teardown(ctx context.Context) error {
 		return err
 	}
 	close(s.torn)
+	if s.fault == "has a goroutine that ends late" { // which is allowed
+		go time.Sleep(time.Second)
+	}
 	return nil
 }
 
@@ -255,11 +267,21 @@ func TestSource_reference(t *testing.T) {
 			})
 		})
 	}
-	for _, habit := range []string{"polls", "is slow"} {
+	for _, habit := range []string{"polls", "is slow", "has a goroutine that ends late"} {
 		t.Run(strings.ReplaceAll(habit, " ", "_"), func(t *testing.T) {
 			wantFindings(t, func() *conformSuite { return sourceConformance(habit, true).suite() })
 		})
 	}
+	t.Run("fails_after_its_end", func(t *testing.T) {
+		wantFindings(t, func() *conformSuite { return sourceConformance("fails after its end", false).suite() })
+	})
+	t.Run("one_call_at_a_time", func(t *testing.T) {
+		wantFindings(t, func() *conformSuite {
+			c := sourceConformance("holds the lock while it waits", true)
+			c.AckDuringRead = false
+			return c.suite()
+		})
+	})
 }
 
 // Each fault is found by the checks that are about it, and by no other.
@@ -270,11 +292,13 @@ func TestSource_faults(t *testing.T) {
 		brokenConnector{"other order", []string{"order_is_the_same_after_reopening"}},
 		brokenConnector{"skips a record after reopening", []string{"unacked_records_are_read_again"}},
 		brokenConnector{"reads an acked record again", []string{"acked_records_are_not_read_again", "acks_are_told_by_their_bytes"}},
+		brokenConnector{"reads an acked record again later", []string{"acked_records_are_not_read_again"}},
 		brokenConnector{"does not store the last ack", []string{"everything_can_be_acked", "ack_returns_during_a_pending_read"}},
 		brokenConnector{"tells acks by their addresses", []string{"acks_are_told_by_their_bytes"}},
 		brokenConnector{"changes returned records", []string{"returned_records_are_left_alone"}},
 		brokenConnector{"uses the slice again", []string{"returned_records_are_left_alone"}},
 		brokenConnector{"returns what it keeps", []string{"returned_records_are_not_returned_again"}},
+		brokenConnector{"shares bytes with what it keeps", []string{"returned_records_are_not_returned_again"}},
 		brokenConnector{"gives spare capacity away", []string{"returned_records_are_not_returned_again"}},
 		brokenConnector{"teardown does not unblock", []string{
 			"teardown_unblocks_a_pending_read", "everything_can_be_acked", "ack_returns_during_a_pending_read"}},
