@@ -242,6 +242,25 @@ func TestDestination_reference(t *testing.T) {
 	})
 }
 
+// Wrong refusals are found in the acks alone, and so are acks that do not come.
+func TestDestination_acksAlone(t *testing.T) {
+	withoutStored := func(fault string) func() *conformSuite {
+		return func() *conformSuite {
+			c := destinationConformance(fault)
+			c.Stored = nil
+			return c.suite()
+		}
+	}
+	for fault, text := range map[string]string{
+		"accepts what is bad":    `record "refused", from Refused, was acked without an error`,
+		"refuses the neighbours": `record "position 0" was refused along with the bad one, which is "refused": test error`,
+	} {
+		wantTexts(t, findings(t, withoutStored(fault), "refuses_only_the_bad_record"), text)
+	}
+	wantTexts(t, findings(t, withoutStored("stops acking"), "acks_many_records"),
+		"Ack returned no acks 5 times in a row, after 2 acks for 100 records")
+}
+
 // The decorators of package funnel keep the contract of what they decorate.
 func TestDestination_decorated(t *testing.T) {
 	newMemory := func(t testing.TB) funnel.Destination { return destinationConformance("").New(t) }
