@@ -143,7 +143,7 @@ func (d conformDestination) oddRecordsDoNoHarm(r *conformRun) {
 func (d conformDestination) callsReturnWhenTheirContextEnds(r *conformRun) {
 	dest, recs := d.open(r), d.records(0, 3)
 	r.call("Write, whose context has ended,", func(ctx context.Context) { _ = dest.Write(conformEnded(ctx), recs) })
-	r.call("Ack, whose context has ended,", func(ctx context.Context) { _, _ = dest.Ack(conformEnded(ctx)) })
+	r.mustTearDown(dest)
 
 	dest, recs = d.open(r), d.records(0, 3)
 	ctx, cancel := context.WithCancel(r.ctx)
@@ -151,6 +151,11 @@ func (d conformDestination) callsReturnWhenTheirContextEnds(r *conformRun) {
 	write := r.start("Write, whose context has ended meanwhile,", func(context.Context) { _ = dest.Write(ctx, recs) })
 	cancel()
 	r.wait(write)
+	r.mustTearDown(dest)
+
+	dest = d.open(r)
+	d.mustWrite(r, dest, d.records(0, 3))
+	r.call("Ack, whose context has ended,", func(ctx context.Context) { _, _ = dest.Ack(conformEnded(ctx)) })
 }
 
 func (d conformDestination) endedContextIsNoRefusal(r *conformRun) {

@@ -175,7 +175,8 @@ func (d *memoryDestination) Ack(ctx context.Context) ([]connector.DestinationAck
 		return []connector.DestinationAck{{Position: d.recs[0].Position, Error: errors.New("stopped")}}, nil
 	case d.fault == "acks again when idle" && d.unacked == 0 && d.recs != nil:
 		return []connector.DestinationAck{d.last}, nil
-	case d.fault == "ignores the context when idle" && d.unacked == 0:
+	case d.fault == "ignores the context when idle" && d.unacked == 0,
+		d.fault == "ignores the context of Ack" && ctx.Err() != nil:
 		<-d.release
 	case d.fault == "stops acking" && d.unacked == 98:
 		return nil, nil
@@ -242,7 +243,7 @@ func TestDestination_reference(t *testing.T) {
 	})
 }
 
-// Wrong refusals are found in the acks alone, and so are acks that do not come.
+// Wrong refusals are found in the acks alone, and so are acks that are missing or too many.
 func TestDestination_acksAlone(t *testing.T) {
 	withoutStored := func(fault string) func() *conformSuite {
 		return func() *conformSuite {
@@ -259,6 +260,8 @@ func TestDestination_acksAlone(t *testing.T) {
 	}
 	wantTexts(t, findings(t, withoutStored("stops acking"), "acks_many_records"),
 		"Ack returned no acks 5 times in a row, after 2 acks for 100 records")
+	wantTexts(t, findings(t, withoutStored("acks too much"), "acks_many_records"),
+		`100 records were written, and there are more acks, 101; the last one is of "position 0"`)
 }
 
 // The decorators of package funnel keep the contract of what they decorate.
@@ -307,7 +310,8 @@ func TestDestination_faults(t *testing.T) {
 		brokenConnector{"panics without metadata", []string{"odd_records_do_no_harm"}},
 		brokenConnector{"writes in spite of the context", []string{"calls_return_when_their_context_ends", "ended_context_is_no_refusal"}},
 		brokenConnector{"refuses when it stops", []string{"ended_context_is_no_refusal"}},
-		brokenConnector{"ignores the context when idle", []string{"idle_ack_returns_when_its_context_ends", "calls_return_when_their_context_ends"}},
+		brokenConnector{"ignores the context of Ack", []string{"calls_return_when_their_context_ends", "ended_context_is_no_refusal"}},
+		brokenConnector{"ignores the context when idle", []string{"idle_ack_returns_when_its_context_ends"}},
 		brokenConnector{"acks again when idle", []string{"idle_ack_returns_when_its_context_ends"}},
 		brokenConnector{"sends acks to nobody", []string{"leaves_no_goroutines"}},
 	))

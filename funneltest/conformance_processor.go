@@ -65,7 +65,7 @@ func (p ProcessorConformance) suite() *conformSuite {
 		},
 		{
 			name:    "results_are_of_known_types",
-			promise: "A result is an SingleRecord, a FilterRecord, an ErrorRecord or a MultiRecord of the SDK, or nil. Anything else stops the worker, and so does a pointer to one of them.",
+			promise: "A result is a SingleRecord, a FilterRecord, an ErrorRecord or a MultiRecord of the SDK, or nil. Anything else stops the worker, and so does a pointer to one of them.",
 			advice:  "Return the value itself, for example sdk.SingleRecord(record).",
 			run:     checks.resultsAreOfKnownTypes,
 		},

@@ -38,15 +38,17 @@ type SourceConformance struct {
 // for each promise, with a new source. A subtest that fails prints the promise, what was
 // seen, and what to do about it.
 //
-// Skip leaves subtests out by their names. A name that does not exist fails the test. A
-// subtest that finds nothing to check is skipped and says why: for example, a source that
-// ends by io.EOF has no read that waits.
+// Skip leaves subtests out by their names, which go test -v lists. A name that does not
+// exist fails the test. A subtest that finds nothing to check is skipped and says why: for
+// example, a source that ends by io.EOF has no read that waits.
 //
-// A call that does not return in time fails its subtest. Its goroutine is abandoned and
-// may run until the program ends. A call that panics fails its subtest, too.
+// A call that panics fails its subtest, and so does one that does not return in time. The
+// goroutine of the latter is abandoned and may run until the program ends.
 //
 // Under the race detector, TestSource also finds data races between the calls that may
-// overlap: Read and Teardown and, with AckDuringRead, Read and Ack.
+// overlap: Read and Teardown and, with AckDuringRead, Read and Ack. A source that ends or
+// has more records than are read takes a few milliseconds, and one that waits a few
+// twentieths of Timeout.
 func TestSource(t *testing.T, s SourceConformance) {
 	t.Helper()
 	s.suite().test(t)
@@ -137,7 +139,7 @@ func (s SourceConformance) suite() *conformSuite {
 		{
 			name:    "read_after_teardown_fails",
 			promise: "A Read that begins after Teardown returns an error or io.EOF, and does not block.",
-			advice:  "Look in Read first whether the source was torn down. Make Open forget it.",
+			advice:  "Ask at the beginning of Read whether the source was torn down. Forget it in Open.",
 			run:     checks.readAfterTeardownFails,
 		},
 		{
