@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -124,6 +125,8 @@ func (t *SourceTask) Do(ctx context.Context, b *Batch) error {
 	if isMeasured && len(records) > 0 {
 		t.metrics.Observe(records, start)
 	}
+	// What is behind the records may be the next ones of a source that reads from a slice.
+	records = slices.Clip(records)
 	b.copies.Fill(records, batch.Positions(records))
 	return err
 }

@@ -133,3 +133,22 @@ func TestSourceTask_isNotRetried(t *testing.T) {
 		})
 	}
 }
+
+// The engine does not write behind the records that a read has returned.
+func TestSourceTask_spareCapacity(t *testing.T) {
+	j := &fake.Journal{}
+	all := fake.Records("1", "2", "3", "4")
+	s := fake.NewSource(j, fake.Read{Records: all[:2]}, fake.Read{Records: all[2:]})
+	split := fake.Custom("split", func(_ context.Context, b *funnel.Batch) error {
+		for i := len(b.ActiveRecords()) - 1; i >= 0; i-- {
+			b.SplitRecord(i, fake.Records("a", "b"))
+		}
+		return nil
+	})
+	keep := fake.Custom("keep", func(_ context.Context, b *funnel.Batch) error {
+		j.AddRecords("kept", b.ActiveRecords())
+		return nil
+	})
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(s), keep, split, fake.Out(j)))
+	j.Want(t, "kept ack", "kept 1 2", "ack 1 2", "kept 3 4", "ack 3 4")
+}

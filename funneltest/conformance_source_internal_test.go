@@ -124,9 +124,11 @@ func (s *memorySource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	}
 	select {
 	case <-s.torn:
-		if s.fault != "reads after teardown" {
+		if s.fault != "blocks after teardown" {
 			return nil, errors.New("the source is torn down")
 		}
+		<-ctx.Done()
+		return nil, ctx.Err()
 	case <-ctx.Done():
 		if s.fault == "moves when cancelled" {
 			s.log.ack(s.next)
@@ -305,7 +307,7 @@ func TestSource_faults(t *testing.T) {
 		brokenConnector{"gives spare capacity away", []string{"returned_records_are_not_returned_again"}},
 		brokenConnector{"teardown does not unblock", []string{
 			"teardown_unblocks_a_pending_read", "everything_can_be_acked", "ack_returns_during_a_pending_read"}},
-		brokenConnector{"reads after teardown", []string{"read_after_teardown_fails"}},
+		brokenConnector{"blocks after teardown", []string{"read_after_teardown_returns"}},
 		brokenConnector{"ignores the context", []string{"pending_read_obeys_its_context"}},
 		brokenConnector{"another error for a context", []string{"pending_read_obeys_its_context"}},
 		brokenConnector{"EOF for a context", []string{"pending_read_obeys_its_context"}},
