@@ -41,8 +41,9 @@ func ExampleNewBatchingSource() {
 			fmt.Println(err)
 			break
 		}
+		fmt.Print("batch")
 		for _, rec := range recs {
-			fmt.Printf("%s ", rec.Position)
+			fmt.Printf(" %s", rec.Position)
 		}
 		fmt.Println()
 	}
@@ -50,7 +51,7 @@ func ExampleNewBatchingSource() {
 		panic(err)
 	}
 	// Output:
-	// a b c
-	// d e
+	// batch a b c
+	// batch d e
 	// EOF
 }
