@@ -14,16 +14,16 @@ import (
 
 // BatchPolicy says when a batch is complete. A value of 0 or less means the default.
 type BatchPolicy struct {
-	// Records is the maximum number of records in a batch. A batch that has so many is
-	// complete. The default is 1,000.
+	// Records is the maximum number of records in a batch. A batch of that many records
+	// is complete. The default is 1,000.
 	Records int
 	// Bytes is the maximum total size of the records in a batch, as the metric
-	// conduit_connector_bytes counts it, see [Metrics]. A batch is complete if it has so
-	// many bytes, or if the next record does not fit. A record that is larger is a batch
-	// of its own. By default there is no limit.
+	// conduit_connector_bytes counts it, see [Metrics]. A batch of that size is complete,
+	// and so is one that the next record does not fit into. A larger record is a batch of
+	// its own. By default there is no limit.
 	Bytes int
-	// Period is how long after its first record was read a batch is complete, whatever
-	// it holds. The default is 100 ms.
+	// Period is how long a batch is collected, from when s returns its first record. Then
+	// it is complete, whatever it holds. The default is 100 ms.
 	Period time.Duration
 }
 
@@ -50,45 +50,42 @@ func (p BatchPolicy) withDefaults() BatchPolicy {
 // result.
 //
 // Read returns a batch as soon as it is complete, or when s has ended or failed. Records
-// that do not fit into the batch stay for the next one, in order.
+// that do not fit stay for the next batch, in order.
 //
-// What is given up is latency: a record may wait for others, up to the period, even if
-// the pipeline is idle. [WithReadAhead] does not make records wait. It makes a batch of
-// the records that arrive while another one is in flight, so batches stay small while the
-// pipeline is faster than the source. Use it if the pipeline is to keep up with the
-// source. Use a batching source if each batch has a price, such as a file or a request
-// that is paid for. Together, a batch is collected while another one is in flight. The
-// worker may then join several of these batches into one.
+// What is given up is latency: a record may wait for others, up to the period, even while
+// the pipeline is idle. With [WithReadAhead] no record waits for others: those that arrive
+// while a batch is in flight become the next one, so batches stay small while the pipeline
+// is faster than the source. Use that option to keep up with a source. Use a batching
+// source if each batch has a price, such as a file, a commit or a request. With both, a
+// batch is collected while another one is in flight, and the worker joins the batches that
+// are complete when it takes the next one.
 //
-// The first Read starts a goroutine. It reads s while a Read waits for records, and spaces
-// out empty reads as the engine does. A read of s is not interrupted when Read returns.
-// Its records belong to the next batch. So s must allow [Source.Ack] during
-// [Source.Read], and at most one batch and the records of one read are buffered. The
-// context of these reads has the values of the context of the first Read, and ends at
-// Teardown.
+// The first Read starts a goroutine, which reads s while a Read waits for records, and
+// spaces out empty reads as the engine does. A pending read goes on when Read returns; its
+// records belong to the next batch. So s must allow [Source.Ack] during [Source.Read]. At
+// most one batch and the records of one read are buffered. The context of the reads has
+// the values of the context of the first Read; it ends at Teardown, and not before.
 //
 // If the context of Read ends, Read returns the context's error at once. The next Read
-// goes on with the records collected so far.
+// goes on with what was collected.
 //
-// If s returns [io.EOF] or another error, Read first returns the records before it, in
-// batches. Then each Read returns the error. Records returned with an error other than
-// io.EOF are dropped. If s panics, Read panics with a [*PanicError] instead; if s ends the
-// goroutine by [runtime.Goexit], Read returns [ErrGoexit]. If Ack returns io.EOF, since
-// the stream of s has closed, the collected records are dropped, so that the next Read
-// says why.
+// If s returns [io.EOF] or another error, Read first returns the records before it, and
+// then the error in each call. Records returned with an error other than io.EOF are
+// dropped. If s panics, Read panics with a [*PanicError] instead. If s ends the goroutine
+// by [runtime.Goexit], Read returns [ErrGoexit]. If Ack returns io.EOF because the stream
+// of s has closed, what was collected is dropped unacked, so that the next Read says why.
 //
-// Teardown tears s down, and waits until the goroutine has ended or the context ends. A
-// Read that is pending, or that begins later, returns an error. If s fails to be torn
-// down or the context ends, Teardown can be called again; it never repeats a teardown of
-// s that has succeeded. If s has panicked or ended the goroutine and no Read has reported
-// it, Teardown does, once. Records that were collected and not returned are dropped,
-// since s reads them again when it is opened again. Open returns an error if the goroutine
-// is still running.
+// Teardown tears s down, and then waits until the goroutine has ended. If s fails to be
+// torn down, or the context ends first, Teardown returns an error and can be called again;
+// it does not repeat a teardown of s that has succeeded. What was collected is dropped
+// unacked. A pending Read returns an error once the pending read of s has returned, and so
+// does a later Read. Teardown itself reports a panic or Goexit of s that no Read has
+// reported, once. If s was read, Open returns an error until Teardown has succeeded.
 //
-// A batch that consists of records of one read is passed on in the slice of that read.
-// Otherwise each record is copied once, into a new slice. There is no other allocation
-// for each read or record. A limit on bytes measures each record once, in a time linear
-// in its structured data.
+// If all records of a batch come from one read, they are passed on in its slice. Otherwise
+// each is copied once, into a new slice. There is no other allocation for each record or
+// read. A read takes a few hundred nanoseconds more. A limit on bytes measures each record
+// once, in a time linear in its structured data.
 func NewBatchingSource(s Source, policy BatchPolicy) Source {
 	if isNil(s) {
 		return nil
@@ -196,12 +193,12 @@ type collector struct {
 	cancel      context.CancelFunc // ends the context of the reads
 	isStarted   bool
 	isWaiting   bool // a Read waits
-	wantsReason bool // an ack has told that the source's stream has closed: a read must tell why
+	wantsReason bool // an ack says that the source's stream has closed: the next read tells why
 	isOver      bool // Teardown has begun
 	isEnded     bool // there are no more reads
 	err         error
 	panicked    *PanicError
-	isReported  bool // err or panicked was
+	isReported  bool // err or panicked was reported
 }
 
 func newCollector(s Source, policy BatchPolicy) *collector {
