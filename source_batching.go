@@ -146,7 +146,7 @@ func (b *batchingSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 func (b *batchingSource) Ack(ctx context.Context, positions []opencdc.Position) error {
 	err := b.Source.Ack(ctx, positions)
 	if err != nil && isAny(err, io.EOF) {
-		b.collector.dropUntilError()
+		b.collector.streamClosed()
 	}
 	return err
 }
@@ -188,17 +188,17 @@ type collector struct {
 	quit  chan struct{} // closed when Teardown begins
 	done  chan struct{} // closed when the goroutine has ended, or will never start
 
-	mu          sync.Mutex
-	pending     pendingRecords
-	cancel      context.CancelFunc // ends the context of the reads
-	isStarted   bool
-	isWaiting   bool // a Read waits
-	wantsReason bool // an ack says that the source's stream has closed: the next read tells why
-	isOver      bool // Teardown has begun
-	isEnded     bool // there are no more reads
-	err         error
-	panicked    *PanicError
-	isReported  bool // err or panicked was reported
+	mu         sync.Mutex
+	pending    pendingRecords
+	cancel     context.CancelFunc // ends the context of the reads
+	isStarted  bool
+	isWaiting  bool // a Read waits
+	isClosed   bool // an ack has told that the source's stream has closed
+	isOver     bool // Teardown has begun
+	isEnded    bool // there are no more reads
+	err        error
+	panicked   *PanicError
+	isReported bool // err or panicked was reported
 }
 
 func newCollector(s Source, policy BatchPolicy) *collector {
@@ -316,7 +316,7 @@ func (c *collector) readOn(ctx context.Context) error {
 		if isDue, _ := empty.begin(ctx, c.quit); !isDue {
 			break
 		}
-		isDue, tellsReason := c.isDue()
+		isDue, isClosed := c.isDue()
 		if !isDue {
 			continue
 		}
@@ -325,7 +325,7 @@ func (c *collector) readOn(ctx context.Context) error {
 			return err
 		}
 		empty.end(len(records) == 0)
-		c.add(records, tellsReason)
+		c.add(records, isClosed)
 		if err != nil {
 			return err
 		}
@@ -348,27 +348,26 @@ func (c *collector) awaitDemand() bool {
 	}
 }
 
-// isDue returns true if a Read waits for a read of the source. If that read begins now,
-// tellsReason says whether it must tell why the source's stream has closed.
-func (c *collector) isDue() (isDue, tellsReason bool) {
+// isDue returns whether a Read waits for a read of the source, and whether the source's
+// stream is known to have closed.
+func (c *collector) isDue() (isDue, isClosed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.isWaiting && !c.pending.isFull && !c.isOver, c.wantsReason
+	return c.isWaiting && !c.pending.isFull && !c.isOver, c.isClosed
 }
 
-// add adds the records of a read, unless they are to be dropped. toldReason is what isDue
-// said when the read began.
-func (c *collector) add(records []opencdc.Record, toldReason bool) {
+// add adds the records of a read, unless they are to be dropped. wasClosed says whether
+// the source's stream was known to have closed when the read began.
+func (c *collector) add(records []opencdc.Record, wasClosed bool) {
 	if len(records) == 0 {
 		return
 	}
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.isOver || c.wantsReason && !toldReason {
+	if c.isOver || c.isClosed && !wasClosed {
 		return
 	}
-	c.wantsReason = false
 	isFirst := c.pending.count == 0
 	c.pending.add(records, now)
 	if isFirst || c.pending.isFull {
@@ -384,12 +383,12 @@ func (c *collector) end(err error, panicked *PanicError) {
 	close(c.done)
 }
 
-// dropUntilError drops records until a read fails, or until a read that began after the
-// call returns.
-func (c *collector) dropUntilError() {
+// streamClosed records that the source's stream has closed. It drops what was read before,
+// and what a pending read returns, so that the error of the next read comes first.
+func (c *collector) streamClosed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.wantsReason = true
+	c.isClosed = true
 	c.pending.clear()
 }
 

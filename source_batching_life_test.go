@@ -86,6 +86,27 @@ func TestBatchingSource_teardownDuringRead(t *testing.T) {
 	}
 }
 
+// No read of the source begins once Teardown has begun.
+func TestBatchingSource_noReadAfterTeardown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBatching(t, funnel.BatchPolicy{}, "")
+		reads := 0
+		b.inner.OnRead = func(context.Context) ([]opencdc.Record, error) {
+			reads++
+			<-b.inner.TornDown
+			return fake.Records("a"), nil
+		}
+		result := make(chan string, 1)
+		go func() { result <- b.next(t.Context()) }()
+		synctest.Wait()
+		fake.WantNoError(t, b.Teardown(t.Context()))
+		fake.WantLines(t, []string{<-result}, "0: "+errTornDown)
+		if reads != 1 {
+			t.Errorf("%d reads", reads)
+		}
+	})
+}
+
 // A Read that is pending when the source is torn down still heeds its context.
 func TestBatchingSource_teardownLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -138,7 +159,9 @@ func TestBatchingSource_teardownFails(t *testing.T) {
 
 		close(release)
 		synctest.Wait()
-		fake.WantNoError(t, b.Teardown(ctx)) // nothing is left to wait for
+		for range 20 {
+			fake.WantNoError(t, b.Teardown(ctx)) // nothing is left to wait for
+		}
 		b.wantNext(t, "1001: "+errTornDown)
 		if reads != 2 {
 			t.Errorf("%d reads", reads)
@@ -209,12 +232,12 @@ func TestBatchingSource_broken(t *testing.T) {
 	}
 }
 
-// A panic or Goexit that no Read can report is reported by Teardown, once. A pending Read
-// reports it itself.
+// A panic or Goexit that no Read can report is reported by Teardown, once. A Read that is
+// pending, whether it began before or after Teardown, reports it instead.
 func TestBatchingSource_brokenByTeardown(t *testing.T) {
 	for _, panics := range []bool{true, false} {
-		for _, isReading := range []bool{true, false} {
-			t.Run(fmt.Sprintf("panics %t, Read is pending %t", panics, isReading), func(t *testing.T) {
+		for _, reading := range []string{"not", "before", "after"} {
+			t.Run(fmt.Sprintf("panics %t, read %s", panics, reading), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b := newBatching(t, funnel.BatchPolicy{}, "")
 					b.inner.OnRead = func(context.Context) ([]opencdc.Record, error) {
@@ -222,19 +245,27 @@ func TestBatchingSource_brokenByTeardown(t *testing.T) {
 						time.Sleep(ms)
 						return breaksWith(panics)
 					}
-					ctx, cancel := context.WithCancel(t.Context())
-					read := fake.Call(func() error { _, err := b.Read(ctx); return err })
-					synctest.Wait()
-					if !isReading {
-						cancel()
-						(<-read).Want(t, context.Canceled)
+					read := func(ctx context.Context) <-chan fake.Ending {
+						defer synctest.Wait()
+						return fake.Call(func() error { _, err := b.Read(ctx); return err })
 					}
-					tornDown := <-fake.Call(func() error { return b.Teardown(t.Context()) })
-					if isReading {
-						wantBroken(t, <-read, panics)
-						tornDown.Want(t, nil)
-					} else {
+					ctx, cancel := context.WithCancel(t.Context())
+					pending := read(ctx)
+					if reading != "before" {
+						cancel()
+						(<-pending).Want(t, context.Canceled)
+					}
+					tearingDown := fake.Call(func() error { return b.Teardown(t.Context()) })
+					synctest.Wait()
+					if reading == "after" {
+						pending = read(t.Context())
+					}
+					tornDown := <-tearingDown
+					if reading == "not" {
 						wantBroken(t, tornDown, panics)
+					} else {
+						wantBroken(t, <-pending, panics)
+						tornDown.Want(t, nil)
 					}
 					fake.WantNoError(t, b.Teardown(t.Context()))
 					b.Want(t, "teardown", "teardown source")
@@ -242,6 +273,34 @@ func TestBatchingSource_brokenByTeardown(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// If a Read gives up just when the read panics that Teardown has ended, one of them reports
+// the panic.
+func TestBatchingSource_brokenInARace(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBatching(t, funnel.BatchPolicy{}, "")
+			ctx, cancel := context.WithCancel(t.Context())
+			b.inner.OnRead = func(context.Context) ([]opencdc.Record, error) {
+				<-b.inner.TornDown
+				time.Sleep(ms)
+				cancel()
+				return breaksWith(true)
+			}
+			read := fake.Call(func() error { _, err := b.Read(ctx); return err })
+			synctest.Wait()
+			tornDown := <-fake.Call(func() error { return b.Teardown(t.Context()) })
+			end := <-read
+			if end.Panic == nil {
+				end.Want(t, context.Canceled)
+				end = tornDown
+			} else {
+				tornDown.Want(t, nil)
+			}
+			wantBroken(t, end, true)
+		})
 	}
 }
 
@@ -283,6 +342,7 @@ func TestBatchingSource_streamReason(t *testing.T) {
 		{"during Read", "0:a,b 0:c 9:!", 0, true, io.EOF, "9: !"},
 		{"in a wrapped error", "0:a,b,c,d,e 5:!", 0, false, fmt.Errorf("closed: %w", io.EOF), "5: !"},
 		{"there is no error", "0:a,b 0:c 5:d 5:e 5:f,g 1:h", 0, true, io.EOF, "15: e f"},
+		{"there is no error, nor another record", "0:a,b 0:c 5:d 5:e 100:f", 0, true, io.EOF, "60: e"},
 		{"another error", "0:a,b,c,d 5:!", 0, false, fake.ErrTest, "0: c d"},
 		{"no error", "0:a,b,c,d 5:!", 0, false, nil, "0: c d"},
 	} {

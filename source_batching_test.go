@@ -317,7 +317,7 @@ func TestBatchingSource_pause(t *testing.T) {
 // was collected nor the pending read.
 func TestBatchingSource_context(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBatching(t, funnel.BatchPolicy{Records: 3}, "5:a 50:b,c,d 50:e 40:f 0:")
+		b := newBatching(t, funnel.BatchPolicy{Records: 3}, "5:a 50:b,c,d 50:e 40:f,g,h,i 0:")
 		until := func(at int) context.Context {
 			ctx, cancel := context.WithDeadline(t.Context(), b.start.Add(time.Duration(at)*ms))
 			t.Cleanup(cancel)
@@ -329,10 +329,12 @@ func TestBatchingSource_context(t *testing.T) {
 			b.next(ended),
 			b.next(until(3)), b.next(until(10)), b.next(until(60)),
 			b.next(until(59)), b.next(until(61)), b.next(until(62)), b.next(until(1000)),
+			b.next(ended), b.next(until(1000)),
 		},
 			"0: context canceled",
 			"3: context deadline exceeded", "10: context deadline exceeded", "55: a b c",
 			"59: context deadline exceeded", "61: context deadline exceeded", "62: context deadline exceeded", "145: d e f",
+			"145: context canceled", "145: g h i",
 		)
 		b.wantReads(t, "0", "5", "55", "105")
 		fake.WantNoError(t, b.Teardown(t.Context()))
