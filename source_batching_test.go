@@ -448,7 +448,7 @@ func TestBatchingSource_allocations(t *testing.T) {
 		}
 	})
 	fake.WantNoError(t, b.Teardown(t.Context()))
-	if got > 20 {
+	if got > 6 {
 		t.Errorf("%v allocations for a batch of %d records", got, n)
 	}
 }
