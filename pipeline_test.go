@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -258,19 +260,31 @@ func TestWorker_Run(t *testing.T) {
 			return errors.New("cannot close")
 		}
 		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Node(task), fake.To(out)), nil)
-		var err error
 		func() {
 			defer func() {
-				if value := recover(); (value != nil) != (name == "a panic") {
+				value := recover()
+				if (value != nil) != (name == "a panic") {
+					t.Errorf("%s: panicked with %v", name, value)
+				}
+				if panicked, ok := value.(*funnel.PanicError); value != nil && (!ok || panicked.Value != "no" || !strings.Contains(panicked.Error(), "cannot close")) {
 					t.Errorf("%s: panicked with %v", name, value)
 				}
 			}()
-			err = w.Run(ctx)
-			fake.WantError(t, err, tt.want, "cannot close")
+			fake.WantError(t, w.Run(ctx), tt.want, "cannot close")
 		}()
 		j.Want(t, "teardown", "teardown source", "teardown out")
 	}
 	j := &fake.Journal{}
+	var ending sync.WaitGroup
+	ending.Go(func() {
+		end := fake.Custom("end", func(context.Context, *funnel.Batch) error { runtime.Goexit(); return nil })
+		_ = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), end), nil).Run(t.Context())
+		t.Error("Run has returned")
+	})
+	ending.Wait()
+	j.Want(t, "", "open source", "teardown source")
+
+	j = &fake.Journal{}
 	out := fake.NewDestination(j, "out")
 	out.OnOpen = func(context.Context) error { return fake.ErrTest }
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(out)), nil)

@@ -104,12 +104,9 @@ type batchingSource struct {
 	isTornDown bool       // the source was torn down since the last Open
 }
 
-func (b *batchingSource) validate() error {
-	if s, ok := b.Source.(interface{ validate() error }); ok {
-		return s.validate()
-	}
-	return nil
-}
+func (b *batchingSource) validate() error { return validate(b.Source) }
+
+func (b *batchingSource) inside() Source { return b.Source }
 
 // Open opens the source. What was collected before is forgotten.
 func (b *batchingSource) Open(ctx context.Context) error {
@@ -169,9 +166,6 @@ func (b *batchingSource) tearDown(ctx context.Context) error {
 	defer b.collector.cancel()
 	return b.Source.Teardown(ctx)
 }
-
-// errTornDown is the error of a read after Teardown has begun.
-var errTornDown = errors.New("the batching source was torn down")
 
 // collector reads a source on a goroutine of its own and collects what it reads. It is
 // used from an Open to the next one.

@@ -18,7 +18,7 @@ import (
 
 // errTornDown is the text of the error of a Read after Teardown, when no read of the
 // source has failed.
-const errTornDown = "the batching source was torn down"
+const errTornDown = "the connector was torn down"
 
 // renew gives the inner source, which was torn down, other reads for its next opening.
 func (b *batching) renew(reads string) {

@@ -30,6 +30,7 @@ const maxChannelRead = 1000
 // the source of the worker itself, embedded in a struct that is, or inside a decorator of
 // this package; otherwise the outcome of an acked record is OutcomeUnknown.
 type ChannelSource struct {
+	anonymous
 	records  <-chan opencdc.Record // nil if there is none or it was closed
 	requests chan *request
 	closed   chan struct{} // closed by Close
@@ -123,12 +124,6 @@ func notDelivered(err error) error {
 // Close ends the source: the worker processes the records that it has taken, and those
 // that are in the channel, and ends. Calling Close again does nothing.
 func (s *ChannelSource) Close() { s.close.Do(func() { close(s.closed) }) }
-
-// ID returns "channel".
-func (s *ChannelSource) ID() string { return "channel" }
-
-// Errors returns nil.
-func (s *ChannelSource) Errors() <-chan error { return nil }
 
 // Open allows Read again after Teardown.
 func (s *ChannelSource) Open(context.Context) error {

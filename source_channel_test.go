@@ -310,6 +310,9 @@ func TestChannelSource_wrapped(t *testing.T) {
 	}{
 		{func(s *funnel.ChannelSource) funnel.Source { return hidden{s} }, funnel.OutcomeUnknown},
 		{func(s *funnel.ChannelSource) funnel.Source { return wrapping{s} }, funnel.OutcomeFiltered},
+		{func(s *funnel.ChannelSource) funnel.Source {
+			return funnel.NewBatchingSource(wrapping{s}, funnel.BatchPolicy{})
+		}, funnel.OutcomeFiltered},
 	} {
 		s := funnel.NewChannelSource(nil)
 		fake.WantNoError(t, sending(t, s, func(*funnel.Worker) {

@@ -98,15 +98,26 @@ func (w *Worker) listResources() {
 	})
 }
 
-// Run opens the worker, runs it with Do, and closes it, even after an error or a panic. It
-// returns all errors joined. Close gets a context that does not end. To stop the worker
+// Run opens the worker, runs it with Do, and closes it, whatever happens. It returns all
+// errors joined. If something panics, Run panics with a [*PanicError], which also holds
+// whatever else went wrong. Close gets a context that does not end. To stop the worker
 // gracefully, call Stop; if the context ends, Do returns at once.
-func (w *Worker) Run(ctx context.Context) (err error) {
-	defer func() { err = joinErrors(err, w.Close(context.WithoutCancel(ctx))) }()
-	if err := w.Open(ctx); err != nil {
-		return err
-	}
-	return w.Do(ctx)
+func (w *Worker) Run(ctx context.Context) error {
+	var failed outcome
+	w.runAndClose(ctx, &failed)
+	return failed.result()
+}
+
+// runAndClose is Run, but collects what goes wrong. It closes the worker even if Do ends
+// the goroutine.
+func (w *Worker) runAndClose(ctx context.Context, failed *outcome) {
+	defer failed.try(func() error { return w.Close(context.WithoutCancel(ctx)) })
+	failed.try(func() error {
+		if err := w.Open(ctx); err != nil {
+			return err
+		}
+		return w.Do(ctx)
+	})
 }
 
 // Open opens the tasks in order, then the DLQ. If one of them fails, Open closes those
