@@ -35,13 +35,13 @@ func insertUsers(ctx context.Context) error {
 		}
 		return errs
 	})
-	return funnel.From("users", funnel.SliceSource(user("ann"), user(""), user("bob"))).
+	return funnel.From("users", funnel.SliceSource(userRow("ann"), userRow(""), userRow("bob"))).
 		To("table", table).
 		DeadLetters("refused", funnel.DestinationFunc(printRefused), 100, 10).
 		Run(ctx)
 }
 
-func user(name string) opencdc.Record {
+func userRow(name string) opencdc.Record {
 	return opencdc.Record{
 		Key:     opencdc.RawData(name),
 		Payload: opencdc.Change{After: opencdc.RawData("user " + name)},
@@ -110,7 +110,7 @@ func (d *lineFile) Ack(context.Context) ([]connector.DestinationAck, error) {
 func (d *lineFile) Teardown(context.Context) error { return d.file.Close() }
 
 func appendLines(ctx context.Context, path string) error {
-	records := []opencdc.Record{user("ann"), {Key: opencdc.RawData("bob")}, user("cid")}
+	records := []opencdc.Record{userRow("ann"), {Key: opencdc.RawData("bob")}, userRow("cid")}
 	err := funnel.From("users", funnel.SliceSource(records...)).
 		To("file", &lineFile{path: path}).
 		DeadLetters("refused", funnel.DestinationFunc(printRefused), 100, 10).
@@ -219,7 +219,7 @@ func compareDecorators(ctx context.Context) error {
 		{"one at a time", funnel.NewLimitedDestination(funnel.NewRetryDestination(busyAPI(), retry), one)},
 	} {
 		fmt.Println(c.name)
-		records := funnel.SliceSource(user("a"), user("b"), user("c"), user("d"))
+		records := funnel.SliceSource(userRow("a"), userRow("b"), userRow("c"), userRow("d"))
 		if err := funnel.From("users", records).To("api", c.d).Run(ctx); err != nil {
 			return err
 		}
@@ -267,7 +267,7 @@ func postInLanes(ctx context.Context) error {
 			})
 			return funnel.NewRetryDestination(d, funnel.DestinationRetry{}), nil
 		})
-	records := funnel.SliceSource(user("a"), user("b"), user("a"), user("c"))
+	records := funnel.SliceSource(userRow("a"), userRow("b"), userRow("a"), userRow("c"))
 	if err := funnel.From("users", records).To("api", api).Run(ctx); err != nil {
 		return err
 	}
@@ -297,7 +297,7 @@ func (p pace) WaitN(ctx context.Context, n int) error {
 
 func postSlowly(ctx context.Context) error {
 	begin := time.Now()
-	err := funnel.From("users", funnel.SliceSource(user("a"), user("b"), user("c"))).
+	err := funnel.From("users", funnel.SliceSource(userRow("a"), userRow("b"), userRow("c"))).
 		Step(funnel.NewRateLimitTask("ten a second", pace(100*time.Millisecond))).
 		To("api", busyAPI()).
 		DeadLetters("refused", funnel.DestinationFunc(printRefused), 100, 10).
