@@ -142,6 +142,33 @@ single, read-ahead       451ms
 `)
 }
 
+// countWrites runs a pipeline of single records and prints how many writes they take.
+func countWrites(ctx context.Context, what string, source funnel.Source) error {
+	writes := 0
+	table := funnel.DestinationFunc(func(context.Context, []opencdc.Record) error {
+		writes++
+		return nil
+	})
+	err := funnel.From("feed", source).To("table", table).Run(ctx)
+	fmt.Printf("%-24s %d writes\n", what, writes)
+	return err
+}
+
+func collectBatches(ctx context.Context) error {
+	policy := funnel.BatchPolicy{Records: 10, Period: time.Second}
+	return errors.Join(
+		countWrites(ctx, "single", slowFeed(40, 1, 10*ms)),
+		countWrites(ctx, "collected", funnel.NewBatchingSource(slowFeed(40, 1, 10*ms), policy)),
+	)
+}
+
+func TestSpeedCollectBatches(t *testing.T) {
+	wantBubbleOutput(t, collectBatches, `
+single                   40 writes
+collected                4 writes
+`)
+}
+
 func compareParallel(ctx context.Context) error {
 	one := funnel.ProcessorFunc(lookUp)
 	sixteen, err := funnel.NewParallelProcessor(funnel.Concurrent(funnel.ProcessorFunc(lookUp)), 16)
