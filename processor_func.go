@@ -133,7 +133,6 @@ func (p *processorFunc) Teardown(context.Context) error { return nil }
 
 func (p *processorFunc) Process(ctx context.Context, records []opencdc.Record) []sdk.ProcessedRecord {
 	p.memory.Put(p.results)
-	p.results = nil // in case the function panics
 	p.results = p.appendResults(p.memory.Take(len(records)), ctx, records)
 	return p.results
 }
