@@ -171,5 +171,3 @@ func (p concurrentFunc) Process(ctx context.Context, records []opencdc.Record) [
 type concurrentProcessor struct{ Processor }
 
 func (concurrentProcessor) IsConcurrent() bool { return true }
-
-func (p concurrentProcessor) validate() error { return validate(p.Processor) }

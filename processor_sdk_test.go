@@ -76,7 +76,7 @@ func TestFromSDK_life(t *testing.T) {
 	inner := newSDKFake()
 	settings := config.Config{" field ": " name "}
 	p := funnel.FromSDK(inner, settings)
-	settings["field"] = "changed later"
+	settings[" field "] = "changed later"
 	for range 2 {
 		fake.WantNoError(t, p.Open(t.Context()))
 		if got := resultsText(p.Process(t.Context(), fake.Numbered(3))); got != "0 1 2" {
