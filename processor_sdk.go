@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/conduitio/conduit-commons/config"
@@ -72,11 +73,10 @@ func (p *sdkProcessor) Open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the settings of the processor %s are invalid: %w", quote(spec.Name), err)
 	}
-	p.hasSchemas = false
-	for _, name := range schemaParameters() {
+	p.hasSchemas = slices.ContainsFunc(schemaParameters(), func(name string) bool {
 		isOn, _ := strconv.ParseBool(settings[name])
-		p.hasSchemas = p.hasSchemas || isOn
-	}
+		return isOn
+	})
 	p.current = wrapped
 	if err := start(ctx, wrapped, settings); err != nil {
 		return also(err, func() error { return wrapped.Teardown(ctx) })
