@@ -41,7 +41,8 @@ type ConcurrentProcessor interface {
 //
 // NewParallelProcessor returns an error unless p is a [ConcurrentProcessor] whose
 // IsConcurrent returns true, and workers is at least 1. It calls IsConcurrent once. The
-// type of p is Processor because hosts mostly hold it as one.
+// type of p is Processor because hosts mostly hold it as one. [Concurrent] declares a
+// processor to be a ConcurrentProcessor.
 //
 // Process divides its records into contiguous parts whose lengths differ by at most
 // one: one part for each worker or, if there are fewer records, for each record. It
