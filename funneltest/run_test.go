@@ -27,7 +27,9 @@ func answering() *funneltest.Processor {
 		case "nack":
 			return sdk.ErrorRecord{Error: errTest}
 		case "split":
-			return sdk.MultiRecord{funneltest.Record("left"), funneltest.Record("right")}
+			pieces := sdk.MultiRecord{funneltest.Record("left"), funneltest.Record("right")}
+			pieces[0].Position, pieces[1].Position = r.Position, r.Position
+			return pieces
 		default:
 			r.Payload.After = opencdc.RawData(strings.ToUpper(word))
 			return sdk.SingleRecord(r)
