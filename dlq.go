@@ -110,7 +110,7 @@ func (d *DLQ) refuse(n *batch.NackedRecord) error {
 	if d.threshold <= 0 {
 		return nackError(n)
 	}
-	return FatalError(fmt.Errorf("%w: more than %d nacks among the last %d records: %w", ErrNackThreshold, d.threshold, d.size, nackError(n)))
+	return FatalError(fmt.Errorf("%w: at most %d of the last %d records may be nacked: %w", ErrNackThreshold, d.threshold, d.size, nackError(n)))
 }
 
 // store writes the dead letters of the nacked records with the task of the queue, which

@@ -84,7 +84,7 @@ func Example_deadLettersWindow() {
 	// stored 42
 	// stored 43
 	// dead letter 5 from "check": strconv.Atoi: parsing "y": invalid syntax
-	// too many nacks: more than 1 nacks among the last 4 records: task "check": record "6" was nacked: strconv.Atoi: parsing "z": invalid syntax
+	// too many nacks: at most 1 of the last 4 records may be nacked: task "check": record "6" was nacked: strconv.Atoi: parsing "z": invalid syntax
 	// fatal: true true
 }
 
