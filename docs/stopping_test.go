@@ -178,3 +178,6 @@ func Example_stoppingMark() {
 	// fatal for the engine: true
 	// permanent for the host: true
 }
+
+// It waits for a signal, so no example runs it.
+var _ = runUntilCtrlC
