@@ -45,6 +45,9 @@ func Default(node *TaskNode) Case { return Case{Node: node, isDefault: true} }
 // route must not change the record. It is called once for each record, and again for all
 // records that a worker reads again. NewWorker returns an error if route or the node of a
 // case is nil, or if there are no cases, two of the same name, or two defaults.
+//
+// A task of your own that calls Do of a RouteTask must embed the [*RouteTask], so that the
+// worker knows that it is one. Otherwise the worker stops with a fatal error.
 func NewRouteTask(id string, route func(opencdc.Record) string, cases ...Case) *RouteTask {
 	t := &RouteTask{id: id, route: route, cases: slices.Clone(cases), byName: make(map[string]int), others: -1}
 	for i, c := range cases {

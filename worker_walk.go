@@ -2,6 +2,7 @@ package funnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -95,7 +96,7 @@ func (k *walk) doTask(ctx context.Context) error {
 			return k.taskError(err)
 		}
 	}
-	if k.batch.copies.IsShared() && !k.node.onlyReads() {
+	if _, isRoute := k.node.Task.(*RouteTask); k.batch.copies.IsShared() && !isRoute && !k.node.onlyReads() {
 		if err := k.batch.unshare(); err != nil {
 			return k.taskError(err)
 		}
@@ -153,6 +154,9 @@ func (k *walk) call(ctx context.Context) error {
 	case *RouteTask, *rateLimitTask:
 		b.copies.EndTask(true)
 	default:
+		if _, ok := task.(routed); !ok && b.copies.HasBranches() {
+			return FatalError(errors.New("it calls a RouteTask, but does not embed it, so the records would go down all branches"))
+		}
 		b.copies.EndTask(false)
 		b.copies.WritePieceIDs()
 	}

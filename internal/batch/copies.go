@@ -76,6 +76,7 @@ type Copies struct {
 	pieceBuffer []opencdc.Record // for the pieces that a task passes in
 
 	isHandedOut bool // the current task has asked for the records
+	hasBranches bool // the current task has called SetBranch
 	nacksLeave  bool // nacks in the results of the current task take copies out at once
 	isSettled   bool // every copy was settled
 
@@ -241,7 +242,7 @@ func (c *Copies) Records() []opencdc.Record {
 // nacked copies out at once where it can, which saves StepOut the work of moving the
 // others together.
 func (c *Copies) BeginTask(nacksLeave bool) {
-	c.isHandedOut, c.nacksLeave = false, nacksLeave
+	c.isHandedOut, c.nacksLeave, c.hasBranches = false, nacksLeave, false
 	c.records.Unpin()
 }
 

@@ -18,7 +18,11 @@ func (c *Copies) SetBranch(i, branch int) {
 	c.rejoinBefore(i + 1)
 	c.ensureStates()
 	c.state(i).branch = int16(branch)
+	c.hasBranches = true
 }
+
+// HasBranches returns true if SetBranch was called since BeginTask.
+func (c *Copies) HasBranches() bool { return c.hasBranches }
 
 // Router divides copies among the branches of a fan-out, so that each goes down one of
 // them. It reuses its memory from batch to batch. The zero value is ready for use.
@@ -56,6 +60,7 @@ func (r *Router) Route(c *Copies, branches []Branch) error {
 		default:
 			n := r.ends[s.branch]
 			r.records[n], r.states[n] = records[0], *s
+			r.states[n].branch = 0 // for the next Router
 			r.ends[s.branch]++
 		}
 		records = records[1:]
