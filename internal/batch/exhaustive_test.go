@@ -130,7 +130,7 @@ func (s *sequences) play(m *model, end func(*Copies, *model) error) error {
 
 // endings are the ways in which copies are settled.
 var endings = []func(*Copies, *model) error{
-	endByParts, endAcked, endNacked, endByRetries, endByNackedRetries, endOnBranches, endMarked, endForgiven,
+	endByParts, endAcked, endNacked, endByRetries, endByNackedRetries, endOnBranches, endOnRoutes, endMarked, endForgiven,
 }
 
 // endMarked settles each copy as it is marked.
@@ -295,6 +295,40 @@ func endOnBranches(c *Copies, m *model) error {
 		if err := endByParts(f.copies, f.model); err != nil {
 			return fmt.Errorf("branch %d: %w", i, err)
 		}
+	}
+	return nil
+}
+
+// endOnRoutes sends the parts that go on down different branches, one of which has no
+// Copies. Then it settles the branches.
+func endOnRoutes(c *Copies, m *model) error {
+	parts, err := divide(c, m)
+	if err != nil {
+		return err
+	}
+	var r Router
+	for i, p := range parts {
+		if p.flag == FlagNack {
+			if err := settlePart(p); err != nil {
+				return err
+			}
+			continue
+		}
+		routed, err := route(&r, p.copies, p.model, func(k int) int { return (i + k) % 3 }, newBranches(3, 1))
+		if err != nil {
+			return fmt.Errorf("part %d: %w", i, err)
+		}
+		for k, tr := range routed {
+			if n := tr.model.len(); k > 0 {
+				o := op{kind: opNackErrors, i: n - 1, end: n, number: firstEmpty * (30 + i)}
+				o.do(tr.copies)
+				o.model(tr.model)
+			}
+			if err := endByParts(tr.copies, tr.model); err != nil {
+				return fmt.Errorf("part %d, branch %d: %w", i, k, err)
+			}
+		}
+		r.Clear()
 	}
 	return nil
 }

@@ -375,6 +375,30 @@ func (m *model) setReadTimes(now time.Time) {
 	}
 }
 
+// route returns what each branch gets, or nil for a branch that gets nothing. Filtered
+// copies, and those of a branch without Copies, are settled.
+func (m *model) route(branchOf func(i int) int, branches []Branch) []*model {
+	routed := make([]*model, len(branches))
+	active := 0
+	for _, s := range m.copies {
+		if !s.flag.isActive() {
+			m.source.open[s.slot]--
+			continue
+		}
+		to := branchOf(active)
+		active++
+		switch {
+		case branches[to].Copies == nil:
+			m.source.open[s.slot]--
+			continue
+		case routed[to] == nil:
+			routed[to] = &model{source: m.source, hasIDs: m.hasIDs, isMarked: true, isShared: m.isShared}
+		}
+		routed[to].copies = append(routed[to].copies, s)
+	}
+	return routed
+}
+
 func (m *model) fork() *model {
 	fork := *m
 	fork.copies = slices.Clone(m.copies)

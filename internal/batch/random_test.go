@@ -145,6 +145,10 @@ func (w *world) step() error {
 			return stepOut(tr.copies, "task", forgiven)
 		}
 		if tr.model.count(FlagNack) == 0 && len(w.groups) < 4 {
+			if tr.model.count(FlagRetry) == 0 && w.roll(2) == 0 {
+				w.logf(k, "route")
+				return w.route(k)
+			}
 			w.logf(k, "fork")
 			return w.fork(k)
 		}
@@ -303,6 +307,30 @@ func (w *world) fork(k int) error {
 	}
 	w.groups = append(w.groups, forks)
 	return nil
+}
+
+// route sends copies down up to three branches, of which some may have no Copies.
+func (w *world) route(k int) error {
+	last := len(w.groups) - 1
+	tr := w.groups[last][k]
+	w.groups[last] = slices.Delete(w.groups[last], k, k+1)
+	branchOf := make([]int, tr.model.len())
+	for i := range branchOf {
+		branchOf[i] = w.roll(3)
+	}
+	var without []int
+	if w.roll(4) == 0 {
+		without = []int{w.roll(3)}
+	}
+	var r Router
+	routed, err := route(&r, tr.copies, tr.model, func(i int) int { return branchOf[i] }, newBranches(3, without...))
+	var group []*travelling
+	for i := range routed {
+		routed[i].onlyReads = tr.onlyReads
+		group = append(group, &routed[i])
+	}
+	w.groups = append(w.groups, group)
+	return err
 }
 
 // newFork returns a fork of copies.
