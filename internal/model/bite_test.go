@@ -54,6 +54,24 @@ func (b *biting) isTask(c *call) bool {
 	return ok
 }
 
+// routed draws a call of a node that follows a route, and another node that follows it.
+func (b *biting) routed() (*call, *node) {
+	routes := map[string]*node{}
+	for _, n := range b.tree.nodes() {
+		for _, next := range n.next {
+			if n.kind == kindRoute && len(n.next) > 1 {
+				routes[next.id] = n
+			}
+		}
+	}
+	c := b.call(func(c *call) bool { return routes[c.who] != nil })
+	if c == nil {
+		return nil, nil
+	}
+	others := slices.DeleteFunc(slices.Clone(routes[c.who].next), func(n *node) bool { return n.id == c.who })
+	return c, others[b.IntN(len(others))]
+}
+
 // remove takes the call out of the run.
 func (b *biting) remove(c *call) {
 	b.calls = slices.DeleteFunc(b.calls, func(o *call) bool { return o == c })

@@ -83,6 +83,26 @@ var bites = []bite{
 			}
 		}
 	}},
+	{"a record is on two branches of a route", func(b *biting) {
+		if c, other := b.routed(); c != nil {
+			again := c.clone()
+			again.who, again.parts = other.id, 0
+			b.insert(c, again)
+		}
+	}},
+	{"records are on another branch of a route", func(b *biting) {
+		if c, other := b.routed(); c != nil && c.parts == 0 && len(b.of(other.id)) == 0 {
+			c.who = other.id
+		}
+	}},
+	{"a record that has no route is not nacked", func(b *biting) {
+		isLost := func(c *call) bool {
+			return c.who == "dlq" && len(c.items) == 1 && strings.HasPrefix(c.letters[0].task, "rout")
+		}
+		if c := b.call(isLost); c != nil {
+			b.remove(c)
+		}
+	}},
 	{"a call is made twice", func(b *biting) {
 		if c := b.call(b.isTask); c != nil {
 			b.insert(c, c.clone())

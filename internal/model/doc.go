@@ -12,7 +12,7 @@
 //	record                  records that show who touched them
 //	parts                   what the engine runs, and what the parts check themselves:
 //	processor, parallel     processors
-//	task                    custom tasks
+//	task, route             custom tasks, and tasks that choose a branch for each record
 //	connectors              source, destinations and dead-letter queue
 //	world, play, trace      a run, and what it has shown
 //	expect, walk, step,

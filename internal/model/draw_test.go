@@ -39,6 +39,7 @@ func draw(seed uint64) *taskTree {
 	} else {
 		t.first.next = d.chain(0)
 	}
+	t.first.showBatches()
 	d.reads(t)
 	if d.chance(35) {
 		t.ahead = d.pick(1, 1, 2, 3, 5, 8, 100)
@@ -116,24 +117,44 @@ func (d *drawing) reads(t *taskTree) {
 // chain draws what follows a node that is depth fan-outs deep.
 func (d *drawing) chain(depth int) []*node {
 	if depth < 3 && d.budget >= 4 && d.chance([...]int{45, 30, 20}[depth]) {
-		fan := make([]*node, 2+d.pick(0, 0, 1, 2))
-		for i := range fan {
-			fan[i] = d.link(depth + 1)
-		}
-		if d.chance(40) {
-			for range 1 + d.IntN(len(fan)-1) { // never all of them
-				fan[d.IntN(len(fan)-1)].bestEffort = true
-			}
-			d.Shuffle(len(fan), func(i, j int) { fan[i], fan[j] = fan[j], fan[i] })
-		}
-		return fan
+		return d.fan(depth)
 	}
 	return []*node{d.link(depth)}
+}
+
+// fan draws the branches of a fan-out, and what follows them.
+func (d *drawing) fan(depth int) []*node {
+	fan := make([]*node, 2+d.pick(0, 0, 1, 2))
+	for i := range fan {
+		fan[i] = d.link(depth + 1)
+	}
+	if d.chance(40) {
+		for range 1 + d.IntN(len(fan)-1) { // never all of them
+			fan[d.IntN(len(fan)-1)].bestEffort = true
+		}
+		d.Shuffle(len(fan), func(i, j int) { fan[i], fan[j] = fan[j], fan[i] })
+	}
+	return fan
+}
+
+// route draws a route and what follows it.
+func (d *drawing) route(depth int) *node {
+	n := d.node(kindRoute, "rout")
+	n.hasDefault, n.embeds = d.chance(50), d.chance(40)
+	if depth < 3 && d.budget >= 3 && d.chance(90) {
+		n.next = d.fan(depth)
+	} else {
+		n.next = []*node{d.link(depth)} // a single case
+	}
+	return n
 }
 
 // link draws a node and what follows it.
 func (d *drawing) link(depth int) *node {
 	d.budget--
+	if d.budget > 0 && d.chance(15) {
+		return d.route(depth)
+	}
 	if d.budget > 0 && d.chance(60) {
 		n := d.processor()
 		// A branch may end in a custom task.

@@ -71,12 +71,88 @@ func TestDrawsAll(t *testing.T) {
 			count("several candidates for the first nack", len(nacks) > 1)
 		}
 		countOptions(count, tree, x)
+		countRoutes(count, tree, x)
 	}
 	for what, n := range seen {
 		if n < 3 {
 			t.Errorf("%s: drawn %d times", what, n)
 		}
 	}
+}
+
+// countRoutes counts what routes have brought about.
+func countRoutes(count func(what string, is bool), t *taskTree, x *expectation) {
+	isForgiven := t.forgiven()
+	routes := map[string]*node{}
+	parents := map[string]*node{} // of the nodes after a route
+	for _, n := range t.nodes() {
+		count("a fan-out right after a route", parents[n.id] != nil && n.kind != kindRoute && len(n.next) > 1)
+		if n.kind != kindRoute {
+			continue
+		}
+		routes[n.id] = n
+		for _, next := range n.next {
+			parents[next.id] = n
+		}
+		isBranch := len(n.next) > 1
+		count("a route with a single case", !isBranch)
+		count("a route in a route", parents[n.id] != nil)
+		count("a best-effort branch after a route", isBranch && slices.ContainsFunc(n.next, func(next *node) bool { return next.bestEffort }))
+		count("a route that begins a best-effort branch", n.bestEffort)
+		for _, kind := range []faultKind{faultPanic, faultGoexit, faultCancel, faultStop, faultStopShort} {
+			count("route, fault: "+faultNames[kind], t.fault.kind == kind && t.fault.node == n.id)
+		}
+		count("a route that ends its goroutine on a best-effort branch", t.aside.node == n.id)
+	}
+	var look func(steps []*expectedCall)
+	look = func(steps []*expectedCall) {
+		for i, step := range steps {
+			n := routes[step.who]
+			if n != nil {
+				for _, e := range step.then {
+					if e.nack == nil || e.nack.err != funnel.ErrNoRoute {
+						continue
+					}
+					count("no route", true)
+					count("no route for a piece", strings.Contains(lineage(step.items[0]), "/"))
+					count("no route on a best-effort branch", e.isForgiven)
+					count("whole, no route", t.whole)
+				}
+				isFan := i+1 < len(steps) && steps[i+1].fan != nil
+				count("embedded, branches without records", isFan && n.embeds && len(steps[i+1].fan) < len(n.next))
+				count("records of one call on several branches", isFan && len(n.next) > 1 && len(steps[i+1].fan) > 1)
+				count("a filtered record before a route", len(n.next) > 1 && slices.ContainsFunc(step.then, func(e event) bool { return e.copies < 0 && e.nack == nil }))
+				count("no fan-out for a route", len(n.next) > 1 && !isFan && len(step.then) == 0)
+				if isFan {
+					fan := steps[i+1]
+					count("after a route, a branch that fails", len(fan.faulty) > 0)
+					count("after a route, a best-effort branch that fails", len(fan.spoiled) > 0)
+					count("after a route, a branch that fails beside another one", len(fan.faulty) > 0 && len(fan.fan) > 1)
+					apart := map[int]int{}
+					for _, given := range fan.given {
+						for slot := range given {
+							apart[slot]++
+							count("pieces of a record on several branches of a route", apart[slot] > 1)
+						}
+					}
+				}
+			}
+			count("a record is given again after a route", step.again && parents[step.who] != nil)
+			for _, branch := range step.fan {
+				look(branch)
+			}
+		}
+	}
+	look(x.steps)
+	isNacked := func(kind func(nack nackInfo) bool) bool {
+		for _, nacks := range x.nacks {
+			if slices.ContainsFunc(nacks, kind) {
+				return true
+			}
+		}
+		return false
+	}
+	count("a nack after a route", isNacked(func(nack nackInfo) bool { return parents[nack.task] != nil && !isForgiven[parents[nack.task]] }))
 }
 
 // endsDo tells for which faults Do does not return nil when they happen.

@@ -80,7 +80,7 @@ type expectedCall struct {
 	faulty   []int             // the branches that end with an error which ends the others
 	spoiled  []int             // the best-effort branches that end with an error
 	forgiven []bool            // by branch, for those that are best effort
-	given    map[int]int       // the copies that each branch is given, by slot
+	given    []map[int]int     // by branch, the copies that it is given, by slot
 }
 
 // isSilent reports whether there is nothing to see.

@@ -270,15 +270,15 @@ func (m *matching) fan(step *expectedCall, cut cutRule, after int) (last int, wh
 	for i := range n {
 		switch isSpoiled := slices.Contains(step.spoiled, i); {
 		case isSpoiled && rules[i] == cutNowhere:
-			m.books.enter(forgive(step.given, changes[i])...)
+			m.books.enter(forgive(step.given[i], changes[i])...)
 			doubts[i] = nil
 		case isSpoiled: // by its own error, or cut short before
-			doubts[i] = forgive(step.given, changes[i])
+			doubts[i] = forgive(step.given[i], changes[i])
 			for k := range doubts[i] {
 				doubts[i][k].stays = true
 			}
 		case step.forgiven[i] && !isDone[i]:
-			doubts[i] = forgive(step.given, changes[i])
+			doubts[i] = forgive(step.given[i], changes[i])
 			whole = false
 		default:
 			whole = whole && isDone[i]

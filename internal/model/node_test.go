@@ -23,6 +23,7 @@ const (
 	kindProcessor
 	kindTask // a task that marks its batch itself
 	kindDestination
+	kindRoute // each record goes to one of the next nodes
 )
 
 // style is how a task changes a record that it passes on.
@@ -56,7 +57,7 @@ type node struct {
 	// bestEffort is set for the first node of a best-effort branch.
 	bestEffort bool
 
-	filter, fail, split int // percent that are filtered, nacked, split
+	filter, fail, split int // percent that are filtered, nacked (kindRoute: have no case), split
 	hush                int // percent that are left unanswered at first
 	hushes              int // for at most so many attempts
 	atMost              int // answers at most so many records of a call, 0 for all
@@ -68,6 +69,8 @@ type node struct {
 	doubtful            bool // kindTask: marks all for retry before it answers
 	readsOn             bool // kindTask: reads what ActiveRecords has returned while it marks the batch
 	wavers              bool // kindTask: marks a record in another way first
+	hasDefault          bool // kindRoute: the last of the next nodes is the default
+	embeds              bool // kindRoute: it is a task that embeds a RouteTask
 	chunk               int  // kindDestination: returns at most so many acks
 	lull                int  // kindDestination: percent of answers without an ack
 	sleepy              int  // percent of calls that take their time
@@ -200,6 +203,14 @@ func (n *node) String() string {
 	case kindDestination:
 		fmt.Fprintf(&b, " acks <=%d", n.chunk)
 		word(" lull %d%%", n.lull)
+	case kindRoute:
+		b.WriteString(" (route)")
+		if n.hasDefault {
+			b.WriteString(" has-default")
+		}
+		if n.embeds {
+			b.WriteString(" embedded")
+		}
 	}
 	word(" filter %d%%", n.filter)
 	word(" nack %d%%", n.fail)

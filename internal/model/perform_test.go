@@ -67,7 +67,10 @@ func performExpected(t *taskTree, x *expectation) *trace {
 	}
 	p.outcome = x.endings[0].outcome()
 	p.stats = x.stats
-	p.stats.Read, p.stats.Acked = uint64(t.records()), uint64(p.acked())
+	p.stats.Acked = uint64(p.acked())
+	if x.reads > 0 {
+		p.stats.Read = uint64(t.reads[x.reads-1].to)
+	}
 	p.stats.DeadLettered = uint64(len(p.letters()))
 	return p.trace
 }

@@ -173,7 +173,11 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 	}
 	var build func(n *node) *funnel.TaskNode
 	build = func(n *node) *funnel.TaskNode {
-		node := &funnel.TaskNode{BestEffort: n.bestEffort}
+		var next []*funnel.TaskNode
+		for _, n := range n.next {
+			next = append(next, build(n))
+		}
+		node := &funnel.TaskNode{Next: next}
 		common := func() nodePart { return newNodePart(w, n) }
 		switch n.kind {
 		case kindSource:
@@ -193,10 +197,10 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 			d := &fakeDestination{nodePart: common()}
 			d.outstanding.chunk, d.outstanding.lull = n.chunk, n.lull
 			node.Task = funnel.NewDestinationTask(n.id, d, logger, connectorMetrics)
+		case kindRoute:
+			node = newRoute(w, n, next)
 		}
-		for _, next := range n.next {
-			node.Next = append(node.Next, build(next))
-		}
+		node.BestEffort = n.bestEffort
 		return node
 	}
 	var dlq *funnel.DLQ

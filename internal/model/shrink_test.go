@@ -71,6 +71,12 @@ func (t *taskTree) smaller() []*taskTree {
 			n.bestEffort = false
 			return changed
 		})
+		change(func(c *taskTree) bool {
+			n := c.nodes()[i]
+			changed := n.hasDefault || n.embeds && !slices.Contains(c.first.next, n)
+			n.hasDefault, n.embeds = false, false
+			return changed
+		})
 	}
 	change(func(c *taskTree) bool {
 		changed := c.ahead > 0
@@ -153,13 +159,15 @@ func (t *taskTree) parent(n *node) (*node, int) {
 	return nil, -1
 }
 
-// tidy lets only branches be best effort, and not all of a fan-out.
+// tidy lets only branches be best effort, and not all of a fan-out, and routes behind the
+// source show batches.
 func (t *taskTree) tidy() {
 	for _, n := range append([]*node{t.first}, t.nodes()...) {
 		if !slices.ContainsFunc(n.next, func(next *node) bool { return !next.bestEffort }) && len(n.next) > 0 {
 			n.next[0].bestEffort = false
 		}
 	}
+	t.first.showBatches()
 	for n := range t.forgiven() {
 		if n.id == t.aside.node {
 			return

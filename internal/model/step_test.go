@@ -11,6 +11,9 @@ import (
 // do is a call of the node with the records that are not filtered. It returns
 // what became of the batch, and whether there was a call and an answer.
 func (s *simulation) do(n *node, in []recordCopy, idle int, again bool) (out []recordCopy, called, answered bool) {
+	if n.kind == kindRoute {
+		return s.doRoute(n, in)
+	}
 	step := &expectedCall{who: n.id, again: again, idle: idle}
 	for _, c := range in {
 		if !c.filtered {
@@ -78,14 +81,19 @@ func (s *simulation) do(n *node, in []recordCopy, idle int, again bool) (out []r
 			}
 		}
 	}
-	for i := range out {
-		c := &out[i]
+	s.nackAll(out, nacks)
+	return out, true, answered
+}
+
+// nackAll nacks all copies of the source records that have a nack.
+func (s *simulation) nackAll(batch []recordCopy, nacks map[int]*nackInfo) {
+	for i := range batch {
+		c := &batch[i]
 		if nack := nacks[c.slot]; nack != nil && !c.filtered {
 			c.nack, c.retry = nack, false
 			s.stats.Nacked++
 		}
 	}
-	return out, true, answered
 }
 
 // hushed counts an attempt at a record and reports whether it is not answered.

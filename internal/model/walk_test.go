@@ -263,7 +263,11 @@ func (s *simulation) next(n *node, batch []recordCopy) {
 	case 1:
 		s.walk(n.next[0], batch, 0, false)
 	default:
-		s.fan(n.next, batch)
+		if n.kind == kindRoute && slices.ContainsFunc(batch, func(c recordCopy) bool { return !c.filtered }) {
+			s.route(n, batch)
+		} else {
+			s.fan(n.next, batch)
+		}
 	}
 }
 
@@ -277,9 +281,17 @@ func (s *simulation) fan(heads []*node, batch []recordCopy) {
 			s.enter(event{slot: slot, copies: copies * (len(heads) - 1)})
 		}
 	}
-	step := &expectedCall{fan: make([][]*expectedCall, len(heads)), given: copiesOf(batch)}
 	if slices.ContainsFunc(batch, func(c recordCopy) bool { return !c.filtered }) {
 		s.releaseDue()
+	}
+	s.join(heads, slices.Repeat([][]recordCopy{batch}, len(heads)))
+}
+
+// join gives batches to nodes at the same time, and waits for them.
+func (s *simulation) join(heads []*node, batches [][]recordCopy) {
+	step := &expectedCall{fan: make([][]*expectedCall, len(heads))}
+	for _, batch := range batches {
+		step.given = append(step.given, copiesOf(batch))
 	}
 	s.emit(step)
 	steps := s.steps
@@ -287,7 +299,7 @@ func (s *simulation) fan(heads []*node, batch []recordCopy) {
 	s.depth++
 	changes := s.branches(len(heads), func(i int) {
 		s.steps = &step.fan[i]
-		endings[i] = s.branch(heads[i], slices.Clone(batch))
+		endings[i] = s.branch(heads[i], slices.Clone(batches[i]))
 	})
 	s.depth--
 	s.steps = steps
@@ -299,7 +311,7 @@ func (s *simulation) fan(heads []*node, batch []recordCopy) {
 		case head.bestEffort && !s.panics(endings[i]):
 			step.spoiled = append(step.spoiled, i)
 			s.skipped[head.id] = true
-			s.books.enter(forgive(step.given, changes[i])...)
+			s.books.enter(forgive(step.given[i], changes[i])...)
 		default:
 			step.faulty = append(step.faulty, i)
 			causes = append(causes, endings[i]...)

@@ -108,11 +108,13 @@ func newWorld(t *taskTree) *world {
 	w.ctx, w.cancel = context.WithCancel(context.WithValue(context.Background(), contextKey{}, t))
 	for _, n := range append([]*node{t.first}, t.nodes()...) {
 		w.lives[n.id] = &life{}
-		if len(n.next) > 1 {
+		if len(n.next) > 1 && n.kind != kindRoute { // after a route, some may get no record
 			m := &meeting{all: newSignal()}
-			m.missing.Store(int32(len(n.next)))
 			for _, head := range n.next {
-				w.meetings[head.id] = m
+				if head.showsBatches() {
+					m.missing.Add(1)
+					w.meetings[head.id] = m
+				}
 			}
 		}
 	}
