@@ -11,9 +11,9 @@ import (
 // The nodes of a tree, and what they do to records.
 //
 // What a task does to a record is a function of the seed, the task's ID and the
-// record's lineage. Only two habits depend on the calls: a task may leave a
-// record unanswered for its first few attempts, and it may answer at most so
-// many records of a call.
+// record's lineage, and so is the way on which a route sends it. Only two habits
+// depend on the calls: a task may leave a record unanswered for its first few
+// attempts, and it may answer at most so many records of a call.
 
 // nodeKind is the kind of a node.
 type nodeKind int

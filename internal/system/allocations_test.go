@@ -19,7 +19,7 @@ import (
 )
 
 // A batch costs two allocations, however large it is and however many records are
-// filtered or split: buffers are reused, and nothing is done per record for
+// filtered, split or routed: buffers are reused, and nothing is done per record for
 // metrics, logs and timers that do nothing.
 func TestWorker_allocations(t *testing.T) {
 	const batches = 200
@@ -35,6 +35,7 @@ func TestWorker_allocations(t *testing.T) {
 			}
 			split[i] = sdk.MultiRecord{recs[i], recs[i]}
 		}
+		turn := -1 // of the function of "routes"
 		out := func(id string, n int) *funnel.TaskNode {
 			return fake.Node(funnel.NewDestinationTask(id, quietDestination{acks: slices.Repeat(acks, 2)[:n]}, log.Nop(), nil))
 		}
@@ -43,10 +44,14 @@ func TestWorker_allocations(t *testing.T) {
 			return first
 		}
 		for name, first := range map[string]*funnel.TaskNode{
-			"linear":       out("out", size),
-			"three":        fake.Chain(fake.Through("1", fake.Returns(single...)), fake.Through("2", fake.Returns(single...)), fake.Through("3", fake.Returns(single...)), out("out", size)),
-			"filter":       fake.Chain(fake.Through("half", fake.Returns(half...)), out("out", (size+1)/2)),
-			"split":        fake.Chain(fake.Through("split", fake.Returns(split...)), out("out", 2*size)),
+			"linear": out("out", size),
+			"three":  fake.Chain(fake.Through("1", fake.Returns(single...)), fake.Through("2", fake.Returns(single...)), fake.Through("3", fake.Returns(single...)), out("out", size)),
+			"filter": fake.Chain(fake.Through("half", fake.Returns(half...)), out("out", (size+1)/2)),
+			"split":  fake.Chain(fake.Through("split", fake.Returns(split...)), out("out", 2*size)),
+			"routes": funnel.NewRouteTask("route", func(opencdc.Record) string { turn = (turn + 1) % size; return "ba"[turn%2:][:1] },
+				funnel.Case{Name: "b", Node: out("b", (size+1)/2)}, funnel.Case{Name: "a", Node: out("a", size/2)}).Node(),
+			"a route": funnel.NewRouteTask("route", func(opencdc.Record) string { return "b" },
+				funnel.Case{Name: "b", Node: out("b", size)}, funnel.Case{Name: "a", Node: out("a", size)}).Node(),
 			"destinations": fan(fake.Through("1", fake.Returns(single...)), out("a", size), out("b", size), out("c", size)),
 			"split and destinations": fan(fake.Through("split", fake.Returns(split...)),
 				out("a", 2*size), out("b", 2*size)),
