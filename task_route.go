@@ -36,14 +36,17 @@ func Default(node *TaskNode) Case { return Case{Node: node, isDefault: true} }
 // nacked with an error that wraps [ErrNoRoute]. [RouteTask.Node] returns the node of the
 // task, with the cases after it.
 //
-// A record, or a piece of one, is on one branch only, so no record is copied. All other
+// A record, or a piece of one, is on one branch only, so its data is not copied. All other
 // rules of branches hold: those that have records work at the same time, each of them
 // keeps the order, and a source record is acked once all its pieces are done. Since they
 // work at the same time, records must not share data that a processor on a branch changes
 // in place, like a map that a source puts into several records.
 //
-// route must not change the record. It is called once for each record, and again for all
-// records that a worker reads again. NewWorker returns an error if route or the node of a
+// A branch without records is not run. A batch costs a copy of its opencdc.Record structs,
+// which share their data, and some 50 ns for each branch.
+//
+// route must not change the record. It is called once for each record, by one goroutine at
+// a time, and again for all records that a worker reads again. NewWorker returns an error if route or the node of a
 // case is nil, or if there are no cases, two of the same name, or two defaults.
 //
 // A task of your own that calls Do of a RouteTask must embed the [*RouteTask], so that the
@@ -105,11 +108,11 @@ func (t *RouteTask) validate() error {
 	for i, c := range t.cases {
 		switch {
 		case c.Node == nil:
-			return fmt.Errorf("the node of %s is nil", c)
+			return fmt.Errorf("the node of %s is nil", c.label())
 		case c.isDefault && t.others != i:
 			return errors.New("the route has more than one default")
 		case !c.isDefault && t.byName[c.Name] != i:
-			return fmt.Errorf("the route has %s more than once", c)
+			return fmt.Errorf("the route has %s more than once", c.label())
 		}
 	}
 	return nil
@@ -123,8 +126,8 @@ func (t *RouteTask) validateNext(next []*TaskNode) error {
 	return nil
 }
 
-// String names the case for an error.
-func (c Case) String() string {
+// label names the case for an error.
+func (c Case) label() string {
 	if c.isDefault {
 		return "the default"
 	}

@@ -365,9 +365,11 @@ func TestRouteTask_singleCase(t *testing.T) {
 	j.Want(t, "a ack dlq", "a 1a", "ack 1a", "dlq 2x", "ack 2x", "a 3a", "ack 3a")
 
 	j = &fake.Journal{}
-	one := funnel.NewRouteTask("route", lastLetter, funnel.Default(to(j, "a"))).Node()
+	next := fake.Fork(fake.Custom("next", fake.Nothing), to(j, "a"), to(j, "b"))
+	one := funnel.NewRouteTask("route", lastLetter, funnel.Default(next)).Node()
 	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1x 2y")), one))
 	j.Want(t, "a ack", "a 1x 2y", "ack 1x 2y")
+	j.Want(t, "b", "b 1x 2y")
 }
 
 // After a route, nodes may be appended to the end of a single case only.
@@ -432,6 +434,20 @@ func TestRouteTask_failingBranch(t *testing.T) {
 		}
 		j.Want(t, "dlq")
 	})
+}
+
+// A route notices if copies were settled twice before it.
+func TestRouteTask_lostRecords(t *testing.T) {
+	j := &fake.Journal{}
+	var w *funnel.Worker
+	settles := fake.Custom("settles", func(ctx context.Context, b *funnel.Batch) error {
+		b.Filter(0)
+		another := *b
+		return w.Ack(ctx, &another)
+	})
+	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1a 2b")), settles, routeTo(to(j, "a"), to(j, "b"))), nil)
+	fake.WantError(t, fake.RunWorker(t, w), funnel.ErrLostRecords)
+	j.Want(t, "a b")
 }
 
 // A panic or runtime.Goexit in the function ends the worker like one in a task, also on

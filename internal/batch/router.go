@@ -70,7 +70,7 @@ func (r *Router) Route(c *Copies, branches []Branch) error {
 		if b := branches[i]; from < to {
 			b.Infos.branchFrom(c.infos)
 			b.Copies.common, b.Copies.infos, b.Copies.hasGaps = c.common, b.Infos, true
-			b.Copies.records, b.Copies.states = gap.Of(r.records[from:to:to]), gap.Of(r.states[from:to:to])
+			b.Copies.records, b.Copies.states = gap.Of(r.records[from:to]), gap.Of(r.states[from:to])
 		}
 		from = to
 	}

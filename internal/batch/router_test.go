@@ -342,6 +342,10 @@ func TestCopies_SetBranch(t *testing.T) {
 	if !c.HasBranches() {
 		t.Error("there are no branches")
 	}
+	c.EndTask(true)
+	if c.BeginTask(false); c.HasBranches() {
+		t.Error("the next task has branches")
+	}
 	var r Router
 	if err := r.Route(c, branches); err != nil {
 		t.Fatal(err)
@@ -395,7 +399,9 @@ func TestRouter_Clear(t *testing.T) {
 			t.Fatal(err)
 		}
 		all := r.records
-		r.Clear()
+		if r.Clear(); r.records != nil || r.states != nil {
+			t.Fatal("the memory is held twice")
+		}
 		return all
 	}
 	first := round(1000)
