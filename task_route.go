@@ -46,8 +46,9 @@ func Default(node *TaskNode) Case { return Case{Node: node, isDefault: true} }
 // which share their data, and some 50 ns for each branch.
 //
 // route must not change the record. It is called once for each record, by one goroutine at
-// a time, and again for all records that a worker reads again. NewWorker returns an error if route or the node of a
-// case is nil, or if there are no cases, two of the same name, or two defaults.
+// a time, and again for all records that a worker reads again. NewWorker returns an error
+// if route or the node of a case is nil, or if there are no cases, two of the same name,
+// or two defaults.
 //
 // A task of your own that calls Do of a RouteTask must embed the [*RouteTask], so that the
 // worker knows that it is one. Otherwise the worker stops with a fatal error.

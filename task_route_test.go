@@ -495,6 +495,27 @@ func TestRouteTask_functionEnds(t *testing.T) {
 	}
 }
 
+// No branch gets copies of its records, even if it changes them.
+func TestRouteTask_notCopied(t *testing.T) {
+	j, read := &fake.Journal{}, fake.Records("1a", "2b", "3c")
+	var branches []*funnel.TaskNode
+	for i, id := range []string{"a", "b", "c"} {
+		branches = append(branches, fake.Chain(fake.Through(id, fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
+			if !holdsSame(rec, read[i]) {
+				t.Errorf("record %s was copied", rec.Position)
+			}
+			return sdk.SingleRecord(rec)
+		})), to(j, strings.ToUpper(id))))
+	}
+	source := fake.NewSource(j, fake.Read{Records: slices.Clone(read)})
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(source), routeTo(branches...)))
+}
+
+// holdsSame returns true if the records have the same metadata in memory.
+func holdsSame(a, b opencdc.Record) bool {
+	return reflect.ValueOf(a.Metadata).Pointer() == reflect.ValueOf(b.Metadata).Pointer()
+}
+
 // Records that a destination before the route may keep are copied on those branches alone
 // that may change them.
 func TestRouteTask_keptBefore(t *testing.T) {
@@ -518,8 +539,7 @@ func TestRouteTask_keptBefore(t *testing.T) {
 		if b.Written[0].Metadata["id"] != "changed" || b.Written[1].Metadata["id"] != "changed" {
 			t.Errorf("the branch wrote %v", b.Written)
 		}
-		isShared := reflect.ValueOf(kept.Written[0].Metadata).Pointer() == reflect.ValueOf(a.Written[0].Metadata).Pointer()
-		if isShared == embeds {
+		if isShared := holdsSame(kept.Written[0], a.Written[0]); isShared == embeds {
 			t.Errorf("embedded %t: the branch that only writes shares records: %t", embeds, isShared)
 		}
 	}
