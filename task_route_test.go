@@ -214,11 +214,11 @@ func TestRouteTask_invalid(t *testing.T) {
 	fake.WantError(t, route(casesOf(a(), b())...).AppendToEnd(to(j, "c")), nil, `"route": it has 2 next tasks`)
 }
 
-// The empty name is one like any other. The default has none.
+// The empty name is one like any other. The default has none, and need not be the last.
 func TestRouteTask_emptyName(t *testing.T) {
 	j := &fake.Journal{}
 	route := funnel.NewRouteTask("route", func(rec opencdc.Record) string { return string(rec.Position[1:]) },
-		funnel.Case{Node: to(j, "a")}, funnel.Default(to(j, "b")))
+		funnel.Case{Node: to(j, "a")}, funnel.Default(to(j, "b")), funnel.Case{Name: "y", Node: to(j, "c")})
 	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, "1 2x 3")), route.Node()))
 	j.Want(t, "a", "a 1 3")
 	j.Want(t, "b", "b 2x")
