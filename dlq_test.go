@@ -120,7 +120,7 @@ func TestDLQ_window(t *testing.T) {
 			fake.WantError(t, err, fake.ErrTest, tt.refused, `"fails"`)
 			fake.WantFatal(t, err, (tt.threshold > 0))
 			if tt.threshold > 0 {
-				fake.WantError(t, err, nil, "more than "+strconv.Itoa(tt.threshold), "last "+strconv.Itoa(tt.size))
+				fake.WantError(t, err, nil, "at most "+strconv.Itoa(tt.threshold), "last "+strconv.Itoa(tt.size))
 			}
 		})
 	}
@@ -134,7 +134,7 @@ func TestDLQ_frozenWindow(t *testing.T) {
 	nack := func(p string) error { return w.Nack(ctx, fake.NackedBatch(p), "task") }
 	fake.WantNoError(t, nack("1"))
 	refused := nack("2")
-	fake.WantError(t, refused, funnel.ErrNackThreshold, `"2"`, "more than 1", "last 2")
+	fake.WantError(t, refused, funnel.ErrNackThreshold, `"2"`, "at most 1", "last 2")
 	fake.WantError(t, refused, fake.ErrTest, `task "task"`)
 	fake.WantFatal(t, refused, true)
 	fake.WantNoError(t, w.Ack(ctx, funnel.NewBatch(fake.Records("3", "4", "5"))))
