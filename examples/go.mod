@@ -4,13 +4,13 @@ go 1.25.0
 
 require (
 	github.com/conduitio/conduit-commons v0.6.0
-	github.com/conduitio/conduit-processor-sdk v0.5.0
 	github.com/conduitio/funnel v0.0.0
 	github.com/schollz/progressbar/v3 v3.19.1
 	golang.org/x/term v0.44.0
 )
 
 require (
+	github.com/conduitio/conduit-processor-sdk v0.5.0 // indirect
 	github.com/goccy/go-json v0.10.5 // indirect
 	github.com/hamba/avro/v2 v2.28.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect

@@ -40,9 +40,9 @@ func TestRun(t *testing.T) {
 		t.Run(fmt.Sprintf("batches of %d", batch), func(t *testing.T) {
 			result, _ := mustRun(t, options{batch: batch, out: out})
 
-			strikes := csvRows(t, filepath.Join(out, "strikes.csv"))
-			costs := jsonLines(t, filepath.Join(out, "costs.jsonl"))
-			refused := jsonLines(t, filepath.Join(out, "refused.jsonl"))
+			strikes := readCSV(t, filepath.Join(out, "strikes.csv"))
+			costs := readJSON(t, filepath.Join(out, "costs.jsonl"))
+			refused := readJSON(t, filepath.Join(out, "refused.jsonl"))
 			wantReasons := map[string]int{}
 			wantStrikes, wantCosts, withCosts := 0, 0, 0
 			for i, report := range reports {
@@ -66,13 +66,13 @@ func TestRun(t *testing.T) {
 					wantReasons, wantCosts, withCosts)
 			}
 			for name, n := range map[string][2]int{
-				"read":     {result.source.read, len(reports)},
-				"acked":    {result.source.acked, len(reports)},
+				"read":     {int(result.stats.Read), len(reports)},
+				"acked":    {int(result.stats.Acked), len(reports)},
 				"refused":  {result.refused.written, len(reports) - wantStrikes},
 				"strikes":  {result.strikes.written, wantStrikes},
 				"costs":    {result.costs.written, wantCosts},
-				"filtered": {result.split.filtered, wantStrikes - withCosts},
-				"added":    {result.split.added, wantCosts - withCosts},
+				"filtered": {int(result.stats.Filtered), wantStrikes - withCosts},
+				"added":    {result.added, wantCosts - withCosts},
 			} {
 				if n[0] != n[1] {
 					t.Errorf("%s: %d, want %d", name, n[0], n[1])
@@ -95,32 +95,34 @@ func TestRun(t *testing.T) {
 func TestStopAndGoOn(t *testing.T) {
 	_, whole := mustRun(t, options{batch: 100})
 
-	for _, when := range []string{"while the source waits", "while a batch is on its way"} {
+	for when, batch := range map[string]int{
+		"while the source waits within a batch":  100,
+		"while the source waits between batches": 1,
+		"while a batch is on its way":            100,
+	} {
 		t.Run(when, func(t *testing.T) {
 			interrupt, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			opts := options{batch: 100, out: t.TempDir(), onAck: func(int64, int64) {}}
-			in := &stallingFile{left: 500_000, stall: func() {}, closed: make(chan struct{})}
-			opts.open = func() (_ fs.File, err error) {
-				in.File, err = openSample()
-				return in, err
-			}
-			if when == "while the source waits" {
+			opts := options{batch: batch, out: t.TempDir()}
+			in := openSample(t)
+			in.left = 500_000
+			if strings.HasPrefix(when, "while the source waits") {
 				in.stall = cancel
 			} else {
-				opts.onAck = func(int64, int64) { cancel() }
+				opts.onAck = cancel
 			}
-			first, err := run(interrupt, opts)
+			first, err := runOn(interrupt, in, opts)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := first.source.acked; n == 0 || n%100 != 0 || n == 10_000 || first.source.done() {
-				t.Fatalf("%d reports are done, want some whole batches", n)
+			done := int(first.stats.Acked)
+			if done == 0 || done%batch != 0 || done == 10_000 {
+				t.Fatalf("%d reports are done, want some whole batches", done)
 			}
-			if n := first.strikes.written + first.refused.written; n != first.source.acked {
-				t.Errorf("%d strikes and refused, but %d reports are done", n, first.source.acked)
+			if n := first.strikes.written + first.refused.written; n != done {
+				t.Errorf("%d strikes and refused, but %d reports are done", n, done)
 			}
-			if !strings.Contains(first.String(), fmt.Sprintf("-from %d\n", first.source.position)) {
+			if !strings.Contains(first.String(), fmt.Sprintf("Stopped before the end. To go on: -from %d\n", first.source.done)) {
 				t.Errorf("the summary does not say how to go on:\n%s", first)
 			}
 			for _, name := range outputs {
@@ -130,8 +132,8 @@ func TestStopAndGoOn(t *testing.T) {
 				}
 			}
 
-			second, _ := mustRun(t, options{batch: 100, out: opts.out, from: first.source.position})
-			if n := first.source.acked + second.source.acked; n != 10_000 {
+			second, _ := mustRun(t, options{batch: 100, out: opts.out, from: first.source.done})
+			if n := done + int(second.stats.Acked); n != 10_000 {
 				t.Errorf("both runs read %d reports, want 10000", n)
 			}
 			checkSame(t, opts.out, whole)
@@ -156,10 +158,11 @@ func TestBrokenRow(t *testing.T) {
 	}
 
 	out := t.TempDir()
-	_, err = run(t.Context(), options{
-		open:  func() (fs.File, error) { return os.Open(in) },
-		batch: 100, out: out, onAck: func(int64, int64) {},
-	})
+	file, err := os.Open(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = runOn(t.Context(), file, options{batch: 100, out: out})
 	if err == nil || !strings.Contains(err.Error(), "record on line 5001: wrong number of fields") {
 		t.Fatalf("got error %v", err)
 	}
@@ -167,8 +170,8 @@ func TestBrokenRow(t *testing.T) {
 		t.Errorf("the error does not wrap that of the source: %v", err)
 	}
 	from := goOnFrom(t, err.Error())
-	if second, _ := mustRun(t, options{batch: 100, out: out, from: from}); second.source.acked != 5_100 {
-		t.Errorf("the second run read %d reports, want those from the broken batch on, 5100", second.source.acked)
+	if second, _ := mustRun(t, options{batch: 100, out: out, from: from}); second.stats.Acked != 5_100 {
+		t.Errorf("the second run read %d reports, want those from the broken batch on, 5100", second.stats.Acked)
 	}
 	checkSame(t, out, whole)
 }
@@ -326,7 +329,27 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 
 var outputs = []string{"strikes.csv", "costs.jsonl", "refused.jsonl"}
 
-func openSample() (fs.File, error) { return sample.Open("data/birdstrikes.csv") }
+// options are what the flags say.
+type options struct {
+	out   string
+	batch int
+	from  int64
+	onAck func()
+}
+
+// runOn runs the pipeline over a file.
+func runOn(interrupt context.Context, in fs.File, opts options) (*summary, error) {
+	source, err := newCSVSource(in, opts.batch, opts.from)
+	if err != nil {
+		return nil, err
+	}
+	source.onAck = func() {
+		if opts.onAck != nil {
+			opts.onAck()
+		}
+	}
+	return run(interrupt, source, opts.out)
+}
 
 // mustRun runs the pipeline to the end of the sample. It returns the directory
 // of the outputs.
@@ -335,17 +358,12 @@ func mustRun(t *testing.T, opts options) (*summary, string) {
 	if opts.out == "" {
 		opts.out = t.TempDir()
 	}
-	in := &stallingFile{left: math.MaxInt, closed: make(chan struct{})}
-	opts.open = func() (_ fs.File, err error) {
-		in.File, err = openSample()
-		return in, err
-	}
-	opts.onAck = func(int64, int64) {}
-	result, err := run(t.Context(), opts)
+	in := openSample(t)
+	result, err := runOn(t.Context(), in, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !result.source.done() {
+	if strings.Contains(result.String(), "Stopped") {
 		t.Fatal("the run did not come to the end of its input")
 	}
 	select {
@@ -353,12 +371,22 @@ func mustRun(t *testing.T, opts options) (*summary, string) {
 	default:
 		t.Error("the input was not closed")
 	}
-	for _, d := range []*fileDestination{result.strikes, result.costs, result.refused} {
-		if err := d.file.Close(); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("%s was not closed", d.path)
+	for _, o := range []*output{result.strikes, result.costs, result.refused} {
+		if err := o.file.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s was not closed", o.path)
 		}
 	}
 	return result, opts.out
+}
+
+// openSample opens the sample as a file that never stalls.
+func openSample(t *testing.T) *stallingFile {
+	t.Helper()
+	file, err := sample.Open("data/birdstrikes.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &stallingFile{File: file, left: math.MaxInt, stall: func() {}, closed: make(chan struct{})}
 }
 
 // stallingFile has no more to give after some bytes, until it is closed.
@@ -395,7 +423,7 @@ func sampleReports(t *testing.T) []map[string]string {
 	return toMaps(t, data)
 }
 
-func csvRows(t *testing.T, path string) []map[string]string {
+func readCSV(t *testing.T, path string) []map[string]string {
 	t.Helper()
 	return toMaps(t, readFile(t, path))
 }
@@ -416,7 +444,7 @@ func toMaps(t *testing.T, data []byte) []map[string]string {
 	return maps
 }
 
-func jsonLines(t *testing.T, path string) []map[string]any {
+func readJSON(t *testing.T, path string) []map[string]any {
 	t.Helper()
 	var values []map[string]any
 	for line := range bytes.Lines(readFile(t, path)) {
