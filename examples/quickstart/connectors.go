@@ -37,7 +37,7 @@ func openCSV(path string, batch int, from int64) (*csvSource, error) {
 // csvSource reads the rows of a CSV file. The position of a record is the byte where its row ends: once the record is
 // done, reading can go on there.
 type csvSource struct {
-	funnel.Source // calls next
+	funnel.Source // calls next; Ack and Teardown are below
 	file          fs.File
 	size          int64
 	rows          *csv.Reader
@@ -110,7 +110,7 @@ func (s *csvSource) Teardown(ctx context.Context) error {
 
 // output is a destination that writes each record to a file.
 type output struct {
-	funnel.Destination // calls write
+	funnel.Destination // calls write; Open and Teardown are below
 	path               string
 	resume             bool // append to the file instead of replacing it
 	format             format
@@ -195,7 +195,7 @@ func jsonLines(value func(opencdc.Record) any) format {
 
 func payload(rec opencdc.Record) any { return rec.Payload.After }
 
-// refusal returns the line for a dead letter. Its payload is the refused record, its metadata has the reason.
+// refusal returns the line for a dead letter, and counts the reason. The refused record is the payload of the letter.
 func (s *summary) refusal(letter opencdc.Record) any {
 	rec, reason := letter.Payload.After.(opencdc.StructuredData), letter.Metadata[opencdc.MetadataConduitDLQNackError]
 	s.reasons[reason]++

@@ -60,7 +60,7 @@ func normalise(rec opencdc.Record) (opencdc.Record, error) {
 	return rec, nil
 }
 
-// splitCosts makes a record of each cost of a strike. A strike without costs is filtered.
+// splitCosts makes a record of each cost of a strike, and counts how many that adds. Without costs it is filtered.
 func (s *summary) splitCosts(rec opencdc.Record) (costs []opencdc.Record, err error) {
 	strike := rec.Payload.After.(opencdc.StructuredData)
 	for _, kind := range []string{"repair", "other"} {

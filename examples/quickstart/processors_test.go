@@ -21,13 +21,13 @@ func TestProcessors(t *testing.T) {
 		report("Cost Repair", "300", "Cost Other", "50"),
 		report(), // without costs
 		report("Effect Amount of damage", "None", "Cost Repair", "300"),
-		report("Cost Other", "70", "Wildlife Species", "UNKNOWN BIRD"))
+		report("Cost Other", "70", "Wildlife Species", "UNKNOWN BIRD", "Aircraft Airline Operator", " "))
 
 	got.WantErr(t, nil)
 	got.Want(t, "out",
-		`{"airport":"LOGAN INTL","cost":"repair","date":"1990-01-31","dollars":300,"operator":"BUSINESS","species":"Mallard"}`,
-		`{"airport":"LOGAN INTL","cost":"other","date":"1990-01-31","dollars":50,"operator":"BUSINESS","species":"Mallard"}`,
-		`{"airport":"LOGAN INTL","cost":"other","date":"1990-01-31","dollars":70,"operator":"BUSINESS","species":null}`)
+		`{"airport":"LOGAN","cost":"repair","date":"1990-01-31","dollars":300,"operator":"BUSINESS","species":"Mallard"}`,
+		`{"airport":"LOGAN","cost":"other","date":"1990-01-31","dollars":50,"operator":"BUSINESS","species":"Mallard"}`,
+		`{"airport":"LOGAN","cost":"other","date":"1990-01-31","dollars":70,"operator":null,"species":null}`)
 	got.WantDeadLetters(t, "repaired without damage")
 	if s.added != 1 {
 		t.Errorf("%d costs were added, want 1", s.added)
@@ -70,7 +70,7 @@ func TestValidate(t *testing.T) {
 // report returns a valid report without costs, but with the given columns and values.
 func report(fields ...string) opencdc.Record {
 	columns := opencdc.StructuredData{
-		"Flight Date": "1990-01-31", "Airport Name": "LOGAN  INTL", "Aircraft Airline Operator": "BUSINESS*",
+		"Flight Date": "1990-01-31", "Airport Name": " LOGAN", "Aircraft Airline Operator": "BUSINESS*",
 		"Phase of flight": "Climb", "Speed IAS in knots": "100", "Wildlife Species": "Mallard",
 		"Effect Amount of damage": "Minor", "Cost Repair": "0", "Cost Other": "0",
 	}
@@ -82,7 +82,8 @@ func report(fields ...string) opencdc.Record {
 
 // TestFormats checks text that CSV or JSON must quote, or must leave alone.
 func TestFormats(t *testing.T) {
-	strike := opencdc.Record{Payload: opencdc.Change{After: opencdc.StructuredData{"airport": `A & "B", <C>`, "size": nil}}}
+	fields := opencdc.StructuredData{"airport": `A & "B", <C>`, "size": nil}
+	strike := opencdc.Record{Payload: opencdc.Change{After: fields}}
 	for name, test := range map[string]struct {
 		format format
 		want   string
