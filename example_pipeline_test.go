@@ -13,7 +13,7 @@ import (
 	"github.com/conduitio/funnel/funneltest"
 )
 
-// splitLines leads from a channel of lines to two destinations of words.
+// splitLines is a pipeline from a channel of lines to two destinations for words.
 func splitLines(lines <-chan opencdc.Record, table, index funnel.Destination) *funnel.Pipeline {
 	return funnel.From("lines", funnel.NewChannelSource(lines)).
 		Through("no comments", funnel.Filter(isNoComment)).
