@@ -147,7 +147,7 @@ func wordsUntilInterrupt(words <-chan opencdc.Record, screen funnel.Destination)
 	defer release()
 	stop := context.AfterFunc(interrupt, func() {
 		release()                             // the next Ctrl-C kills the program
-		_ = worker.Stop(context.Background()) // what fails, Run tries again and returns
+		_ = worker.Stop(context.Background()) // if it fails, Run tries again and returns the error
 	})
 	defer stop()
 	return worker.Run(context.Background())

@@ -56,8 +56,8 @@ func Example_sourceFunc() {
 	// number 3 (position 3)
 }
 
-// lineSource is a source of the lines of a file. The position of a record is the number
-// of the byte after its line: where to read on.
+// lineSource is a source of the lines of a file. The position of a record is the offset of
+// the byte after its line: where to continue.
 type lineSource struct {
 	path  string // of the file
 	state string // the path of the file that holds the stored position
