@@ -283,7 +283,7 @@ func Example_destinationLanes() {
 	// map[a:2 b:1 c:1]
 }
 
-// pace is a limiter that lets a record pass each interval.
+// pace is a limiter that lets one record pass per interval.
 type pace time.Duration
 
 func (p pace) WaitN(ctx context.Context, n int) error {
