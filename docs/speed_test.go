@@ -19,7 +19,7 @@ import "testing"
 
 const ms = time.Millisecond
 
-// slowFeed is a source that needs a time for each read.
+// slowFeed is a source that takes this long for each read.
 func slowFeed(reads, size int, wait time.Duration) funnel.Source {
 	return funnel.SourceFunc(func(context.Context) ([]opencdc.Record, error) {
 		if reads == 0 {
@@ -36,7 +36,7 @@ func slowFeed(reads, size int, wait time.Duration) funnel.Source {
 	})
 }
 
-// slowBulk is a destination that needs a time for each write, however large it is.
+// slowBulk is a destination that takes this long for each write, however large it is.
 func slowBulk(wait time.Duration) funnel.Destination {
 	return funnel.DestinationFunc(func(context.Context, []opencdc.Record) error {
 		time.Sleep(wait)
@@ -44,7 +44,7 @@ func slowBulk(wait time.Duration) funnel.Destination {
 	})
 }
 
-// slowService is a destination that needs a time for each record.
+// slowService is a destination that takes this long for each record.
 func slowService(wait time.Duration) funnel.Destination {
 	return funnel.DestinationFunc(func(_ context.Context, records []opencdc.Record) error {
 		time.Sleep(time.Duration(len(records)) * wait)

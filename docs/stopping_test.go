@@ -92,7 +92,7 @@ result: context canceled
 `)
 }
 
-// keepRunning runs workers until one of them ends well, or until a restart is no help.
+// keepRunning runs workers until one of them ends well, or until a restart cannot help.
 func keepRunning(ctx context.Context, newWorker func() (*funnel.Worker, error)) error {
 	pause := time.Second
 	for {
@@ -105,7 +105,7 @@ func keepRunning(ctx context.Context, newWorker func() (*funnel.Worker, error)) 
 			return err
 		}
 		if worker.Stats().Acked > 0 {
-			pause = time.Second // it got on, so this is new trouble
+			pause = time.Second // it made progress, so this is a new problem
 		}
 		fmt.Printf("restart in %v: %v\n", pause, err)
 		select {
@@ -147,7 +147,7 @@ task "table" needs a human: failed to write 2 records, from "0" on: wrong passwo
 `)
 }
 
-// permanent is the mark of a host for errors that a restart does not cure.
+// permanent is the host's mark for errors that a restart does not cure.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
