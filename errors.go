@@ -50,13 +50,13 @@ var (
 	// ErrNotOpen means that the last call of Open failed, or that a sink was closed.
 	ErrNotOpen = errors.New("not open")
 	// ErrSinkFailed means that something went wrong inside a sink, see [Sink]. The error
-	// also wraps what went wrong.
+	// also wraps the first error in the sink.
 	ErrSinkFailed = errors.New("the sink has failed")
-	// ErrNoRoute is the error of a record for which a [RouteTask] has neither a case nor a
-	// default.
+	// ErrNoRoute is the error with which a [RouteTask] nacks a record if it has neither a
+	// case for the record nor a default.
 	ErrNoRoute = errors.New("no route")
-	// ErrNotDelivered is the error of [ChannelSource.Send] if a worker ends before the
-	// record is acked.
+	// ErrNotDelivered is the error of [ChannelSource.Send] if the worker ends before the
+	// record is acked, or if the source is closed.
 	ErrNotDelivered = errors.New("not delivered")
 )
 
@@ -113,7 +113,7 @@ func taskError(id string, err error) error {
 
 // innerError hides the [TaskError] in an error, but is otherwise like that error. A
 // custom task may call another task, which is not in the pipeline, and return its error:
-// callers that look for a TaskError want the one in the pipeline.
+// callers that look for a TaskError want the error of the task in the pipeline.
 type innerError struct{ err error }
 
 func (e *innerError) Error() string        { return fmt.Sprint(e.err) }
@@ -124,7 +124,7 @@ func (e *innerError) As(target any) bool {
 }
 
 // PanicError is what [Worker.Do] panics with if a connector, processor or task panics
-// on a goroutine other than that of Do, or if something else goes wrong, too.
+// on a goroutine other than that of Do, or if something else goes wrong too.
 // [Worker.Open] and [Worker.Close] panic with one after they have tried to close
 // everything.
 type PanicError struct {
@@ -133,7 +133,7 @@ type PanicError struct {
 	// Stack is the stack of the goroutine that panicked, as [runtime/debug.Stack]
 	// formats it.
 	Stack []byte
-	// Err is what else is known to have gone wrong, or nil.
+	// Err holds everything else that is known to have gone wrong, or is nil.
 	Err error
 }
 
@@ -171,7 +171,7 @@ func newPanicError(value any) *PanicError {
 	return &PanicError{Value: value, Stack: debug.Stack()}
 }
 
-// errOtherBranch is the cause of a branch's context that ends because another branch
+// errOtherBranch is the cause of a branch's context when it ends because another branch
 // has failed.
 var errOtherBranch = errors.New("another branch has failed")
 
@@ -204,7 +204,7 @@ func errorText(err error) (text string) {
 	return err.Error()
 }
 
-// shownBytes is how many bytes of a text that is not our own an error or a log line shows.
+// shownBytes is how many bytes an error or a log line shows of a text that is not our own.
 const shownBytes = 64
 
 // quotePosition formats a position for an error: quoted and, if it is long, cut short
@@ -227,7 +227,7 @@ func shortPosition(p opencdc.Position) string {
 	return fmt.Sprintf("%s... (%d bytes)", p[:shownBytes], len(p))
 }
 
-// lostRecords wraps an error of the ledger in ErrLostRecords: what a task has done does not
+// lostRecords wraps an error of the ledger in ErrLostRecords: the counts after a task do not
 // add up. It returns nil for nil.
 func lostRecords(err error) error {
 	if err == nil {

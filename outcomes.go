@@ -8,7 +8,7 @@ type Outcome int
 // The outcomes of a record.
 const (
 	// OutcomeUnknown: the record was not acked, or something between the worker and the
-	// source has hidden what became of it.
+	// source hides the outcome.
 	OutcomeUnknown Outcome = iota
 	// OutcomeDelivered: at least one piece of the record was written to a destination.
 	OutcomeDelivered
@@ -18,7 +18,7 @@ const (
 	OutcomeDeadLettered
 )
 
-// String returns a word for the outcome, like "delivered".
+// String returns a word for the outcome, such as "delivered".
 func (o Outcome) String() string {
 	switch o {
 	case OutcomeDelivered:
@@ -32,11 +32,11 @@ func (o Outcome) String() string {
 	}
 }
 
-// outcomeSource is a source that wants to know what becomes of its records. A source that
-// embeds one is one, too.
+// outcomeSource is a source that is told the outcomes of its records. A source that embeds
+// an outcomeSource is one too.
 type outcomeSource interface {
-	// beginRun and endRun are called when Do begins and when it ends. The error is why it
-	// ends, or nil, also if it panics.
+	// beginRun and endRun are called when Do begins and when it ends. The error says why Do
+	// ends. It is nil if Do returns nil, and also if Do panics.
 	beginRun()
 	endRun(error)
 	// decide is called before each call of Ack, with the outcomes of the records that it
@@ -44,14 +44,14 @@ type outcomeSource interface {
 	decide([]decided)
 }
 
-// decided is the outcome of a record. err is why it is in the dead-letter queue.
+// decided is the outcome of a record. err says why it is in the dead-letter queue.
 type decided struct {
 	outcome Outcome
 	err     error
 }
 
-// outcomeSourceOf returns s or, if s is a decorator of this package, the source inside, if
-// it is an outcomeSource, and else nil.
+// outcomeSourceOf returns s if it is an outcomeSource. If s is a decorator of this package,
+// it looks at the source inside. It returns nil if it finds no outcomeSource.
 func outcomeSourceOf(s Source) outcomeSource {
 	for !isNil(s) {
 		if o, ok := s.(outcomeSource); ok {

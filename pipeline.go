@@ -13,8 +13,8 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// Pipeline describes a pipeline, in the order in which records pass it, or a part of one
-// such as a branch:
+// Pipeline describes a pipeline, or a part of one such as a branch, in the order in which
+// records pass through it:
 //
 //	funnel.From("orders", orders).
 //		Through("valid", funnel.Filter(isValid)).
@@ -25,23 +25,23 @@ import (
 //		DeadLetters("refused", refused, 100, 10).
 //		Run(ctx)
 //
-// [From], [Through], [To] and [Step] begin a description, and the methods add to it and
-// return it. Whatever is wrong with it is the error of [Pipeline.Worker] and
-// [Pipeline.Run]. A Pipeline makes nodes and tasks that a host can make by hand as well,
-// see [TaskNode] and [NewWorker].
+// [From], [Through], [To] and [Step] begin a description. The methods add to it and return
+// it. If anything is wrong with it, [Pipeline.Worker] and [Pipeline.Run] return an error.
+// A Pipeline makes nodes and tasks that a host can also make by hand, see [TaskNode] and
+// [NewWorker].
 //
-// A description that is added to another one is copied, so it may be added several times
-// if the IDs of its tasks are unique nevertheless. A Pipeline is not safe for concurrent
+// A part is copied when it is added, so it may be added to several pipelines. Within one
+// pipeline, the IDs of all tasks must be unique. A Pipeline is not safe for concurrent
 // use.
 type Pipeline struct {
 	first *stop
-	last  *stop // what the next step follows; nil after a fork, a route or a sink
+	last  *stop // the stop that the next step follows; nil after a fork, a route or a sink
 	err   error // the first mistake
 
 	whole settings
 }
 
-// stop is a node that is described.
+// stop describes a node.
 type stop struct {
 	task       func(s *settings, next []*TaskNode) Task
 	next       []*stop
@@ -49,10 +49,10 @@ type stop struct {
 	bestEffort bool
 	id         string
 	isSource   bool
-	mustGoOn   bool // no way may end here
+	mustGoOn   bool // no path may end here
 }
 
-// settings are those of the whole pipeline.
+// settings are the settings of the whole pipeline.
 type settings struct {
 	isSet   bool
 	queue   func(*settings) *DLQ
@@ -95,23 +95,23 @@ func (p *Pipeline) Through(id string, processor Processor) *Pipeline {
 	}})
 }
 
-// To adds a destination. What follows gets the records that the destination has acked: two
-// destinations in a row write one after the other. In a [Pipeline.Fork] they write at the
-// same time.
+// To adds a destination. The next step gets the records that the destination has acked, so
+// two destinations in a row write one after the other. In a [Pipeline.Fork] they write at
+// the same time.
 func (p *Pipeline) To(id string, d Destination) *Pipeline {
 	return p.step(&stop{task: func(set *settings, _ []*TaskNode) Task {
 		return NewDestinationTask(id, set.wrap(id, d), set.log(), set.connector(id, connector.TypeDestination))
 	}})
 }
 
-// Step adds any task, such as one of [NewRateLimitTask].
+// Step adds any task, such as a [NewRateLimitTask].
 func (p *Pipeline) Step(task Task) *Pipeline {
 	_, isSource := task.(sourced)
 	return p.step(&stop{isSource: isSource, task: func(*settings, []*TaskNode) Task { return task }})
 }
 
-// Then adds a part. If the part has settings for the whole pipeline, they become those of
-// the result, which must have none.
+// Then adds a part. If the part has settings for the whole pipeline, the pipeline takes
+// them over; it must have none of its own.
 func (p *Pipeline) Then(part *Pipeline) *Pipeline {
 	if part != nil && part.whole.isSet && !p.whole.isSet {
 		rest := *part
@@ -171,7 +171,7 @@ func (p *Pipeline) Route(id string, route func(opencdc.Record) string, branches 
 	return p
 }
 
-// Into leads into a [Sink], which other workers share. It ends the description.
+// Into ends the description in a [Sink], which other workers share.
 func (p *Pipeline) Into(sink *Sink) *Pipeline {
 	switch at := p.fork("a sink"); {
 	case at == nil:
@@ -183,7 +183,7 @@ func (p *Pipeline) Into(sink *Sink) *Pipeline {
 	return p
 }
 
-// BestEffort makes this part best effort where it is added as a branch, see
+// BestEffort makes this part best effort when it is added as a branch, see
 // [TaskNode.BestEffort].
 func (p *Pipeline) BestEffort() *Pipeline {
 	if p.first == nil {
@@ -193,8 +193,9 @@ func (p *Pipeline) BestEffort() *Pipeline {
 	return p
 }
 
-// Complete adds what part returns to each way that ends at a source or processor, where it
-// must not end. part gets the ID of the task there. If it returns nil, nothing is added.
+// Complete completes the paths that end at a source or processor, which is not allowed. For
+// each of them it calls part with the ID of the last task, and adds the result to the path.
+// If the result is nil, nothing is added.
 func (p *Pipeline) Complete(part func(last string) *Pipeline) *Pipeline {
 	if p.first == nil {
 		return p
@@ -219,7 +220,7 @@ func (s *stop) complete(add func(*stop)) {
 	}
 }
 
-// The methods below say what holds for the whole pipeline. They must not be called on a
+// The methods below change settings of the whole pipeline. They must not be called on a
 // part that is added to a pipeline.
 
 // DeadLetters sends nacked records to a dead-letter queue, see [NewDLQ]. Without it, any
@@ -243,8 +244,8 @@ func (p *Pipeline) Logger(logger log.CtxLogger) *Pipeline {
 }
 
 // Metrics makes all sources, processors and destinations report metrics, under the name of
-// the pipeline and with the ID of the task in place of the name of the plugin. By default
-// there are none.
+// the pipeline, and with the ID of the task as the name of the plugin. By default there are
+// no metrics.
 func (p *Pipeline) Metrics(m *Metrics, pipelineName string) *Pipeline {
 	return p.set(func(s *settings) { s.metrics, s.name = m, pipelineName })
 }
@@ -259,14 +260,14 @@ func (p *Pipeline) Options(opts ...WorkerOption) *Pipeline {
 	return p.set(func(s *settings) { s.options = append(s.options, opts...) })
 }
 
-// WrapDestinations replaces each destination, and that of the dead-letter queue, by what
-// wrap returns for it, for example
+// WrapDestinations replaces each destination, including that of the dead-letter queue, with
+// the result of wrap, for example
 //
 //	func(_ string, d funnel.Destination) funnel.Destination {
 //		return funnel.NewRetryDestination(d, funnel.DestinationRetry{})
 //	}
 //
-// Called again, it wraps the results of the call before.
+// A second call wraps the results of the first one.
 func (p *Pipeline) WrapDestinations(wrap func(id string, d Destination) Destination) *Pipeline {
 	return p.set(func(s *settings) { s.wraps = append(s.wraps, wrap) })
 }
@@ -274,14 +275,14 @@ func (p *Pipeline) WrapDestinations(wrap func(id string, d Destination) Destinat
 // HasSource returns true if the description begins with a source.
 func (p *Pipeline) HasSource() bool { return p.first != nil && p.first.isSource }
 
-// HasDeadLetters returns true if there is a dead-letter queue, and its ID.
+// HasDeadLetters returns the ID of the dead-letter queue, and whether there is one.
 func (p *Pipeline) HasDeadLetters() (id string, ok bool) {
 	return p.whole.queueID, p.whole.queue != nil
 }
 
 // Worker returns a worker for the pipeline. It returns the first mistake in the
-// description, or what [NewWorker] returns. Each call makes new tasks, of the same sources,
-// processors and destinations.
+// description, or the error of [NewWorker]. Each call makes new tasks with the same
+// sources, processors and destinations.
 func (p *Pipeline) Worker() (*Worker, error) {
 	switch {
 	case p.err != nil:
@@ -318,7 +319,7 @@ func (s *stop) node(set *settings) *TaskNode {
 	return n
 }
 
-// clone copies the stop and those after it. It returns what last is in the copy.
+// clone copies the stop and those after it. It also returns the copy of last.
 func (s *stop) clone(last *stop) (_, copyOfLast *stop) {
 	c := *s
 	if s == last {
@@ -357,7 +358,7 @@ func (p *Pipeline) step(s *stop) *Pipeline {
 	return p
 }
 
-// fork ends the description, and returns what the branches follow.
+// fork ends the description, and returns the stop that the branches follow.
 func (p *Pipeline) fork(what string) *stop {
 	at := p.last
 	if at == nil {
@@ -391,7 +392,7 @@ func (p *Pipeline) set(change func(*settings)) *Pipeline {
 	return p
 }
 
-// clone returns a copy to which more can be added.
+// clone returns a copy that can be added to.
 func (s settings) clone() settings {
 	s.wraps, s.options = slices.Clone(s.wraps), slices.Clone(s.options)
 	return s
