@@ -19,11 +19,11 @@ type BatchPolicy struct {
 	Records int
 	// Bytes is the maximum total size of the records in a batch, as the metric
 	// conduit_connector_bytes counts it, see [Metrics]. A batch of that size is complete,
-	// and so is one that the next record does not fit into. A larger record is a batch of
-	// its own. By default there is no limit.
+	// and so is a batch that the next record does not fit into. A record that is larger is
+	// a batch of its own. By default there is no limit.
 	Bytes int
-	// Period is how long a batch is collected, from when s returns its first record. Then
-	// it is complete, whatever it holds. The default is 100 ms.
+	// Period is how long a batch is collected, from when its first record was read. Then
+	// the batch is complete, whatever it holds. The default is 100 ms.
 	Period time.Duration
 }
 
@@ -46,46 +46,49 @@ func (p BatchPolicy) withDefaults() BatchPolicy {
 }
 
 // NewBatchingSource returns a source that collects the records of several reads of s into
-// larger batches, for sources that return few records per read. If s is nil, so is the
-// result.
+// larger batches. It is for sources that return few records per read. If s is nil, so is
+// the result.
 //
 // Read returns a batch as soon as it is complete, or when s has ended or failed. Records
 // that do not fit stay for the next batch, in order.
 //
-// What is given up is latency: a record may wait for others, up to the period, even while
-// the pipeline is idle. With [WithReadAhead] no record waits for others: those that arrive
-// while a batch is in flight become the next one, so batches stay small while the pipeline
-// is faster than the source. Use that option to keep up with a source. Use a batching
-// source if each batch has a price, such as a file, a commit or a request. With both, a
-// batch is collected while another one is in flight, and the worker joins the batches that
-// are complete when it takes the next one.
+// The price is latency: a record may wait for others for up to the period, even while the
+// pipeline is idle. With [WithReadAhead] no record waits for others: the records that
+// arrive while a batch is in flight become the next batch, so batches stay small while the
+// pipeline is faster than the source. Use that option to keep up with a source. Use a
+// batching source if each batch has a price of its own, such as a file, a commit or a
+// request. With both, a batch is collected while another one is in flight, and the worker
+// joins the batches that are complete when it takes the next one.
 //
 // The first Read starts a goroutine, which reads s while a Read waits for records, and
-// spaces out empty reads as the engine does. A pending read goes on when Read returns; its
-// records belong to the next batch. So s must allow [Source.Ack] during [Source.Read]. At
-// most one batch and the records of one read are buffered. The context of the reads has
-// the values of the context of the first Read; it ends at Teardown, and not before.
+// spaces out empty reads as the engine does. When Read returns a batch, a pending read of s
+// goes on; its records belong to the next batch. So s must allow [Source.Ack] during
+// [Source.Read]. At most one batch and the records of one read of s are buffered. The
+// context of the reads of s has the values of the context of the first Read. It ends at
+// Teardown, and not before.
 //
 // If the context of Read ends, Read returns the context's error at once. The next Read
-// goes on with what was collected.
+// goes on with the records that were collected.
 //
 // If s returns [io.EOF] or another error, Read first returns the records before it, and
-// then the error in each call. Records returned with an error other than io.EOF are
+// then the error in each call. Records that s returns with an error other than io.EOF are
 // dropped. If s panics, Read panics with a [*PanicError] instead. If s ends the goroutine
 // by [runtime.Goexit], Read returns [ErrGoexit]. If Ack returns io.EOF because the stream
-// of s has closed, what was collected is dropped unacked, so that the next Read says why.
+// of s has closed, the collected records are dropped unacked, so that the next Read says
+// why.
 //
-// Teardown tears s down, and then waits until the goroutine has ended. If s fails to be
-// torn down, or the context ends first, Teardown returns an error and can be called again;
-// it does not repeat a teardown of s that has succeeded. What was collected is dropped
-// unacked. A pending Read returns an error once the pending read of s has returned, and so
-// does a later Read. Teardown itself reports a panic or Goexit of s that no Read has
-// reported, once. If s was read, Open returns an error until Teardown has succeeded.
+// Teardown tears s down, and then waits until the goroutine has ended. If the teardown of s
+// fails, or the context ends first, Teardown returns an error and can be called again; it
+// does not repeat a teardown of s that has succeeded. The collected records are dropped
+// unacked. A pending Read returns an error once the pending read of s has returned; a later
+// Read does so, too. If s has panicked or ended the goroutine and no Read has reported it,
+// Teardown reports it, once. If s was read, Open returns an error until Teardown has
+// succeeded.
 //
-// If all records of a batch come from one read, they are passed on in its slice. Otherwise
-// each is copied once, into a new slice. There is no other allocation for each record or
-// read. A read takes a few hundred nanoseconds more. A limit on bytes measures each record
-// once, in a time linear in its structured data.
+// If all records of a batch come from one read of s, they are passed on in the slice of
+// that read. Otherwise each record is copied once, into a new slice. Nothing else is
+// allocated per record or read. A read takes a few hundred nanoseconds more. A limit on
+// bytes measures each record once, in time linear in the size of its structured data.
 func NewBatchingSource(s Source, policy BatchPolicy) Source {
 	if isNil(s) {
 		return nil
@@ -108,7 +111,7 @@ func (b *batchingSource) validate() error { return validate(b.Source) }
 
 func (b *batchingSource) inside() Source { return b.Source }
 
-// Open opens the source. What was collected before is forgotten.
+// Open opens the source. It forgets the records that were collected before.
 func (b *batchingSource) Open(ctx context.Context) error {
 	if err := b.checkOver(); err != nil {
 		return err
@@ -160,15 +163,15 @@ func (b *batchingSource) Teardown(ctx context.Context) error {
 	return b.collector.awaitEnd(ctx)
 }
 
-// tearDown tears the source down and then, whether or not that has failed, ends the
-// context of its reads.
+// tearDown tears the source down. Then, whether or not that has failed, it ends the context
+// of the reads.
 func (b *batchingSource) tearDown(ctx context.Context) error {
 	defer b.collector.cancel()
 	return b.Source.Teardown(ctx)
 }
 
-// collector reads a source on a goroutine of its own and collects what it reads. It is
-// used from an Open to the next one.
+// collector reads a source on a goroutine of its own and collects the records. It is used
+// from one Open to the next.
 //
 // The goroutine adds what it reads to the pending records itself. It wakes the waiting
 // Read for the first record of a batch, from which the period counts, and when the batch
@@ -187,7 +190,7 @@ type collector struct {
 	cancel     context.CancelFunc // ends the context of the reads
 	isStarted  bool
 	isWaiting  bool // a Read waits
-	isClosed   bool // an ack has told that the source's stream has closed
+	isClosed   bool // an ack has said that the source's stream has closed
 	isOver     bool // Teardown has begun
 	isEnded    bool // there are no more reads
 	err        error
@@ -254,8 +257,8 @@ func (c *collector) start(ctx context.Context) {
 // untilReady is a time to wait without a limit.
 const untilReady = time.Duration(math.MaxInt64)
 
-// take returns a batch, or why there are no more. If there is nothing to return yet, it
-// asks the goroutine to read, and returns how long to wait at most, which is never 0.
+// take returns a batch, or an error if there are no more. If there is nothing to return yet,
+// it asks the goroutine to read, and returns how long to wait at most, which is never 0.
 func (c *collector) take() (records []opencdc.Record, wait time.Duration, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -283,7 +286,7 @@ func (c *collector) leave(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.isWaiting = false
-	if c.isOver && c.isEnded { // Teardown leaves it to a waiting Read to report a panic
+	if c.isOver && c.isEnded { // Teardown lets a waiting Read report a panic
 		return c.fail()
 	}
 	return ctx.Err()
@@ -302,8 +305,8 @@ func (c *collector) fail() error {
 	}
 }
 
-// readOn reads the source, whenever a Read waits for it, until the source ends or fails
-// or Teardown begins. It returns why there are no more reads.
+// readOn reads the source whenever a Read waits for records, until the source ends or fails
+// or Teardown begins. It returns the reason as an error.
 func (c *collector) readOn(ctx context.Context) error {
 	empty := emptyReads{base: time.Now()}
 	for c.awaitDemand() {
@@ -342,7 +345,7 @@ func (c *collector) awaitDemand() bool {
 	}
 }
 
-// isDue returns whether a Read waits for a read of the source, and whether the source's
+// isDue returns whether a Read waits for the source to be read, and whether the source's
 // stream is known to have closed.
 func (c *collector) isDue() (isDue, isClosed bool) {
 	c.mu.Lock()

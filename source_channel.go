@@ -17,21 +17,22 @@ import (
 const maxChannelRead = 1000
 
 // ChannelSource is a source of the records that goroutines of the host send: into a Go
-// channel or, to wait for what becomes of a record, with [ChannelSource.Send].
+// channel or, to wait for the outcome of a record, with [ChannelSource.Send].
 //
-// A Read waits for a record and returns it together with those that were sent meanwhile,
-// up to 1,000. A record without a position gets one: its number, from 1 on, as text.
+// A Read waits for a record, and returns it together with the records that were sent
+// meanwhile, up to 1,000 in all. A record without a position gets its number as its
+// position: "1", "2" and so on.
 //
-// The records are in memory only. If the worker ends, the records that it has read and not
-// acked are lost; for those that were sent with Send, Send returns [ErrNotDelivered].
+// The records are in memory only. If the worker ends, the records that it has read but not
+// acked are lost. If such a record was sent with Send, Send returns [ErrNotDelivered].
 //
 // Send and Close may be called at any time by any number of goroutines. A ChannelSource
-// belongs to one worker at a time. It learns what has become of its records only if it is
-// the source of the worker itself, embedded in a struct that is, or inside a decorator of
-// this package; otherwise the outcome of an acked record is OutcomeUnknown.
+// belongs to one worker at a time. It learns the outcomes of its records only if it is
+// itself the source of the worker, is embedded in a struct that is, or is inside a
+// decorator of this package. Otherwise the outcome of an acked record is OutcomeUnknown.
 type ChannelSource struct {
 	anonymous
-	records  <-chan opencdc.Record // nil if there is none or it was closed
+	records  <-chan opencdc.Record // nil if there is no channel, or if it was closed
 	requests chan *request
 	closed   chan struct{} // closed by Close
 	close    sync.Once
@@ -42,12 +43,12 @@ type ChannelSource struct {
 	unread    chan struct{} // closed while Read is not allowed
 	ended     chan struct{} // closed while Send is not allowed
 	endErr    error         // why the last run has ended
-	number    uint64        // of records read so far
-	pending   []*request    // those that were read and not acked, in order
+	number    uint64        // the number of records read so far
+	pending   []*request    // the requests that were read and not acked, in order
 	decided   []decided     // the outcomes of the records of the next Ack
 }
 
-// request is a record on its way.
+// request is a record that was sent.
 type request struct {
 	record opencdc.Record
 	reply  chan reply // has room for the reply; nil if nobody waits for it
@@ -58,7 +59,7 @@ type reply struct {
 	err     error
 }
 
-// NewChannelSource returns a source of the records from a channel. It ends when the
+// NewChannelSource returns a source of the records from a channel. The source ends when the
 // channel is closed or [ChannelSource.Close] is called. The channel may be nil, for hosts
 // that only use Send.
 func NewChannelSource(records <-chan opencdc.Record) *ChannelSource {
@@ -71,18 +72,19 @@ func NewChannelSource(records <-chan opencdc.Record) *ChannelSource {
 	}
 }
 
-// Send sends a record through the pipeline and waits for what becomes of it. The source
-// owns the record from then on.
+// Send sends a record through the pipeline and waits for the outcome. The source owns the
+// record from then on. Send returns:
+//   - [OutcomeDeadLettered] and the reason, a [*TaskError], if the record goes to the
+//     dead-letter queue.
+//   - An error that wraps [ErrNotDelivered], and the error of the worker if there is one,
+//     if the worker ends before the record is acked, if it had ended before, or if the
+//     source is closed. The record may have been written anyway.
+//   - The context's error, if the context ends first. The record may still be delivered.
+//   - Otherwise the outcome, and no error.
 //
-// If the record goes to the dead-letter queue, Send returns [OutcomeDeadLettered] and the
-// reason, a [*TaskError]. It returns an error that wraps [ErrNotDelivered], and the error
-// of the worker if there is one, if the worker ends before the record is acked, if it has
-// ended before, or if the source is closed; the record may have been written nevertheless.
-// If the context ends first, Send returns its error, and the record may still be
-// delivered. Otherwise the error is nil.
-//
-// Send waits for a worker that has not begun. It does not wait for a worker that has
-// ended: when Do has returned, or the source was torn down, until another worker begins.
+// If no worker has begun yet, Send waits for one. After Do has returned, or the source was
+// torn down, Send returns an error at once, until the source is opened again or another
+// worker begins.
 func (s *ChannelSource) Send(ctx context.Context, record opencdc.Record) (Outcome, error) {
 	s.mu.Lock()
 	ended := s.ended
@@ -112,8 +114,8 @@ func (s *ChannelSource) Send(ctx context.Context, record opencdc.Record) (Outcom
 
 var errSourceClosed = fmt.Errorf("%w: the source is closed", ErrNotDelivered)
 
-// notDelivered returns the error of a record that was not acked before its worker has
-// ended with err.
+// notDelivered returns the error of a record whose worker ended with err before the record
+// was acked.
 func notDelivered(err error) error {
 	if err == nil {
 		return ErrNotDelivered
@@ -121,8 +123,8 @@ func notDelivered(err error) error {
 	return fmt.Errorf("%w: %w", ErrNotDelivered, err)
 }
 
-// Close ends the source: the worker processes the records that it has taken, and those
-// that are in the channel, and ends. Calling Close again does nothing.
+// Close ends the source. The worker processes the records that it has read and those that
+// are in the channel, and then ends. Calling Close again does nothing.
 func (s *ChannelSource) Close() { s.close.Do(func() { close(s.closed) }) }
 
 // Open allows Read again after Teardown.
@@ -167,10 +169,10 @@ func (s *ChannelSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return s.accept(taken, unread)
 }
 
-// errNotReadable is the error of a Read that is not, or no longer, allowed.
+// errNotReadable is the error of a Read that is not allowed, or no longer allowed.
 var errNotReadable = errors.New("the channel source was torn down, or its worker has ended")
 
-// take adds what can be had without waiting.
+// take adds the records that are available without waiting.
 func (s *ChannelSource) take(taken []*request) []*request {
 	for len(taken) < maxChannelRead {
 		select {
@@ -219,21 +221,21 @@ func (s *ChannelSource) accept(taken []*request, unread <-chan struct{}) ([]open
 	return records, nil
 }
 
-// refuse says to those who wait that their records were not delivered.
+// refuse tells the callers of Send that their records were not delivered.
 func refuse(requests []*request, err error) {
 	for _, r := range requests {
 		r.answer(reply{err: notDelivered(err)})
 	}
 }
 
-// answer sends the reply. It must be called once at most.
+// answer sends the reply. It must be called at most once.
 func (r *request) answer(with reply) {
 	if r.reply != nil {
 		r.reply <- with
 	}
 }
 
-// Ack tells those who wait for the records what has become of them.
+// Ack tells the callers of Send the outcomes of their records.
 func (s *ChannelSource) Ack(_ context.Context, positions []opencdc.Position) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -242,9 +244,9 @@ func (s *ChannelSource) Ack(_ context.Context, positions []opencdc.Position) err
 	for i, p := range positions {
 		k := slices.IndexFunc(s.pending, func(r *request) bool { return bytes.Equal(r.record.Position, p) })
 		if k < 0 {
-			continue // another one has made up the position, or acks it again
+			continue // the position is made up, or is acked again
 		}
-		refuse(s.pending[:k], nil) // acks come in order, so theirs will never come
+		refuse(s.pending[:k], nil) // acks come in order, so these will never be acked
 		var with reply
 		if len(outcomes) == len(positions) {
 			with = reply{outcome: outcomes[i].outcome, err: outcomes[i].err}
@@ -291,7 +293,7 @@ func (s *ChannelSource) decide(outcomes []decided) {
 	s.decided = outcomes
 }
 
-// The methods below are for callers that hold the lock.
+// The callers of the methods below hold the lock.
 
 // begin allows Read and Send.
 func (s *ChannelSource) begin() {
@@ -303,7 +305,7 @@ func (s *ChannelSource) begin() {
 	}
 }
 
-// stopReading ends a pending Read, and allows none.
+// stopReading ends a pending Read, and lets no other begin.
 func (s *ChannelSource) stopReading() {
 	if !isClosed(s.unread) {
 		close(s.unread)

@@ -7,21 +7,21 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// SourceFunc returns a source that calls read for each Read, for sources that need no
+// SourceFunc returns a source that calls read for each Read. It is for sources that need no
 // acks: after a restart, read itself decides where to begin.
 //
 // read keeps the contract of Read in [Source]: it blocks until there are records, it
-// returns [io.EOF] when there are no more, and each record needs a position. Its context
-// ends with that of Read, and when the source is torn down; it must return then. As long
-// as Read gets the same context, so does read. So a cursor that it opens with the context
-// lives on between calls.
+// returns [io.EOF] when there are no more, and each record needs a position. The context
+// of read ends when the context of Read ends or the source is torn down; read must return
+// then. As long as Read gets the same context, so does read. So a cursor that read opens
+// with its context stays open between calls.
 //
 // Open and Ack do nothing. After Teardown, Read returns an error until the source is
 // opened again. ID returns "", and Errors a nil channel. If read is nil, [NewWorker] and
 // Open return an error.
 //
 // One goroutine at a time calls read. Besides read, a Read costs some tens of
-// nanoseconds, and an allocation only when its context is not that of the Read before.
+// nanoseconds, and an allocation only if its context differs from that of the last Read.
 func SourceFunc(read func(context.Context) ([]opencdc.Record, error)) Source {
 	return &sourceFunc{read: read}
 }
@@ -62,7 +62,7 @@ func (s *sourceFunc) Teardown(context.Context) error {
 	return nil
 }
 
-// anonymous is the part of a connector that only a host with many connectors needs.
+// anonymous has the methods of a connector that only a host with many connectors needs.
 type anonymous struct{}
 
 // ID returns "".

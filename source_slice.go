@@ -14,24 +14,24 @@ import (
 	"github.com/conduitio/funnel/internal/deepcopy"
 )
 
-// maxSliceRead is how many records a read of a slice source returns at most.
+// maxSliceRead is the maximum number of records that a Read of a slice source returns.
 const maxSliceRead = 1000
 
 // SliceSource returns a source of the given records, in order, for tests and small jobs.
 //
 // Read returns the next 1,000 records or, together with [io.EOF], those that are left. A
 // record without a position gets its index as its position: "0", "1" and so on. The
-// source remembers which records were acked. When it is opened again, it begins at the
-// first one that was not, as a source with a stored position does. Ack returns an error
-// if a position is not the next one that is due. After Teardown, Read returns an error
+// source remembers which records were acked. When it is opened again, it resumes at the
+// first record that was not, as a source with a stored position does. Ack returns an
+// error if a position is not the next one due. After Teardown, Read returns an error
 // until the source is opened again. ID returns "", and Errors a nil channel.
 //
-// The slice stays the caller's; SliceSource copies it. The caller must not change what
-// the records hold while the source is in use. Read returns deep copies, so what a
-// processor changes in place shows neither in the caller's records nor in what is read
-// again. That takes a time linear in the size of the record, some microseconds for a row of ten
-// columns. A record that is nested too deeply to be copied is a fatal error that wraps
-// [ErrTooDeep].
+// SliceSource copies the slice, so the caller may reuse it. The caller must not change
+// the data in the records while the source is in use. Read returns deep copies, so a
+// change by a processor shows neither in the caller's records nor when records are read
+// again. A copy takes time linear in the size of the record, a few microseconds for a
+// row of ten columns. If a record is nested too deeply to be copied, Read returns a fatal
+// error that wraps [ErrTooDeep].
 //
 // All methods may be called at any time from any goroutine.
 func SliceSource(records ...opencdc.Record) Source {
