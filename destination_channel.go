@@ -10,15 +10,15 @@ import (
 	"github.com/conduitio/funnel/connector"
 )
 
-// NewChannelDestination returns a destination that sends each record to a channel, for
-// programs that consume records themselves. A record is confirmed as soon as the channel
-// has taken it, and so acked to the source even if nobody receives it from a buffered
-// channel. An unbuffered one has handed it to a receiver.
+// NewChannelDestination returns a destination that sends each record to a channel. It is for
+// programs that consume records themselves. A record is confirmed, and so acked to the
+// source, as soon as the channel has taken it. An unbuffered channel has then handed it to
+// a receiver. A buffered channel may hold it, even if nobody ever receives it.
 //
 // While the channel is full, Write blocks, until its context ends or the destination is
-// torn down. Then it fails with an error that says how many records were sent. None of
-// the Write is acked, so those are sent again after a restart. After Teardown, Write
-// returns an error until the destination is opened again.
+// torn down. Then Write fails with an error that says how many records were sent. None of
+// its records is acked, so those that were sent are sent again after a restart. After
+// Teardown, Write returns an error until the destination is opened again.
 //
 // Receivers may keep the records, but must not modify the data in them, which other
 // branches share. The destination never closes the channel. The host may close it once the

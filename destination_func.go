@@ -11,19 +11,19 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// DestinationFunc returns a destination that calls write for each Write, for
-// destinations that know what became of the records when the call returns.
+// DestinationFunc returns a destination that calls write for each Write. It is for
+// destinations that know when write returns which records are stored.
 //
-// What write returns decides about its records:
+// The result of write decides what becomes of its records:
 //   - nil confirms all of them.
-//   - An error that is or wraps a [RecordErrors] decides each record by its entry. What
-//     else the error says or wraps is ignored. With an entry too many or too few, the
-//     Write fails.
+//   - An error that is or wraps a [RecordErrors] refuses the records whose entries are not
+//     nil, and confirms the others. Anything else that the error says or wraps is ignored.
+//     If the number of entries is wrong, the Write fails.
 //   - Any other error fails the Write, which stops the worker. No record is acked.
 //
 // write keeps the contract of Write in [Destination]: it must not modify the slice or the
 // data in the records; it may keep the records, but not the slice. One goroutine at a time
-// calls it.
+// calls write.
 //
 // Open and Teardown do nothing. ID returns "", and Errors a nil channel. If write is nil,
 // [NewWorker], Open and Write return an error.
@@ -34,9 +34,9 @@ func DestinationFunc(write func(context.Context, []opencdc.Record) error) Destin
 	return &destinationFunc{write: write}
 }
 
-// RecordErrors says for each record of a write why it was refused: it has an entry for
-// each record, at the same index, which is nil if the record was written. The function of
-// a [DestinationFunc] returns it.
+// RecordErrors says which records of a write were refused, and why. It has an entry for
+// each record, at the same index: nil if the record was written. The function of a
+// [DestinationFunc] returns it.
 type RecordErrors []error
 
 // Error says how many records were refused, and why the first of them was.
@@ -61,8 +61,8 @@ func (e RecordErrors) Unwrap() []error {
 	return refused
 }
 
-// mismatch returns the error for entries that are not one for each of n records. It does
-// not wrap e, which a caller could take for the errors of its own records.
+// mismatch returns the error if e does not have n entries. It does not wrap e: a caller
+// could take e for the errors of its own records.
 func (e RecordErrors) mismatch(n int) error {
 	err := fmt.Errorf("the RecordErrors have %d entries for %d records", len(e), n)
 	if refused := e.Unwrap(); len(refused) > 0 {

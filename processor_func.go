@@ -12,19 +12,19 @@ import (
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
-// ProcessorFunc returns a processor that calls process for each record, in order. The
-// result of process is that of the record, see [Processor]; nil means no answer yet.
+// ProcessorFunc returns a processor that calls process for each record, in order. process
+// returns the result for the record, see [Processor]; nil means no answer yet.
 //
-// process may change the record in place and return it. If it splits the record, it gives
-// each piece maps of its own. Once the context has ended, process is not called anymore:
+// process may change the record in place and return it. If it splits the record, it must
+// give each piece its own maps. Once the context has ended, process is not called anymore:
 // the remaining records have no answer, so nothing happens to them.
 //
 // Open and Teardown do nothing. If process is nil, [NewWorker] and Open return an error.
 // One goroutine at a time calls process, unless the processor is declared [Concurrent].
 //
-// Besides process, a record costs about 15 ns. The slice of results is reused, so nothing
-// is allocated but what process allocates. An sdk.SingleRecord or sdk.MultiRecord takes one
-// allocation when it becomes an sdk.ProcessedRecord, an sdk.FilterRecord none.
+// Besides process, a record costs about 15 ns. The slice of results is reused, so only
+// process allocates: an sdk.SingleRecord or sdk.MultiRecord takes one allocation when it
+// becomes an sdk.ProcessedRecord, an sdk.FilterRecord none.
 func ProcessorFunc(process func(context.Context, opencdc.Record) sdk.ProcessedRecord) Processor {
 	p := &processorFunc{process: process}
 	if process == nil {
@@ -33,8 +33,8 @@ func ProcessorFunc(process func(context.Context, opencdc.Record) sdk.ProcessedRe
 	return p
 }
 
-// Filter returns a processor that keeps the records for which keep returns true, as they
-// are, and filters the others. keep must not change the record. Everything else is as with
+// Filter returns a processor that keeps the records for which keep returns true, unchanged,
+// and filters the others. keep must not change the record. Everything else is as with
 // [ProcessorFunc].
 func Filter(keep func(opencdc.Record) bool) Processor {
 	if keep == nil {
@@ -48,8 +48,8 @@ func Filter(keep func(opencdc.Record) bool) Processor {
 	})
 }
 
-// Map returns a processor that replaces each record by what f returns for it. f may change
-// the record in place and return it. A record for which f returns an error is nacked.
+// Map returns a processor that replaces each record with the result of f. f may change the
+// record in place and return it. A record for which f returns an error is nacked.
 // Everything else is as with [ProcessorFunc].
 func Map(f func(opencdc.Record) (opencdc.Record, error)) Processor {
 	if f == nil {
@@ -64,14 +64,15 @@ func Map(f func(opencdc.Record) (opencdc.Record, error)) Processor {
 	})
 }
 
-// Split returns a processor that replaces each record by the records that f returns for
-// it: none filter it, one replaces it, and several are its pieces. A record for which f
-// returns an error is nacked. Everything else is as with [ProcessorFunc].
+// Split returns a processor that replaces each record with the records that f returns. If
+// f returns several, they are the pieces of the record; if it returns none, the record is
+// filtered. A record for which f returns an error is nacked. Everything else is as with
+// [ProcessorFunc].
 //
 // f may build pieces that share maps with each other or with the record, and may keep the
-// slice: if there are several pieces, Split copies them deeply. That takes a time linear
-// in the size of the pieces, some microseconds for a row of ten columns. To avoid it, use
-// ProcessorFunc and give each piece maps of its own. If a piece is nested too deeply to be
+// slice: if there are several pieces, Split copies them deeply. That takes time linear in
+// the size of the pieces, a few microseconds for a row of ten columns. To avoid the copies,
+// use ProcessorFunc and give each piece its own maps. If a piece is nested too deeply to be
 // copied, the record is nacked with an error that wraps [ErrTooDeep].
 func Split(f func(opencdc.Record) ([]opencdc.Record, error)) Processor {
 	if f == nil {
@@ -103,9 +104,9 @@ func Split(f func(opencdc.Record) ([]opencdc.Record, error)) Processor {
 //	p, err := NewParallelProcessor(Concurrent(Map(lookUp)), 16)
 //
 // Nothing checks the declaration. For a processor made by [ProcessorFunc], [Filter], [Map]
-// or [Split] it is about the function alone: several goroutines may call it at a time, and
-// it changes in place only data that no other record holds. Such a processor then makes a
-// new slice of results for each call. If p is nil, so is the result.
+// or [Split], it concerns the function alone: several goroutines may call the function at a
+// time, and it changes in place only data that no other record holds. The processor then
+// makes a new slice of results for each call. If p is nil, so is the result.
 func Concurrent(p Processor) ConcurrentProcessor {
 	if isNil(p) {
 		return nil
@@ -137,9 +138,9 @@ func (p *processorFunc) Process(ctx context.Context, records []opencdc.Record) [
 	return p.results
 }
 
-// appendResults appends the results for the records. It stops when the context ends. Since
-// no results at all would be an error, the first record then has the context's error,
-// which counts as no answer.
+// appendResults appends the results for the records. It stops when the context ends. If
+// there would then be no results, which is an error, the first record gets the context's
+// error, which counts as no answer.
 func (p *processorFunc) appendResults(
 	results []sdk.ProcessedRecord, ctx context.Context, records []opencdc.Record,
 ) []sdk.ProcessedRecord {

@@ -13,29 +13,29 @@ import (
 )
 
 // FromSDK returns a processor that runs p, a processor of the Conduit processor SDK, with
-// these settings. If p is nil, so is the result. The settings are copied.
+// the given settings. If p is nil, so is the result. The settings are copied.
 //
-// Open wraps p in the SDK's default middleware, as its MiddlewareOptions say, and checks
-// the settings against its Specification: spaces around names and values are dropped,
-// missing values get their defaults, and a name that is not declared, a value of the wrong
-// type or one that breaks a validation is an error that names the parameter. Then it calls
-// Configure and Open. If one of them fails, it calls Teardown, as Conduit does. If the
-// processor is opened again, it is configured again, which p must support.
+// Open wraps p in the SDK's default middleware, with p's MiddlewareOptions, and checks the
+// settings against p's Specification. It drops spaces around names and values, and fills in
+// the defaults of missing values. If a name is not declared, or a value has the wrong type
+// or breaks a validation, Open returns an error that names the parameter. Then it calls
+// Configure and Open of p. If one of them fails, it calls Teardown, as Conduit does. If the
+// processor is opened again, p is also configured again, which it must support.
 //
 // The default middleware decodes keys and payloads by the schemas that the metadata of
-// the records name, and encodes them again. It needs a schema service that knows these
-// schemas, which a host sets as schema.SchemaService of the SDK. So it is off, whatever
-// MiddlewareOptions say, except for what the settings switch on:
+// the records names, and encodes them again. It needs a schema service that knows these
+// schemas; a host sets it as schema.SchemaService of the SDK. So the middleware is off,
+// whatever the MiddlewareOptions say, unless the settings switch a part of it on:
 //
 //	sdk.schema.decode.key.enabled      sdk.schema.decode.payload.enabled
 //	sdk.schema.encode.key.enabled      sdk.schema.encode.payload.enabled
 //
-// The middleware reports a record that it cannot decode as the error of the first record
-// of the call. If it is on, and there is an error for the first of several records only,
-// Process calls p again, for that record alone.
+// If the middleware cannot decode a record, it returns a single error, as if for the first
+// record of the call. So if the middleware is on, and the only result for several records
+// is an error, Process calls p again, for the first record alone.
 //
 // The SDK logs to its package variable pprocutils.Logger, which writes to standard output
-// unless the host sets it. Its ParseConfig writes lines of level debug.
+// unless the host sets it. The SDK's ParseConfig logs at level debug.
 //
 // One goroutine at a time calls p. Process returns what p returns, and costs nothing else
 // while the middleware is off.
@@ -50,7 +50,7 @@ type sdkProcessor struct {
 	plain    sdk.Processor
 	settings config.Config
 
-	current    sdk.Processor // plain or, once it was opened, with middleware
+	current    sdk.Processor // plain or, after Open, with middleware
 	hasSchemas bool          // the middleware is on
 }
 
@@ -95,7 +95,7 @@ func start(ctx context.Context, p sdk.Processor, settings config.Config) error {
 	return nil
 }
 
-// wrap returns the processor with the middleware, unless it has that already, and its
+// wrap returns the processor with the middleware, which it adds if it is missing, and the
 // specification.
 func (p *sdkProcessor) wrap() (sdk.Processor, sdk.Specification, error) {
 	spec, err := p.plain.Specification()

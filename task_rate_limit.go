@@ -11,25 +11,24 @@ type Limiter interface {
 	// WaitN blocks until n events may happen. It returns an error if the context ends
 	// first or if it can never let that many pass.
 	//
-	// If the limiter also has a method Burst() int that returns more than 0, n is at most
-	// what it returns.
+	// If the limiter also has a method Burst() int and it returns more than 0, n is never
+	// greater than its result.
 	WaitN(ctx context.Context, n int) error
 }
 
-// NewRateLimitTask returns a task that lets records pass at the rate of the limiter. It may
-// stand anywhere between the source and the last task of a path; several tasks, also of
-// several workers, may share a limiter that is safe for concurrent use.
+// NewRateLimitTask returns a task that lets records pass at the rate of the limiter. The
+// task may stand anywhere between the source and the last task of a path. Several tasks,
+// even of several workers, may share a limiter if it is safe for concurrent use.
 //
-// A batch passes as a whole once the limiter has let all of its active records pass: a
-// record counts once, a piece of a split record like any other, a filtered one not at all.
-// So the rate holds on average, and records still arrive in bursts of a batch. An error of
-// the limiter stops the worker. [Worker.Stop] waits for the batch in flight, and so for
-// the limiter.
+// A batch passes as a whole, once the limiter has let all of its active records pass. A
+// piece of a split record counts as a record; a filtered record does not count. So the rate
+// holds on average, and records still arrive in bursts of a batch. An error of the limiter
+// stops the worker. [Worker.Stop] waits for the batch in flight, and so for the limiter.
 //
-// The task only reads the batch: a branch of rate limits and then destinations shares its
-// records with other branches, as one without rate limits does. [NewWorker] returns an
-// error if limiter is nil, or if the task is the last one of a path: its records would be
-// acked, but written nowhere.
+// The task only reads the batch. So a branch that has only rate limits before its
+// destination shares its records with other branches, as it would without them. [NewWorker]
+// returns an error if limiter is nil, or if the task is the last one of a path: its records
+// would be acked, but written nowhere.
 func NewRateLimitTask(id string, limiter Limiter) Task {
 	return &rateLimitTask{id: id, limiter: limiter}
 }

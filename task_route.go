@@ -11,7 +11,7 @@ import (
 	"github.com/conduitio/funnel/internal/batch"
 )
 
-// RouteTask sends each record down the one branch that is its own.
+// RouteTask sends each record down one branch, which a function chooses.
 type RouteTask struct {
 	id     string
 	route  func(opencdc.Record) string
@@ -22,7 +22,7 @@ type RouteTask struct {
 
 // Case is a branch of a [RouteTask].
 type Case struct {
-	Name string    // what route returns for the records of the branch
+	Name string    // the name that route returns for the records of the branch
 	Node *TaskNode // the first node of the branch
 
 	isDefault bool
@@ -31,27 +31,27 @@ type Case struct {
 // Default returns the case of the records that have no other case.
 func Default(node *TaskNode) Case { return Case{Node: node, isDefault: true} }
 
-// NewRouteTask returns a task that sends each record to the case with the name that route
-// returns for it or, if there is none, to the default. Without a default such a record is
-// nacked with an error that wraps [ErrNoRoute]. [RouteTask.Node] returns the node of the
-// task, with the cases after it.
+// NewRouteTask returns a task that sends each record to the case whose name route returns
+// for it. If there is no such case, the record goes to the default. Without a default, it
+// is nacked with an error that wraps [ErrNoRoute]. [RouteTask.Node] returns the node of
+// the task, with the cases after it.
 //
 // A record, or a piece of one, is on one branch only, so its data is not copied. All other
-// rules of branches hold: those that have records work at the same time, each of them
-// keeps the order, and a source record is acked once all its pieces are done. Since they
-// work at the same time, records must not share data that a processor on a branch changes
-// in place, like a map that a source puts into several records.
+// rules of branches hold: the branches that have records work at the same time, each
+// branch keeps the order, and a source record is acked once all its pieces are done. Since
+// branches work at the same time, records must not share data that a processor on a branch
+// changes in place, such as a map that a source puts into several records.
 //
 // A branch without records is not run. A batch costs a copy of its opencdc.Record structs,
-// which share their data, and some 50 ns for each branch.
+// which share their data, and about 50 ns for each branch.
 //
 // route must not change the record. It is called once for each record, by one goroutine at
-// a time, and again for all records that a worker reads again. NewWorker returns an error
-// if route or the node of a case is nil, or if there are no cases, two of the same name,
-// or two defaults.
+// a time, and again for each record that a worker reads again. NewWorker returns an error
+// if route or the node of a case is nil, or if there are no cases, two cases with the same
+// name, or two defaults.
 //
-// A task of your own that calls Do of a RouteTask must embed the [*RouteTask], so that the
-// worker knows that it is one. Otherwise the worker stops with a fatal error.
+// A custom task that calls Do of a RouteTask must embed the [*RouteTask], so that the
+// worker treats it as a route. Otherwise the worker stops with a fatal error.
 func NewRouteTask(id string, route func(opencdc.Record) string, cases ...Case) *RouteTask {
 	t := &RouteTask{id: id, route: route, cases: slices.Clone(cases), byName: make(map[string]int), others: -1}
 	for i, c := range cases {
