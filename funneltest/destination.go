@@ -12,9 +12,9 @@ import (
 	"github.com/conduitio/funnel/connector"
 )
 
-// Destination is a destination that keeps what it gets. A test fills in its fields before
-// the destination is opened, and asks afterwards what was written. The zero value acks
-// every record. The methods may be called concurrently.
+// Destination is a destination that keeps its records. A test sets its fields before the
+// destination is opened, and asks it afterwards what was written. The zero value acks every
+// record. The methods may be called concurrently.
 type Destination struct {
 	// Refuse returns the error with which a record is acked, or nil. A nil function refuses
 	// nothing.
@@ -27,8 +27,8 @@ type Destination struct {
 	Delay time.Duration
 	// If Hangs is true, Ack blocks until its context ends or the destination is torn down.
 	Hangs bool
-	// OpenErr, WriteErr, AckErr and TeardownErr are what Open, Write, Ack and Teardown
-	// return. If they are not nil, the calls do nothing else.
+	// OpenErr, WriteErr, AckErr and TeardownErr are the errors of Open, Write, Ack and
+	// Teardown. If they are not nil, the calls do nothing else.
 	OpenErr, WriteErr, AckErr, TeardownErr error
 
 	mu       sync.Mutex
@@ -40,7 +40,7 @@ type Destination struct {
 	tornDown int
 }
 
-// result is what becomes of a record.
+// result is a record and the error of its ack.
 type result struct {
 	record opencdc.Record
 	err    error
@@ -114,7 +114,7 @@ func (d *Destination) wait(ctx context.Context, delay time.Duration) error {
 // forever is longer than any test.
 const forever = 1<<63 - 1
 
-// Ack returns acks that are due. It returns none if none are.
+// Ack returns the acks that are due, if there are any.
 func (d *Destination) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
 	var delay time.Duration
 	if d.Hangs {
@@ -174,7 +174,7 @@ func (d *Destination) Records() []opencdc.Record {
 	return slices.Clone(d.stored)
 }
 
-// Want fails the test unless the payloads of Records are these, in this order, see
+// Want fails the test unless Records have exactly these payloads, in this order, see
 // [Payload].
 func (d *Destination) Want(t testing.TB, payloads ...string) {
 	t.Helper()

@@ -52,7 +52,7 @@ func diff(got, want []string) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// visible quotes a text in which something would be hard to see.
+// visible quotes a text if something in it would be hard to see.
 func visible(text string) string {
 	quoted := fmt.Sprintf("%q", text)
 	if text == "" || quoted != `"`+text+`"` || strings.TrimSpace(text) != text {

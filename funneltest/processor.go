@@ -9,29 +9,29 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 )
 
-// Processor is a processor that is a function. A test fills in its fields before the
-// processor is opened, and asks afterwards what it was given. The methods may be called
-// concurrently.
+// Processor is a processor that calls a function for each record. A test sets its fields
+// before the processor is opened, and asks it afterwards which records it has seen. The
+// methods may be called concurrently.
 type Processor struct {
 	// Answer returns the result for a record. A nil function passes each record on.
 	Answer func(opencdc.Record) sdk.ProcessedRecord
 	// AnswersAtMost is the maximum number of records that a call answers for. The default
 	// is all.
 	AnswersAtMost int
-	// OpenErr and TeardownErr are what Open and Teardown return.
+	// OpenErr and TeardownErr are the errors of Open and Teardown.
 	OpenErr, TeardownErr error
 
 	mu   sync.Mutex
 	seen []opencdc.Record
 }
 
-// Open does nothing.
+// Open returns OpenErr.
 func (p *Processor) Open(context.Context) error { return p.OpenErr }
 
-// Teardown does nothing.
+// Teardown returns TeardownErr.
 func (p *Processor) Teardown(context.Context) error { return p.TeardownErr }
 
-// IsConcurrent returns true: Answer is called for one record at a time nevertheless.
+// IsConcurrent returns true. Even so, Answer is called for one record at a time.
 func (p *Processor) IsConcurrent() bool { return true }
 
 // Process answers for the records.
@@ -53,8 +53,8 @@ func (p *Processor) Process(_ context.Context, records []opencdc.Record) []sdk.P
 	return results
 }
 
-// Seen returns copies of the records that the processor has answered for, as they were
-// when it got them, in order.
+// Seen returns copies of the records that the processor has answered for, in order and as
+// they were when it got them.
 func (p *Processor) Seen() []opencdc.Record {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Record returns a record with a raw payload and no position. Sources of this package give
-// records without a position one: their number, from 1 on.
+// Record returns a record with a raw payload and no position. A [Source] gives a record
+// without a position its number, from 1.
 func Record(payload string) opencdc.Record {
 	return opencdc.Record{
 		Operation: opencdc.OperationCreate,

@@ -17,13 +17,13 @@ import (
 
 // Result is what a pipeline did with its records.
 type Result struct {
-	// Written has, for the ID of each destination, the records that it has acked without an
+	// Written maps the ID of each destination to the records that it has acked without an
 	// error, in order.
 	Written map[string][]opencdc.Record
 	// DeadLetters are the dead letters that the queue has acked without an error, in order.
 	DeadLetters []DeadLetter
 	// Acked are the positions that were acked to the source, in order, if Run has made the
-	// source. Otherwise the source knows.
+	// source. If the pipeline has its own source, Acked is nil: ask that source.
 	Acked []opencdc.Position
 	// Err is what [funnel.Worker.Run] has returned.
 	Err error
@@ -31,21 +31,22 @@ type Result struct {
 
 // DeadLetter is a record in the dead-letter queue.
 type DeadLetter struct {
-	Record opencdc.Record // as the queue gets it: the failed record is its payload
+	Record opencdc.Record // as the queue gets it, with the failed record as its payload
 	Error  string         // why it was nacked
 	TaskID string         // the task that nacked it
 }
 
 // Run runs a pipeline until its source ends, and returns what became of the records.
 //
-// The pipeline may lack what a test does not care about. Without a source, it gets one of
-// the records, in a batch; with a source, there must be no records here. Each way that
-// ends at a processor, where it must not end, goes on to a destination "out" (or, if there
-// are several such ways, "out of ID", with the ID of the processor). Without a dead-letter
-// queue, it gets one that takes everything. The pipeline itself is not changed.
+// Run adds what the pipeline lacks, to a copy of it:
+//   - A source of the records, in one batch. If the pipeline has a source, there must be no
+//     records here.
+//   - A destination for each path that ends at a processor, which is not allowed. Its ID is
+//     "out" or, if there are several such paths, "out of ID", with the ID of the processor.
+//   - A dead-letter queue that takes everything.
 //
-// Connectors and processors are watched by [funnel.WithOwnershipChecks]: whatever they
-// find fails the test. An error of the pipeline does not, see [Result.WantErr].
+// [funnel.WithOwnershipChecks] watches the connectors and processors. Each fault that it
+// finds fails the test. An error of the pipeline does not, see [Result.WantErr].
 func Run(t testing.TB, pipeline *funnel.Pipeline, records ...opencdc.Record) *Result {
 	t.Helper()
 	p, source := withSource(t, pipeline, records)
@@ -70,7 +71,7 @@ func Run(t testing.TB, pipeline *funnel.Pipeline, records ...opencdc.Record) *Re
 		}
 		return r.wrap(id, d)
 	})
-	p.Options(funnel.WithOwnershipChecks(func(err error) { t.Errorf("a fault of ownership: %v", err) }))
+	p.Options(funnel.WithOwnershipChecks(func(err error) { t.Errorf("an ownership fault: %v", err) }))
 
 	result := &Result{Err: p.Run(t.Context())}
 	r.mu.Lock()
@@ -104,7 +105,7 @@ func withSource(t testing.TB, pipeline *funnel.Pipeline, records []opencdc.Recor
 	return new(funnel.Pipeline).Then(pipeline), nil
 }
 
-// recorder keeps what destinations have acked.
+// recorder keeps the records that destinations have acked.
 type recorder struct {
 	wrapped map[string]bool
 
@@ -112,7 +113,7 @@ type recorder struct {
 	written map[string][]opencdc.Record
 }
 
-// wrap returns d, recorded.
+// wrap returns d with a recorder of what it acks.
 func (r *recorder) wrap(id string, d funnel.Destination) funnel.Destination {
 	r.wrapped[id] = true
 	if d == nil {
@@ -121,7 +122,7 @@ func (r *recorder) wrap(id string, d funnel.Destination) funnel.Destination {
 	return &recorded{Destination: d, recorder: r, id: id}
 }
 
-// recorded is a destination that is recorded.
+// recorded is a destination with a recorder of what it acks.
 type recorded struct {
 	funnel.Destination
 	recorder *recorder
@@ -150,8 +151,8 @@ func (d *recorded) Ack(ctx context.Context) ([]connector.DestinationAck, error) 
 	return acks, err
 }
 
-// Want fails the test unless the payloads of the records that a destination has acked are
-// these, in this order, see [Payload].
+// Want fails the test unless the records that a destination has acked have exactly these
+// payloads, in this order, see [Payload].
 func (r *Result) Want(t testing.TB, id string, payloads ...string) {
 	t.Helper()
 	what := fmt.Sprintf("the payloads of the records in %q", id)
@@ -161,7 +162,8 @@ func (r *Result) Want(t testing.TB, id string, payloads ...string) {
 	wantSame(t, what, Payloads(r.Written[id]), payloads)
 }
 
-// WantDeadLetters fails the test unless the dead letters have these errors, in this order.
+// WantDeadLetters fails the test unless the dead letters have exactly these errors, in this
+// order.
 func (r *Result) WantDeadLetters(t testing.TB, texts ...string) {
 	t.Helper()
 	got := make([]string, len(r.DeadLetters))
@@ -177,8 +179,8 @@ func (r *Result) WantAcked(t testing.TB, positions ...string) {
 	wantSame(t, "the acked positions", texts(r.Acked), positions)
 }
 
-// WantErr fails the test unless the pipeline has ended with an error that is want, see
-// [errors.Is], or with none if want is nil.
+// WantErr fails the test unless the pipeline has ended with an error that is or wraps want,
+// see [errors.Is]. If want is nil, it fails the test unless there was no error.
 func (r *Result) WantErr(t testing.TB, want error) {
 	t.Helper()
 	switch {

@@ -12,24 +12,24 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Source is a source of given records. A test fills in its fields before the source is
-// opened, and asks afterwards what was acked. What was not acked is read again after the
-// source was torn down and opened again. The methods may be called concurrently.
+// Source is a source of given records. A test sets its fields before the source is opened,
+// and asks it afterwards what was acked. When the source is opened again, it returns the
+// records again that were not acked. The methods may be called concurrently.
 type Source struct {
-	// Batches has the records of each Read. Those without a position get their number, from
-	// 1 on. After the last batch, Read returns io.EOF.
+	// Batches has the records of each Read. A record without a position gets its number,
+	// from 1. After the last batch, Read returns io.EOF.
 	Batches [][]opencdc.Record
 	// If Blocks is true, Read blocks after the last batch, until the source is torn down or
 	// its context ends.
 	Blocks bool
 	// If Err is not nil, Read returns it after the last batch.
 	Err error
-	// OpenErr, AckErr and TeardownErr are what Open, Ack and Teardown return. If they are
+	// OpenErr, AckErr and TeardownErr are the errors of Open, Ack and Teardown. If they are
 	// not nil, the calls do nothing else.
 	OpenErr, AckErr, TeardownErr error
 
 	mu       sync.Mutex
-	left     [][]opencdc.Record // what is still to be read; nil before the first call
+	left     [][]opencdc.Record // the batches that are still to be read; nil before the first call
 	torn     chan struct{}      // closed by Teardown
 	acked    []opencdc.Position
 	opened   int
@@ -59,7 +59,7 @@ func (s *Source) Open(context.Context) error {
 	return nil
 }
 
-// rewind sets what is to be read. The caller holds the lock.
+// rewind sets the batches that are to be read. The caller holds the lock.
 func (s *Source) rewind() {
 	s.torn = make(chan struct{})
 	s.left = make([][]opencdc.Record, 0, len(s.Batches))
@@ -114,7 +114,7 @@ func (s *Source) Read(ctx context.Context) ([]opencdc.Record, error) {
 
 var errTornDown = errors.New("the connector was torn down")
 
-// Ack keeps the positions.
+// Ack remembers the positions.
 func (s *Source) Ack(_ context.Context, positions []opencdc.Position) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
