@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// A conformance suite is a list of checks. A check runs on the goroutine of its subtest,
-// so that the functions that its user gives it may end the test. Each call of a connector
+// A conformance suite is a list of checks. A check runs on the goroutine of its subtest, so
+// that the functions in the user's configuration may end the test. Each call of a connector
 // runs on a goroutine of its own, so that a call that hangs can be abandoned. A check adds
 // findings to its run; the subtest prints them.
 
-// conformDefaultTimeout is the time that a subtest has if its user does not say.
+// conformDefaultTimeout is the time that a subtest has by default.
 const conformDefaultTimeout = 10 * time.Second
 
 // conformSuite is the checks of one kind of connector.
@@ -32,7 +32,7 @@ type conformSuite struct {
 type conformCheck struct {
 	name    string
 	promise string // what the contract says, and why
-	advice  string // for the author of a connector that breaks the promise
+	advice  string // to the author of a connector that breaks the promise
 	missing string // why the check cannot run, or ""
 	run     func(*conformRun)
 }
@@ -115,7 +115,7 @@ type conformRun struct {
 
 	findings  []string
 	unchecked string             // why there was nothing to check, or ""
-	open      []conformConnector // those that are not torn down
+	open      []conformConnector // the connectors that are not torn down
 	pending   *conformCall       // the last Read, which Teardown may overlap
 	isStuck   bool               // a call hangs that Teardown must not overlap
 }
@@ -158,9 +158,9 @@ func (r *conformRun) protect(run func(*conformRun)) {
 	run(r)
 }
 
-// tearDownRest tears down what the check has left open, and waits for a Read that is
-// pending, without looking at the results. It waits for what is left of the check's time,
-// and a little more. It leaves everything as it is if Teardown must not be called.
+// tearDownRest tears down the connectors that the check has left open, and waits for a
+// pending Read, without looking at the results. It waits for the rest of the check's time,
+// and a little more. If Teardown must not be called, it does nothing.
 func (r *conformRun) tearDownRest() {
 	if r.isStuck {
 		return
@@ -185,7 +185,7 @@ func (r *conformRun) tearDownRest() {
 type conformCall struct {
 	what    string
 	done    chan struct{}
-	failure string // how it ended other than by returning
+	failure string // how the call ended, if it did not return
 }
 
 // start calls f with the current context, on a goroutine of its own. what names the call in
@@ -244,7 +244,7 @@ func conformEndsBefore[T any](c *conformCall, limit <-chan T) bool {
 // isOver returns true if the check has no time left.
 func (r *conformRun) isOver() bool { return r.clock.Err() != nil }
 
-// pause waits, for not longer than the check has time.
+// pause waits, but not longer than the check has time.
 func (r *conformRun) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -255,8 +255,8 @@ func (r *conformRun) pause(d time.Duration) {
 // quiet is how long a call must be pending before it counts as waiting.
 func (r *conformRun) quiet() time.Duration { return r.timeout / 20 }
 
-// patience is how long a check waits for records that ought to come, but whose absence is
-// the concern of another check.
+// patience is how long a check waits for records that ought to come, but whose absence
+// another check reports.
 func (r *conformRun) patience() time.Duration { return r.timeout / 4 }
 
 // call calls f and waits until it has returned.
@@ -292,7 +292,7 @@ func (r *conformRun) mustTearDown(c conformConnector) {
 	}
 }
 
-// forget says that a connector was torn down.
+// forget records that a connector was torn down.
 func (r *conformRun) forget(c conformConnector) {
 	r.open = slices.DeleteFunc(r.open, func(other conformConnector) bool { return other == c })
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A goroutine inherits the profiling labels of the one that starts it. So a check finds
-// the goroutines that the calls of a connector have left behind by their label, whatever
+// A goroutine inherits the profiling labels of the goroutine that starts it. So a check
+// finds goroutines that the calls of a connector have left behind by their label, whatever
 // other tests do at the same time. The goroutines that New starts, for example those of a
 // server that runs until the end of the subtest, have no label.
 
@@ -57,7 +57,7 @@ func conformWriteStack(to *strings.Builder, group string) {
 }
 
 // checkGoroutines adds a finding if goroutines with the current label do not end. what
-// says after which call.
+// names the call before, for the finding.
 func (r *conformRun) checkGoroutines(what string) {
 	stacks := r.goroutines()
 	for pause := time.Millisecond; stacks != "" && !r.isOver(); pause = min(2*pause, 100*time.Millisecond) {
@@ -70,7 +70,7 @@ func (r *conformRun) checkGoroutines(what string) {
 }
 
 // checkLeaks runs a cycle of calls twice, and adds a finding if the second one leaves
-// goroutines behind. What a program starts only once does not count.
+// goroutines behind. Goroutines that a program starts only once do not count.
 func (r *conformRun) checkLeaks(what string, cycle func()) {
 	r.labelled(cycle)
 	r.labelled(func() {

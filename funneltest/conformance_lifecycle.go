@@ -2,12 +2,12 @@ package funneltest
 
 import "context"
 
-// conformLifecycle is what the checks of opening and tearing down need to know of a kind
-// of connector.
+// conformLifecycle tells the checks of opening and tearing down how to use a kind of
+// connector.
 type conformLifecycle struct {
 	fresh func(*conformRun) conformConnector
-	// use makes ordinary calls of an open connector. It can be used again after it was
-	// opened again.
+	// use makes ordinary calls of an open connector. It can be called again after the
+	// connector was opened again.
 	use func(*conformRun, conformConnector)
 	// leave makes calls whose work is not finished when they return. It may be nil.
 	leave func(*conformRun, conformConnector)
@@ -19,24 +19,24 @@ func (l conformLifecycle) checks() []conformCheck {
 		{
 			name:    "opens_again_after_teardown",
 			promise: "After Teardown, the same connector can be opened and used again. A host does so to restart a pipeline.",
-			advice:  "Make in Open all that Teardown destroys: connections, channels, goroutines, sync.Once values. Forget in Open what the last session has left.",
+			advice:  "In Open, make everything anew that Teardown destroys: connections, channels, goroutines, sync.Once values. Also clear everything that is left from the last session.",
 			run:     l.opensAgain,
 		},
 		{
 			name:    "failed_teardown_can_be_repeated",
 			promise: "Teardown is called again if it has failed, for example because its context had ended. A later call finishes the work.",
-			advice:  "Mark the connector as torn down only when everything is closed. Let Teardown go on with what is still open.",
+			advice:  "Mark the connector as torn down only when everything is closed. Let the next Teardown close what is still open.",
 			run:     l.teardownCanBeRepeated,
 		},
 		{
 			name:    "failed_open_cleans_up",
 			promise: "If Open fails, it cleans up after itself: Teardown is not called. A host may open the connector again.",
-			advice:  "Close in Open, before it returns an error, whatever it has opened, and stop the goroutines that it has started.",
+			advice:  "Before Open returns an error, close everything that it has opened, and stop the goroutines that it has started.",
 			run:     l.failedOpenCleansUp,
 		},
 		{
 			name:    "leaves_no_goroutines",
-			promise: "When Teardown returns, the goroutines that the connector has started end, also if records are not acked yet.",
+			promise: "When Teardown returns, the goroutines that the connector has started end, even if records are not acked yet.",
 			advice:  "Tell each goroutine to end, by a context or a closed channel, and wait for it in Teardown. A goroutine that sends to a channel must also wait for that signal.",
 			run:     l.leavesNoGoroutines,
 		},

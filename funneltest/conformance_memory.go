@@ -124,8 +124,8 @@ func conformShared(a, b []conformArea) string {
 	return ""
 }
 
-// conformWalk calls visit for each map, slice and pointer in a record, except the
-// position, once. path says where it is.
+// conformWalk calls visit once for each map, slice and pointer in a record, except the
+// position. path says where in the record it is.
 func conformWalk(rec opencdc.Record, visit func(path string, v reflect.Value)) {
 	type place struct {
 		typ reflect.Type

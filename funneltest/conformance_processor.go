@@ -13,16 +13,16 @@ import (
 // ProcessorConformance says how [TestProcessor] gets processors.
 type ProcessorConformance struct {
 	// New returns a processor that was not opened yet. New may end the test, for example
-	// by t.Fatal. It is called on the goroutine of the subtest, at least once in each. A
-	// [funnel.ConcurrentProcessor] whose IsConcurrent returns true is also tested for
-	// what that promises.
+	// by t.Fatal. It is called on the goroutine of the subtest, at least once in each. If
+	// the processor is a [funnel.ConcurrentProcessor] whose IsConcurrent returns true, the
+	// promises of that interface are tested, too.
 	New func(t testing.TB) funnel.Processor
-	// Record returns record i, from 0 on, of those that are processed. Some of them
-	// should show each kind of result. Each call returns memory of its own, and each i
-	// another position; an empty position is replaced. By default the records have raw
-	// and structured data.
+	// Record returns record i, from 0, of the records to process. Together they should
+	// lead to each kind of result. Each call must return new memory, and each i a different
+	// position; an empty position is replaced. By default the records have raw and
+	// structured data.
 	Record func(i int) opencdc.Record
-	// Skip holds the names of subtests that are not run.
+	// Skip holds the names of the subtests to leave out.
 	Skip []string
 	// Timeout is the time that each subtest has. The default is 10 s.
 	Timeout time.Duration
@@ -32,9 +32,8 @@ type ProcessorConformance struct {
 // says that it is concurrent, of [funnel.ConcurrentProcessor]. It runs a subtest for each
 // promise, with a new processor, in the manner of [TestSource].
 //
-// A processor whose results depend on the time or on chance does not keep the promises of
-// a ConcurrentProcessor as the subtests see them: they compare results. Leave those
-// subtests out.
+// The subtests about the promises of a ConcurrentProcessor compare results. Leave them out
+// for a processor whose results depend on the time or on chance.
 func TestProcessor(t *testing.T, p ProcessorConformance) {
 	t.Helper()
 	p.suite().test(t)
@@ -59,8 +58,8 @@ func (p ProcessorConformance) suite() *conformSuite {
 		},
 		{
 			name:    "each_record_gets_an_answer",
-			promise: "A record with the result nil, or beyond the end of the results, is passed again. After 16 calls in a row that answer for no record the worker stops.",
-			advice:  "Return nil only while waiting may help. Refuse a record that cannot be processed by ErrorRecord.",
+			promise: "A record with the result nil, or beyond the end of the results, is passed again. After 16 calls in a row that answer for no record, the worker stops.",
+			advice:  "Return nil only while waiting may help. For a record that cannot be processed, return an ErrorRecord.",
 			run:     checks.eachRecordGetsAnAnswer,
 		},
 		{
@@ -72,7 +71,7 @@ func (p ProcessorConformance) suite() *conformSuite {
 		{
 			name:    "positions_are_not_empty",
 			promise: "Each record in a result has a position that is not empty: a destination acks by it.",
-			advice:  "Copy the position of the record into those that are made from it. Pieces of a split may share it.",
+			advice:  "Copy the position of the record into the records that are made from it. Pieces of a split may share it.",
 			run:     checks.positionsAreNotEmpty,
 		},
 		{
@@ -83,7 +82,7 @@ func (p ProcessorConformance) suite() *conformSuite {
 		},
 		{
 			name:    "odd_records_do_no_harm",
-			promise: "A record without metadata, key or payload, or with data of the other kind, gets a result like any other. It causes no panic.",
+			promise: "A record without metadata, key or payload, or with the other kind of data (raw or structured), gets a result like any other. It causes no panic.",
 			advice:  "Look at the type of Key and of Payload, and for nil maps, before using them. Return an ErrorRecord for what cannot be processed.",
 			run:     checks.oddRecordsDoNoHarm,
 		},
@@ -102,25 +101,25 @@ func (p ProcessorConformance) suite() *conformSuite {
 		{
 			name:    "results_stay_until_the_next_call",
 			promise: "The results, and the slices in a MultiRecord, stay as they are until the next call of Process. The engine reads them meanwhile.",
-			advice:  "Change results neither on a goroutine that goes on, nor in Teardown. Clear memory that is reused at the beginning of Process.",
+			advice:  "Do not change results in Teardown, or on a goroutine that runs on after Process. Clear memory that is reused at the beginning of Process.",
 			run:     checks.resultsStay,
 		},
 		{
 			name:    "returned_records_are_left_alone",
-			promise: "The engine owns the records in the results, also after the next call of Process. Only the slices may be used again.",
+			promise: "The engine owns the records in the results, even after the next call of Process. Only the slices may be used again.",
 			advice:  "Allocate the maps and the bytes of a record anew in each call.",
 			run:     checks.returnedRecordsAreLeftAlone,
 		},
 		{
 			name:    "returned_records_are_not_returned_again",
-			promise: "Later tasks change in place what records hold. The results of later calls do not show this.",
+			promise: "Later tasks change the contents of records in place. These changes do not show in the results of later calls.",
 			advice:  "Return copies of maps and bytes that the processor keeps, for example of metadata that each record gets, or of cached results.",
 			run:     checks.returnedRecordsAreNotReturnedAgain,
 		},
 		{
 			name:    "pieces_share_nothing_with_each_other",
-			promise: "Each piece of a MultiRecord has maps and bytes of its own. What a later task does to one piece shows in no other.",
-			advice:  "Clone the record for each piece. opencdc's Clone does not copy lists and bytes inside structured data; copy these, too.",
+			promise: "Each piece of a MultiRecord has maps and bytes of its own. A change to one piece by a later task shows in no other.",
+			advice:  "Clone the record for each piece. Note that opencdc's Clone does not copy lists and bytes inside structured data.",
 			run:     checks.piecesShareNothing,
 		},
 		{
@@ -131,13 +130,13 @@ func (p ProcessorConformance) suite() *conformSuite {
 		},
 		{
 			name:    "process_returns_when_its_context_ends",
-			promise: "Process returns soon when its context has ended.",
+			promise: "Process returns soon after its context has ended.",
 			advice:  "Pass the context to each call that may block, and select on ctx.Done() wherever the processor waits.",
 			run:     checks.processReturnsWhenItsContextEnds,
 		},
 		{
 			name:    "ended_context_is_no_refusal",
-			promise: "A record does not fail because the worker stops. An ErrorRecord that is returned because the context has ended has an error that is the context's for errors.Is. Any other would send the record to the dead-letter queue.",
+			promise: "No record is nacked because the worker stops. If Process returns an ErrorRecord because the context has ended, its error is the context's error, or wraps it. Any other error would send the record to the dead-letter queue.",
 			advice:  "Return ErrorRecord{Error: ctx.Err()}, wrapped or not, or nil for no answer.",
 			run:     checks.endedContextIsNoRefusal,
 		},
@@ -149,8 +148,8 @@ func (p ProcessorConformance) suite() *conformSuite {
 		},
 		{
 			name:    "concurrent_calls_agree",
-			promise: "Process of a ConcurrentProcessor can be called by several goroutines at a time, with the same results as one after the other.",
-			advice:  "Keep memory of a call in local variables. Protect what calls share by a lock. Run the test with -race.",
+			promise: "Several goroutines at a time can call Process of a ConcurrentProcessor, with the same results as in one call after the other.",
+			advice:  "Keep the memory of a call in local variables. Protect what calls share with a lock. Run the test with -race.",
 			run:     checks.concurrentCallsAgree,
 		},
 		{

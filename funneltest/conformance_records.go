@@ -13,8 +13,8 @@ import (
 	"github.com/conduitio/funnel/internal/fingerprint"
 )
 
-// conformRecord returns record i of those that a suite writes if its user gives none.
-// Neighbours differ in the kinds of their data.
+// conformRecord returns record i of the default records of a suite. Neighbours differ in
+// the kinds of their data.
 func conformRecord(i int) opencdc.Record {
 	n := strconv.Itoa(i)
 	rec := opencdc.Record{
@@ -39,7 +39,7 @@ func conformRecord(i int) opencdc.Record {
 	return rec
 }
 
-// conformRecords returns a record for each of the numbers from begin to end.
+// conformRecords returns a record for each number from begin up to, but not including, end.
 func conformRecords(record func(int) opencdc.Record, begin, end int) []opencdc.Record {
 	var recs []opencdc.Record
 	for i := begin; i < end; i++ {

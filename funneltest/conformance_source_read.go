@@ -49,7 +49,7 @@ func (s conformSource) open(r *conformRun) funnel.Source {
 	return src
 }
 
-// reopen tears a source down, and opens it, or the one that takes its place.
+// reopen tears a source down, and opens it again, or opens the source that takes its place.
 func (s conformSource) reopen(r *conformRun, src funnel.Source) funnel.Source {
 	r.mustTearDown(src)
 	if s.Reopen != nil {
@@ -109,7 +109,7 @@ func (s conformSource) mustReadSlice(r *conformRun, src funnel.Source) []opencdc
 	return s.readWhile(r, r.ctx, src, conformForever, conformLessThan(1)).last
 }
 
-// conformLessThan returns a function that says how many records are missing to n.
+// conformLessThan returns a function that says how many of n records are missing.
 func conformLessThan(n int) func(*conformStream) string {
 	return func(stream *conformStream) string {
 		if missing := n - len(stream.records); missing > 0 {
@@ -153,8 +153,9 @@ func (s conformSource) mustReadAll(r *conformRun, src funnel.Source, want []open
 // conformForever is a patience without an end.
 const conformForever = time.Duration(0)
 
-// readWhile reads while missing says that something is missing. With a patience, it stops
-// when the source ends, or when no record comes for that long. Otherwise that is a finding.
+// readWhile reads while missing says that something is missing. With a patience, it also
+// stops when the source ends, or when no record comes for that long. Without one, either is
+// a finding.
 func (s conformSource) readWhile(
 	r *conformRun,
 	ctx context.Context,
@@ -191,8 +192,8 @@ func (s conformSource) readWhile(
 	return stream
 }
 
-// waitEmpty waits after a Read that has returned no records. It adds a finding if no time
-// is left then.
+// waitEmpty waits after a Read that has returned no records. If no time is left then, it
+// adds a finding.
 func (s conformSource) waitEmpty(r *conformRun, pause time.Duration, what string) {
 	r.pause(pause)
 	if r.isOver() {
