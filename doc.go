@@ -2,11 +2,11 @@
 // record.
 //
 // A [Worker] reads batches of records from a [Source] and passes them through a tree of
-// tasks: processors, which change, filter, split or fail records, and destinations,
-// which write them. A task with several next tasks sends each batch down all of these
-// branches at the same time. The worker acks finished records to the source in the
-// order they were read; records that failed go to a dead-letter queue, the [DLQ],
-// first.
+// tasks: processors, which change, filter, split or nack (refuse) records, and
+// destinations, which write them. A task with several next tasks sends each batch down
+// all of these branches at the same time. The worker acks finished records to the source
+// in the order in which they were read; before that, nacked records go to a dead-letter
+// queue, the [DLQ].
 //
 //	err := funnel.From("orders", orders).
 //		Through("valid", funnel.Filter(isValid)).
@@ -36,7 +36,7 @@
 //   - If a worker stops with an error, the next worker reads the unacked records again.
 //     The engine never guesses: a destination or processor that breaks its contract is
 //     an error.
-//   - Stopping a worker, or ending its context, never makes a record fail.
+//   - Stopping a worker, or ending its context, never nacks a record.
 //
 // # What ends a worker
 //
@@ -72,7 +72,7 @@
 // fatal errors ([WithFatalMark]). Several workers can share destinations ([NewSink]).
 // [Worker.Stats] and [WithObserver] tell a host what a worker does. [WithRetryPolicy],
 // [NewRetryDestination] and best-effort branches ([TaskNode]) decide what ends it.
-// [WithOwnershipChecks] belongs into the tests of connectors.
+// [WithOwnershipChecks] is for the tests of connectors.
 //
 // # Packages
 //
