@@ -59,7 +59,7 @@ func (d conformDestination) recordsAreLeftAlone(r *conformRun) {
 		}
 	}
 	if slices.ContainsFunc(recs[:n+spare][n:], conformIsUnmarked) {
-		r.note("the destination has written behind the end of the slice, into its spare capacity")
+		r.note("the destination has written past the end of the slice, into its spare capacity")
 	}
 }
 

@@ -119,7 +119,7 @@ func (p ProcessorConformance) suite() *conformSuite {
 		{
 			name:    "pieces_share_nothing_with_each_other",
 			promise: "Each piece of a MultiRecord has maps and bytes of its own. A change to one piece by a later task shows in no other.",
-			advice:  "Clone the record for each piece. Note that opencdc's Clone does not copy lists and bytes inside structured data.",
+			advice:  "Clone the record for each piece. opencdc's Clone does not copy lists and bytes inside structured data; copy these yourself.",
 			run:     checks.piecesShareNothing,
 		},
 		{
