@@ -94,6 +94,8 @@ type buffer struct {
 	age     reuse.Age
 }
 
+func (p *parallelProcessor) validate() error { return validate(p.Processor) }
+
 func (p *parallelProcessor) Process(ctx context.Context, recs []opencdc.Record) []sdk.ProcessedRecord {
 	n := min(p.workers, len(recs))
 	switch n {

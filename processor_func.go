@@ -9,7 +9,6 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel/internal/deepcopy"
-	"github.com/conduitio/funnel/internal/reuse"
 )
 
 // ProcessorFunc returns a processor that calls process for each record, in order. process
@@ -21,10 +20,12 @@ import (
 //
 // Open and Teardown do nothing. If process is nil, [NewWorker] and Open return an error.
 // One goroutine at a time calls process, unless the processor is declared [Concurrent].
+// The processor keeps nothing from call to call. So several pipelines, or several places in
+// one, may use it if several goroutines may call process at a time.
 //
-// Besides process, a record costs about 15 ns. The slice of results is reused, so only
-// process allocates: an sdk.SingleRecord or sdk.MultiRecord takes one allocation when it
-// becomes an sdk.ProcessedRecord, an sdk.FilterRecord none.
+// Besides process, a record costs about 15 ns, and a call one allocation, for the results.
+// An sdk.SingleRecord or sdk.MultiRecord takes another one when it becomes an
+// sdk.ProcessedRecord, an sdk.FilterRecord none.
 func ProcessorFunc(process func(context.Context, opencdc.Record) sdk.ProcessedRecord) Processor {
 	p := &processorFunc{process: process}
 	if process == nil {
@@ -105,25 +106,19 @@ func Split(f func(opencdc.Record) ([]opencdc.Record, error)) Processor {
 //
 // Nothing checks the declaration. For a processor made by [ProcessorFunc], [Filter], [Map]
 // or [Split], it concerns the function alone: several goroutines may call the function at a
-// time, and it changes in place only data that no other record holds. The processor then
-// makes a new slice of results for each call. If p is nil, so is the result.
+// time, and it changes in place only data that no other record holds. If p is nil, so is
+// the result.
 func Concurrent(p Processor) ConcurrentProcessor {
 	if isNil(p) {
 		return nil
 	}
-	if p, ok := p.(*processorFunc); ok {
-		return concurrentFunc{p}
-	}
 	return concurrentProcessor{p}
 }
 
-// processorFunc calls a function for each record.
+// processorFunc calls a function for each record. Calls share nothing else.
 type processorFunc struct {
 	process func(context.Context, opencdc.Record) sdk.ProcessedRecord
 	invalid error // why there is no function
-
-	results []sdk.ProcessedRecord // of the last call
-	memory  reuse.Buffer[sdk.ProcessedRecord]
 }
 
 func (p *processorFunc) validate() error { return p.invalid }
@@ -132,18 +127,10 @@ func (p *processorFunc) Open(context.Context) error { return p.invalid }
 
 func (p *processorFunc) Teardown(context.Context) error { return nil }
 
+// Process stops when the context ends. If there would then be no results, which is an
+// error, the first record gets the context's error, which counts as no answer.
 func (p *processorFunc) Process(ctx context.Context, records []opencdc.Record) []sdk.ProcessedRecord {
-	p.memory.Put(p.results)
-	p.results = p.appendResults(p.memory.Take(len(records)), ctx, records)
-	return p.results
-}
-
-// appendResults appends the results for the records. It stops when the context ends. If
-// there would then be no results, which is an error, the first record gets the context's
-// error, which counts as no answer.
-func (p *processorFunc) appendResults(
-	results []sdk.ProcessedRecord, ctx context.Context, records []opencdc.Record,
-) []sdk.ProcessedRecord {
+	results := make([]sdk.ProcessedRecord, 0, len(records))
 	done := ctx.Done()
 	for i := range records {
 		select {
@@ -159,16 +146,9 @@ func (p *processorFunc) appendResults(
 	return results
 }
 
-// concurrentFunc is a processorFunc whose calls share nothing.
-type concurrentFunc struct{ *processorFunc }
-
-func (concurrentFunc) IsConcurrent() bool { return true }
-
-func (p concurrentFunc) Process(ctx context.Context, records []opencdc.Record) []sdk.ProcessedRecord {
-	return p.appendResults(make([]sdk.ProcessedRecord, 0, len(records)), ctx, records)
-}
-
 // concurrentProcessor is any other processor that was declared concurrent.
 type concurrentProcessor struct{ Processor }
 
 func (concurrentProcessor) IsConcurrent() bool { return true }
+
+func (p concurrentProcessor) validate() error { return validate(p.Processor) }

@@ -142,38 +142,30 @@ func TestProcessorFunc_shutdown(t *testing.T) {
 	}
 }
 
-// The next call reuses the results, unless the function has panicked, and holds none of
-// the last ones.
-func TestProcessorFunc_reusesResults(t *testing.T) {
-	p := funnel.Filter(func(rec opencdc.Record) bool {
-		if rec.Position[0] == 'p' {
-			panic("x")
+// A call does not write to the results of another one, and a panic leaves nothing behind.
+// So one processor may be used in several places.
+func TestProcessorFunc_ownResults(t *testing.T) {
+	for name, p := range map[string]funnel.Processor{"": funnel.Split(byPosition), "concurrent": funnel.Concurrent(funnel.Split(byPosition))} {
+		first := p.Process(t.Context(), fake.Records("1", "s"))
+		p.Process(t.Context(), fake.Records("2", "s2"))
+		if got := resultsText(first); got != "1' sa+sb+sc" {
+			t.Errorf("%s: the results of the first call have become %s", name, got)
 		}
-		return true
-	})
-	ctx := t.Context()
-	first := p.Process(ctx, fake.Numbered(100))
-	second := p.Process(ctx, fake.Numbered(50))
-	if &first[0] != &second[0] || resultsText(first[50:51]) != "nil" {
-		t.Errorf("the results are not reused, or not cleared: %v", first[50])
 	}
-	fake.PanicOf(func() { p.Process(ctx, fake.Records("p")) })
-	if got := resultsText(p.Process(ctx, fake.Numbered(3))); got != "0 1 2" {
-		t.Errorf("after a panic, the results are %s", got)
+	j := &fake.Journal{}
+	p := funnel.Filter(func(opencdc.Record) bool { return true })
+	branch := func(id string) *funnel.TaskNode {
+		return fake.Chain(fake.Through("p "+id, p), fake.To(fake.NewDestination(j, id)))
 	}
-}
-
-// The slices of a processor declared concurrent are its own: a later call does not write
-// to them.
-func TestConcurrent_ownSlices(t *testing.T) {
-	p := funnel.Concurrent(funnel.Split(byPosition))
-	if !p.IsConcurrent() {
-		t.Error("it is not concurrent")
+	var batches []string
+	for i := range 50 {
+		batches = append(batches, fmt.Sprintf("a%d b%d a%d b%d", i, i, i+100, i+100))
 	}
-	first := p.Process(t.Context(), fake.Records("1", "s"))
-	p.Process(t.Context(), fake.Records("2", "s2"))
-	if got := resultsText(first); got != "1' sa+sb+sc" {
-		t.Errorf("the results of the first call have become %s", got)
+	route := funnel.NewRouteTask("route", func(rec opencdc.Record) string { return string(rec.Position[:1]) },
+		funnel.Case{Name: "a", Node: branch("a")}, funnel.Case{Name: "b", Node: branch("b")})
+	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, batches...)), route.Node()))
+	if a, b := j.Given("a"), j.Given("b"); strings.Contains(a, "b") || strings.Contains(b, "a") || len(strings.Fields(a+" "+b)) != 200 {
+		t.Errorf("branch a got %s, branch b %s", a, b)
 	}
 }
 
@@ -288,7 +280,9 @@ func TestProcessorFunc_nil(t *testing.T) {
 		"Map":           funnel.Map(nil),
 		"Split":         funnel.Split(nil),
 	} {
-		for _, p := range []funnel.Processor{p, funnel.Concurrent(p)} {
+		parallel, err := funnel.NewParallelProcessor(funnel.Concurrent(p), 2)
+		fake.WantNoError(t, err)
+		for _, p := range []funnel.Processor{p, funnel.Concurrent(p), parallel} {
 			j := &fake.Journal{}
 			_, err := funnel.NewWorker(fake.Chain(fake.From(fake.SourceOf(j)), fake.Through("p", p), fake.Out(j)), nil, log.Nop(), nil)
 			fake.WantError(t, err, nil, name, "nil")
