@@ -95,7 +95,7 @@ func (d *destinationFunc) Write(ctx context.Context, records []opencdc.Record) e
 		return err
 	}
 	err := d.write(ctx, records)
-	if err == nil {
+	if empty, ok := err.(RecordErrors); err == nil || ok && len(empty) == 0 { // var errs RecordErrors; return errs
 		d.acks.add(records, nil)
 		return nil
 	}

@@ -30,7 +30,8 @@ func TestDestinationFunc_results(t *testing.T) {
 		{name: "another error", err: errA, fails: errA},
 		{name: "too few", err: funnel.RecordErrors{nil, errB}, fails: errB, words: []string{"2 entries for 3 records", "is: b"}},
 		{name: "too many", err: funnel.RecordErrors{nil, nil, nil, nil}, words: []string{"4 entries for 3 records"}},
-		{name: "none", err: funnel.RecordErrors(nil), words: []string{"0 entries for 3 records"}},
+		{name: "none", err: funnel.RecordErrors(nil), acks: []error{nil, nil, nil}},
+		{name: "none, wrapped", err: fmt.Errorf("down: %w", funnel.RecordErrors{}), words: []string{"0 entries for 3 records"}},
 	} {
 		recs := fake.Numbered(3)
 		var got []opencdc.Record

@@ -134,7 +134,7 @@ func (d *partitionedDestination) Open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := openAll(ctx, opening, d.closing); err != nil {
+	if err := openAll(ctx, opening, d.closing, nil); err != nil {
 		return err
 	}
 	d.isOpen, d.isClosed = true, false

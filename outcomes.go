@@ -1,6 +1,10 @@
 package funnel
 
-import "github.com/conduitio/funnel/internal/batch"
+import (
+	"errors"
+
+	"github.com/conduitio/funnel/internal/batch"
+)
 
 // Outcome is what has become of a source record.
 type Outcome int
@@ -10,9 +14,10 @@ const (
 	// OutcomeUnknown: the record was not acked, or something between the worker and the
 	// source hides the outcome.
 	OutcomeUnknown Outcome = iota
-	// OutcomeDelivered: at least one piece of the record was written to a destination.
+	// OutcomeDelivered: at least one piece of the record reached the end of its path, and
+	// was neither filtered nor nacked there or before.
 	OutcomeDelivered
-	// OutcomeFiltered: all pieces of the record were filtered.
+	// OutcomeFiltered: all pieces of the record were filtered before the ends of their paths.
 	OutcomeFiltered
 	// OutcomeDeadLettered: the record is in the dead-letter queue.
 	OutcomeDeadLettered
@@ -39,6 +44,8 @@ type outcomeSource interface {
 	// ends. It is nil if Do returns nil, and also if Do panics.
 	beginRun()
 	endRun(error)
+	// neverRuns is called with the error if NewWorker or Open has failed.
+	neverRuns(error)
 	// decide is called before each call of Ack, with the outcomes of the records that it
 	// acks.
 	decide([]decided)
@@ -65,6 +72,16 @@ func outcomeSourceOf(s Source) outcomeSource {
 	}
 	return nil
 }
+
+// neverRuns tells a source that its worker cannot be made or opened.
+func neverRuns(s Source, err error) {
+	if o := outcomeSourceOf(s); o != nil {
+		o.neverRuns(err)
+	}
+}
+
+// errRunEnded stands for what has ended a run without an error.
+var errRunEnded = errors.New("the worker has panicked, or its goroutine has ended")
 
 // decide tells the source what has become of the finished records [from, to).
 func (w *Worker) decide(s *batch.SourceBatch, from, to int) {

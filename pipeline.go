@@ -25,14 +25,16 @@ import (
 //		DeadLetters("refused", refused, 100, 10).
 //		Run(ctx)
 //
-// [From], [Through], [To] and [Step] begin a description. The methods add to it and return
-// it. If anything is wrong with it, [Pipeline.Worker] and [Pipeline.Run] return an error.
-// A Pipeline makes nodes and tasks that a host can also make by hand, see [TaskNode] and
-// [NewWorker].
+// [From], [Through], [To], [Step] and [Route] begin a description. The methods add to it
+// and return it. If anything is wrong with it, [Pipeline.Worker] and [Pipeline.Run] return
+// an error. A Pipeline makes nodes and tasks that a host can also make by hand, see
+// [TaskNode] and [NewWorker].
 //
-// A part is copied when it is added, so it may be added to several pipelines. Within one
-// pipeline, the IDs of all tasks must be unique. A Pipeline is not safe for concurrent
-// use.
+// A method changes the description itself, so to use a part in several ways, write a
+// function that returns it. What is added to another description is copied, but the
+// sources, processors and destinations in it are the same. None of them may be in two
+// places, or in two workers at the same time, unless it allows that, as a processor made by
+// [Filter] or [Map] of a pure function does. A Pipeline is not safe for concurrent use.
 type Pipeline struct {
 	first *stop
 	last  *stop // the stop that the next step follows; nil after a fork, a route or a sink
@@ -49,7 +51,8 @@ type stop struct {
 	bestEffort bool
 	id         string
 	isSource   bool
-	mustGoOn   bool // no path may end here
+	source     Source // of From
+	mustGoOn   bool   // no path may end here
 }
 
 // settings are the settings of the whole pipeline.
@@ -68,7 +71,7 @@ type settings struct {
 // From begins a pipeline with a source.
 func From(id string, s Source) *Pipeline {
 	p := &Pipeline{}
-	return p.step(&stop{id: id, isSource: true, mustGoOn: true, task: func(set *settings, _ []*TaskNode) Task {
+	return p.step(&stop{id: id, isSource: true, source: s, mustGoOn: true, task: func(set *settings, _ []*TaskNode) Task {
 		return NewSourceTask(id, s, set.log(), set.connector(id, connector.TypeSource))
 	}})
 }
@@ -83,6 +86,11 @@ func To(id string, d Destination) *Pipeline { return new(Pipeline).To(id, d) }
 
 // Step begins a pipeline, or a part of one, with any task.
 func Step(task Task) *Pipeline { return new(Pipeline).Step(task) }
+
+// Route begins a part of a pipeline with a route, see [Pipeline.Route].
+func Route(id string, route func(opencdc.Record) string, branches ...Branch) *Pipeline {
+	return new(Pipeline).Route(id, route, branches...)
+}
 
 // Through adds a processor.
 func (p *Pipeline) Through(id string, processor Processor) *Pipeline {
@@ -118,7 +126,7 @@ func (p *Pipeline) Then(part *Pipeline) *Pipeline {
 		p.whole, rest.whole = part.whole.clone(), settings{}
 		part = &rest
 	}
-	if added := p.branch(part); added != nil {
+	if added := p.branch(part, "the part that Then adds"); added != nil {
 		p.step(added.first)
 		p.last = added.last
 	}
@@ -128,8 +136,8 @@ func (p *Pipeline) Then(part *Pipeline) *Pipeline {
 // Fork sends each record down all branches, at the same time. It ends the description.
 func (p *Pipeline) Fork(branches ...*Pipeline) *Pipeline {
 	at := p.fork("a fork")
-	for _, b := range branches {
-		if added := p.branch(b); added != nil && at != nil {
+	for i, b := range branches {
+		if added := p.branch(b, fmt.Sprintf("branch %d of the fork", i)); added != nil && at != nil {
 			at.next = append(at.next, added.first)
 		}
 	}
@@ -154,7 +162,7 @@ func Otherwise(part *Pipeline) Branch { return Branch{isOtherwise: true, part: p
 
 // Route sends each record down one branch, see [NewRouteTask]. It ends the description.
 func (p *Pipeline) Route(id string, route func(opencdc.Record) string, branches ...Branch) *Pipeline {
-	at := &stop{id: id, mustGoOn: true, task: func(_ *settings, next []*TaskNode) Task {
+	at := &stop{id: id, task: func(_ *settings, next []*TaskNode) Task {
 		cases := make([]Case, len(next))
 		for i, node := range next {
 			cases[i] = Case{Name: branches[i].name, Node: node, isDefault: branches[i].isOtherwise}
@@ -163,7 +171,7 @@ func (p *Pipeline) Route(id string, route func(opencdc.Record) string, branches 
 	}}
 	p.step(at)
 	for _, b := range branches {
-		if added := p.branch(b.part); added != nil {
+		if added := p.branch(b.part, fmt.Sprintf("branch %s of the route %s", quote(b.name), quote(id))); added != nil {
 			at.next = append(at.next, added.first)
 		}
 	}
@@ -202,7 +210,7 @@ func (p *Pipeline) Complete(part func(last string) *Pipeline) *Pipeline {
 	}
 	p.first.complete(func(s *stop) {
 		if added := part(s.id); added != nil {
-			if added = p.branch(added); added != nil {
+			if added = p.branch(added, "the part that Complete adds"); added != nil {
 				s.next = append(s.next, added.first)
 			}
 		}
@@ -226,6 +234,9 @@ func (s *stop) complete(add func(*stop)) {
 // DeadLetters sends nacked records to a dead-letter queue, see [NewDLQ]. Without it, any
 // nack stops the worker.
 func (p *Pipeline) DeadLetters(id string, d Destination, windowSize, windowNackThreshold int) *Pipeline {
+	if p.whole.queue != nil {
+		return p.fail(errors.New("there are two dead-letter queues"))
+	}
 	return p.set(func(s *settings) {
 		s.queueID = id
 		s.queue = func(s *settings) *DLQ {
@@ -269,6 +280,9 @@ func (p *Pipeline) Options(opts ...WorkerOption) *Pipeline {
 //
 // A second call wraps the results of the first one.
 func (p *Pipeline) WrapDestinations(wrap func(id string, d Destination) Destination) *Pipeline {
+	if wrap == nil {
+		return p.fail(errors.New("the function that wraps destinations is nil"))
+	}
 	return p.set(func(s *settings) { s.wraps = append(s.wraps, wrap) })
 }
 
@@ -285,10 +299,14 @@ func (p *Pipeline) HasDeadLetters() (id string, ok bool) {
 // sources, processors and destinations.
 func (p *Pipeline) Worker() (*Worker, error) {
 	switch {
-	case p.err != nil:
-		return nil, fmt.Errorf("invalid pipeline: %w", p.err)
-	case p.first == nil:
+	case p.first == nil && p.err == nil:
 		return nil, errors.New("invalid pipeline: it is empty")
+	case p.err != nil:
+		err := fmt.Errorf("invalid pipeline: %w", p.err)
+		if p.first != nil {
+			neverRuns(p.first.source, err)
+		}
+		return nil, err
 	}
 	var dlq *DLQ
 	if p.whole.queue != nil {
@@ -350,7 +368,7 @@ func (p *Pipeline) step(s *stop) *Pipeline {
 	case p.first == nil:
 		p.first = s
 	case p.last == nil:
-		return p.fail(errors.New("something follows a fork, a route or a sink: add it to the branches"))
+		return p.fail(errors.New("something follows a fork, a route or a sink: add it to each of the branches"))
 	default:
 		p.last.next = append(p.last.next, s)
 	}
@@ -362,21 +380,21 @@ func (p *Pipeline) step(s *stop) *Pipeline {
 func (p *Pipeline) fork(what string) *stop {
 	at := p.last
 	if at == nil {
-		p.fail(fmt.Errorf("%s follows nothing, or a fork, a route or a sink", what))
+		p.fail(fmt.Errorf("%s follows nothing or another fork, route or sink: it must follow a single task", what))
 	}
 	p.last = nil
 	return at
 }
 
 // branch returns a copy of a part that is to be added, or nil if it is invalid.
-func (p *Pipeline) branch(part *Pipeline) *Pipeline {
+func (p *Pipeline) branch(part *Pipeline, name string) *Pipeline {
 	switch {
 	case part == nil || part.first == nil && part.err == nil:
-		p.fail(errors.New("a part is empty"))
+		p.fail(fmt.Errorf("%s is empty", name))
 	case part.err != nil:
 		p.fail(part.err)
 	case part.whole.isSet:
-		p.fail(errors.New("a part has a dead-letter queue or other settings: they belong to the whole pipeline"))
+		p.fail(fmt.Errorf("%s has a dead-letter queue or other settings, which belong to the whole pipeline", name))
 	default:
 		added := &Pipeline{}
 		added.first, added.last = part.first.clone(part.last)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 	"github.com/rs/zerolog"
@@ -35,9 +36,9 @@ func described(j *fake.Journal) (*funnel.Pipeline, *funnel.TaskNode) {
 			funnel.Step(custom()).To("first", out("first")).To("second", out("second")),
 			funnel.Through("best effort", fake.Each(fake.Fail)).To("lost", out("lost")).BestEffort(),
 			funnel.Through("pass", fake.Each(fake.Pass)).Then(funnel.Through("again", fake.Each(fake.Pass))).
-				Route("route", route,
+				Then(funnel.Route("route", route,
 					funnel.When("1", short),
-					funnel.Otherwise(funnel.To("others", out("others")))),
+					funnel.Otherwise(funnel.To("others", out("others"))))),
 		).
 		DeadLetters("dlq", out("dlq"), 100, 5)
 
@@ -207,9 +208,12 @@ func TestPipeline_mistakes(t *testing.T) {
 		"a fork after a fork":     {forked().Fork(out()), "a fork follows"},
 		"a fork of nothing":       {new(funnel.Pipeline).Fork(out()), "a fork follows nothing"},
 		"a fork without branches": {from().Fork(), "no branches"},
-		"an empty branch":         {from().Fork(&funnel.Pipeline{}), "a part is empty"},
-		"a nil branch":            {from().Fork(out(), nil), "a part is empty"},
-		"a nil part":              {from().Then(nil), "a part is empty"},
+		"an empty branch":         {from().Fork(out(), &funnel.Pipeline{}), "branch 1 of the fork is empty"},
+		"a nil branch":            {from().Fork(out(), nil), "branch 1 of the fork is empty"},
+		"an empty route branch":   {from().Route("r", nil, funnel.When("x", nil)), `branch "x" of the route "r" is empty`},
+		"two queues":              {from().Then(out()).DeadLetters("a", nil, 0, 0).DeadLetters("b", nil, 0, 0), "two dead-letter queues"},
+		"a nil wrapper":           {from().Then(out()).WrapDestinations(nil), "wraps destinations is nil"},
+		"a nil part":              {from().Then(nil), "the part that Then adds is empty"},
 		"a nil sink":              {from().Into(nil), "sink is nil"},
 		"a sink after nothing":    {new(funnel.Pipeline).Into(nil), "a sink follows nothing"},
 		"best effort of nothing":  {new(funnel.Pipeline).BestEffort(), "best effort"},
@@ -226,6 +230,7 @@ func TestPipeline_mistakes(t *testing.T) {
 		"a nil option":            {from().Then(out()).Options(nil), "option 0 is nil"},
 		"a nil task":              {from().Step(nil).Then(out()), "no task"},
 		"a route without cases":   {from().Route("r", func(opencdc.Record) string { return "" }), "no cases"},
+		"a completed one":         {from().Route("r", func(opencdc.Record) string { return "" }).Complete(func(string) *funnel.Pipeline { return out() }), "no cases"},
 	} {
 		_, err := tt.p.Worker()
 		fake.WantError(t, err, nil, tt.want)
@@ -290,4 +295,28 @@ func TestWorker_Run(t *testing.T) {
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.To(out)), nil)
 	fake.WantError(t, w.Run(t.Context()), fake.ErrTest)
 	j.Want(t, "", "open source", "open out", "teardown source")
+}
+
+// A second Run is an error, and leaves the first one alone.
+func TestWorker_runTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := funnel.NewChannelSource(nil)
+		w := fake.NewWorker(t, fake.Chain(fake.From(s), fake.Out(&fake.Journal{})), nil)
+		var running sync.WaitGroup
+		running.Go(func() { fake.WantNoError(t, w.Run(t.Context())) })
+		synctest.Wait()
+		for range 2 {
+			fake.WantError(t, w.Run(t.Context()), funnel.ErrAlreadyRan)
+		}
+		outcome, err := s.Send(t.Context(), asked("pass"))
+		if fake.WantNoError(t, err); outcome != funnel.OutcomeDelivered {
+			t.Error(outcome)
+		}
+		s.Close()
+		running.Wait()
+		w = fake.NewWorker(t, fake.Chain(fake.From(funnel.SliceSource()), fake.Out(&fake.Journal{})), nil)
+		fake.WantNoError(t, w.Do(t.Context()))
+		fake.WantError(t, w.Run(t.Context()), funnel.ErrAlreadyRan)
+		fake.WantNoError(t, w.Close(t.Context()))
+	})
 }

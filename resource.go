@@ -55,8 +55,9 @@ func (r *resource) closeIfOpen(ctx context.Context) error {
 
 // openAll opens resources in order. If one of them fails, panics or ends the goroutine,
 // openAll closes those in closing that are open, in that order. It joins all errors, and
-// panics if something has panicked.
-func openAll(ctx context.Context, all, closing []*resource) (err error) {
+// panics if something has panicked. Before it closes anything after an error, it calls
+// onError, unless that is nil.
+func openAll(ctx context.Context, all, closing []*resource, onError func(error)) (err error) {
 	var failed outcome
 	isOpen := false
 	defer func() {
@@ -72,6 +73,9 @@ func openAll(ctx context.Context, all, closing []*resource) (err error) {
 	for _, r := range all {
 		if err := r.open(ctx); err != nil {
 			failed.add(err, nil)
+			if onError != nil {
+				onError(err)
+			}
 			return nil // the deferred call closes everything and sets the error
 		}
 		r.state = stateOpen

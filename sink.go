@@ -135,7 +135,7 @@ func (s *Sink) Open(ctx context.Context) error {
 		return fmt.Errorf("the sink cannot be opened again, since it is still open in part: %w", err)
 	}
 	s.phase, s.failure = sinkFailedOpen, nil // until everything is open
-	if err := openAll(ctx, s.resources, reversed(s.resources)); err != nil {
+	if err := openAll(ctx, s.resources, reversed(s.resources), nil); err != nil {
 		return err
 	}
 	for _, skipped := range s.skipped {

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/deepcopy"
 )
 
 // maxChannelRead is the maximum number of records that a Read of a ChannelSource returns.
@@ -23,8 +25,12 @@ const maxChannelRead = 1000
 // meanwhile, up to 1,000 in all. A record without a position gets its number as its
 // position: "1", "2" and so on.
 //
-// The records are in memory only. If the worker ends, the records that it has read but not
-// acked are lost. If such a record was sent with Send, Send returns [ErrNotDelivered].
+// Records from the channel that a worker has read and not acked are returned again, first,
+// when the source is opened again or another worker begins: the source keeps deep copies
+// of them until they are acked, which takes some microseconds for a row of ten columns.
+// They are in memory only, so to end a program without losing any, close the channel or
+// call Close, and let the worker run to its end; do not stop it. Records from Send are not
+// returned again: Send returns [ErrNotDelivered].
 //
 // Send and Close may be called at any time by any number of goroutines. A ChannelSource
 // belongs to one worker at a time. It learns the outcomes of its records only if it is
@@ -45,13 +51,15 @@ type ChannelSource struct {
 	endErr    error         // why the last run has ended
 	number    uint64        // the number of records read so far
 	pending   []*request    // the requests that were read and not acked, in order
+	left      []*request    // those to be read before any others
 	decided   []decided     // the outcomes of the records of the next Ack
 }
 
 // request is a record that was sent.
 type request struct {
-	record opencdc.Record
-	reply  chan reply // has room for the reply; nil if nobody waits for it
+	record  opencdc.Record
+	wasRead bool       // it was given to a worker before
+	reply   chan reply // has room for the reply; nil if nobody waits for it
 }
 
 type reply struct {
@@ -82,15 +90,18 @@ func NewChannelSource(records <-chan opencdc.Record) *ChannelSource {
 //   - The context's error, if the context ends first. The record may still be delivered.
 //   - Otherwise the outcome, and no error.
 //
-// If no worker has begun yet, Send waits for one. After Do has returned, or the source was
-// torn down, Send returns an error at once, until the source is opened again or another
-// worker begins.
+// If no worker has begun yet, Send waits for one. If a worker has ended, or NewWorker or
+// Open has failed, Send returns an error at once, until the source is opened again or
+// another worker begins.
 func (s *ChannelSource) Send(ctx context.Context, record opencdc.Record) (Outcome, error) {
 	s.mu.Lock()
 	ended := s.ended
 	s.mu.Unlock()
-	if isClosed(s.closed) {
+	switch {
+	case isClosed(s.closed):
 		return OutcomeUnknown, errSourceClosed
+	case ctx.Err() != nil:
+		return OutcomeUnknown, contextError(ctx)
 	}
 	r := &request{record: record, reply: make(chan reply, 1)}
 	select {
@@ -141,11 +152,16 @@ func (s *ChannelSource) Open(context.Context) error {
 func (s *ChannelSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	s.mu.Lock()
 	unread := s.unread
+	var taken []*request
+	if !isClosed(unread) {
+		n := min(len(s.left), maxChannelRead)
+		taken, s.left = s.left[:n:n], s.left[n:]
+	}
 	s.mu.Unlock()
 	if isClosed(unread) {
-		return nil, errNotReadable
+		return nil, s.giveBack(taken)
 	}
-	taken := s.take(nil)
+	taken = s.take(taken)
 	if len(taken) == 0 {
 		select {
 		case r := <-s.requests:
@@ -199,26 +215,58 @@ func (s *ChannelSource) end() {
 
 // accept keeps track of records that were taken, and returns them.
 func (s *ChannelSource) accept(taken []*request, unread <-chan struct{}) ([]opencdc.Record, error) {
+	if isClosed(unread) {
+		return nil, s.giveBack(taken)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if isClosed(unread) {
-		s.pending = append(s.pending, taken...)
-		if !s.isRunning {
-			s.finish(nil)
-		}
-		return nil, errNotReadable
-	}
-	records := make([]opencdc.Record, len(taken))
+	records := make([]opencdc.Record, 0, len(taken))
 	for i, r := range taken {
-		s.number++
-		if len(r.record.Position) == 0 {
-			r.record.Position = strconv.AppendUint(nil, s.number, 10)
+		record, err := s.copyOf(r)
+		if err != nil {
+			s.left = append(slices.Clone(taken[i:]), s.left...)
+			if i > 0 {
+				break // the next Read reports it
+			}
+			return nil, FatalError(fmt.Errorf("record %s cannot be copied: %w", quotePosition(r.record.Position), err))
 		}
-		records[i] = r.record
-		r.record = opencdc.Record{Position: r.record.Position} // the engine owns the rest
+		records = append(records, record)
 	}
-	s.pending = append(s.pending, taken...)
+	s.pending = append(s.pending, taken[:len(records)]...)
+	if isClosed(unread) && !s.isRunning {
+		s.finish(nil) // the source was torn down meanwhile
+	}
 	return records, nil
+}
+
+// copyOf gives a record its position, if it has none, and returns what the engine may own:
+// the record of a Send, and a copy of any other, since that may have to be read again.
+func (s *ChannelSource) copyOf(r *request) (opencdc.Record, error) {
+	if !r.wasRead {
+		r.wasRead = true
+		s.number++
+	}
+	if len(r.record.Position) == 0 {
+		r.record.Position = strconv.AppendUint(nil, s.number, 10)
+	}
+	if r.reply == nil {
+		return deepcopy.Record(r.record)
+	}
+	record := r.record
+	r.record = opencdc.Record{Position: record.Position}
+	return record, nil
+}
+
+// giveBack gives back records that were taken for a Read that is not allowed anymore, and
+// returns the error of the Read.
+func (s *ChannelSource) giveBack(taken []*request) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = append(slices.Clone(taken), s.left...)
+	if !s.isRunning {
+		s.finish(nil)
+	}
+	return errNotReadable
 }
 
 // refuse tells the callers of Send that their records were not delivered.
@@ -287,6 +335,14 @@ func (s *ChannelSource) endRun(err error) {
 	s.finish(err)
 }
 
+func (s *ChannelSource) neverRuns(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.isRunning {
+		s.finish(err)
+	}
+}
+
 func (s *ChannelSource) decide(outcomes []decided) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -312,13 +368,16 @@ func (s *ChannelSource) stopReading() {
 	}
 }
 
-// finish ends sending, and refuses everything that was read and not acked.
+// finish ends sending. Of the records that were read and not acked, it refuses those of
+// Send; the others are read again.
 func (s *ChannelSource) finish(err error) {
 	if !isClosed(s.ended) {
 		s.endErr = err
 		close(s.ended)
 	}
-	refuse(s.pending, s.endErr)
+	open := append(s.pending, s.left...)
+	refuse(open, s.endErr)
+	s.left = slices.DeleteFunc(open, func(r *request) bool { return r.reply != nil })
 	s.pending, s.decided = nil, nil
 }
 

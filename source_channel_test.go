@@ -356,3 +356,112 @@ func TestChannelSource_strangeAcks(t *testing.T) {
 		}
 	})
 }
+
+// What was read from the channel and not acked is read again, first, as it was.
+func TestChannelSource_unacked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records := make(chan opencdc.Record, 3000)
+		for i := range 2500 {
+			rec := asked("pass")
+			rec.Metadata = opencdc.Metadata{"n": fmt.Sprint(i)}
+			records <- rec
+		}
+		s := funnel.NewChannelSource(records)
+		spoil := func() *funnel.TaskNode {
+			return fake.Through("p", fake.Each(func(rec opencdc.Record) sdk.ProcessedRecord {
+				rec.Metadata["n"] += "!"
+				return sdk.SingleRecord(rec)
+			}))
+		}
+		var got []string
+		for _, how := range []string{"error", "stop", "read twice", "ok"} {
+			out := fake.NewDestination(&fake.Journal{}, "out")
+			writes := 0
+			var w *funnel.Worker
+			out.OnWrite = func(ctx context.Context, recs []opencdc.Record) error {
+				if writes++; writes == 1 && how == "error" {
+					return fake.ErrTest
+				}
+				for _, rec := range recs {
+					got = append(got, rec.Metadata["n"])
+				}
+				if how == "stop" {
+					go func() { _ = w.Stop(t.Context()) }()
+					synctest.Wait() // it waits for this batch
+				}
+				return nil
+			}
+			if how == "read twice" {
+				fake.WantNoError(t, s.Open(t.Context()))
+				for range 2 {
+					_, err := s.Read(t.Context())
+					fake.WantNoError(t, err)
+				}
+				fake.WantNoError(t, s.Teardown(t.Context()))
+				continue
+			}
+			if how == "ok" {
+				s.Close()
+			}
+			w = fake.NewWorker(t, fake.Chain(fake.From(s), spoil(), fake.To(out)), nil)
+			_ = fake.RunWorker(t, w)
+		}
+		for i, n := range got {
+			if n != fmt.Sprint(i, "!") {
+				t.Fatalf("record %d is %q", i, n)
+			}
+		}
+		if len(got) != 2500 {
+			t.Errorf("%d records were written", len(got))
+		}
+	})
+}
+
+// If a worker cannot be made or opened, nobody waits for it, and a later worker runs.
+func TestChannelSource_neverRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := funnel.NewChannelSource(nil)
+		broken := fake.NewDestination(&fake.Journal{}, "broken")
+		broken.OnOpen = func(context.Context) error { return fake.ErrTest }
+		for name, run := range map[string]func() error{
+			"NewWorker": func() error { _, err := funnel.From("s", s).To("out", nil).Worker(); return err },
+			"Pipeline":  func() error { _, err := funnel.From("s", s).Fork().Worker(); return err },
+			"Open":      func() error { return funnel.From("s", s).To("out", broken).Run(t.Context()) },
+		} {
+			fake.WantNoError(t, s.Open(t.Context()))
+			var sender sync.WaitGroup
+			var sent error
+			sender.Go(func() { _, sent = s.Send(t.Context(), asked("pass")) })
+			synctest.Wait()
+			err := run()
+			sender.Wait()
+			if fake.WantError(t, sent, funnel.ErrNotDelivered); err == nil || sent == nil || !strings.Contains(sent.Error(), err.Error()) {
+				t.Errorf("%s: Send returns %v, want %v in it", name, sent, err)
+			}
+		}
+		fake.WantNoError(t, sending(t, s, func(*funnel.Worker) {
+			synctest.Wait()
+			_, err := s.Send(t.Context(), asked("pass"))
+			fake.WantNoError(t, err)
+			s.Close()
+		}, fake.Chain(fake.From(s), fake.Out(&fake.Journal{}))))
+	})
+}
+
+// A record that cannot be copied is reported when it is the first one, and stays.
+func TestChannelSource_tooDeep(t *testing.T) {
+	records := make(chan opencdc.Record, 3)
+	deep := nested("", 20_000)
+	records <- asked("pass")
+	records <- deep
+	s := funnel.NewChannelSource(records)
+	got, err := s.Read(t.Context())
+	if fake.WantNoError(t, err); len(got) != 1 {
+		t.Errorf("%d records", len(got))
+	}
+	for range 2 {
+		_, err = s.Read(t.Context())
+		fake.WantError(t, err, funnel.ErrTooDeep, `"2"`)
+		fake.WantFatal(t, err, true)
+	}
+}

@@ -61,6 +61,7 @@ type Worker struct {
 	// the gate before it tears the source down.
 	gate *gate.Gate
 
+	ran     atomic.Bool   // Run was called
 	started atomic.Bool   // Do was called
 	done    chan struct{} // closed when Do returns
 
@@ -115,6 +116,16 @@ func NewWorker(
 	timer metrics.Timer,
 	opts ...WorkerOption,
 ) (*Worker, error) {
+	w, err := newWorker(first, dlq, logger, timer, opts)
+	if err != nil && first != nil && !isNil(first.Task) {
+		if t, ok := first.Task.(sourced); ok {
+			neverRuns(t.GetSource(), err)
+		}
+	}
+	return w, err
+}
+
+func newWorker(first *TaskNode, dlq *DLQ, logger log.CtxLogger, timer metrics.Timer, opts []WorkerOption) (*Worker, error) {
 	if first == nil {
 		return nil, errors.New("the first task node is nil")
 	}

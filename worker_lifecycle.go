@@ -98,11 +98,18 @@ func (w *Worker) listResources() {
 	})
 }
 
-// Run opens the worker, runs it with Do, and closes it, whatever happens. It returns all
-// errors joined. If something panics, Run panics with a [*PanicError], which also holds
-// whatever else went wrong. Close gets a context that does not end. To stop the worker
-// gracefully, call Stop; if the context ends, Do returns at once.
+// Run opens the worker, runs it with Do, and closes it, whatever happens, with a context
+// that does not end. It returns all errors joined. If something panics, Run panics with a
+// [*PanicError], which also holds whatever else went wrong. To stop the worker gracefully,
+// call Stop; if the context of Run ends, Do returns as soon as its connectors do.
+//
+// Run is for a worker that was not opened. It can be called once: another call returns
+// [ErrAlreadyRan]. If Open fails, so does Run, and Close may try again what Open could not
+// close.
 func (w *Worker) Run(ctx context.Context) error {
+	if !w.ran.CompareAndSwap(false, true) || w.started.Load() {
+		return w.fatalMark.add(ErrAlreadyRan)
+	}
 	var failed outcome
 	w.runAndClose(ctx, &failed)
 	return failed.result()
@@ -111,13 +118,12 @@ func (w *Worker) Run(ctx context.Context) error {
 // runAndClose is Run, but collects what goes wrong. It closes the worker even if Do ends
 // the goroutine.
 func (w *Worker) runAndClose(ctx context.Context, failed *outcome) {
+	failed.try(func() error { return w.Open(ctx) })
+	if failed.isFailure() {
+		return // everything that could be closed is closed
+	}
 	defer failed.try(func() error { return w.Close(context.WithoutCancel(ctx)) })
-	failed.try(func() error {
-		if err := w.Open(ctx); err != nil {
-			return err
-		}
-		return w.Do(ctx)
-	})
+	failed.try(func() error { return w.Do(ctx) })
 }
 
 // Open opens the tasks in order, then the DLQ. If one of them fails, Open closes those
@@ -146,8 +152,9 @@ func (w *Worker) open(ctx context.Context) error {
 	if err := closeAll(ctx, closing); err != nil {
 		return fmt.Errorf("the worker cannot be opened again, since it is still open in part: %w", err)
 	}
-	w.phase = phaseFailed // until everything is open
-	if err := openAll(ctx, w.tasksAndDLQ, closing); err != nil {
+	w.phase = phaseFailed                                      // until everything is open
+	tellSource := func(err error) { neverRuns(w.Source, err) } // before it is torn down
+	if err := openAll(ctx, w.tasksAndDLQ, closing, tellSource); err != nil {
 		return err
 	}
 	w.phase = phaseOpen

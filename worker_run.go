@@ -31,15 +31,22 @@ func (w *Worker) Do(ctx context.Context) error {
 	return w.fatalMark.add(w.do(ctx))
 }
 
-func (w *Worker) do(ctx context.Context) (err error) {
+func (w *Worker) do(ctx context.Context) error {
 	if !w.started.CompareAndSwap(false, true) {
 		return ErrAlreadyRan
 	}
 	defer close(w.done)
-	if w.outcomes != nil {
-		w.outcomes.beginRun()
-		defer func() { w.outcomes.endRun(err) }()
+	if w.outcomes == nil {
+		return w.doOnce(ctx)
 	}
+	w.outcomes.beginRun()
+	err := errRunEnded // unless doOnce returns
+	defer func() { w.outcomes.endRun(err) }()
+	err = w.doOnce(ctx)
+	return err
+}
+
+func (w *Worker) doOnce(ctx context.Context) (err error) {
 	w.ctx = ctx
 	if toRun, err := w.start(ctx); !toRun {
 		return err
