@@ -69,19 +69,20 @@ func (d *Destination) Write(ctx context.Context, records []opencdc.Record) error
 	if err := d.wait(ctx, d.Delay); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.WriteErr != nil {
 		return d.WriteErr
 	}
-	d.writes = append(d.writes, slices.Clone(records))
-	for _, r := range records {
-		var err error
+	results := make([]result, len(records))
+	for i, r := range records {
+		results[i].record = r
 		if d.Refuse != nil {
-			err = d.Refuse(r)
+			results[i].err = d.Refuse(r) // which may ask the destination
 		}
-		d.due = append(d.due, result{r, err})
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.writes = append(d.writes, slices.Clone(records))
+	d.due = append(d.due, results...)
 	return nil
 }
 

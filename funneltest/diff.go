@@ -15,9 +15,54 @@ func wantSame(t testing.TB, what string, got, want []string) {
 	}
 }
 
+// maxDiff is the number of texts on each side up to which diff looks for the best match.
+const maxDiff = 1000
+
 // diff returns a line for each text: with a minus if it is only in want, with a plus if it
-// is only in got.
+// is only in got. Of long runs of equal texts, it shows only the ends.
 func diff(got, want []string) string {
+	var b strings.Builder
+	line := func(mark byte, text string) { fmt.Fprintf(&b, "  %c %s\n", mark, visible(text)) }
+	before := 0
+	for before < min(len(got), len(want)) && got[before] == want[before] {
+		before++
+	}
+	after := 0
+	for after < min(len(got), len(want))-before && got[len(got)-1-after] == want[len(want)-1-after] {
+		after++
+	}
+	equal := func(texts []string, isBefore bool) {
+		const shown = 5
+		switch n := len(texts) - shown; {
+		case n <= 0:
+		case isBefore:
+			fmt.Fprintf(&b, "    (%d more)\n", n)
+			texts = texts[n:]
+		default:
+			defer fmt.Fprintf(&b, "    (%d more)\n", n)
+			texts = texts[:shown]
+		}
+		for _, text := range texts {
+			line(' ', text)
+		}
+	}
+	equal(got[:before], true)
+	diffMiddle(got[before:len(got)-after], want[before:len(want)-after], line)
+	equal(got[len(got)-after:], false)
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+// diffMiddle calls line for each text.
+func diffMiddle(got, want []string, line func(mark byte, text string)) {
+	if len(got) > maxDiff || len(want) > maxDiff { // the best match would take too much memory
+		for _, text := range want[:min(len(want), maxDiff)] {
+			line('-', text)
+		}
+		for _, text := range got[:min(len(got), maxDiff)] {
+			line('+', text)
+		}
+		return
+	}
 	// common[i][k] is the length of the longest common subsequence of got[i:] and want[k:].
 	common := make([][]int, len(got)+1)
 	for i := range common {
@@ -32,8 +77,6 @@ func diff(got, want []string) string {
 			}
 		}
 	}
-	var b strings.Builder
-	line := func(mark byte, text string) { fmt.Fprintf(&b, "  %c %s\n", mark, visible(text)) }
 	i, k := 0, 0
 	for i < len(got) || k < len(want) {
 		switch {
@@ -49,7 +92,6 @@ func diff(got, want []string) string {
 			i++
 		}
 	}
-	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // visible quotes a text if something in it would be hard to see.

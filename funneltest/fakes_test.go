@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -270,5 +271,50 @@ func TestFunnelmock(t *testing.T) {
 	}
 	if err := w.Do(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// The functions that a test gives to a fake may ask the fake.
+func TestFakes_askThemselves(t *testing.T) {
+	d := &funneltest.Destination{}
+	d.Refuse = func(opencdc.Record) error {
+		if len(d.Writes()) == 1 {
+			return errTest // the second write
+		}
+		return nil
+	}
+	p := &funneltest.Processor{}
+	p.Answer = func(r opencdc.Record) sdk.ProcessedRecord {
+		if len(p.Seen()) == 2 {
+			return sdk.FilterRecord{}
+		}
+		return sdk.SingleRecord(r)
+	}
+	s := &funneltest.Source{Batches: [][]opencdc.Record{funneltest.Records("a", "b", "c"), funneltest.Records("d")}}
+	r := funneltest.Run(t, funnel.From("s", s).Through("p", p).To("d", d))
+	r.Want(t, "d", "a", "c")
+	r.WantDeadLetters(t, "test error")
+}
+
+// What a processor does to a record in place, however deep, shows neither in what a fake
+// has seen, nor in the records of the test, nor in what is read again.
+func TestFakes_share(t *testing.T) {
+	nested := func() opencdc.StructuredData {
+		return opencdc.StructuredData{"list": []any{"a"}, "bytes": []byte("a"), "map": map[string]any{"x": "a"}}
+	}
+	record := opencdc.Record{Payload: opencdc.Change{After: nested()}}
+	spoil := &funneltest.Processor{Answer: func(r opencdc.Record) sdk.ProcessedRecord {
+		data := r.Payload.After.(opencdc.StructuredData)
+		data["list"].([]any)[0], data["bytes"].([]byte)[0] = "b", 'b'
+		data["map"].(map[string]any)["x"] = "b"
+		return sdk.SingleRecord(r)
+	}}
+	s := funneltest.NewSource(record)
+	funneltest.Run(t, funnel.From("s", s).Through("spoil", spoil)).WantErr(t, nil)
+	if got := spoil.Seen()[0].Payload.After; !reflect.DeepEqual(got, nested()) {
+		t.Errorf("seen: %v", got)
+	}
+	if !reflect.DeepEqual(record.Payload.After, nested()) {
+		t.Errorf("the record of the test: %v", record.Payload.After)
 	}
 }

@@ -21,8 +21,9 @@ type Processor struct {
 	// OpenErr and TeardownErr are the errors of Open and Teardown.
 	OpenErr, TeardownErr error
 
-	mu   sync.Mutex
-	seen []opencdc.Record
+	answering sync.Mutex
+	mu        sync.Mutex // guards seen
+	seen      []opencdc.Record
 }
 
 // Open returns OpenErr.
@@ -36,14 +37,14 @@ func (p *Processor) IsConcurrent() bool { return true }
 
 // Process answers for the records.
 func (p *Processor) Process(_ context.Context, records []opencdc.Record) []sdk.ProcessedRecord {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.answering.Lock()
+	defer p.answering.Unlock()
 	if p.AnswersAtMost > 0 {
 		records = records[:min(p.AnswersAtMost, len(records))]
 	}
 	results := make([]sdk.ProcessedRecord, len(records))
 	for i, r := range records {
-		p.seen = append(p.seen, clones(records[i:i+1])...)
+		p.see(records[i : i+1])
 		if p.Answer == nil {
 			results[i] = sdk.SingleRecord(r)
 		} else {
@@ -51,6 +52,12 @@ func (p *Processor) Process(_ context.Context, records []opencdc.Record) []sdk.P
 		}
 	}
 	return results
+}
+
+func (p *Processor) see(records []opencdc.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = append(p.seen, clones(records)...)
 }
 
 // Seen returns copies of the records that the processor has answered for, in order and as

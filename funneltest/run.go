@@ -27,6 +27,9 @@ type Result struct {
 	Acked []opencdc.Position
 	// Err is what [funnel.Worker.Run] has returned.
 	Err error
+
+	ids       map[string]bool // of the destinations
+	isErrSeen bool            // the test has called WantErr
 }
 
 // DeadLetter is a record in the dead-letter queue.
@@ -82,7 +85,8 @@ func Run(t testing.TB, pipeline *funnel.Pipeline, records ...opencdc.Record) *Re
 		result.DeadLetters = append(result.DeadLetters, DeadLetter{letter, text, taskID})
 	}
 	delete(r.written, queue)
-	result.Written = r.written
+	delete(r.wrapped, queue)
+	result.Written, result.ids = r.written, r.wrapped
 	if source != nil {
 		result.Acked = source.Acked()
 	}
@@ -152,14 +156,16 @@ func (d *recorded) Ack(ctx context.Context) ([]connector.DestinationAck, error) 
 }
 
 // Want fails the test unless the records that a destination has acked have exactly these
-// payloads, in this order, see [Payload].
+// payloads, in this order, see [Payload]. It also fails if no destination has the ID. Like
+// the other methods, it fails if the pipeline has failed, unless the test has called
+// WantErr before.
 func (r *Result) Want(t testing.TB, id string, payloads ...string) {
 	t.Helper()
-	what := fmt.Sprintf("the payloads of the records in %q", id)
-	if len(r.Written[id]) == 0 {
-		what += fmt.Sprintf(" (there are records in %q)", sortedKeys(r.Written))
+	if !r.ids[id] && r.Err == nil {
+		t.Errorf("no destination has the ID %q, there are %q", id, slices.Sorted(maps.Keys(r.ids)))
+		return
 	}
-	wantSame(t, what, Payloads(r.Written[id]), payloads)
+	r.want(t, fmt.Sprintf("the payloads of the records in %q", id), Payloads(r.Written[id]), payloads)
 }
 
 // WantDeadLetters fails the test unless the dead letters have exactly these errors, in this
@@ -170,19 +176,28 @@ func (r *Result) WantDeadLetters(t testing.TB, texts ...string) {
 	for i, letter := range r.DeadLetters {
 		got[i] = letter.Error
 	}
-	wantSame(t, "the errors of the dead letters", got, texts)
+	r.want(t, "the errors of the dead letters", got, texts)
 }
 
 // WantAcked fails the test unless exactly these positions were acked, in this order.
 func (r *Result) WantAcked(t testing.TB, positions ...string) {
 	t.Helper()
-	wantSame(t, "the acked positions", texts(r.Acked), positions)
+	r.want(t, "the acked positions", texts(r.Acked), positions)
+}
+
+func (r *Result) want(t testing.TB, what string, got, want []string) {
+	t.Helper()
+	if r.Err != nil && !r.isErrSeen {
+		t.Errorf("the pipeline has failed (if that is right, call WantErr first): %v", r.Err)
+	}
+	wantSame(t, what, got, want)
 }
 
 // WantErr fails the test unless the pipeline has ended with an error that is or wraps want,
 // see [errors.Is]. If want is nil, it fails the test unless there was no error.
 func (r *Result) WantErr(t testing.TB, want error) {
 	t.Helper()
+	r.isErrSeen = true
 	switch {
 	case want == nil && r.Err != nil:
 		t.Errorf("the pipeline has failed: %v", r.Err)
@@ -192,5 +207,3 @@ func (r *Result) WantErr(t testing.TB, want error) {
 		t.Errorf("the pipeline has failed with %q, which is not %q", r.Err, want)
 	}
 }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

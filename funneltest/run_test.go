@@ -199,10 +199,20 @@ func TestResult_Want(t *testing.T) {
 	if got != wantText {
 		t.Errorf("got %s\nwant %s", got, wantText)
 	}
-	want(t, failing(t, func(t testing.TB) { r.Want(t, "tabel", "a") }), `["table"]`, "- a")
+	want(t, failing(t, func(t testing.TB) { r.Want(t, "tabel") }), `no destination has the ID "tabel"`, `["table"]`)
 	want(t, failing(t, func(t testing.TB) { r.WantAcked(t, "1") }), "+ 2")
 	want(t, failing(t, func(t testing.TB) { r.WantDeadLetters(t, "no") }), "- no")
 	want(t, failing(t, func(t testing.TB) { r.WantErr(t, errTest) }), "has not failed", "test error")
+	failed := funneltest.Run(t, funnel.To("table", &funneltest.Destination{WriteErr: errTest}), funneltest.Record("a"))
+	for _, look := range []func(testing.TB){
+		func(t testing.TB) { failed.Want(t, "table") },
+		func(t testing.TB) { failed.WantDeadLetters(t) },
+		func(t testing.TB) { failed.WantAcked(t) },
+	} {
+		want(t, failing(t, look), "has failed", "test error", "WantErr")
+	}
+	failed.WantErr(t, errTest)
+	failed.Want(t, "table")
 	r.Err = context.Canceled
 	want(t, failing(t, func(t testing.TB) { r.WantErr(t, errTest) }), "canceled", "is not")
 	want(t, failing(t, func(t testing.TB) { r.WantErr(t, nil) }), "has failed", "canceled")
@@ -223,3 +233,34 @@ func TestPayload(t *testing.T) {
 }
 
 func TestExampleRun(t *testing.T) { testShout(t) }
+
+// Long texts are compared in little memory.
+func TestResult_long(t *testing.T) {
+	var payloads, other []string
+	for i := range 30_000 {
+		payloads, other = append(payloads, fmt.Sprint(i)), append(other, fmt.Sprint(i+1))
+	}
+	r := funneltest.Run(t, funnel.To("table", &funneltest.Destination{}), funneltest.Records(payloads...)...)
+	changed := slices.Clone(payloads)
+	changed[15_000] = "x"
+	got := failing(t, func(t testing.TB) { r.Want(t, "table", changed...) })
+	wantText := `the payloads of the records in "table" differ (- missing, + unexpected):
+    (14995 more)
+    14995
+    14996
+    14997
+    14998
+    14999
+  - x
+  + 15000
+    15001
+    15002
+    15003
+    15004
+    15005
+    (14994 more)`
+	if got != wantText {
+		t.Errorf("got %s\nwant %s", got, wantText)
+	}
+	want(t, failing(t, func(t testing.TB) { r.Want(t, "table", other...) }), "- 1\n", "+ 0\n")
+}
