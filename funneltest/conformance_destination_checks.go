@@ -207,12 +207,17 @@ func (d conformDestination) idleAckReturns(r *conformRun) {
 
 // use writes records and collects their acks.
 func (d conformDestination) use(r *conformRun, c conformConnector) {
-	d.deliver(r, c.(funnel.Destination), d.records(0, 3))
+	recs := d.records(0, 3)
+	for _, ack := range d.deliver(r, c.(funnel.Destination), recs) {
+		if !slices.ContainsFunc(recs, func(rec opencdc.Record) bool { return bytes.Equal(rec.Position, ack.Position) }) {
+			r.fail("Ack returned an ack of %s, which was not written since the destination was opened", conformQuote(ack.Position))
+		}
+	}
 }
 
-// leave writes records, and does not collect their acks.
+// leave writes other records, and does not collect their acks.
 func (d conformDestination) leave(r *conformRun, c conformConnector) {
-	d.mustWrite(r, c.(funnel.Destination), d.records(0, 3))
+	d.mustWrite(r, c.(funnel.Destination), d.records(3, 6))
 }
 
 // fresh returns a new destination.

@@ -28,6 +28,7 @@ type memoryDestination struct {
 	isHeld   bool             // a single record waits for others
 	portions int
 	last     connector.DestinationAck
+	old      []connector.DestinationAck // acks that were due when it was torn down
 }
 
 // destinationConformance is the configuration for destinations with a fault.
@@ -53,6 +54,11 @@ func (d *memoryDestination) Open(ctx context.Context) error {
 	}
 	ctx, d.stop = context.WithCancel(context.WithoutCancel(ctx))
 	d.writes, d.acks, d.ended = make(chan []opencdc.Record), make(chan connector.DestinationAck), make(chan struct{})
+	if d.fault == "acks from the last session" {
+		for _, rec := range d.recs[len(d.recs)-d.unacked:] {
+			d.old = append(d.old, connector.DestinationAck{Position: slices.Clone(rec.Position)})
+		}
+	}
 	d.recs, d.unacked = nil, 0
 	go d.loop(ctx, d.writes, d.acks, d.ended)
 	return nil
@@ -170,6 +176,10 @@ func (d *memoryDestination) Write(ctx context.Context, recs []opencdc.Record) er
 
 func (d *memoryDestination) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
 	switch {
+	case len(d.old) > 0:
+		old := d.old
+		d.old = nil
+		return old, nil
 	case d.fault == "refuses when it stops" && ctx.Err() != nil && d.unacked > 0:
 		d.unacked = 0
 		return []connector.DestinationAck{{Position: d.recs[0].Position, Error: errors.New("stopped")}}, nil
@@ -314,5 +324,6 @@ func TestDestination_faults(t *testing.T) {
 		brokenConnector{"ignores the context when idle", []string{"idle_ack_returns_when_its_context_ends"}},
 		brokenConnector{"acks again when idle", []string{"idle_ack_returns_when_its_context_ends"}},
 		brokenConnector{"sends acks to nobody", []string{"leaves_no_goroutines"}},
+		brokenConnector{"acks from the last session", []string{"opens_again_after_teardown"}},
 	))
 }

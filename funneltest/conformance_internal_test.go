@@ -251,7 +251,7 @@ func TestConformance_missingRecords(t *testing.T) {
 	suite := func() *conformSuite { return sourceConformance("ends by a wrapped EOF", false).suite() }
 	wantTexts(t, findings(t, suite, "positions_differ"), "an error that wraps io.EOF: the last ones: EOF", "Only io.EOF itself")
 	suite = func() *conformSuite { return sourceConformance("fails", false).suite() }
-	wantTexts(t, findings(t, suite, "positions_differ"), "Read after 0 records (10 more are expected) failed", "test error")
+	wantTexts(t, findings(t, suite, "positions_differ"), "Read after 0 records (10 more are expected of 10, see Records) failed", "test error")
 }
 
 // A panic and runtime.Goexit in a connector are findings, with the stack of the panic.
@@ -386,7 +386,7 @@ func TestConformance_tearsDown(t *testing.T) {
 			}
 		}).suite()
 	}
-	wantTexts(t, findings(t, suite, "positions_differ"), "Read after 9 records (1 more are expected) has not returned")
+	wantTexts(t, findings(t, suite, "positions_differ"), "Read after 9 records (1 more are expected of 10, see Records) has not returned")
 	if !source.isTorn {
 		t.Error("a source whose Read hangs was not torn down")
 	}

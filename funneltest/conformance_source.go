@@ -20,9 +20,9 @@ type SourceConformance struct {
 	// that old acked, as after a restart of the program. old was torn down. If Reopen is
 	// nil, old itself is opened again.
 	Reopen func(t testing.TB, old funnel.Source) funnel.Source
-	// Records is the number of records that a new source has, or a lower number. It must
-	// be at least 4. The default is 10. The source may have more, may wait for more, and
-	// may end.
+	// Records is the number of records that a new source has, or a lower number. The source
+	// returns that many before any of them is acked. It must be at least 4. The default is
+	// 10. The source may have more, may wait for more, and may end.
 	Records int
 	// AckDuringRead says that Ack may be called during Read, as it is with the option
 	// [funnel.WithReadAhead].

@@ -113,7 +113,7 @@ func (s conformSource) mustReadSlice(r *conformRun, src funnel.Source) []opencdc
 func conformLessThan(n int) func(*conformStream) string {
 	return func(stream *conformStream) string {
 		if missing := n - len(stream.records); missing > 0 {
-			return fmt.Sprintf("%d more are expected", missing)
+			return fmt.Sprintf("%d more are expected of %d, see Records", missing, n)
 		}
 		return ""
 	}
