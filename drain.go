@@ -5,9 +5,9 @@ import "context"
 // WithDrain makes [Worker.Stop] and [Worker.Close] wait until all records that were read
 // ahead are processed, instead of dropping them, to be read again after a restart. No
 // more reads begin, the worker processes what has arrived, and then the source is torn
-// down. A pending read stays pending until then, and what it returns meanwhile is
-// processed. If the context of Stop ends first, Stop returns an error that wraps the
-// context's, and reading goes on.
+// down. A pending read stays pending until then. What it returns meanwhile is processed;
+// what it returns afterwards is dropped unacked. If the context of Stop ends first, Stop
+// returns an error that wraps the context's, and reading goes on.
 //
 // Stopping takes longer: up to the time that all waiting records need, see
 // [WithReadAhead]. [NewWorker] returns an error if WithReadAhead is not given, since

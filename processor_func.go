@@ -50,7 +50,8 @@ func Filter(keep func(opencdc.Record) bool) Processor {
 }
 
 // Map returns a processor that replaces each record with the result of f. f may change the
-// record in place and return it. A record for which f returns an error is nacked.
+// record in place and return it. If it makes another record, it copies the position, which
+// a dead letter would otherwise lack. A record for which f returns an error is nacked.
 // Everything else is as with [ProcessorFunc].
 func Map(f func(opencdc.Record) (opencdc.Record, error)) Processor {
 	if f == nil {

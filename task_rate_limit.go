@@ -23,7 +23,8 @@ type Limiter interface {
 // A batch passes as a whole, once the limiter has let all of its active records pass. A
 // piece of a split record counts as a record; a filtered record does not count. So the rate
 // holds on average, and records still arrive in bursts of a batch. An error of the limiter
-// stops the worker. [Worker.Stop] waits for the batch in flight, and so for the limiter.
+// stops the worker: a limiter may refuse at once to wait beyond the deadline of the context.
+// [Worker.Stop] waits for the batch in flight, and so for the limiter.
 //
 // The task only reads the batch. So a branch that has only rate limits before its
 // destination shares its records with other branches, as it would without them. [NewWorker]

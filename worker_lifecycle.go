@@ -168,8 +168,8 @@ func (w *Worker) open(ctx context.Context) error {
 // Stop can be called repeatedly, and before Do, which then returns at once. It tears
 // the source down only if the source was opened, or if Do has run without Open. If the
 // teardown fails, the next Stop or Close tries again. Once the teardown has begun the
-// worker ends, even if the teardown fails or outlasts the context: what is still being
-// read is dropped unacked, and a failed read is not an error.
+// worker ends as soon as a pending read returns, even if the teardown fails or outlasts the
+// context: what is still being read is dropped unacked, and a failed read is not an error.
 //
 // While Do runs, Stop does nothing if its context has already ended. A program that
 // stops on a signal must therefore not pass it the context of

@@ -16,8 +16,8 @@ import (
 // destination is opened, and asks it afterwards what was written. The zero value acks every
 // record. The methods may be called concurrently.
 type Destination struct {
-	// Refuse returns the error with which a record is acked, or nil. A nil function refuses
-	// nothing.
+	// Refuse returns the error with which a record is acked, or nil. It may call methods such
+	// as Writes. A nil function refuses nothing.
 	Refuse func(opencdc.Record) error
 	// AckAtMost is the maximum number of acks that a call of Ack returns. The default is
 	// all that are due.

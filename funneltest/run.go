@@ -49,7 +49,8 @@ type DeadLetter struct {
 //   - A dead-letter queue that takes everything.
 //
 // [funnel.WithOwnershipChecks] watches the connectors and processors. Each fault that it
-// finds fails the test. An error of the pipeline does not, see [Result.WantErr].
+// finds fails the test. An error of the pipeline fails the test only when it looks at the
+// result with a method such as [Result.Want].
 func Run(t testing.TB, pipeline *funnel.Pipeline, records ...opencdc.Record) *Result {
 	t.Helper()
 	p, source := withSource(t, pipeline, records)
