@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ type memoryDestination struct {
 	stop   context.CancelFunc
 	ended  chan struct{}
 
+	storing  sync.Mutex // a loop of an earlier session may still run if there is a fault
 	stored   []opencdc.Record
 	kept     []opencdc.Record // the slice of a Write, which must not be kept
 	recs     []opencdc.Record // the records of the last Write
@@ -43,7 +45,9 @@ func destinationConformance(fault string) DestinationConformance {
 			if dest.fault == "stores from the slice that it keeps" {
 				return dest.kept
 			}
-			return dest.stored
+			dest.storing.Lock()
+			defer dest.storing.Unlock()
+			return slices.Clone(dest.stored)
 		},
 	}
 }
@@ -102,6 +106,8 @@ func (d *memoryDestination) loop(
 
 // store stores records and returns their acks.
 func (d *memoryDestination) store(recs []opencdc.Record) []connector.DestinationAck {
+	d.storing.Lock()
+	defer d.storing.Unlock()
 	bad := func(rec opencdc.Record) bool { _, ok := rec.Metadata["bad"]; return ok }
 	hasBad := slices.ContainsFunc(recs, bad)
 	var acks []connector.DestinationAck
