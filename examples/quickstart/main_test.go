@@ -212,7 +212,7 @@ func TestProgram(t *testing.T) {
 		"input is a directory": {args: []string{"-in", "."}, stderr: "is a directory"},
 		"empty input":          {args: []string{"-in", "empty.csv"}, stderr: "the input is empty"},
 		"broken JSON":          {args: []string{"-in", "broken.json"}, stderr: "parse error on line 1"},
-		"other CSV":            {args: []string{"-in", "other.csv"}, stderr: "more than 50 nacks", outputs: true},
+		"other CSV":            {args: []string{"-in", "other.csv"}, stderr: "at most 50 of the last 1000", outputs: true},
 		"no such position":     {args: []string{"-from", "77"}, stderr: "no row of the input ends at byte 77"},
 		"no batch":             {args: []string{"-batch", "0"}, stderr: "at least one report"},
 		"no flag":              {args: []string{"missing.csv"}, stderr: `argument "missing.csv"`},
