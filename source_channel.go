@@ -2,6 +2,7 @@ package funnel
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,9 +58,9 @@ type ChannelSource struct {
 
 // request is a record that was sent.
 type request struct {
-	record  opencdc.Record
-	wasRead bool       // it was given to a worker before
-	reply   chan reply // has room for the reply; nil if nobody waits for it
+	record opencdc.Record
+	number uint64     // of all that Read has taken, from 1 on
+	reply  chan reply // has room for the reply; nil if nobody waits for it
 }
 
 type reply struct {
@@ -165,10 +166,10 @@ func (s *ChannelSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	if len(taken) == 0 {
 		select {
 		case r := <-s.requests:
-			taken = append(taken, r)
+			taken = s.add(taken, r)
 		case record, ok := <-s.records:
 			if ok {
-				taken = append(taken, &request{record: record})
+				taken = s.add(taken, &request{record: record})
 			} else {
 				s.end()
 			}
@@ -193,10 +194,10 @@ func (s *ChannelSource) take(taken []*request) []*request {
 	for len(taken) < maxChannelRead {
 		select {
 		case r := <-s.requests:
-			taken = append(taken, r)
+			taken = s.add(taken, r)
 		case record, ok := <-s.records:
 			if ok {
-				taken = append(taken, &request{record: record})
+				taken = s.add(taken, &request{record: record})
 			} else {
 				s.end()
 			}
@@ -205,6 +206,13 @@ func (s *ChannelSource) take(taken []*request) []*request {
 		}
 	}
 	return taken
+}
+
+// add adds a request that was taken.
+func (s *ChannelSource) add(taken []*request, r *request) []*request {
+	s.number++
+	r.number = s.number
+	return append(taken, r)
 }
 
 // end ends the source, since its channel was closed.
@@ -224,7 +232,7 @@ func (s *ChannelSource) accept(taken []*request, unread <-chan struct{}) ([]open
 	for i, r := range taken {
 		record, err := s.copyOf(r)
 		if err != nil {
-			s.left = append(slices.Clone(taken[i:]), s.left...)
+			s.leave(taken[i:])
 			if i > 0 {
 				break // the next Read reports it
 			}
@@ -242,12 +250,8 @@ func (s *ChannelSource) accept(taken []*request, unread <-chan struct{}) ([]open
 // copyOf gives a record its position, if it has none, and returns what the engine may own:
 // the record of a Send, and a copy of any other, since that may have to be read again.
 func (s *ChannelSource) copyOf(r *request) (opencdc.Record, error) {
-	if !r.wasRead {
-		r.wasRead = true
-		s.number++
-	}
 	if len(r.record.Position) == 0 {
-		r.record.Position = strconv.AppendUint(nil, s.number, 10)
+		r.record.Position = strconv.AppendUint(nil, r.number, 10)
 	}
 	if r.reply == nil {
 		return deepcopy.Record(r.record)
@@ -262,7 +266,7 @@ func (s *ChannelSource) copyOf(r *request) (opencdc.Record, error) {
 func (s *ChannelSource) giveBack(taken []*request) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.left = append(slices.Clone(taken), s.left...)
+	s.leave(taken)
 	if !s.isRunning {
 		s.finish(nil)
 	}
@@ -375,10 +379,16 @@ func (s *ChannelSource) finish(err error) {
 		s.endErr = err
 		close(s.ended)
 	}
-	open := append(s.pending, s.left...)
-	refuse(open, s.endErr)
-	s.left = slices.DeleteFunc(open, func(r *request) bool { return r.reply != nil })
+	s.leave(s.pending)
+	refuse(s.left, s.endErr)
+	s.left = slices.DeleteFunc(s.left, func(r *request) bool { return r.reply != nil })
 	s.pending, s.decided = nil, nil
+}
+
+// leave leaves requests to be read before any others.
+func (s *ChannelSource) leave(requests []*request) {
+	s.left = append(s.left, requests...)
+	slices.SortFunc(s.left, func(a, b *request) int { return cmp.Compare(a.number, b.number) })
 }
 
 func isClosed(c <-chan struct{}) bool {
