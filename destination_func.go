@@ -16,10 +16,12 @@ import (
 //
 // The result of write decides what becomes of its records:
 //   - nil confirms all of them.
-//   - An error that is or wraps a [RecordErrors] refuses the records whose entries are not
-//     nil, and confirms the others. Anything else that the error says or wraps is ignored.
-//     If the number of entries is wrong, the Write fails.
-//   - Any other error fails the Write, which stops the worker. No record is acked.
+//   - A [RecordErrors] refuses the records whose entries are not nil, and confirms the
+//     others; without any entries, it confirms all. If the number of entries is wrong, the
+//     Write fails. A RecordErrors that refuses a record may be wrapped, as by [fmt.Errorf]
+//     with one %w; what the wrapper says is ignored.
+//   - Any other error fails the Write, which stops the worker. No record is acked. An error
+//     that is joined with a RecordErrors is such an error.
 //
 // write keeps the contract of Write in [Destination]: it must not modify the slice or the
 // data in the records; it may keep the records, but not the slice. One goroutine at a time
@@ -61,6 +63,20 @@ func (e RecordErrors) Unwrap() []error {
 	return refused
 }
 
+// recordErrorsOf returns the RecordErrors that err is or wraps, and whether err is nothing
+// else. It does not look into errors that wrap several.
+func recordErrorsOf(err error) (found RecordErrors, isAlone bool) {
+	defer func() { _ = recover() }() // a method of err may panic
+	isAlone = true
+	for err != nil {
+		if e, ok := err.(RecordErrors); ok {
+			return e, isAlone
+		}
+		err, isAlone = errors.Unwrap(err), false
+	}
+	return nil, false
+}
+
 // mismatch returns the error if e does not have n entries. It does not wrap e: a caller
 // could take e for the errors of its own records.
 func (e RecordErrors) mismatch(n int) error {
@@ -95,18 +111,17 @@ func (d *destinationFunc) Write(ctx context.Context, records []opencdc.Record) e
 		return err
 	}
 	err := d.write(ctx, records)
-	if empty, ok := err.(RecordErrors); err == nil || ok && len(empty) == 0 { // var errs RecordErrors; return errs
-		d.acks.add(records, nil)
-		return nil
-	}
-	refused, ok := find[RecordErrors](err)
-	switch {
-	case !ok:
+	refused, isAlone := recordErrorsOf(err)
+	switch isEmpty := len(refused.Unwrap()) == 0; {
+	case err != nil && isEmpty && !isAlone:
 		return err
-	case len(refused) != len(records):
+	case len(refused) > 0 && len(refused) != len(records):
 		return refused.mismatch(len(records))
+	case isEmpty:
+		d.acks.add(records, nil)
+	default:
+		d.acks.add(records, refused)
 	}
-	d.acks.add(records, refused)
 	return nil
 }
 

@@ -3,6 +3,8 @@ package funnel
 import (
 	"errors"
 
+	"github.com/conduitio/conduit-commons/opencdc"
+
 	"github.com/conduitio/funnel/internal/batch"
 )
 
@@ -53,8 +55,9 @@ type outcomeSource interface {
 
 // decided is the outcome of a record. err says why it is in the dead-letter queue.
 type decided struct {
-	outcome Outcome
-	err     error
+	position opencdc.Position
+	outcome  Outcome
+	err      error
 }
 
 // outcomeSourceOf returns s if it is an outcomeSource. If s is a decorator of this package,
@@ -85,15 +88,14 @@ var errRunEnded = errors.New("the worker has panicked, or its goroutine has ende
 
 // decide tells the source what has become of the finished records [from, to).
 func (w *Worker) decide(s *batch.SourceBatch, from, to int) {
-	all := make([]decided, 0, to-from)
-	for slot := from; slot < to; slot++ {
-		switch nacked := s.Ledger.Cause(slot); {
-		case nacked != nil:
-			all = append(all, decided{OutcomeDeadLettered, taskError(nacked.TaskID, cause(nacked))})
-		case s.IsDelivered(slot):
-			all = append(all, decided{outcome: OutcomeDelivered})
-		default:
-			all = append(all, decided{outcome: OutcomeFiltered})
+	all := make([]decided, to-from)
+	for i := range all {
+		slot := from + i
+		all[i] = decided{position: s.Positions[slot], outcome: OutcomeFiltered}
+		if nacked := s.Ledger.Cause(slot); nacked != nil {
+			all[i].outcome, all[i].err = OutcomeDeadLettered, taskError(nacked.TaskID, cause(nacked))
+		} else if s.IsDelivered(slot) {
+			all[i].outcome = OutcomeDelivered
 		}
 	}
 	w.outcomes.decide(all)

@@ -36,9 +36,10 @@ import (
 // places, or in two workers at the same time, unless it allows that, as a processor made by
 // [Filter] or [Map] of a pure function does. A Pipeline is not safe for concurrent use.
 type Pipeline struct {
-	first *stop
-	last  *stop // the stop that the next step follows; nil after a fork, a route or a sink
-	err   error // the first mistake
+	first  *stop
+	last   *stop         // the stop that the next step follows; nil after a fork, a route or a sink
+	err    error         // the first mistake
+	source func() Source // nil if the description has none
 
 	whole settings
 }
@@ -50,9 +51,7 @@ type stop struct {
 	sink       *Sink
 	bestEffort bool
 	id         string
-	isSource   bool
-	source     Source // of From
-	mustGoOn   bool   // no path may end here
+	mustGoOn   bool // no path may end here
 }
 
 // settings are the settings of the whole pipeline.
@@ -70,8 +69,8 @@ type settings struct {
 
 // From begins a pipeline with a source.
 func From(id string, s Source) *Pipeline {
-	p := &Pipeline{}
-	return p.step(&stop{id: id, isSource: true, source: s, mustGoOn: true, task: func(set *settings, _ []*TaskNode) Task {
+	p := &Pipeline{source: func() Source { return s }}
+	return p.step(&stop{id: id, mustGoOn: true, task: func(set *settings, _ []*TaskNode) Task {
 		return NewSourceTask(id, s, set.log(), set.connector(id, connector.TypeSource))
 	}})
 }
@@ -114,8 +113,10 @@ func (p *Pipeline) To(id string, d Destination) *Pipeline {
 
 // Step adds any task, such as a [NewRateLimitTask].
 func (p *Pipeline) Step(task Task) *Pipeline {
-	_, isSource := task.(sourced)
-	return p.step(&stop{isSource: isSource, task: func(*settings, []*TaskNode) Task { return task }})
+	if first, ok := task.(sourced); ok && p.first == nil && !isNil(task) {
+		p.source = first.GetSource
+	}
+	return p.step(&stop{task: func(*settings, []*TaskNode) Task { return task }})
 }
 
 // Then adds a part. If the part has settings for the whole pipeline, the pipeline takes
@@ -125,6 +126,9 @@ func (p *Pipeline) Then(part *Pipeline) *Pipeline {
 		rest := *part
 		p.whole, rest.whole = part.whole.clone(), settings{}
 		part = &rest
+	}
+	if part != nil && p.first == nil {
+		p.source = part.source
 	}
 	if added := p.branch(part, "the part that Then adds"); added != nil {
 		p.step(added.first)
@@ -162,6 +166,7 @@ func Otherwise(part *Pipeline) Branch { return Branch{isOtherwise: true, part: p
 
 // Route sends each record down one branch, see [NewRouteTask]. It ends the description.
 func (p *Pipeline) Route(id string, route func(opencdc.Record) string, branches ...Branch) *Pipeline {
+	branches = slices.Clone(branches)
 	at := &stop{id: id, task: func(_ *settings, next []*TaskNode) Task {
 		cases := make([]Case, len(next))
 		for i, node := range next {
@@ -171,7 +176,11 @@ func (p *Pipeline) Route(id string, route func(opencdc.Record) string, branches 
 	}}
 	p.step(at)
 	for _, b := range branches {
-		if added := p.branch(b.part, fmt.Sprintf("branch %s of the route %s", quote(b.name), quote(id))); added != nil {
+		name := quote(b.name)
+		if b.isOtherwise {
+			name = "Otherwise"
+		}
+		if added := p.branch(b.part, fmt.Sprintf("branch %s of the route %s", name, quote(id))); added != nil {
 			at.next = append(at.next, added.first)
 		}
 	}
@@ -205,7 +214,10 @@ func (p *Pipeline) BestEffort() *Pipeline {
 // each of them it calls part with the ID of the last task, and adds the result to the path.
 // If the result is nil, nothing is added.
 func (p *Pipeline) Complete(part func(last string) *Pipeline) *Pipeline {
-	if p.first == nil {
+	switch {
+	case part == nil:
+		return p.fail(errors.New("the function that completes paths is nil"))
+	case p.first == nil:
 		return p
 	}
 	p.first.complete(func(s *stop) {
@@ -287,7 +299,7 @@ func (p *Pipeline) WrapDestinations(wrap func(id string, d Destination) Destinat
 }
 
 // HasSource returns true if the description begins with a source.
-func (p *Pipeline) HasSource() bool { return p.first != nil && p.first.isSource }
+func (p *Pipeline) HasSource() bool { return p.source != nil }
 
 // HasDeadLetters returns the ID of the dead-letter queue, and whether there is one.
 func (p *Pipeline) HasDeadLetters() (id string, ok bool) {
@@ -303,8 +315,8 @@ func (p *Pipeline) Worker() (*Worker, error) {
 		return nil, errors.New("invalid pipeline: it is empty")
 	case p.err != nil:
 		err := fmt.Errorf("invalid pipeline: %w", p.err)
-		if p.first != nil {
-			neverRuns(p.first.source, err)
+		if p.source != nil {
+			neverRuns(p.source(), err)
 		}
 		return nil, err
 	}

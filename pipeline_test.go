@@ -212,6 +212,8 @@ func TestPipeline_mistakes(t *testing.T) {
 		"a nil branch":            {from().Fork(out(), nil), "branch 1 of the fork is empty"},
 		"an empty route branch":   {from().Route("r", nil, funnel.When("x", nil)), `branch "x" of the route "r" is empty`},
 		"two queues":              {from().Then(out()).DeadLetters("a", nil, 0, 0).DeadLetters("b", nil, 0, 0), "two dead-letter queues"},
+		"an empty other branch":   {from().Route("r", nil, funnel.Otherwise(nil)), `branch Otherwise of the route "r" is empty`},
+		"a nil completion":        {from().Complete(nil), "completes paths is nil"},
 		"a nil wrapper":           {from().Then(out()).WrapDestinations(nil), "wraps destinations is nil"},
 		"a nil part":              {from().Then(nil), "the part that Then adds is empty"},
 		"a nil sink":              {from().Into(nil), "sink is nil"},

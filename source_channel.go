@@ -27,8 +27,9 @@ const maxChannelRead = 1000
 // position: "1", "2" and so on.
 //
 // Records from the channel that a worker has read and not acked are returned again, first,
-// when the source is opened again or another worker begins: the source keeps deep copies
-// of them until they are acked, which takes some microseconds for a row of ten columns.
+// when the source is opened again or another worker begins. So the worker gets deep copies,
+// which takes some microseconds for a row of ten columns. (A record nested too deeply to be
+// copied is passed as it is; see [ErrTooDeep].)
 // They are in memory only, so to end a program without losing any, close the channel or
 // call Close, and let the worker run to its end; do not stop it. Records from Send are not
 // returned again: Send returns [ErrNotDelivered].
@@ -53,14 +54,14 @@ type ChannelSource struct {
 	number    uint64        // the number of records read so far
 	pending   []*request    // the requests that were read and not acked, in order
 	left      []*request    // those to be read before any others
-	decided   []decided     // the outcomes of the records of the next Ack
 }
 
 // request is a record that was sent.
 type request struct {
-	record opencdc.Record
-	number uint64     // of all that Read has taken, from 1 on
-	reply  chan reply // has room for the reply; nil if nobody waits for it
+	record  opencdc.Record
+	number  uint64     // of all that Read has taken, from 1 on
+	decided *decided   // the outcome, once it is known
+	reply   chan reply // has room for the reply; nil if nobody waits for it
 }
 
 type reply struct {
@@ -139,10 +140,13 @@ func notDelivered(err error) error {
 // are in the channel, and then ends. Calling Close again does nothing.
 func (s *ChannelSource) Close() { s.close.Do(func() { close(s.closed) }) }
 
-// Open allows Read again after Teardown.
+// Open allows Read again after Teardown. It returns an error while a worker runs.
 func (s *ChannelSource) Open(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.isRunning {
+		return errors.New("the channel source has a worker already")
+	}
 	s.isTorn = false
 	s.begin()
 	return nil
@@ -228,37 +232,32 @@ func (s *ChannelSource) accept(taken []*request, unread <-chan struct{}) ([]open
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	records := make([]opencdc.Record, 0, len(taken))
+	records := make([]opencdc.Record, len(taken))
 	for i, r := range taken {
-		record, err := s.copyOf(r)
-		if err != nil {
-			s.leave(taken[i:])
-			if i > 0 {
-				break // the next Read reports it
-			}
-			return nil, FatalError(fmt.Errorf("record %s cannot be copied: %w", quotePosition(r.record.Position), err))
-		}
-		records = append(records, record)
+		records[i] = r.handOut()
 	}
-	s.pending = append(s.pending, taken[:len(records)]...)
+	s.pending = append(s.pending, taken...)
 	if isClosed(unread) && !s.isRunning {
 		s.finish(nil) // the source was torn down meanwhile
 	}
 	return records, nil
 }
 
-// copyOf gives a record its position, if it has none, and returns what the engine may own:
-// the record of a Send, and a copy of any other, since that may have to be read again.
-func (s *ChannelSource) copyOf(r *request) (opencdc.Record, error) {
+// handOut gives the record its position, if it has none, and returns what the engine may
+// own: the record of a Send, and a copy of any other, since that may have to be read again.
+func (r *request) handOut() opencdc.Record {
 	if len(r.record.Position) == 0 {
 		r.record.Position = strconv.AppendUint(nil, r.number, 10)
 	}
-	if r.reply == nil {
-		return deepcopy.Record(r.record)
-	}
 	record := r.record
-	r.record = opencdc.Record{Position: record.Position}
-	return record, nil
+	if r.reply != nil {
+		r.record = opencdc.Record{Position: record.Position}
+		return record
+	}
+	if own, err := deepcopy.Record(record); err == nil {
+		return own
+	}
+	return record // it is nested too deeply
 }
 
 // giveBack gives back records that were taken for a Read that is not allowed anymore, and
@@ -291,21 +290,22 @@ func (r *request) answer(with reply) {
 func (s *ChannelSource) Ack(_ context.Context, positions []opencdc.Position) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	outcomes := s.decided
-	s.decided = nil
-	for i, p := range positions {
+	for _, p := range positions {
 		k := slices.IndexFunc(s.pending, func(r *request) bool { return bytes.Equal(r.record.Position, p) })
 		if k < 0 {
 			continue // the position is made up, or is acked again
 		}
-		refuse(s.pending[:k], nil) // acks come in order, so these will never be acked
 		var with reply
-		if len(outcomes) == len(positions) {
-			with = reply{outcome: outcomes[i].outcome, err: outcomes[i].err}
+		if d := s.pending[k].decided; d != nil {
+			with = reply{outcome: d.outcome, err: d.err}
 		}
 		s.pending[k].answer(with)
-		clear(s.pending[:k+1])
-		s.pending = s.pending[k+1:]
+		if k == 0 {
+			s.pending[0] = nil
+			s.pending = s.pending[1:]
+		} else {
+			s.pending = slices.Delete(s.pending, k, k+1)
+		}
 	}
 	return nil
 }
@@ -350,7 +350,16 @@ func (s *ChannelSource) neverRuns(err error) {
 func (s *ChannelSource) decide(outcomes []decided) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.decided = outcomes
+	next := 0 // the outcomes are in the order of reading
+	for i := range outcomes {
+		k := slices.IndexFunc(s.pending[next:], func(r *request) bool {
+			return r.decided == nil && bytes.Equal(r.record.Position, outcomes[i].position)
+		})
+		if k >= 0 {
+			s.pending[next+k].decided = &outcomes[i]
+			next += k + 1
+		}
+	}
 }
 
 // The callers of the methods below hold the lock.
@@ -382,7 +391,7 @@ func (s *ChannelSource) finish(err error) {
 	s.leave(s.pending)
 	refuse(s.left, s.endErr)
 	s.left = slices.DeleteFunc(s.left, func(r *request) bool { return r.reply != nil })
-	s.pending, s.decided = nil, nil
+	s.pending = nil
 }
 
 // leave leaves requests to be read before any others.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/internal/fake"
+	"github.com/conduitio/funnel/log"
 )
 
 // asked is a record whose payload says what is to become of it.
@@ -325,8 +326,7 @@ func TestChannelSource_wrapped(t *testing.T) {
 	}
 }
 
-// Positions that the source does not know are ignored. Records that were passed over in an
-// ack never get one.
+// Positions that the source does not know are ignored.
 func TestChannelSource_strangeAcks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := funnel.NewChannelSource(nil)
@@ -426,7 +426,11 @@ func TestChannelSource_neverRuns(t *testing.T) {
 		for name, run := range map[string]func() error{
 			"NewWorker": func() error { _, err := funnel.From("s", s).To("out", nil).Worker(); return err },
 			"Pipeline":  func() error { _, err := funnel.From("s", s).Fork().Worker(); return err },
-			"Open":      func() error { return funnel.From("s", s).To("out", broken).Run(t.Context()) },
+			"Then":      func() error { return new(funnel.Pipeline).Then(funnel.From("s", s).Fork()).Run(t.Context()) },
+			"Step": func() error {
+				return funnel.Step(funnel.NewSourceTask("s", s, log.Nop(), nil)).Fork().Run(t.Context())
+			},
+			"Open": func() error { return funnel.From("s", s).To("out", broken).Run(t.Context()) },
 		} {
 			fake.WantNoError(t, s.Open(t.Context()))
 			var sender sync.WaitGroup
@@ -448,20 +452,81 @@ func TestChannelSource_neverRuns(t *testing.T) {
 	})
 }
 
-// A record that cannot be copied is reported when it is the first one, and stays.
+// A record that cannot be copied does not hold up the others.
 func TestChannelSource_tooDeep(t *testing.T) {
 	records := make(chan opencdc.Record, 3)
-	deep := nested("", 20_000)
 	records <- asked("pass")
-	records <- deep
+	records <- nested("", 20_000)
+	records <- asked("pass")
+	close(records)
+	out := fake.NewDestination(&fake.Journal{}, "out")
 	s := funnel.NewChannelSource(records)
-	got, err := s.Read(t.Context())
-	if fake.WantNoError(t, err); len(got) != 1 {
-		t.Errorf("%d records", len(got))
+	fake.WantNoError(t, sending(t, s, func(*funnel.Worker) {}, fake.Chain(fake.From(s), fake.To(out))))
+	if len(out.Written) != 3 {
+		t.Errorf("%d records were written", len(out.Written))
 	}
-	for range 2 {
-		_, err = s.Read(t.Context())
-		fake.WantError(t, err, funnel.ErrTooDeep, `"2"`)
-		fake.WantFatal(t, err, true)
-	}
+}
+
+// Acks that come ahead of others, as those of Worker.Ack may, say nothing about the others.
+func TestChannelSource_acksAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records := make(chan opencdc.Record, 3)
+		s := funnel.NewChannelSource(records)
+		var sender sync.WaitGroup
+		sender.Go(func() {
+			outcome, err := s.Send(t.Context(), asked("sent"))
+			if fake.WantNoError(t, err); outcome != funnel.OutcomeUnknown {
+				t.Errorf("it was acked by hand: %v", outcome)
+			}
+		})
+		synctest.Wait()
+		first, err := s.Read(t.Context())
+		fake.WantNoError(t, err)
+		records <- asked("plain")
+		records <- asked("ahead")
+		second, err := s.Read(t.Context())
+		fake.WantNoError(t, err)
+		fake.WantNoError(t, s.Ack(t.Context(), []opencdc.Position{second[1].Position}))
+		fake.WantNoError(t, s.Ack(t.Context(), []opencdc.Position{first[0].Position}))
+		sender.Wait()
+		fake.WantNoError(t, s.Teardown(t.Context()))
+		fake.WantNoError(t, s.Open(t.Context()))
+		again, err := s.Read(t.Context())
+		if fake.WantNoError(t, err); len(again) != 1 || string(again[0].Payload.After.Bytes()) != "plain" {
+			t.Errorf("these are read again: %v", again)
+		}
+	})
+}
+
+// late acks what the call before was to ack.
+type late struct {
+	*funnel.ChannelSource
+	last []opencdc.Position
+}
+
+func (s *late) Ack(ctx context.Context, positions []opencdc.Position) error {
+	err := s.ChannelSource.Ack(ctx, s.last)
+	s.last = positions
+	return err
+}
+
+func TestChannelSource_lateAcks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := funnel.NewChannelSource(nil)
+		fake.WantNoError(t, sending(t, s, func(*funnel.Worker) {
+			var senders sync.WaitGroup
+			for _, what := range []string{"pass", "nack", "filter", "end"} {
+				senders.Go(func() {
+					outcome, _ := s.Send(t.Context(), asked(what))
+					want := map[string]string{"pass": "delivered", "nack": "dead-lettered", "filter": "filtered", "end": "unknown"}
+					if outcome.String() != want[what] {
+						t.Errorf("%s: %v", what, outcome)
+					}
+				})
+				synctest.Wait()
+			}
+			s.Close()
+			senders.Wait()
+		}, fake.Chain(fake.From(&late{ChannelSource: s}), fake.Through("p", obeying), fake.Out(&fake.Journal{}))))
+	})
 }

@@ -146,11 +146,14 @@ func (w *Worker) open(ctx context.Context) error {
 		return errors.New("the worker was opened already, or has run, or is closed")
 	}
 	if err := w.checkNodes(); err != nil {
+		neverRuns(w.Source, err)
 		return err
 	}
 	closing := append(reversed(w.tasksAndDLQ), &w.source)
 	if err := closeAll(ctx, closing); err != nil {
-		return fmt.Errorf("the worker cannot be opened again, since it is still open in part: %w", err)
+		err = fmt.Errorf("the worker cannot be opened again, since it is still open in part: %w", err)
+		neverRuns(w.Source, err)
+		return err
 	}
 	w.phase = phaseFailed                                      // until everything is open
 	tellSource := func(err error) { neverRuns(w.Source, err) } // before it is torn down

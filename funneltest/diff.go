@@ -55,12 +55,16 @@ func diff(got, want []string) string {
 // diffMiddle calls line for each text.
 func diffMiddle(got, want []string, line func(mark byte, text string)) {
 	if len(got) > maxDiff || len(want) > maxDiff { // the best match would take too much memory
-		for _, text := range want[:min(len(want), maxDiff)] {
-			line('-', text)
+		several := func(mark byte, texts []string) {
+			for _, text := range texts[:min(len(texts), maxDiff)] {
+				line(mark, text)
+			}
+			if n := len(texts) - maxDiff; n > 0 {
+				line(mark, fmt.Sprintf("(%d more)", n))
+			}
 		}
-		for _, text := range got[:min(len(got), maxDiff)] {
-			line('+', text)
-		}
+		several('-', want)
+		several('+', got)
 		return
 	}
 	// common[i][k] is the length of the longest common subsequence of got[i:] and want[k:].

@@ -146,9 +146,11 @@ func TestRun_fails(t *testing.T) {
 	r = funneltest.Run(t, funnel.To("table", &funneltest.Destination{Refuse: func(opencdc.Record) error { return errTest }}).
 		DeadLetters("queue", &funneltest.Destination{}, 10, 0), funneltest.Record("a"))
 	r.WantErr(t, errTest)
-	r = funneltest.Run(t, funnel.To("table", nil), funneltest.Record("a"))
-	if r.Err == nil || !strings.Contains(r.Err.Error(), "destination is nil") {
-		t.Errorf("a nil destination: %v", r.Err)
+	for _, none := range []funnel.Destination{nil, (*funneltest.Destination)(nil)} {
+		r = funneltest.Run(t, funnel.To("table", none), funneltest.Record("a"))
+		if r.Err == nil || !strings.Contains(r.Err.Error(), "destination is nil") {
+			t.Errorf("a nil destination: %v", r.Err)
+		}
 	}
 }
 
@@ -213,6 +215,7 @@ func TestResult_Want(t *testing.T) {
 	}
 	failed.WantErr(t, errTest)
 	failed.Want(t, "table")
+	want(t, failing(t, func(t testing.TB) { failed.Want(t, "tabel") }), `no destination has the ID "tabel"`)
 	r.Err = context.Canceled
 	want(t, failing(t, func(t testing.TB) { r.WantErr(t, errTest) }), "canceled", "is not")
 	want(t, failing(t, func(t testing.TB) { r.WantErr(t, nil) }), "has failed", "canceled")
