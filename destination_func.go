@@ -8,7 +8,6 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/connector"
-	"github.com/conduitio/funnel/internal/reuse"
 )
 
 // DestinationFunc returns a destination that calls write for each Write. It is for
@@ -130,38 +129,3 @@ func (d *destinationFunc) Ack(context.Context) ([]connector.DestinationAck, erro
 }
 
 func (d *destinationFunc) Teardown(context.Context) error { return nil }
-
-// writeAcks are the acks of a Write that has decided all of its records. The next Write
-// reuses their memory.
-type writeAcks struct {
-	acks    []connector.DestinationAck
-	isTaken bool
-	memory  reuse.Buffer[connector.DestinationAck]
-}
-
-// reset forgets the last Write.
-func (w *writeAcks) reset() {
-	w.memory.Put(w.acks)
-	w.acks, w.isTaken = nil, false
-}
-
-// add adds an ack for each record. errs are the errors of the records, or nil.
-func (w *writeAcks) add(records []opencdc.Record, errs []error) {
-	w.acks = w.memory.Take(len(records))
-	for i := range records {
-		ack := connector.DestinationAck{Position: records[i].Position}
-		if errs != nil {
-			ack.Error = errs[i]
-		}
-		w.acks = append(w.acks, ack)
-	}
-}
-
-// take returns the acks, the first time.
-func (w *writeAcks) take() []connector.DestinationAck {
-	if w.isTaken {
-		return nil
-	}
-	w.isTaken = true
-	return w.acks
-}

@@ -90,3 +90,38 @@ func (k *keptWrite) result(acks []connector.DestinationAck) ([]connector.Destina
 	}
 	return acks, nil
 }
+
+// writeAcks are the acks of a Write that has decided all of its records. The next Write
+// reuses their memory.
+type writeAcks struct {
+	all     []connector.DestinationAck
+	isTaken bool
+	memory  reuse.Buffer[connector.DestinationAck]
+}
+
+// reset forgets the last Write.
+func (w *writeAcks) reset() {
+	w.memory.Put(w.all)
+	w.all, w.isTaken = nil, false
+}
+
+// add adds an ack for each record. errs are the errors of the records, or nil.
+func (w *writeAcks) add(records []opencdc.Record, errs []error) {
+	w.all = w.memory.Take(len(records))
+	for i := range records {
+		ack := connector.DestinationAck{Position: records[i].Position}
+		if errs != nil {
+			ack.Error = errs[i]
+		}
+		w.all = append(w.all, ack)
+	}
+}
+
+// take returns the acks, the first time.
+func (w *writeAcks) take() []connector.DestinationAck {
+	if w.isTaken {
+		return nil
+	}
+	w.isTaken = true
+	return w.all
+}

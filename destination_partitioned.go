@@ -78,12 +78,10 @@ type partitionedDestination struct {
 	closing  []*resource // the lanes and their errors, in the order of closing
 	errors   laneErrors
 
-	partition    *partition.Partition
-	copies       []opencdc.Record // of the records of a Write, lane by lane
-	copyMemory   reuse.Buffer[opencdc.Record]
-	acks         []connector.DestinationAck // of the last Write
-	ackMemory    reuse.Buffer[connector.DestinationAck]
-	returnedAcks int // how many of the acks Ack has returned
+	partition  *partition.Partition
+	copies     []opencdc.Record // of the records of a Write, lane by lane
+	copyMemory reuse.Buffer[opencdc.Record]
+	acks       writeAcks
 }
 
 // lane is a destination that gets a part of the records of a Write.
@@ -189,8 +187,7 @@ func (d *partitionedDestination) Teardown(ctx context.Context) error {
 
 // Write divides the records, writes them to the lanes, and collects their acks.
 func (d *partitionedDestination) Write(ctx context.Context, records []opencdc.Record) error {
-	d.ackMemory.Put(d.acks)
-	d.acks, d.returnedAcks = nil, 0
+	d.acks.reset()
 	if err := d.ensureLanes(); err != nil {
 		return err
 	}
@@ -202,25 +199,19 @@ func (d *partitionedDestination) Write(ctx context.Context, records []opencdc.Re
 	if err := d.deliver(ctx, records); err != nil {
 		return err
 	}
-	acks := d.ackMemory.Take(len(records))
-	for i := range records {
-		acks = append(acks, connector.DestinationAck{Position: records[i].Position})
-	}
+	d.acks.add(records, nil)
 	for i := range d.lanes {
 		l := &d.lanes[i]
 		for _, r := range l.part.refused {
-			acks[l.indices[r.index]].Error = r.err
+			d.acks.all[l.indices[r.index]].Error = r.err
 		}
 	}
-	d.acks = acks
 	return nil
 }
 
 // Ack returns the acks of the last Write, once.
 func (d *partitionedDestination) Ack(context.Context) ([]connector.DestinationAck, error) {
-	acks := d.acks[d.returnedAcks:]
-	d.returnedAcks = len(d.acks)
-	return acks, nil
+	return d.acks.take(), nil
 }
 
 // deliver writes to each lane that has records, and collects the acks.

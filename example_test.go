@@ -14,6 +14,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/funneltest/funnelmock"
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics/noop"
 )
@@ -158,7 +159,7 @@ func generatorSource(
 	stop := make(chan struct{})
 	next := 0
 
-	source := NewMockSource(ctrl)
+	source := funnelmock.NewMockSource(ctrl)
 	source.EXPECT().Open(gomock.Any()).Return(nil)
 	source.EXPECT().Read(gomock.Any()).DoAndReturn(func(ctx context.Context) ([]opencdc.Record, error) {
 		if next == batchCount*batchSize {
@@ -199,7 +200,7 @@ func printerDestination(
 ) funnel.Destination {
 	acks := make([]connector.DestinationAck, 0, batchSize)
 
-	destination := NewMockDestination(ctrl)
+	destination := funnelmock.NewMockDestination(ctrl)
 	destination.EXPECT().Open(gomock.Any()).Return(nil)
 	destination.EXPECT().Write(gomock.Any(), gomock.Len(batchSize)).DoAndReturn(func(ctx context.Context, records []opencdc.Record) error {
 		acks = acks[:0]
@@ -218,7 +219,7 @@ func printerDestination(
 
 // noopDLQDestination returns a destination that must not be written to.
 func noopDLQDestination(ctrl *gomock.Controller) funnel.Destination {
-	destination := NewMockDestination(ctrl)
+	destination := funnelmock.NewMockDestination(ctrl)
 	destination.EXPECT().Open(gomock.Any()).Return(nil)
 	destination.EXPECT().Teardown(gomock.Any()).Return(nil)
 	return destination

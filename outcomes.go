@@ -42,8 +42,8 @@ func (o Outcome) String() string {
 // outcomeSource is a source that is told the outcomes of its records. A source that embeds
 // an outcomeSource is one too.
 type outcomeSource interface {
-	// beginRun and endRun are called when Do begins and when it ends. The error says why Do
-	// ends. It is nil if Do returns nil, and also if Do panics.
+	// beginRun and endRun are called when Do begins and when it ends. The error is that of
+	// Do or, if Do does not return, errRunEnded.
 	beginRun()
 	endRun(error)
 	// neverRuns is called with the error if NewWorker or Open has failed.

@@ -431,11 +431,4 @@ func (c *collector) hasStarted() bool {
 }
 
 // hasEnded returns true if the goroutine has ended, or will never start.
-func (c *collector) hasEnded() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
-}
+func (c *collector) hasEnded() bool { return isClosed(c.done) }

@@ -29,10 +29,10 @@ const maxChannelRead = 1000
 // Records from the channel that a worker has read and not acked are returned again, first,
 // when the source is opened again or another worker begins. So the worker gets deep copies,
 // which takes some microseconds for a row of ten columns. (A record nested too deeply to be
-// copied is passed as it is; see [ErrTooDeep].)
-// They are in memory only, so to end a program without losing any, close the channel or
-// call Close, and let the worker run to its end; do not stop it. Records from Send are not
-// returned again: Send returns [ErrNotDelivered].
+// copied is passed as it is; see [ErrTooDeep].) All records are in memory only, so to end a
+// program without losing any, close the channel or call Close, and let the worker run to
+// its end; do not stop it. Records from Send are not returned again: Send returns
+// [ErrNotDelivered].
 //
 // Send and Close may be called at any time by any number of goroutines. A ChannelSource
 // belongs to one worker at a time. It learns the outcomes of its records only if it is
@@ -157,26 +157,21 @@ func (s *ChannelSource) Open(context.Context) error {
 func (s *ChannelSource) Read(ctx context.Context) ([]opencdc.Record, error) {
 	s.mu.Lock()
 	unread := s.unread
-	var taken []*request
-	if !isClosed(unread) {
-		n := min(len(s.left), maxChannelRead)
-		taken, s.left = s.left[:n:n], s.left[n:]
-	}
-	s.mu.Unlock()
 	if isClosed(unread) {
-		return nil, s.giveBack(taken)
+		s.mu.Unlock()
+		return nil, errNotReadable
 	}
+	n := min(len(s.left), maxChannelRead)
+	taken := s.left[:n:n]
+	s.left = s.left[n:]
+	s.mu.Unlock()
 	taken = s.take(taken)
 	if len(taken) == 0 {
 		select {
 		case r := <-s.requests:
 			taken = s.add(taken, r)
 		case record, ok := <-s.records:
-			if ok {
-				taken = s.add(taken, &request{record: record})
-			} else {
-				s.end()
-			}
+			taken = s.received(taken, record, ok)
 		case <-s.closed:
 		case <-unread:
 			return nil, errNotReadable
@@ -200,11 +195,7 @@ func (s *ChannelSource) take(taken []*request) []*request {
 		case r := <-s.requests:
 			taken = s.add(taken, r)
 		case record, ok := <-s.records:
-			if ok {
-				taken = s.add(taken, &request{record: record})
-			} else {
-				s.end()
-			}
+			taken = s.received(taken, record, ok)
 		default:
 			return taken
 		}
@@ -219,10 +210,14 @@ func (s *ChannelSource) add(taken []*request, r *request) []*request {
 	return append(taken, r)
 }
 
-// end ends the source, since its channel was closed.
-func (s *ChannelSource) end() {
-	s.records = nil
-	s.Close()
+// received adds a record from the channel or, if the channel was closed, ends the source.
+func (s *ChannelSource) received(taken []*request, record opencdc.Record, ok bool) []*request {
+	if !ok {
+		s.records = nil
+		s.Close()
+		return taken
+	}
+	return s.add(taken, &request{record: record})
 }
 
 // accept keeps track of records that were taken, and returns them.
@@ -398,13 +393,4 @@ func (s *ChannelSource) finish(err error) {
 func (s *ChannelSource) leave(requests []*request) {
 	s.left = append(s.left, requests...)
 	slices.SortFunc(s.left, func(a, b *request) int { return cmp.Compare(a.number, b.number) })
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }

@@ -9,8 +9,6 @@ import (
 	"slices"
 )
 
-//go:generate go run go.uber.org/mock/mockgen@v0.6.0 -typed -package funnel_test -destination task_mock_test.go . Task
-
 // Task is a unit of work that can be executed by a Worker. Each Task in a
 // pipeline is executed sequentially, except for tasks related to different
 // destinations, which can be executed in parallel.

@@ -11,8 +11,6 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-//go:generate go run go.uber.org/mock/mockgen@v0.6.0 -typed -package funnel_test -destination task_destination_mock_test.go . Destination
-
 // Destination is where records go. One goroutine at a time calls its methods.
 type Destination interface {
 	// ID identifies the connector. It is for the host; the engine never calls it.

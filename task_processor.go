@@ -13,8 +13,6 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-//go:generate go run go.uber.org/mock/mockgen@v0.6.0 -typed -package funnel_test -destination task_processor_mock_test.go . Processor
-
 // Processor processes records between source and destination. One goroutine at a time
 // calls its methods; [NewParallelProcessor] makes use of several.
 type Processor interface {

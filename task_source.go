@@ -13,8 +13,6 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-//go:generate go run go.uber.org/mock/mockgen@v0.6.0 -typed -package funnel_test -destination task_source_mock_test.go . Source
-
 // Source is where records come from. One goroutine at a time calls its methods, except
 // that Teardown may be called during Read. (So may Ack, with the option [WithReadAhead]
 // or if the host calls [Worker.Ack] or [Worker.Nack] while the worker runs.)

@@ -99,3 +99,13 @@ func (e *emptyReads) end(isEmpty bool) {
 		e.series = 0
 	}
 }
+
+// isClosed returns true if the channel, to which nothing is sent, is closed.
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
