@@ -1,0 +1,85 @@
+package disk_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/conduitio/funnel/internal/disk"
+)
+
+func open(t *testing.T, name string) disk.File {
+	t.Helper()
+	f, err := disk.OS.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
+}
+
+func TestLock(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	first, second := open(t, name), open(t, name)
+	if err := first.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Lock(); !errors.Is(err, disk.ErrLocked) || !strings.Contains(err.Error(), name) {
+		t.Errorf("while another file holds the lock: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Lock(); err != nil {
+		t.Errorf("after the other file was closed: %v", err)
+	}
+}
+
+func TestWriteAndSync(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "f")
+	f := open(t, name)
+	if _, err := f.WriteAt([]byte("hello, world"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Truncate(5); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), disk.OS.SyncDir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(name); err != nil || string(got) != "hello" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err == nil {
+		t.Error("Sync of a closed file returned nil")
+	}
+	if err := disk.OS.SyncDir(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("SyncDir of a missing directory: %v", err)
+	}
+}
+
+func TestMkdirAll(t *testing.T) {
+	dir := t.TempDir()
+	deep := filepath.Join(dir, "a", "b", "c")
+	for range 2 {
+		if err := disk.MkdirAll(disk.OS, deep, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Stat(deep); err != nil || !info.IsDir() {
+		t.Fatalf("%v, %v", info, err)
+	}
+	open(t, filepath.Join(deep, "file"))
+	for _, name := range []string{filepath.Join(deep, "file"), filepath.Join(deep, "file", "d")} {
+		if err := disk.MkdirAll(disk.OS, name, 0o755); err == nil {
+			t.Errorf("MkdirAll(%s) returned nil", name)
+		}
+	}
+}
