@@ -1,0 +1,2 @@
+// Package file reads records from files, and appends records to files.
+package file
