@@ -53,7 +53,10 @@ func (r *recordedFile) Truncate(size int64) error {
 }
 
 func (r *recordedFile) Sync() error {
-	return r.call(Call{Kind: Sync}, func(*Call) error { return r.file.Sync() })
+	return r.call(Call{Kind: Sync}, func(*Call) error {
+		_, err := r.file.Stat() // fails if the file is closed
+		return err
+	})
 }
 
 func (r *recordedFile) Stat() (info fs.FileInfo, err error) {
