@@ -170,13 +170,13 @@ func (v *saver) save() error {
 	return s.ackSource(v.ctx, positions)
 }
 
-// end records why there are no more saves. If Teardown has ended the context of a save, it
-// repeats the save itself.
+// end records why there are no more saves. That Teardown has overtaken a save that hung is
+// no failure: Teardown repeats the save, or leaves the inner source without the ack.
 func (v *saver) end(err error, panicked *funnel.PanicError) {
 	s := v.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.isOver && v.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if err == errTornDown || s.isOver && v.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil
 	}
 	v.err, v.panicked = err, panicked

@@ -75,6 +75,9 @@ func (s *session) read(ctx context.Context) ([]opencdc.Record, error) {
 
 // ack saves the positions and acks the inner source.
 func (s *session) ack(ctx context.Context, positions []opencdc.Position) error {
+	if s.isTearingDown() {
+		return errTornDown // without waiting for what Teardown waits for
+	}
 	if err := s.saving.Lock(ctx); err != nil {
 		return err
 	}
