@@ -33,14 +33,14 @@ import (
 // however the process ends. Claiming in this process and in others excludes each other. If
 // the file is removed or replaced while it is claimed, Save returns [ErrFenced].
 //
-// A save costs a sync: some 100 µs on an SSD, and little else. A first save, and one that
-// replaces the file, costs some five times as much. Positions can have up to 64 MiB.
+// A save costs a sync, some 100 µs on an SSD, and little else. A claim, and a save that
+// replaces the file, cost some five times as much. Positions can have up to 64 MiB.
 //
-// It needs file locks and renames of open files, as Unix systems have them. On a network
-// file system, its locks must work between machines; a local disk is better.
+// Files needs locks, and renames of open files, as Unix systems have them. On a network file
+// system the locks must work between machines; a local disk is better.
 type Files struct {
-	dir string
-	positionfs.Config
+	dir    string
+	config positionfs.Config
 }
 
 // FilesOption is an option of [NewFiles].
@@ -79,7 +79,7 @@ func NewFiles(dir string, opts ...FilesOption) (*Files, error) {
 	if err := config.FS.SyncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("failed to make the directory of the positions durable: %w", err)
 	}
-	return &Files{dir: dir, Config: config}, nil
+	return &Files{dir: dir, config: config}, nil
 }
 
 // maxTurns is how often Claim begins again because the file has changed meanwhile.
@@ -117,7 +117,7 @@ func (f *Files) Claim(ctx context.Context, id string) (Claim, error) {
 
 // open claims a file that is there. If there is none, the error is fs.ErrNotExist.
 func (f *Files) open(path, id string) (_ *fileClaim, err error) {
-	file, err := f.FS.OpenFile(path, os.O_RDWR, 0)
+	file, err := f.config.FS.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -129,8 +129,8 @@ func (f *Files) open(path, id string) (_ *fileClaim, err error) {
 	if err := c.read(); err != nil {
 		return nil, err
 	}
-	_ = f.FS.Remove(path + nextSuffix) // a crash may have left it; the next replacement overwrites it
-	if err := errors.Join(c.writeSlot(c.saved.position), f.FS.SyncDir(f.dir)); err != nil {
+	_ = f.config.FS.Remove(path + nextSuffix) // a crash may have left it; the next replacement overwrites it
+	if err := errors.Join(c.writeSlot(c.saved.position), f.config.FS.SyncDir(f.dir)); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -138,7 +138,7 @@ func (f *Files) open(path, id string) (_ *fileClaim, err error) {
 
 // create makes a file, and claims it.
 func (f *Files) create(path, id string) (_ *fileClaim, err error) {
-	file, err := f.FS.OpenFile(path+newSuffix, os.O_RDWR|os.O_CREATE, f.Mode)
+	file, err := f.config.FS.OpenFile(path+newSuffix, os.O_RDWR|os.O_CREATE, f.config.Mode)
 	if err != nil {
 		return nil, err
 	}
@@ -147,21 +147,21 @@ func (f *Files) create(path, id string) (_ *fileClaim, err error) {
 	if err := c.lock(); err != nil {
 		return nil, err
 	}
-	if _, err := f.FS.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := f.config.FS.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		if err == nil { // somebody else was faster
-			err = errors.Join(errChanged, f.FS.Remove(c.path))
+			err = errors.Join(errChanged, f.config.FS.Remove(c.path))
 		}
 		return nil, err
 	}
 	c.layout, c.saved = newLayout(id, slotSizeFor(0)), saved{sequence: 1}
 	if err := writeNew(file, c.layout.newFile(c.saved)); err != nil {
-		return nil, errors.Join(err, f.FS.Remove(c.path))
+		return nil, errors.Join(err, f.config.FS.Remove(c.path))
 	}
-	if err := f.FS.Rename(c.path, path); err != nil {
+	if err := f.config.FS.Rename(c.path, path); err != nil {
 		return nil, err
 	}
 	c.path = path
-	if err := f.FS.SyncDir(f.dir); err != nil {
+	if err := f.config.FS.SyncDir(f.dir); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -49,7 +49,7 @@ func (c *fileClaim) lock() error {
 
 // isNamed returns true if the path is the name of the file with this description.
 func (c *fileClaim) isNamed(file fs.FileInfo) (bool, error) {
-	info, err := c.store.FS.Stat(c.path)
+	info, err := c.store.config.FS.Stat(c.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -174,18 +174,18 @@ func (c *fileClaim) replace(p opencdc.Position) (err error) {
 	store, temp := c.store, c.path+nextSuffix
 	next := saved{sequence: c.saved.sequence + 1, position: p}
 	l := newLayout(c.id, max(c.layout.slotSize, slotSizeFor(len(p))))
-	file, err := store.FS.OpenFile(temp, os.O_RDWR|os.O_CREATE, store.Mode)
+	file, err := store.config.FS.OpenFile(temp, os.O_RDWR|os.O_CREATE, store.config.Mode)
 	if err != nil {
 		return err
 	}
 	info, err := writeLocked(file, l.newFile(next))
 	if err == nil {
-		err = store.FS.Rename(temp, c.path)
+		err = store.config.FS.Rename(temp, c.path)
 	}
 	if err != nil {
 		// A rename can report an error and have happened.
 		if isNamed, e := c.isNamed(info); info == nil || e != nil || !isNamed {
-			_ = store.FS.Remove(temp) // the next replacement overwrites it
+			_ = store.config.FS.Remove(temp) // the next replacement overwrites it
 			return errors.Join(err, file.Close())
 		}
 	}
@@ -194,7 +194,7 @@ func (c *fileClaim) replace(p opencdc.Position) (err error) {
 	c.isDistrusted = true // until the name is durable
 	_ = old.Close()       // nothing of it counts anymore
 	if err == nil {
-		err = store.FS.SyncDir(store.dir)
+		err = store.config.FS.SyncDir(store.dir)
 	}
 	if err != nil {
 		return err
