@@ -153,8 +153,8 @@ func (f *Files) create(path, id string) (_ *fileClaim, err error) {
 		}
 		return nil, err
 	}
-	c.layout, c.saved = newLayout(id, slotSizeFor(0)), saved{sequence: 1}
-	if err := writeNew(file, c.layout.newFile(c.saved)); err != nil {
+	c.layout, c.saved = newLayout(id, slotSizeFor(0)), saved{sequence: firstSequence}
+	if err := writeNew(file, c.layout.newFile(nil)); err != nil {
 		return nil, errors.Join(err, f.config.FS.Remove(c.path))
 	}
 	if err := f.config.FS.Rename(c.path, path); err != nil {

@@ -172,13 +172,12 @@ func (c *fileClaim) replace(p opencdc.Position) (err error) {
 		return err
 	}
 	store, temp := c.store, c.path+nextSuffix
-	next := saved{sequence: c.saved.sequence + 1, position: p}
-	l := newLayout(c.id, max(c.layout.slotSize, slotSizeFor(len(p))))
+	l := newLayout(c.id, slotSizeFor(len(p)))
 	file, err := store.config.FS.OpenFile(temp, os.O_RDWR|os.O_CREATE, store.config.Mode)
 	if err != nil {
 		return err
 	}
-	info, err := writeLocked(file, l.newFile(next))
+	info, err := writeLocked(file, l.newFile(p))
 	if err == nil {
 		err = store.config.FS.Rename(temp, c.path)
 	}
@@ -200,7 +199,7 @@ func (c *fileClaim) replace(p opencdc.Position) (err error) {
 		return err
 	}
 	c.isDistrusted = false
-	c.remember(next)
+	c.remember(saved{sequence: firstSequence, position: p})
 	return c.check()
 }
 

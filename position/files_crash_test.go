@@ -242,7 +242,7 @@ func TestFiles_restartBeforeSync(t *testing.T) {
 			if err := session(fsys, dir+"/positions", "4"); err != nil {
 				t.Fatal(kind, n, err)
 			}
-			checkCrashes(t, fsys, 32)
+			checkCrashes(t, fsys, 8)
 		}
 	}
 }

@@ -85,6 +85,8 @@ func (l *layout) fits(length int) bool { return int64(length)+slotRest <= l.slot
 // sum returns the checksum of the header.
 func (l *layout) sum() []byte { return l.header[len(l.header)-sha256.Size:] }
 
+const firstSequence = 1
+
 // saved is what a slot holds.
 type saved struct {
 	sequence uint64
@@ -103,11 +105,12 @@ func (l *layout) appendSlot(buffer []byte, s saved) (all, slot []byte) {
 	return buffer, buffer[sha256.Size:]
 }
 
-// newFile returns the content of a file whose first slot holds s.
-func (l *layout) newFile(s saved) []byte {
+// newFile returns the content of a file whose first slot holds the position, with the
+// sequence number firstSequence.
+func (l *layout) newFile(p opencdc.Position) []byte {
 	content := make([]byte, l.fileSize())
 	copy(content, l.header)
-	_, slot := l.appendSlot(nil, s)
+	_, slot := l.appendSlot(nil, saved{sequence: firstSequence, position: p})
 	copy(content[l.offset(0):], slot)
 	return content
 }

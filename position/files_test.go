@@ -3,6 +3,7 @@ package position_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/internal/disk/disktest"
+	"github.com/conduitio/funnel/internal/positionfs"
 	"github.com/conduitio/funnel/position"
 )
 
@@ -174,9 +177,142 @@ func TestFiles_damage(t *testing.T) {
 	check("longer", append(bytes.Clone(content), 0))
 	check("zeros", make([]byte, len(content)))
 	check("text", []byte(strings.Repeat("a line\n", 1000)))
-	newer := bytes.Clone(content)
-	newer[8]++
-	check("newer", newer)
+}
+
+func TestFiles_newerVersion(t *testing.T) {
+	dir := t.TempDir()
+	name := savedFile(t, dir, "orders", "1")
+	content, err := os.ReadFile(name)
+	must(t, err)
+	end := 8 + 12 + len("orders")
+	content[8]++
+	sum := sha256.Sum256(content[:end])
+	copy(content[end:], sum[:])
+	must(t, os.WriteFile(name, content, 0o600))
+	_, err = newFiles(t, dir).Claim(ctx, "orders")
+	if !errors.Is(err, position.ErrDamaged) || !strings.Contains(err.Error(), "version 2") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestFiles_distrust writes no more to a file after a write or a sync has failed.
+func TestFiles_distrust(t *testing.T) {
+	for _, kind := range []disktest.Kind{disktest.Write, disktest.Sync} {
+		dir := t.TempDir()
+		fsys := disktest.New(t, dir)
+		s, err := position.NewFiles(dir, positionfs.With(fsys))
+		must(t, err)
+		c := claim(t, s, "orders")
+		fsys.SetHook(func(c disktest.Call) error {
+			if c.Kind == kind {
+				return errInjected
+			}
+			return nil
+		})
+		if err := c.Save(ctx, opencdc.Position("1")); !errors.Is(err, errInjected) {
+			t.Errorf("Save returned %v", err)
+		}
+		wantPosition(t, c, "")
+		fsys.SetHook(nil)
+		before := len(fsys.Calls())
+		save(t, c, "2", "3")
+		renames := 0
+		for _, call := range fsys.Calls()[before:] {
+			if call.Kind == disktest.Rename {
+				renames++
+			} else if call.Kind == disktest.Write && renames == 0 && call.Name == "orders.position" {
+				t.Errorf("after a failed %s: %s", kind, call)
+			}
+		}
+		if renames != 1 {
+			t.Errorf("after a failed %s the file was replaced %d times", kind, renames)
+		}
+	}
+}
+
+// TestFiles_renameReportsAnError has the rename happen all the same. The claim then holds
+// the new file.
+func TestFiles_renameReportsAnError(t *testing.T) {
+	dir := t.TempDir()
+	fsys := disktest.New(t, dir)
+	s, err := position.NewFiles(dir, positionfs.With(fsys))
+	must(t, err)
+	c := claim(t, s, "orders")
+	fsys.SetHook(func(c disktest.Call) error {
+		if c.Kind == disktest.Rename {
+			return disktest.Anyway(errInjected)
+		}
+		return nil
+	})
+	if err := c.Save(ctx, opencdc.Position(longOne)); !errors.Is(err, errInjected) {
+		t.Errorf("Save returned %v", err)
+	}
+	fsys.SetHook(nil)
+	if _, err := newFiles(t, dir).Claim(ctx, "orders"); !errors.Is(err, position.ErrClaimed) {
+		t.Errorf("another claim returned %v", err)
+	}
+	save(t, c, "2")
+	wantPosition(t, c, "2")
+}
+
+// TestFiles_replacedFileIsLocked claims a file that was replaced by one with longer slots.
+func TestFiles_replacedFileIsLocked(t *testing.T) {
+	s := newFiles(t, t.TempDir())
+	c := claim(t, s, "orders")
+	for _, p := range []string{"1", longOne, "2"} {
+		save(t, c, p)
+		if _, err := s.Claim(ctx, "orders"); !errors.Is(err, position.ErrClaimed) {
+			t.Errorf("another claim returned %v", err)
+		}
+	}
+}
+
+// TestFiles_fileChangesDuringClaim lets another process be faster, just before the lock.
+func TestFiles_fileChangesDuringClaim(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		isThere  bool // before the claim
+		released bool // by the other one
+	}{
+		{"replaced and claimed", true, false}, {"replaced and released", true, true},
+		{"made and claimed", false, false}, {"made and released", false, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			other := newFiles(t, dir)
+			use := func(isReleased bool, positions ...string) {
+				c := claim(t, other, "orders")
+				save(t, c, positions...)
+				if isReleased {
+					must(t, c.Release(ctx))
+				}
+			}
+			if test.isThere {
+				use(true, "1")
+			}
+			fsys := disktest.New(t, dir)
+			isFirst := true
+			fsys.SetHook(func(c disktest.Call) error {
+				if c.Kind == disktest.Lock && isFirst {
+					isFirst = false
+					use(test.released, longOne, "2")
+				}
+				return nil
+			})
+			s, err := position.NewFiles(dir, positionfs.With(fsys))
+			must(t, err)
+			c, err := s.Claim(ctx, "orders")
+			if !test.released {
+				if !errors.Is(err, position.ErrClaimed) {
+					t.Errorf("the claim returned %v", err)
+				}
+				return
+			}
+			must(t, err)
+			wantPosition(t, c, "2")
+			must(t, c.Release(ctx))
+		})
+	}
 }
 
 func TestFiles_foreignFile(t *testing.T) {

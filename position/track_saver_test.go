@@ -321,6 +321,70 @@ func TestCoalescing_readKeepsItsError(t *testing.T) {
 	})
 }
 
+// TestCoalescing_readWhoseContextHasEnded says that, and what has failed.
+func TestCoalescing_readWhoseContextHasEnded(t *testing.T) {
+	coalescing(t, func(t *testing.T, w *world, s funnel.Source) {
+		var inner context.Context
+		isReading, goOn := make(chan struct{}), make(chan struct{})
+		w.on = func(ctx context.Context, call string) error {
+			switch call {
+			case "save 3":
+				return failure(call)
+			case "read":
+				inner = ctx
+				close(isReading)
+				<-goOn
+				return ctx.Err()
+			}
+			return nil
+		}
+		readCtx, cancel := context.WithCancel(ctx)
+		read := make(chan error, 1)
+		go func() {
+			_, err := s.Read(readCtx)
+			read <- err
+		}()
+		<-isReading
+		cancel()
+		must(t, ack(s, "1 2 3"))
+		synctest.Wait()
+		close(goOn)
+		err := <-read
+		wantFailures(t, err, "save 3")
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("the error does not say that the context has ended: %v", err)
+		}
+		w.failing()
+		wantFailures(t, s.Teardown(ctx), "save 3")
+		if inner.Err() == nil {
+			t.Error("the context of the read lives on")
+		}
+	})
+}
+
+// TestCoalescing_endsContextsOfReads ends them in Teardown.
+func TestCoalescing_endsContextsOfReads(t *testing.T) {
+	coalescing(t, func(t *testing.T, w *world, s funnel.Source) {
+		var inner context.Context
+		w.on = func(ctx context.Context, call string) error {
+			if call == "read" {
+				inner = ctx
+				return failure(call)
+			}
+			return nil
+		}
+		_, err := s.Read(ctx)
+		wantFailures(t, err, "read")
+		if inner.Err() != nil {
+			t.Error("the context has ended before Teardown")
+		}
+		must(t, s.Teardown(ctx))
+		if inner.Err() == nil {
+			t.Error("the context lives on")
+		}
+	})
+}
+
 // TestCoalescing_streamClosed returns io.EOF from Ack, and leaves it to Read to say why.
 func TestCoalescing_streamClosed(t *testing.T) {
 	coalescing(t, func(t *testing.T, w *world, s funnel.Source) {
@@ -347,7 +411,7 @@ func TestCoalescing_streamClosed(t *testing.T) {
 			t.Errorf("Ack returned %v, want io.EOF itself", err)
 		}
 		cancel()
-		if err := <-read; !errors.Is(err, context.Canceled) {
+		if err := <-read; err != context.Canceled {
 			t.Errorf("the Read whose context has ended returned %v", err)
 		}
 		must(t, s.Teardown(ctx))

@@ -352,6 +352,28 @@ func TestTrack_ackPanics(t *testing.T) {
 	}
 }
 
+// TestTrack_noAckAfterAPanic acks nothing behind an ack that has panicked.
+func TestTrack_noAckAfterAPanic(t *testing.T) {
+	w := &world{}
+	s := w.source()
+	must(t, s.Open(ctx))
+	w.on = func(_ context.Context, call string) error {
+		switch call {
+		case "ack 1":
+			panic("oh no")
+		case "save 2":
+			return failure(call)
+		}
+		return nil
+	}
+	panics(t, func() error { return ack(s, "1") })
+	wantFailures(t, ack(s, "2"), "save 2")
+	w.take()
+	w.failing()
+	must(t, s.Teardown(ctx))
+	w.want(t, "save 2, teardown, release")
+}
+
 func TestTrack_streamClosed(t *testing.T) {
 	w := &world{}
 	s := w.source()
@@ -420,6 +442,31 @@ func TestTrack_teardownBesideAck(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestTrack_ackInLine has an Ack wait for another one, and Teardown for both.
+func TestTrack_ackInLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{}
+		s := w.source()
+		must(t, s.Open(ctx))
+		var isHanging, goOn chan struct{}
+		w.on, isHanging, goOn = hanging("save 1")
+		first, second, done := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+		go func() { first <- ack(s, "1") }()
+		<-isHanging
+		go func() { second <- ack(s, "2") }()
+		synctest.Wait()
+		go func() { done <- s.Teardown(ctx) }()
+		synctest.Wait()
+		close(goOn)
+		must(t, <-first, <-done)
+		if err := <-second; err == nil {
+			t.Error("the Ack that came to its turn after Teardown had begun returned nil")
+		}
+		w.want(t, "claim, load, make , open, save 1, ack 1, teardown, release")
+		w.check(t)
+	})
 }
 
 func TestTrack_teardownWaitsForAck(t *testing.T) {

@@ -167,7 +167,7 @@ func (r *run) anyID() {
 		"orders", "Orders", "ORDERS", "orders ", " orders", "orders.position", "orders.new", "", " ", ".", "..", "../orders",
 		"/", "/etc/passwd", `\`, `c:\x`, "a/b", "a%2fb", "%", "%%", "a\x00", "a", "\x00", "ä", "\xff", "\xff\xfe", "con", "~", "*?",
 		strings.Repeat("x", 127), strings.Repeat("x", 128), strings.Repeat("x", 129), strings.Repeat("x", 130),
-		strings.Repeat("/", 100), long, long + "1", long + "2",
+		strings.Repeat("/", 100), long, long + "1", long + "2", strings.Repeat("x", 100_000),
 	}
 	claims := make([]position.Claim, len(ids))
 	for i, id := range ids {

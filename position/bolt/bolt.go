@@ -185,7 +185,6 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	wasClosed := s.isClosed
 	s.isClosed = true
-	clear(s.claims)
 	s.mu.Unlock()
 	if wasClosed || !s.isOurs {
 		return nil
