@@ -267,15 +267,20 @@ func TestFiles_replacedFileIsLocked(t *testing.T) {
 	}
 }
 
-// TestFiles_fileChangesDuringClaim lets another process be faster, just before the lock.
+// TestFiles_fileChangesDuringClaim lets another process be faster, just before a call.
 func TestFiles_fileChangesDuringClaim(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		isThere  bool // before the claim
+		before   disktest.Kind
 		released bool // by the other one
 	}{
-		{"replaced and claimed", true, false}, {"replaced and released", true, true},
-		{"made and claimed", false, false}, {"made and released", false, true},
+		{"replaced and claimed", true, disktest.Lock, false},
+		{"replaced and released", true, disktest.Lock, true},
+		{"made and claimed, from the same file", false, disktest.Lock, false},
+		{"made and released, from the same file", false, disktest.Lock, true},
+		{"made and claimed", false, disktest.Open, false},
+		{"made and released", false, disktest.Open, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -293,7 +298,7 @@ func TestFiles_fileChangesDuringClaim(t *testing.T) {
 			fsys := disktest.New(t, dir)
 			isFirst := true
 			fsys.SetHook(func(c disktest.Call) error {
-				if c.Kind == disktest.Lock && isFirst {
+				if c.Kind == test.before && isFirst && (c.Created || c.Kind == disktest.Lock) {
 					isFirst = false
 					use(test.released, longOne, "2")
 				}
@@ -311,6 +316,9 @@ func TestFiles_fileChangesDuringClaim(t *testing.T) {
 			must(t, err)
 			wantPosition(t, c, "2")
 			must(t, c.Release(ctx))
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+				t.Errorf("the directory holds %v, %v", entries, err)
+			}
 		})
 	}
 }

@@ -92,6 +92,22 @@ func TestCoalescing_periodDuringSave(t *testing.T) {
 	})
 }
 
+// TestCoalescing_sourceOwnsTheSlice adds a position while those before it are saved. The
+// source then appends to the slice of its Ack.
+func TestCoalescing_sourceOwnsTheSlice(t *testing.T) {
+	coalescing(t, func(t *testing.T, w *world, s funnel.Source) {
+		on, isHanging, goOn := hanging("save 3")
+		w.on = on
+		must(t, ack(s, "1"), ack(s, "2"), ack(s, "3"))
+		<-isHanging
+		must(t, ack(s, "4"))
+		close(goOn)
+		synctest.Wait()
+		must(t, s.Teardown(ctx))
+		w.want(t, "save 3, ack 1 2 3, save 4, ack 4, teardown, release")
+	})
+}
+
 func TestCoalescing_teardownSavesTheRest(t *testing.T) {
 	coalescing(t, func(t *testing.T, w *world, s funnel.Source) {
 		must(t, ack(s, "1"), s.Teardown(ctx), s.Teardown(ctx))
