@@ -12,14 +12,14 @@
 //
 // # What a crash repeats
 //
-// The engine acks a record when it is delivered, and Track then saves its position before it
-// acks the inner source. So a crash comes before the save or after it. Before, the record is
-// delivered and its position is not saved: it is read again, and delivered twice. After, it
-// is not read again. No order of the two avoids both repeating and losing, so the order here
-// is the one that repeats. With a save for each Ack, what is repeated is at most the batch in
-// flight; [WithCoalescing] trades more of it for fewer saves. Whatever is behind the inner
-// source, such as a queue that forgets what is acked, hears of a position only once it is
-// saved.
+// The engine acks a record after its delivery. Track then saves the position, and only after
+// that acks the inner source. If the crash comes between delivery and save, the record is
+// read again and delivered twice. If it comes later, the record is not read again. A save
+// before the delivery would lose records instead.
+//
+// With a save for each Ack, a crash repeats at most the batch in flight. [WithCoalescing]
+// saves less often and repeats more. A queue behind the inner source, which forgets what is
+// acked, hears of a position only after the save.
 //
 // # Stores
 //

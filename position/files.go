@@ -88,9 +88,9 @@ const maxTurns = 100
 // errChanged means that a file was replaced while it was opened.
 var errChanged = errors.New("the file changes all the time")
 
-// Claim locks the file of a source, and makes it if it is missing. It saves the position
-// that it finds again, so that what Load returns is durable, whatever has ended the process
-// that has saved it.
+// Claim locks the file of a source, and makes it if it is missing. If a process was killed
+// during a save, its position may be there without being durable. So Claim saves the position
+// that it finds once more.
 func (f *Files) Claim(ctx context.Context, id string) (Claim, error) {
 	if len(id) > maxID {
 		return nil, errTooLongID
@@ -148,7 +148,7 @@ func (f *Files) create(path, id string) (_ *fileClaim, err error) {
 		return nil, err
 	}
 	if _, err := f.config.FS.Stat(path); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil { // somebody else was faster
+		if err == nil { // another claim was faster
 			err = errors.Join(errChanged, f.config.FS.Remove(c.path))
 		}
 		return nil, err

@@ -16,11 +16,10 @@ import (
 
 // session is what happens from an Open to its Teardown.
 //
-// Saving and acking is one job, done by whoever holds the lock saving: Ack, the saver if
-// positions are coalesced, and Teardown. Its order is what the package is about: save the
-// last pending position, and only then ack the inner source. Pending positions are removed
-// when they are saved, so a save that fails is repeated, with what has come since, by the
-// next of the three.
+// Saving and acking is one job, under the lock saving. Ack does it, the saver if positions
+// are coalesced, and Teardown. It saves the last pending position, and only then acks the
+// inner source. Positions are pending until they are saved. So the next of the three repeats
+// a failed save, with the positions that have come since.
 //
 // The lock using keeps an ack of the inner source and its teardown apart. It is a lock of
 // its own so that a save that hangs does not keep the inner source from being torn down.

@@ -31,7 +31,6 @@ type world struct {
 	saved     string // the stored position
 	acked     []string
 	open      int // sources that are open
-	torn      chan struct{}
 	problems  []string
 }
 

@@ -28,8 +28,9 @@ var bucket = []byte("funnel.positions")
 
 // Store keeps positions in a bbolt database. It implements [position.Store].
 //
-// Each position is stored with the number of its claim. A save first compares this number,
-// in its transaction, so a claim that was taken over is fenced, whoever has taken it over.
+// Each position is stored with the number of its claim, which a save compares in its
+// transaction. So a claim is fenced even if another store over the same database has taken
+// it over.
 //
 // After a failed save the next one is a new transaction, which writes all of its pages
 // again, so nothing that the disk may have lost is relied on.

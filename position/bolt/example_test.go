@@ -28,7 +28,7 @@ func Example() {
 	defer store.Close()
 
 	open := func(p opencdc.Position) (funnel.Source, error) {
-		fmt.Printf("the source begins after %q\n", p)
+		fmt.Printf("the source begins after %q\n", string(p))
 		return funnel.SliceSource(make([]opencdc.Record, 3)...), nil
 	}
 	table := funnel.DestinationFunc(func(context.Context, []opencdc.Record) error { return nil })
