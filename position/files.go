@@ -75,10 +75,6 @@ func NewFiles(dir string, opts ...FilesOption) (*Files, error) {
 	if err := disk.MkdirAll(config.FS, dir, 0o755); err != nil {
 		return nil, fmt.Errorf("failed to make the directory of the positions: %w", err)
 	}
-	// The directory may be there and not be durable, if a process was killed that made it.
-	if err := config.FS.SyncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("failed to make the directory of the positions durable: %w", err)
-	}
 	return &Files{dir: dir, config: config}, nil
 }
 

@@ -52,18 +52,24 @@ type File interface {
 	Close() error
 }
 
-// MkdirAll makes a directory and the missing ones above it, and makes them durable.
+// MkdirAll makes a directory and the missing ones above it, and makes them durable. So it
+// does with the lowest one that is there, since a process that has made it may have been
+// killed before it was synced.
 func MkdirAll(fsys FS, dir string, perm fs.FileMode) error {
+	parent := filepath.Dir(dir)
 	info, err := fsys.Stat(dir)
 	switch {
-	case err == nil && info.IsDir():
-		return nil
-	case err == nil:
+	case err == nil && !info.IsDir():
 		return &fs.PathError{Op: "mkdir", Path: dir, Err: errors.New("a file is in the way")}
+	case err == nil:
+		// A process that may not read the parent has made nothing there.
+		if err := fsys.SyncDir(parent); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		return nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	parent := filepath.Dir(dir)
 	if parent != dir {
 		if err := MkdirAll(fsys, parent, perm); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/conduitio/funnel/internal/disk"
+	"github.com/conduitio/funnel/internal/disk/disktest"
 )
 
 func open(t *testing.T, name string) disk.File {
@@ -81,5 +82,33 @@ func TestMkdirAll(t *testing.T) {
 		if err := disk.MkdirAll(disk.OS, name, 0o755); err == nil {
 			t.Errorf("MkdirAll(%s) returned nil", name)
 		}
+	}
+}
+
+// A process that is killed between making a directory and syncing its parent leaves a
+// directory that a crash of the machine can remove, with all that the next process puts
+// there.
+func TestMkdirAll_afterKill(t *testing.T) {
+	root := t.TempDir()
+	fsys := disktest.New(t, root)
+	if err := fsys.Mkdir(filepath.Join(root, "a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.MkdirAll(fsys, filepath.Join(root, "a", "b"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fsys.Note("made")
+	isMade := false
+	for crash := range fsys.Crashes(t, disktest.Sample{}) {
+		if len(crash.Notes) == 0 {
+			continue
+		}
+		isMade = true
+		if _, err := os.Stat(filepath.Join(crash.Dir, "a", "b")); err != nil {
+			t.Error(err)
+		}
+	}
+	if !isMade {
+		t.Error("no crash came after MkdirAll had returned")
 	}
 }
