@@ -38,7 +38,6 @@ type Destination struct {
 	acks       []connector.DestinationAck // of the last Write
 	areTaken   bool
 	ackMemory  reuse.Buffer[connector.DestinationAck]
-	text       []byte // the bytes for one file
 	textMemory reuse.Buffer[byte]
 	groups     groups
 }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -157,8 +156,8 @@ func (c *destinationConfig) validateCSV(format Format) error {
 			return fmt.Errorf("the name of column %d is empty", i)
 		case slices.Contains(c.columns[:i], name):
 			return fmt.Errorf("there are two columns %q", shorten(name))
-		case containsNUL(name):
-			return fmt.Errorf("the name of column %d contains a NUL", i)
+		case checkField([]byte(name)) != nil:
+			return fmt.Errorf("the name of column %d: %w", i, checkField([]byte(name)))
 		case i == 0 && len(name) >= len(bom) && name[:len(bom)] == bom:
 			return errors.New("the name of the first column begins with a byte order mark")
 		}
@@ -181,5 +180,3 @@ func (c *destinationConfig) dirMode() fs.FileMode {
 // openFlags are those of every file that is written. The offset is given in each write, so
 // that a write never lands behind bytes of somebody else.
 const openFlags = os.O_RDWR | os.O_CREATE
-
-func containsNUL(s string) bool { return strings.IndexByte(s, 0) >= 0 }

@@ -93,8 +93,8 @@ func (e *encoder) row(dst []byte, payload opencdc.Data) ([]byte, error) {
 		var err error
 		dst = e.csv.comma(dst, i)
 		begin := len(dst)
-		if dst, err = e.field(dst, v); err == nil && bytes.IndexByte(dst[begin:], 0) >= 0 {
-			err = errNUL
+		if dst, err = e.field(dst, v); err == nil {
+			err = checkField(dst[begin:])
 		}
 		if err != nil {
 			return dst, inField(name, err)
@@ -104,6 +104,17 @@ func (e *encoder) row(dst []byte, payload opencdc.Data) ([]byte, error) {
 		return dst, e.csv.otherField(fields)
 	}
 	return dst, nil
+}
+
+func checkField(field []byte) error {
+	switch {
+	case bytes.IndexByte(field, 0) >= 0:
+		return errNUL
+	case !utf8.Valid(field):
+		return errNotUTF8
+	default:
+		return nil
+	}
 }
 
 // field appends the field for a value: its JSON, but texts without their quotes, and

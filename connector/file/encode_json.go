@@ -220,7 +220,7 @@ func (a *jsonAppender) reset() {
 func appendText(dst []byte, s string) ([]byte, error) {
 	quoted, err := jsontext.AppendQuote(dst, s)
 	if err != nil {
-		return dst, errInvalidUTF8
+		return dst, errNotUTF8
 	}
 	return quoted, nil
 }
