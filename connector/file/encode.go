@@ -29,23 +29,23 @@ func newEncoder(format Format, c *destinationConfig) *encoder {
 // append appends the record and a line end. If the record cannot be written, append
 // returns an error and dst as it was.
 func (e *encoder) append(dst []byte, r *opencdc.Record) ([]byte, error) {
-	begin := len(dst)
+	var text []byte
 	var err error
 	switch e.format {
 	case Lines:
-		dst, err = e.line(dst, r.Payload.After)
+		text, err = e.line(dst, r.Payload.After)
 	case JSONLines:
-		dst, err = e.jsonLine(dst, r.Payload.After)
+		text, err = e.jsonLine(dst, r.Payload.After)
 	case CSV:
-		dst, err = e.row(dst, r.Payload.After)
+		text, err = e.row(dst, r.Payload.After)
 	default:
-		dst, err = e.record(dst, r)
+		text, err = e.record(dst, r)
 	}
 	if err != nil {
 		e.json.reset()
-		return dst[:begin], fmt.Errorf("the record cannot be written as %s: %w", e.format, err)
+		return dst, fmt.Errorf("the record cannot be written as %s: %w", e.format, err)
 	}
-	return append(dst, '\n'), nil
+	return append(text, '\n'), nil
 }
 
 // reset drops references to what was written.
@@ -80,11 +80,11 @@ func (e *encoder) line(dst []byte, payload opencdc.Data) ([]byte, error) {
 func (e *encoder) jsonLine(dst []byte, payload opencdc.Data) ([]byte, error) {
 	switch payload := payload.(type) {
 	case opencdc.RawData:
-		dst, err := appendRawJSON(dst, payload)
+		text, err := appendRawJSON(dst, payload)
 		if err != nil {
 			return dst, fmt.Errorf("its raw data is no valid JSON: %w", err)
 		}
-		return dst, nil
+		return text, nil
 	case opencdc.StructuredData:
 		return e.structured(dst, payload)
 	default:

@@ -9,7 +9,7 @@ import (
 
 var (
 	errInvalidName = errors.New("its name is not valid UTF-8")
-	errNotUTF8 = errors.New("the text is not valid UTF-8")
+	errNotUTF8     = errors.New("the text is not valid UTF-8")
 	errTooDeep     = fmt.Errorf("the value is nested deeper than the %d levels that readers of JSON accept, or contains itself", maxDepth)
 )
 

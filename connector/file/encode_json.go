@@ -51,6 +51,9 @@ func (a *jsonAppender) value(dst []byte, v any, depth int) ([]byte, error) {
 	case map[string]string:
 		return appendTexts(a, dst, v)
 	case []any:
+		if v == nil {
+			return append(dst, "null"...), nil
+		}
 		return appendArray(a, dst, len(v), depth, func(i int) any { return v[i] })
 	case []byte:
 		return appendBytes(dst, v), nil
@@ -260,12 +263,11 @@ func appendFloat(dst []byte, f float64, bits int) ([]byte, error) {
 }
 
 func appendTime(dst []byte, t time.Time) ([]byte, error) {
-	begin := len(dst)
-	dst, err := t.AppendText(append(dst, '"'))
+	text, err := t.AppendText(append(dst, '"'))
 	if err != nil {
-		return dst[:begin], fmt.Errorf("the time %v cannot be written as in RFC 3339: %w", t, err)
+		return dst, fmt.Errorf("the time %v cannot be written as in RFC 3339: %w", t, err)
 	}
-	return append(dst, '"'), nil
+	return append(text, '"'), nil
 }
 
 func appendNumber(dst []byte, n json.Number) ([]byte, error) {
