@@ -222,7 +222,7 @@ func (d *Destination) writeGroup(ctx context.Context, records []opencdc.Record, 
 			d.acks[i].Error = err
 			continue
 		}
-		if len(text) <= maxAppend || end == 0 {
+		if len(text) <= o.maxAppend || end == 0 {
 			continue
 		}
 		if err := flush(text[:end]); err != nil {

@@ -98,8 +98,9 @@ type destinationConfig struct {
 	fileMode        fs.FileMode
 
 	// For tests.
-	fsys disk.FS
-	now  func() time.Time
+	fsys      disk.FS
+	now       func() time.Time
+	maxAppend int
 }
 
 // newDestinationConfig applies and checks the options.
@@ -111,6 +112,7 @@ func newDestinationConfig(format Format, opts []DestinationOption) (*destination
 		fileMode:     0o644,
 		fsys:         disk.OS,
 		now:          time.Now,
+		maxAppend:    defaultMaxAppend,
 	}
 	for i, o := range opts {
 		if o == nil {

@@ -210,9 +210,9 @@ func (o *outputs) repair(ctx context.Context, f *output) error {
 
 func (o *outputs) tail(f *output) (tail, error) {
 	if o.encoder.format == CSV {
-		return tailOfCSV(f.file, f.size, o.encoder.csv.separator)
+		return tailOfCSV(f.file, f.size, int64(o.maxAppend), o.encoder.csv.separator)
 	}
-	return tailOfLines(f.file, f.size)
+	return tailOfLines(f.file, f.size, int64(o.maxAppend))
 }
 
 // append appends text, which begins with the header. The header is for an empty file only.

@@ -13,12 +13,13 @@ import (
 // What a crash can leave of the last append is any of its sectors, with zeros in place of
 // the others, up to any length. So no format writes a NUL, and the end of a file is searched
 // for one. All that can be torn is one append, since a file is synced before the next one.
-// An append has at most maxAppend bytes or is a single record.
+// An append has at most maxAppend bytes, or it is a single record.
 
 const (
-	maxAppend = 1 << 20 // bytes
-	blockSize = 64 << 10
-	sector    = 512 // bytes that a disk writes as a whole
+	defaultMaxAppend = 1 << 20 // bytes
+	maxOpenQuote     = 16      // appends in an open quote that are cut off
+	blockSize        = 64 << 10
+	sector           = 512 // bytes that a disk writes as a whole
 )
 
 // tail is what can be torn of a file.
@@ -29,7 +30,7 @@ type tail struct {
 
 // tailOfLines returns the tail of a file in which each line is a record. It reads the
 // last line, or the last maxAppend bytes if they are more.
-func tailOfLines(file io.ReaderAt, size int64) (tail, error) {
+func tailOfLines(file io.ReaderAt, size, maxAppend int64) (tail, error) {
 	t := tail{}
 	end, err := lineBegin(file, size)
 	if err != nil {
@@ -112,7 +113,7 @@ func checkHole(file io.ReaderAt, hole, recordEnd, size int64) error {
 
 // tailOfCSV returns the tail of a CSV file. It reads the whole file, since only that tells
 // which line ends stand in quotes.
-func tailOfCSV(file io.ReaderAt, size int64, separator rune) (tail, error) {
+func tailOfCSV(file io.ReaderAt, size, maxAppend int64, separator rune) (tail, error) {
 	comma := utf8.AppendRune(nil, separator)
 	s := csvScan{comma: comma[len(comma)-1]}
 	block := make([]byte, min(blockSize, size))
@@ -132,8 +133,8 @@ func tailOfCSV(file io.ReaderAt, size int64, separator rune) (tail, error) {
 	if hole >= 0 {
 		return t, checkHole(file, hole, s.lastEnd, size)
 	}
-	if torn := size - s.lastEnd; torn > maxAppend && s.isQuoted && s.lines > 0 {
-		return t, fmt.Errorf("the record at byte %d has a quote that is never closed, so %d bytes with line ends would be cut off; close it, or cut them off", s.lastEnd, torn)
+	if torn := size - s.lastEnd; torn > maxOpenQuote*maxAppend && s.isQuoted && s.lines > 0 {
+		return t, fmt.Errorf("the record at byte %d has a quote that is never closed, so %d bytes with line ends would be cut off: close it, or cut them off", s.lastEnd, torn)
 	}
 	return t, nil
 }
@@ -145,13 +146,16 @@ type csvScan struct {
 
 	lastBegin, lastEnd int64 // of the last whole record
 	lines              int   // line ends in quotes since lastEnd
-	isQuoted           bool
+	isQuoted, hasBOM   bool
 	closed             int64 // the offset behind the last quote that has closed a field
 	previous           byte  // the last byte of the text before
 }
 
 // scan scans the text at the offset, which follows the text before.
 func (s *csvScan) scan(text []byte, offset int64) {
+	if offset == 0 {
+		s.hasBOM = bytes.HasPrefix(text, []byte(bom))
+	}
 	for i := 0; i < len(text); {
 		if s.isQuoted {
 			n := bytes.IndexByte(text[i:], '"')
@@ -177,7 +181,7 @@ func (s *csvScan) scan(text []byte, offset int64) {
 				s.previous = text[i-1]
 			}
 			isEscape := s.closed == at && at > 0
-			s.isQuoted = isEscape || at == s.lastEnd || at == int64(len(bom)) || s.previous == s.comma
+			s.isQuoted = isEscape || at == s.lastEnd || s.hasBOM && at == int64(len(bom)) || s.previous == s.comma
 		}
 		i++
 	}

@@ -16,5 +16,10 @@ func WithClock(now func() time.Time) DestinationOption {
 	return destinationOption(func(c *destinationConfig) { c.now = now })
 }
 
-// MaxAppend is the maximum number of bytes of an append of several records.
-const MaxAppend = maxAppend
+// WithMaxAppend sets the maximum number of bytes of an append of several records.
+func WithMaxAppend(n int) DestinationOption {
+	return destinationOption(func(c *destinationConfig) { c.maxAppend = n })
+}
+
+// MaxAppend is the default of WithMaxAppend.
+const MaxAppend = defaultMaxAppend
