@@ -70,6 +70,9 @@ func (o *outputs) openFile(ctx context.Context, path string) (f *output, err err
 	if err := o.makeDir(dir); err != nil {
 		return nil, err
 	}
+	if err := o.settleRotation(path); err != nil {
+		return nil, err
+	}
 	file, info, err := openLocked(o.destinationConfig, path)
 	if errors.Is(err, disk.ErrLocked) {
 		err = o.checkAlias(path, err)
@@ -97,6 +100,18 @@ func (o *outputs) openFile(ctx context.Context, path string) (f *output, err err
 		f.since = info.ModTime()
 	}
 	return f, nil
+}
+
+// settleRotation makes a rotation durable that has ended after the file was renamed. A new
+// file at its path must not be on the disk before that, see [output.rotate].
+func (o *outputs) settleRotation(path string) error {
+	if o.rotation == nil || o.withoutSync {
+		return nil
+	}
+	if _, err := o.fsys.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return o.fsys.SyncDir(filepath.Dir(path))
+	}
+	return nil // another error comes again
 }
 
 // checkInside returns an error if a symbolic link leads from below the root to the outside.
