@@ -157,6 +157,7 @@ func TestRotation_failures(t *testing.T) {
 		fsys := disktest.New(t, dir)
 		d := openDestination(t, filepath.Join(dir, "out.txt"), file.Lines, file.WithRotation(file.Rotation{Bytes: 2}), file.WithDisk(fsys))
 		mustWrite(t, d, raw("1"))
+		fsys.Note("1\n")
 		calls := 0
 		fsys.SetHook(func(disktest.Call) error {
 			if calls++; calls == n+1 {
@@ -179,13 +180,26 @@ func TestRotation_failures(t *testing.T) {
 			t.Fatal(err)
 		}
 		mustWrite(t, d, raw("3"))
-		all := ""
-		for _, name := range []string{"out.000001.txt", "out.000002.txt", "out.txt"} {
-			text, _ := os.ReadFile(filepath.Join(dir, name))
-			all += string(text)
-		}
-		if all != "1\n3\n" {
+		fsys.Note("3\n")
+		if all := rotatedContent(dir); all != "1\n3\n" {
 			t.Errorf("fault %d: the files are %q", n, tree(t, dir))
 		}
+		for crash := range fsys.Crashes(t, disktest.Sample{}) {
+			for _, text := range crash.Notes {
+				if !strings.Contains(rotatedContent(crash.Dir), text.(string)) {
+					t.Errorf("fault %d, %s: the record %q is lost", n, crash, text)
+				}
+			}
+		}
 	}
+}
+
+// rotatedContent returns the content of out.txt and its rotated files, in order.
+func rotatedContent(dir string) string {
+	all := ""
+	for _, name := range []string{"out.000001.txt", "out.000002.txt", "out.txt"} {
+		text, _ := os.ReadFile(filepath.Join(dir, name))
+		all += string(text)
+	}
+	return all
 }
