@@ -3,6 +3,8 @@ package file
 import (
 	"time"
 
+	"github.com/conduitio/conduit-commons/opencdc"
+
 	"github.com/conduitio/funnel/internal/disk"
 )
 
@@ -23,3 +25,8 @@ func WithMaxAppend(n int) DestinationOption {
 
 // MaxAppend is the default of WithMaxAppend.
 const MaxAppend = defaultMaxAppend
+
+// NewEncoder returns a function that appends a record in a format.
+func NewEncoder(format Format) func([]byte, *opencdc.Record) ([]byte, error) {
+	return newEncoder(format, &destinationConfig{}).append
+}
