@@ -148,7 +148,7 @@ func (d *Destination) open(ctx context.Context) error {
 }
 
 var (
-	errNotOpen  = errors.New("file destination: it is not open")
+	errClosed   = errors.New("file destination: it is not open")
 	errPanicked = errors.New("a Write has panicked")
 )
 
@@ -157,7 +157,7 @@ func (d *Destination) Write(ctx context.Context, records []opencdc.Record) (err 
 	d.dropAcks()
 	switch {
 	case !d.isOpen:
-		return errNotOpen
+		return errClosed
 	case d.failure != nil:
 		return fmt.Errorf("file destination: it has failed, and must be opened again: %w", d.failure)
 	case ctx.Err() != nil:

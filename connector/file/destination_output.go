@@ -168,13 +168,10 @@ func (o *output) undo(c *destinationConfig) error {
 	return nil
 }
 
-// rotate renames the file, and begins a new one. What was appended is synced first. The new
-// file is made only once the old one has its new name for certain: with only one of the
-// two names on the disk, the old file would be lost.
+// rotate renames the file, to which the current Write has not appended, and begins a new
+// one. The new file is made only once the old one has its new name for certain: if only the
+// new file were on the disk, the old one would have no name.
 func (o *output) rotate(c *destinationConfig) error {
-	if err := o.sync(c); err != nil {
-		return err
-	}
 	if o.rotated < 0 {
 		last, err := lastRotated(o.path)
 		if err != nil {

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -212,18 +211,6 @@ func TestDestination_Open_errors(t *testing.T) {
 	if after := tree(t, dir); after != before {
 		t.Errorf("the files have changed from %s to %s", before, after)
 	}
-}
-
-func TestDestination_Open_pipe(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows has no such files")
-	}
-	path := filepath.Join(t.TempDir(), "pipe")
-	if err := syscall.Mkfifo(path, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	wantError(t, newDestination(t, path, file.Lines).Open(t.Context()), path, "a named pipe")
-	wantError(t, newDestination(t, os.DevNull, file.Lines).Open(t.Context()), os.DevNull, "a device")
 }
 
 // An existing header counts by its names.
