@@ -155,7 +155,7 @@ func TestDestination_worker(t *testing.T) {
 		}
 		return nil
 	})
-	all := numbered(0, 9)
+	all := lines(0, 9)
 	run := func(recs []opencdc.Record) error {
 		source := funnel.SourceFunc(func(context.Context) ([]opencdc.Record, error) {
 			if len(recs) == 0 {

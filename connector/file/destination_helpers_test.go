@@ -40,8 +40,8 @@ func openDestination(t testing.TB, path string, format file.Format, opts ...file
 	return d
 }
 
-// write writes records, and returns the errors of their acks.
-func write(t testing.TB, d *file.Destination, recs ...opencdc.Record) []error {
+// deliver writes records, and returns the errors of their acks.
+func deliver(t testing.TB, d *file.Destination, recs ...opencdc.Record) []error {
 	t.Helper()
 	if err := d.Write(t.Context(), recs); err != nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func write(t testing.TB, d *file.Destination, recs ...opencdc.Record) []error {
 // mustWrite fails the test if a record is refused.
 func mustWrite(t testing.TB, d *file.Destination, recs ...opencdc.Record) {
 	t.Helper()
-	if err := errors.Join(write(t, d, recs...)...); err != nil {
+	if err := errors.Join(deliver(t, d, recs...)...); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -90,8 +90,8 @@ func fields(namesAndValues ...any) opencdc.Record {
 	}
 }
 
-// numbered returns records with the lines begin to end-1.
-func numbered(begin, end int) []opencdc.Record {
+// lines returns records with the lines begin to end-1.
+func lines(begin, end int) []opencdc.Record {
 	var recs []opencdc.Record
 	for i := begin; i < end; i++ {
 		recs = append(recs, raw("line "+strconv.Itoa(i)))

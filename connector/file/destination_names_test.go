@@ -102,7 +102,7 @@ func TestNames_refused(t *testing.T) {
 		"needs structured data", "{{a.b}}", "a is a int", "", "is null", "is a float64", "is a []uint8", "is a []interface {}", "is a map",
 		"{{metadata:m}}", "", "needs structured data",
 	}
-	for i, err := range write(t, d, recs...) {
+	for i, err := range deliver(t, d, recs...) {
 		if wants[i] == "" {
 			if err != nil {
 				t.Errorf("record %d: %v", i, err)
@@ -247,7 +247,7 @@ func TestNames_links(t *testing.T) {
 		rec.Metadata = opencdc.Metadata{"a": name}
 		recs = append(recs, rec)
 	}
-	for i, err := range write(t, d, recs...) {
+	for i, err := range deliver(t, d, recs...) {
 		if i < 5 {
 			wantError(t, err, names[i], "cannot be a file below")
 		} else if err != nil {
@@ -259,7 +259,7 @@ func TestNames_links(t *testing.T) {
 	}
 	rec := raw("to alias")
 	rec.Metadata = opencdc.Metadata{"a": "alias"}
-	wantError(t, write(t, d, rec)[0], "alias", "inside", "the same file")
+	wantError(t, deliver(t, d, rec)[0], "alias", "inside", "the same file")
 	wantContent(t, filepath.Join(root, "inside", "x.d"), "to inside\n")
 }
 
@@ -279,7 +279,7 @@ func TestNames_unfit(t *testing.T) {
 		rec.Metadata = opencdc.Metadata{"a": v[0], "b": v[1]}
 		recs = append(recs, rec)
 	}
-	errs := write(t, d, recs...)
+	errs := deliver(t, d, recs...)
 	wantError(t, errs[0], filepath.Join(dir, "file"))
 	wantError(t, errs[1], "is a directory")
 	wantError(t, errs[2], "too long")

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/conduitio/funnel/internal/disk"
 	"github.com/conduitio/funnel/log"
@@ -22,8 +21,8 @@ type destinationOption func(*destinationConfig)
 
 func (o destinationOption) applyToDestination(c *destinationConfig) { o(c) }
 
-// WithColumns sets the columns of [CSV], in their order, which needs them. Names must be
-// different, and not empty.
+// WithColumns sets the columns of [CSV], in order. CSV needs this option, and no other
+// format accepts it. The names must be different, and not empty.
 func WithColumns(names ...string) DestinationOption {
 	names = slices.Clone(names)
 	return destinationOption(func(c *destinationConfig) { c.columns = names })
@@ -50,15 +49,15 @@ func WithRotation(rotation Rotation) DestinationOption {
 }
 
 // WithMaxOpenFiles sets how many files are open at most, if names are made from records.
-// Beyond that, the file that was not written to for the longest time is closed. The
-// default is 64, and the minimum 1.
+// Beyond that, the file that was not written to for the longest time is closed, and opened
+// again when a record needs it. The default is 64, and the minimum 1.
 func WithMaxOpenFiles(n int) DestinationOption {
 	return destinationOption(func(c *destinationConfig) { c.maxOpenFiles = n })
 }
 
-// WithFileMode sets the permissions of files that the destination makes, before the umask.
-// Directories may also be searched by those who may read. The default is 0o644. The owner
-// must be allowed to read and write.
+// WithFileMode sets the permissions of the files that the destination makes, before the
+// umask. Directories get the same ones, and can be searched by those who may read them. The
+// default is 0o644. The owner must be allowed to read and write.
 func WithFileMode(mode fs.FileMode) DestinationOption {
 	return destinationOption(func(c *destinationConfig) { c.fileMode = mode })
 }
@@ -142,14 +141,7 @@ func (c *destinationConfig) validateCSV(format Format) error {
 			return errors.New("the name of the first column begins with a byte order mark")
 		}
 	}
-	switch c.comma {
-	case '"', '\r', '\n', 0, utf8.RuneError:
-		return fmt.Errorf("%q cannot stand between the fields of CSV", c.comma)
-	}
-	if !utf8.ValidRune(c.comma) {
-		return fmt.Errorf("%q cannot stand between the fields of CSV", c.comma)
-	}
-	return nil
+	return checkComma(c.comma)
 }
 
 // dirMode returns the permissions of directories.

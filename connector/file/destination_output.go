@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -189,6 +190,12 @@ func (o *output) rotate(c *destinationConfig) error {
 			return err
 		}
 	}
+	isClosed := runtime.GOOS == "windows" // which does not rename a file that is open
+	if isClosed {
+		if err := o.file.Close(); err != nil {
+			return err
+		}
+	}
 	if err := c.fsys.Rename(o.path, rotatedPath(o.path, o.rotated)); err != nil {
 		return err
 	}
@@ -203,9 +210,14 @@ func (o *output) rotate(c *destinationConfig) error {
 	}
 	old := o.file
 	o.file, o.info = file, info
+	if !isClosed {
+		if err := old.Close(); err != nil {
+			return err
+		}
+	}
 	o.confirmed, o.size, o.isDirty, o.since = 0, 0, false, time.Time{}
 	if info.Size() > 0 {
-		return errors.Join(fmt.Errorf("%s was made by another program during its rotation", o.path), old.Close())
+		return fmt.Errorf("%s was made by another program during its rotation", o.path)
 	}
-	return old.Close()
+	return nil
 }

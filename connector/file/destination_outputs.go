@@ -115,6 +115,8 @@ func (o *outputs) settleRotation(path string) error {
 }
 
 // checkInside returns an error if a symbolic link leads from below the root to the outside.
+// A link that somebody makes between this look and the opening is not noticed; who can do
+// that can write the files, too.
 func (o *outputs) checkInside(path string) error {
 	if o.template.fixed != "" {
 		return nil

@@ -13,21 +13,23 @@ import (
 	"unicode/utf8"
 )
 
-// Rotation says when a file is full. The full file is renamed, and the next record begins a
-// new one, between two Writes.
+// Rotation says when a file is full. Before a Write appends to a full file, the file is
+// renamed, and a new one begun.
 //
 // orders.jsonl becomes orders.000001.jsonl, the next one orders.000002.jsonl, and so on:
-// one more than the highest number there is. Nothing that exists is ever overwritten, and
-// the destination never removes a file. The path needs an extension that begins with a
-// letter. So the natural order of the names is that of the records, and a source that reads
-// orders*.jsonl gets them in order.
+// one more than the highest number there is. No file that exists is overwritten, and none
+// is ever removed. The path needs an extension that begins with a letter. So the natural
+// order of the names is that of the records, with the current file last, and a source that
+// reads orders*.jsonl gets them in order.
 type Rotation struct {
-	// Bytes is the maximum size. A file is rotated before a write that would make it larger.
-	// A single write of up to 1 MiB, or of a single record, may exceed it. 0 means no limit.
+	// Bytes is the size that a file should not exceed. A file is full if the records of the
+	// Write, or the first MiB of them, would make it larger. They all go to one file, which
+	// can exceed Bytes by what a single Write has. 0 means no limit.
 	Bytes int64
-	// Age is the maximum age. A file is rotated before the first write at this age or later;
-	// without a write it stays. The age counts from the first write to the file. If the file
-	// was opened with content, it counts from the last write before that. 0 means no limit.
+	// Age is the age at which a file is full. It counts from the first write to the file.
+	// If the file was opened with content, or was closed because too many were open, it
+	// counts from the last write before that. A file to which nothing is written is left
+	// alone. 0 means no limit.
 	Age time.Duration
 }
 

@@ -23,7 +23,7 @@ func TestRotation_bytes(t *testing.T) {
 	mustWrite(t, d, raw("d"))                   // one more does not
 	mustWrite(t, d, raw("long line"), raw("e")) // a Write stays together
 	mustWrite(t, d, raw("f"))
-	write(t, d, raw("refused\n"))
+	deliver(t, d, raw("refused\n"))
 	want := "out.000001.txt=a\nb\nc\n out.000002.txt=d\n out.000003.txt=long line\ne\n out.txt=f\n"
 	if got := tree(t, dir); got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -20,6 +20,7 @@ import (
 	"github.com/conduitio/funnel/connector/file"
 	"github.com/conduitio/funnel/funneltest"
 	"github.com/conduitio/funnel/internal/disk"
+	"github.com/conduitio/funnel/internal/disk/disktest"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -47,7 +48,7 @@ func TestDestination_conformance(t *testing.T) {
 		stored  func(testing.TB, funnel.Destination) []opencdc.Record
 	}{
 		{file.Records, nil, nil, func() opencdc.Record { return fields("a", "\xff") }, readRecords},
-		{file.Lines, []file.DestinationOption{file.WithoutSync()}, func(i int) opencdc.Record { return numbered(i, i+1)[0] }, func() opencdc.Record { return raw("a\nb") }, nil},
+		{file.Lines, []file.DestinationOption{file.WithoutSync()}, func(i int) opencdc.Record { return lines(i, i+1)[0] }, func() opencdc.Record { return raw("a\nb") }, nil},
 		{file.JSONLines, []file.DestinationOption{file.WithRotation(file.Rotation{Bytes: 100})}, func(i int) opencdc.Record { return fields("i", i) }, func() opencdc.Record { return raw("{") }, nil},
 		{file.CSV, []file.DestinationOption{file.WithColumns("i")}, func(i int) opencdc.Record { return fields("i", i) }, func() opencdc.Record { return fields("j", 1) }, nil},
 	} {
@@ -74,13 +75,13 @@ func TestDestination_conformance(t *testing.T) {
 func TestDestination_refusal(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out")
 	d := openDestination(t, path, file.Lines)
-	errs := write(t, d, raw("a"), raw("b\n"), raw("c"), raw("d\n"))
+	errs := deliver(t, d, raw("a"), raw("b\n"), raw("c"), raw("d\n"))
 	wantError(t, errs[1], "line end")
 	wantError(t, errs[3], "line end")
 	if errs[0] != nil || errs[2] != nil {
 		t.Errorf("the acks are %v", errs)
 	}
-	write(t, d, raw("e\n"))
+	deliver(t, d, raw("e\n"))
 	mustWrite(t, d, raw("f"))
 	wantContent(t, path, "a\nc\nf\n")
 	if acks, err := d.Ack(t.Context()); len(acks) != 0 || err != nil {
@@ -103,7 +104,7 @@ func TestDestination_appends(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		wantError(t, d.Write(t.Context(), numbered(0, 1)), "not open")
+		wantError(t, d.Write(t.Context(), lines(0, 1)), "not open")
 	}
 	wantContent(t, path, "a,b\n0,\n0,\n1,\n1,\n2,\n2,\n")
 	if d := newDestination(t, path, file.CSV, columnsAB); d.ID() != path || d.Errors() != nil {
@@ -206,7 +207,7 @@ func TestDestination_Open_errors(t *testing.T) {
 		}
 		d := newDestination(t, at(r.name), r.format, opts...)
 		wantError(t, d.Open(t.Context()), append(r.want, "file destination: ")...)
-		wantError(t, d.Write(t.Context(), numbered(0, 1)), "not open")
+		wantError(t, d.Write(t.Context(), lines(0, 1)), "not open")
 	}
 	if after := tree(t, dir); after != before {
 		t.Errorf("the files have changed from %s to %s", before, after)
@@ -281,14 +282,14 @@ func TestDestination_otherPrograms(t *testing.T) {
 			t.Fatal(err)
 		}
 		changed := content(path)
-		wantError(t, d.Write(t.Context(), numbered(0, 1)), path, want)
+		wantError(t, d.Write(t.Context(), lines(0, 1)), path, want)
 		if acks, err := d.Ack(t.Context()); len(acks) > 0 || err != nil {
 			t.Errorf("there are acks: %v, %v", acks, err)
 		}
 		if got := content(path); got != changed {
 			t.Errorf("%s: Write has changed the file to %q", want, got)
 		}
-		wantError(t, d.Write(t.Context(), numbered(0, 1)), "must be opened again", want)
+		wantError(t, d.Write(t.Context(), lines(0, 1)), "must be opened again", want)
 		if err := d.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -297,6 +298,41 @@ func TestDestination_otherPrograms(t *testing.T) {
 			t.Errorf("%s: after opening again the file holds %q", want, got)
 		}
 	}
+}
+
+// A file that gets another name before it is locked is not written to.
+func TestDestination_renamedWhileOpening(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "out")
+	if err := os.WriteFile(path, []byte("old\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fsys := disktest.New(t, dir)
+	locks := 0
+	fsys.SetHook(func(c disktest.Call) error {
+		if c.Kind == disktest.Lock {
+			if locks++; locks == 1 {
+				return os.Rename(path, path+".1")
+			}
+		}
+		return nil
+	})
+	d := openDestination(t, path, file.Lines, file.WithDisk(fsys))
+	mustWrite(t, d, raw("new"))
+	wantContent(t, path, "new\n")
+	wantContent(t, path+".1", "old\n")
+}
+
+// A file that was changed while it was closed is repaired when it is opened again.
+func TestDestination_changedWhileClosed(t *testing.T) {
+	dir := t.TempDir()
+	d := openDestination(t, filepath.Join(dir, "{{metadata:to}}"), file.Lines, file.WithMaxOpenFiles(1))
+	mustWrite(t, d, to("a", "1"), to("b", "1"))
+	if err := os.WriteFile(filepath.Join(dir, "a"), []byte("1\ntorn"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, d, to("a", "2"))
+	wantContent(t, filepath.Join(dir, "a"), "1\n2\n")
 }
 
 // A panic in a value leaves nothing behind.
@@ -312,7 +348,7 @@ func TestDestination_panic(t *testing.T) {
 		}()
 		_ = d.Write(t.Context(), []opencdc.Record{fields("a", 2), fields("a", panicker{})})
 	}()
-	wantError(t, d.Write(t.Context(), numbered(0, 1)), "must be opened again", "panicked")
+	wantError(t, d.Write(t.Context(), lines(0, 1)), "must be opened again", "panicked")
 	if err := d.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}

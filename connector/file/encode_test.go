@@ -31,7 +31,7 @@ func encoded(t *testing.T, format file.Format, r opencdc.Record, opts ...file.De
 	}
 	mustWrite(t, d, good)
 	before := len(content(path))
-	if err := write(t, d, r)[0]; err != nil {
+	if err := deliver(t, d, r)[0]; err != nil {
 		if text := content(path); len(text) != before {
 			t.Errorf("a refused record has left %q", text[before:])
 		}

@@ -1,6 +1,11 @@
 package file
 
-import "github.com/conduitio/funnel/log"
+import (
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/conduitio/funnel/log"
+)
 
 // Option is an option of sources and destinations alike.
 type Option interface {
@@ -23,3 +28,13 @@ func (o loggerOption) applyToDestination(c *destinationConfig) { c.logger = o.Ct
 
 // WithLogger sets the logger. The default writes nothing.
 func WithLogger(logger log.CtxLogger) Option { return loggerOption{logger} }
+
+// checkComma returns an error if the character cannot stand between fields.
+func checkComma(comma rune) error {
+	switch {
+	case comma == '"', comma == '\r', comma == '\n', comma == 0, comma == utf8.RuneError, !utf8.ValidRune(comma):
+		return fmt.Errorf("%q cannot stand between the fields of CSV", comma)
+	default:
+		return nil
+	}
+}
