@@ -333,3 +333,22 @@ func TestWithMaxOpenFiles(t *testing.T) {
 		}
 	}
 }
+
+// The file that was not written to for the longest time is closed.
+func TestWithMaxOpenFiles_leastRecentlyUsed(t *testing.T) {
+	dir := t.TempDir()
+	fsys := disktest.New(t, dir)
+	d := openDestination(t, filepath.Join(dir, "{{metadata:to}}"), file.Lines, file.WithDisk(fsys), file.WithMaxOpenFiles(2))
+	for _, name := range []string{"a", "b", "a", "c", "a", "b"} {
+		mustWrite(t, d, to(name, "text"))
+	}
+	var closed []string
+	for _, c := range fsys.Calls() {
+		if c.Kind == disktest.Close {
+			closed = append(closed, c.Name)
+		}
+	}
+	if got := strings.Join(closed, " "); got != "b c" {
+		t.Errorf("the files %s were closed, want b c", got)
+	}
+}

@@ -335,6 +335,31 @@ func TestDestination_changedWhileClosed(t *testing.T) {
 	wantContent(t, filepath.Join(dir, "a"), "1\n2\n")
 }
 
+// What a destination knows of files that it has closed ends with its life.
+func TestDestination_changedBetweenLives(t *testing.T) {
+	for name, end := range map[string]func(d *file.Destination, dir string) error{
+		"teardown": func(d *file.Destination, _ string) error { return d.Teardown(context.Background()) },
+		"failure": func(d *file.Destination, dir string) error {
+			if err := os.Remove(filepath.Join(dir, "b")); err != nil {
+				return err
+			}
+			wantError(t, d.Write(t.Context(), []opencdc.Record{to("b", "1")}), "removed")
+			return nil
+		},
+	} {
+		dir := t.TempDir()
+		d := openDestination(t, filepath.Join(dir, "{{metadata:to}}"), file.Lines, file.WithMaxOpenFiles(1))
+		mustWrite(t, d, to("a", "1"), to("b", "1"))
+		if err := errors.Join(end(d, dir), os.WriteFile(filepath.Join(dir, "a"), []byte("xx"), 0o644), d.Open(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, d, to("a", "2"))
+		if got := content(filepath.Join(dir, "a")); got != "2\n" {
+			t.Errorf("after a %s: %q", name, got)
+		}
+	}
+}
+
 // A panic in a value leaves nothing behind.
 func TestDestination_panic(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out")
