@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -225,6 +226,32 @@ func TestDestination_syncs(t *testing.T) {
 		seen = len(fsys.Calls())
 		if text := strings.Join(got, " "); text != want {
 			t.Errorf("write %d: got %s, want %s", i, text, want)
+		}
+	}
+}
+
+// The directories between the root and the file are synced, wherever they are.
+func TestDestination_syncsDirectories(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	fsys := disktest.New(t, dir)
+	for _, name := range []string{"a", "b/c"} { // made by a process that was killed
+		if err := os.MkdirAll(name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]string{"{{metadata:to}}/x": ". a", "b/{{metadata:to}}/d/x": "b b/a b/a/d", "b/c/x": "b/c"} {
+		seen := len(fsys.Calls())
+		mustWrite(t, openDestination(t, path, file.Lines, file.WithDisk(fsys)), to("a", "text"))
+		var got []string
+		for _, c := range fsys.Calls()[seen:] {
+			if c.Kind == disktest.SyncDir {
+				got = append(got, c.Name)
+			}
+		}
+		slices.Sort(got)
+		if text := strings.Join(got, " "); text != want {
+			t.Errorf("%s: the directories %s were synced, want %s", path, text, want)
 		}
 	}
 }

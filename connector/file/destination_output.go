@@ -38,8 +38,10 @@ func unfit(format string, args ...any) error { return &unfitError{fmt.Errorf(for
 
 // asUnfit returns err as an unfitError if the operating system objects to the name.
 func asUnfit(err error) error {
-	if errors.Is(err, syscall.ENAMETOOLONG) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.EISDIR) {
-		return &unfitError{err}
+	for _, errno := range []syscall.Errno{syscall.ENAMETOOLONG, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP} {
+		if errors.Is(err, errno) {
+			return &unfitError{err}
+		}
 	}
 	return err
 }

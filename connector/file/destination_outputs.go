@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/conduitio/funnel/internal/disk"
 )
@@ -131,12 +132,14 @@ func (o *outputs) checkInside(path string) error {
 	}
 	defer root.Close()
 	_, err = root.Stat(rel)
-	switch {
-	case err == nil, errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
-	default:
-		return unfit("%s cannot be a file below %s: %w", path, o.template.root, err)
 	}
+	err = fmt.Errorf("%s cannot be a file below %s: %w", path, o.template.root, err)
+	if errno := syscall.Errno(0); !errors.As(err, &errno) { // the link leads out
+		return &unfitError{err}
+	}
+	return asUnfit(err)
 }
 
 // checkAlias explains why a file is locked if it is open already under another name.
@@ -181,11 +184,9 @@ func (o *outputs) makeDir(dir string) error {
 // directories above it, up to the root. A process that was killed may have made them
 // without a sync.
 func (o *outputs) needSync(dir string) {
-	for dir != o.template.root && len(dir) > len(o.template.root) {
-		o.dirs[dir] = true
+	for o.dirs[dir] = true; dir != o.template.root; o.dirs[dir] = true {
 		dir = filepath.Dir(dir)
 	}
-	o.dirs[o.template.root] = true
 }
 
 // syncDirs syncs the directories that need it.
@@ -201,27 +202,26 @@ func (o *outputs) syncDirs() error {
 	return nil
 }
 
-// repair cuts off what a crash has torn of the file, and checks its header.
+// repair checks the header of the file, and cuts off what a crash has torn.
 func (o *outputs) repair(ctx context.Context, f *output) error {
+	if f.size == 0 {
+		return nil
+	}
 	t, err := o.tail(f)
+	if err == nil && o.encoder.format == CSV && t.end > 0 {
+		err = o.encoder.csv.checkHeader(io.NewSectionReader(f.file, 0, t.end))
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	if torn := f.size - t.end; torn > 0 {
 		o.logger.Warn(ctx).Str("file", f.path).Int64("bytes", torn).Int64("offset", t.end).
-			Msg("cutting off the torn end of the file: it was never acked")
+			Msg("cutting off the torn end of the file, which was never acked")
 	}
-	if f.size > 0 {
-		if err := repair(f.file, t, !o.withoutSync); err != nil {
-			return err
-		}
+	if err := repair(f.file, t, !o.withoutSync); err != nil {
+		return fmt.Errorf("repairing %s: %w", f.path, err)
 	}
 	f.size, f.confirmed = t.end, t.end
-	if o.encoder.format == CSV && f.size > 0 {
-		if err := o.encoder.csv.checkHeader(io.NewSectionReader(f.file, 0, f.size)); err != nil {
-			return fmt.Errorf("%s: %w", f.path, err)
-		}
-	}
 	return nil
 }
 

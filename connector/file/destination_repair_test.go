@@ -47,6 +47,7 @@ func TestRepair(t *testing.T) {
 		{file.CSV, "\"a", "", false}, {file.CSV, "\ufeff\"a\n", "", false}, {file.CSV, "\ufeff\"a\"\nx", "\ufeff\"a\"\n", false},
 		{file.CSV, "a\n\"" + xs(65536-4) + "\"\"\"\n1\n", "a\n\"" + xs(65536-4) + "\"\"\"\n1\n", false}, {file.CSV, "a\n\"" + xs(65536-4) + "\"\n1\n", "a\n\"" + xs(65536-4) + "\"\n1\n", false},
 		{file.CSV, "a\n\"" + xs(65536-3) + "\"\n1\n", "a\n\"" + xs(65536-3) + "\"\n1\n", false},
+		{file.CSV, "a\n" + xs(65536-3) + ",\"1\n2", "a\n", false}, {file.CSV, "a\n" + xs(65536-3) + "€\"1\n2", "a\n" + xs(65536-3) + "€\"1\n", false},
 		{file.CSV, "a\n\"" + xs(17*file.MaxAppend), "a\n", false}, {file.CSV, "a\n\"" + xs(15*file.MaxAppend) + "\n", "a\n", false}, {file.CSV, "a\n\"" + xs(16*file.MaxAppend) + "\n", "byte 2", true},
 		{file.CSV, "a\n1\n\"x\"\n" + nuls(504) + "y\n", "a\n1\n\"x\"\n", false}, {file.CSV, "a\n\"x\n" + nuls(507) + "\ny\"\n", "byte 5", true},
 		{file.CSV, "a\n\"x\n" + xs(507) + nuls(512) + "\ny\"\nz\n", "a\n", false},

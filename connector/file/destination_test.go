@@ -183,7 +183,7 @@ func TestDestination_Open_errors(t *testing.T) {
 		}
 	}
 	must(os.Mkdir(at("dir"), 0o755), os.WriteFile(at("file"), nil, 0o644), os.WriteFile(at("other.csv"), []byte("a,c\n1,2\n"), 0o644),
-		os.WriteFile(at("broken.csv"), []byte("a\"b,c\n1,2\n"), 0o644), os.WriteFile(at("locked"), nil, 0o000), os.WriteFile(at("binary"), []byte("a\nb\x00c\n"), 0o644))
+		os.WriteFile(at("torn.csv"), []byte("a,c\n1,2\n3"), 0o644), os.WriteFile(at("broken.csv"), []byte("a\"b,c\n1,2\n"), 0o644), os.WriteFile(at("locked"), nil, 0o000), os.WriteFile(at("binary"), []byte("a\nb\x00c\n"), 0o644))
 	type row struct {
 		name   string
 		format file.Format
@@ -192,6 +192,7 @@ func TestDestination_Open_errors(t *testing.T) {
 	rows := []row{
 		{"dir", file.Lines, []string{at("dir"), "is a directory"}}, {"file/x", file.Lines, []string{at("file")}},
 		{"other.csv", file.CSV, []string{at("other.csv"), `["a" "c"]`, `["a" "b"]`}},
+		{"torn.csv", file.CSV, []string{at("torn.csv"), `["a" "c"]`}},
 		{"broken.csv", file.CSV, []string{at("broken.csv"), "header cannot be read", `["a" "b"]`}}, {"binary", file.Lines, []string{at("binary"), "byte 3"}},
 	}
 	if runtime.GOOS != "windows" {
