@@ -203,18 +203,9 @@ func (d *Destination) group(records []opencdc.Record) {
 
 // writeGroup appends the records of a file.
 func (d *Destination) writeGroup(ctx context.Context, records []opencdc.Record, g *group) error {
-	e, o := d.outputs.encoder, d.outputs
+	e := d.outputs.encoder
 	text := append(d.textMemory.Take(len(e.header)), e.header...)
 	defer func() { d.textMemory.Put(text) }()
-	var f *output
-	flush := func(text []byte) (err error) {
-		if f == nil {
-			if f, err = o.get(ctx, g.path); err != nil {
-				return err
-			}
-		}
-		return o.append(f, text)
-	}
 	for i := g.first; i >= 0; i = d.groups.next[i] {
 		end := len(text)
 		var err error
@@ -222,11 +213,11 @@ func (d *Destination) writeGroup(ctx context.Context, records []opencdc.Record, 
 			d.acks[i].Error = err
 			continue
 		}
-		if len(text) <= o.maxAppend || end == 0 {
+		if len(text) <= d.outputs.maxAppend || end == 0 {
 			continue
 		}
-		if err := flush(text[:end]); err != nil {
-			return d.refuse(g, err)
+		if isFit, err := d.append(ctx, g, text[:end]); err != nil || !isFit {
+			return err
 		}
 		n := copy(text[len(e.header):], text[end:])
 		text = text[:len(e.header)+n]
@@ -234,21 +225,26 @@ func (d *Destination) writeGroup(ctx context.Context, records []opencdc.Record, 
 	if len(text) == len(e.header) {
 		return nil
 	}
-	return d.refuse(g, flush(text))
+	_, err := d.append(ctx, g, text)
+	return err
 }
 
-// refuse refuses the records of a file if err says that there can be no such file.
-// Otherwise it returns err.
-func (d *Destination) refuse(g *group, err error) error {
-	if u := (*unfitError)(nil); !errors.As(err, &u) || d.outputs.template.fixed != "" {
-		return err
-	}
-	for i := g.first; i >= 0; i = d.groups.next[i] {
-		if d.acks[i].Error == nil {
-			d.acks[i].Error = err
+// append appends text, with the header before it, to the file of a group. If there can be
+// no such file, it refuses the records and returns false.
+func (d *Destination) append(ctx context.Context, g *group, text []byte) (isFit bool, err error) {
+	f, err := d.outputs.get(ctx, g.path)
+	if u := (*unfitError)(nil); errors.As(err, &u) {
+		for i := g.first; i >= 0; i = d.groups.next[i] {
+			if d.acks[i].Error == nil {
+				d.acks[i].Error = err
+			}
 		}
+		return false, nil
 	}
-	return nil
+	if err != nil {
+		return false, err
+	}
+	return true, d.outputs.append(f, text)
 }
 
 // Ack returns the acks of the last Write, the first time.

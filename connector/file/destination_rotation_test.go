@@ -128,6 +128,18 @@ func TestRotation_namesFromRecords(t *testing.T) {
 	}
 }
 
+// No record chooses the name of a rotated file.
+func TestRotation_namesLikeRotated(t *testing.T) {
+	dir := t.TempDir()
+	d := openDestination(t, filepath.Join(dir, "{{metadata:to}}.txt"), file.Lines, file.WithRotation(file.Rotation{Bytes: 2}))
+	for _, name := range []string{"a", "a", "a.000001", "a.x"} {
+		mustWrite(t, d, to(name, name))
+	}
+	if got := tree(t, dir); got != "a%2E000001.txt=a.000001\n a.000001.txt=a\n a.txt=a\n a.x.txt=a.x\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // The old file is synced before it is renamed, and has its new name for certain before the
 // new one is made, which is synced before the ack.
 func TestRotation_order(t *testing.T) {

@@ -303,25 +303,29 @@ func TestDestination_otherPrograms(t *testing.T) {
 
 // A file that gets another name before it is locked is not written to.
 func TestDestination_renamedWhileOpening(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "out")
-	if err := os.WriteFile(path, []byte("old\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	fsys := disktest.New(t, dir)
-	locks := 0
-	fsys.SetHook(func(c disktest.Call) error {
-		if c.Kind == disktest.Lock {
-			if locks++; locks == 1 {
-				return os.Rename(path, path+".1")
-			}
+	for _, replaced := range []string{"", "other\n"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "out")
+		if err := os.WriteFile(path, []byte("old\n"), 0o644); err != nil {
+			t.Fatal(err)
 		}
-		return nil
-	})
-	d := openDestination(t, path, file.Lines, file.WithDisk(fsys))
-	mustWrite(t, d, raw("new"))
-	wantContent(t, path, "new\n")
-	wantContent(t, path+".1", "old\n")
+		fsys := disktest.New(t, dir)
+		locks := 0
+		fsys.SetHook(func(c disktest.Call) error {
+			if locks++; c.Kind != disktest.Lock || locks > 10 {
+				return nil
+			}
+			locks = 10
+			if err := os.Rename(path, path+".1"); err != nil || replaced == "" {
+				return err
+			}
+			return os.WriteFile(path, []byte(replaced), 0o644)
+		})
+		d := openDestination(t, path, file.Lines, file.WithDisk(fsys))
+		mustWrite(t, d, raw("new"))
+		wantContent(t, path, replaced+"new\n")
+		wantContent(t, path+".1", "old\n")
+	}
 }
 
 // A file that was changed while it was closed is repaired when it is opened again.
