@@ -195,7 +195,7 @@ func TestNames_hostile(t *testing.T) {
 	// Pairs of which the parts, one behind the other, are the same.
 	random := rand.New(rand.NewPCG(5, 6))
 	values = nil
-	for range 100 {
+	for range 20 {
 		text := ""
 		for range 1 + random.IntN(6) {
 			text += []string{"_", "%", ".", "5F", "0", "000001", "d", " ", "~"}[random.IntN(9)]

@@ -310,12 +310,12 @@ func TestDestination_renamedWhileOpening(t *testing.T) {
 			t.Fatal(err)
 		}
 		fsys := disktest.New(t, dir)
-		locks := 0
+		isRenamed := false
 		fsys.SetHook(func(c disktest.Call) error {
-			if locks++; c.Kind != disktest.Lock || locks > 10 {
+			if c.Kind != disktest.Lock || isRenamed {
 				return nil
 			}
-			locks = 10
+			isRenamed = true
 			if err := os.Rename(path, path+".1"); err != nil || replaced == "" {
 				return err
 			}
