@@ -26,10 +26,8 @@ import (
 // opened again. Opening writes the end of a file again, and syncs it, before anything is
 // appended.
 
-// Destination appends records to files. It implements [funnel.Destination]; one goroutine
-// at a time calls its methods.
-//
-// [funnel.Destination]: https://pkg.go.dev/github.com/conduitio/funnel#Destination
+// Destination appends records to files. It is a funnel.Destination: one goroutine at a time
+// calls its methods.
 type Destination struct {
 	outputs *outputs
 	isOpen  bool
@@ -43,58 +41,63 @@ type Destination struct {
 }
 
 // NewDestination returns a destination that appends records to the file at the path, in a
-// format. A record is acked only after it was written and synced, together with the other
-// records of its Write.
+// format. Records are acked once they are written and synced, those of a Write together.
 //
 //   - [Lines] writes the payload after the change: raw data as it is, and structured data
-//     as JSON. Raw data with a line end or a NUL in it is refused.
+//     as JSON. Raw data is refused if it contains a line end or a NUL, or ends in a carriage
+//     return.
 //   - [JSONLines] writes structured data as a JSON object, with sorted names. Integers of
 //     every width are exact, and floats have the fewest digits that read as the same float.
 //     Bytes are in base64, times as in RFC 3339, with nanoseconds. NaN, infinities and
-//     invalid UTF-8 are refused. Raw data must be JSON: it is written as it is, but without
-//     white space between its parts.
-//   - [CSV] needs [WithColumns]. A field that is missing or nil is empty. Maps and lists
-//     are written as JSON, and other values as in JSON, but without quotes. A record with a
-//     field that is no column is refused, unless [WithOtherFieldsDropped] is given. A new
-//     file begins with a header. A file that is there must begin with the same one.
-//   - [Records] writes the whole record, in the JSON of [opencdc.Record], which can read it.
+//     invalid UTF-8 are refused. Raw data must be a JSON value: it is written as it is, but
+//     without white space between its parts.
+//   - [CSV] needs [WithColumns], and structured data. A field that is missing or nil is
+//     empty. Maps and lists are written as JSON, and other values as in JSON, but without
+//     quotes. A record is refused if it has a field that is no column, unless
+//     [WithOtherFieldsDropped] is given, or a NUL. A new file begins with a header. A file
+//     that exists must begin with the same header.
+//   - [Records] writes the whole record as JSON that [opencdc.Record] can read. Values are
+//     written as in JSONLines, and raw data in base64.
 //
-// A record that cannot be written is refused: its ack says why, and the others are written.
+// A record that cannot be written is refused: its ack says why. The others are written.
 //
 // # Names from records
 //
-// A path can have placeholders. {{table}} is a field of the record's payload after the
-// change, {{customer.country}} a field within a field, and {{metadata:key}} is metadata.
-// The value is a text, an integer, a bool, or a time, which stands for its date in UTC. A
-// record that has another value there, or none, is refused.
+// A path can have placeholders: {{table}} is a field of the record's payload after the
+// change, {{customer.country}} a field within a field, and {{metadata:key}} is metadata. A
+// record is refused unless its value is a string, an integer, a bool, or a time, which
+// stands for its date in UTC.
 //
-// Whatever a value is, it becomes a part of one path element below the directory in which
-// the first placeholder stands. Separators, control characters and what Windows does not
-// allow are written as %XX, and so are a dot at the beginning, a dot or a space at the end,
-// and the first letter of a device of Windows. An empty value is %empty. A value for which
-// 255 bytes are not enough is cut, and ends in %~ and a hash. So different values have
-// different files. Placeholders in one element need a separator between them, such as _,
-// which is then written as %XX in the first value. A symbolic link that leads out of the
-// directory is not followed: its records are refused. On a file system that ignores case,
-// records are refused while the file of a name that differs only in case is open.
+// Whatever a value is, its file is below the directory in which the first placeholder
+// stands, and different values have different files. These are written as %XX: separators,
+// control characters, what Windows does not allow, a dot at the beginning, a dot or a space
+// at the end, and the first letter of the name of a Windows device. An empty value is
+// %empty. A value that does not fit into a path element of 255 bytes is cut, and ends in %~
+// and a hash. Two placeholders in one element need a separator between them, such as _,
+// which is written as %XX in the value before it.
+//
+// Records are refused if a symbolic link leads their file out of the directory, if
+// something else than a regular file has its name, and, on a file system that ignores case,
+// while a file is open whose name differs only in case.
 //
 // # Files
 //
-// Missing directories and files are made. Each file is locked while it is open: two
-// destinations that write to the same file are an error of the second one. If another
-// program changes, renames or removes a file that is open, the next Write to it fails.
+// Missing directories and files are made. A file is locked while it is open: a second
+// destination for the same file gets an error, in any process. If another program changes,
+// renames or removes an open file, the next Write to it fails.
 //
-// When a file is opened, a torn end, which a crash has left, is cut off, and how much that
-// was is logged at level warn. It was never acked. So a file that another program has
-// begun must end with a line end, or its last line is lost. For CSV the whole file is read,
-// unless this destination has just closed it.
+// When a file is opened, the end that a crash has torn is cut off, which is logged at level
+// warn. It was never acked. So a file that another program has begun must end with a line
+// end, or it loses its last line. A file with NULs that no crash leaves is an error, and so
+// is a CSV file whose last 16 MiB are in one open quote. Opening a CSV file reads it whole,
+// unless the destination has closed it itself to open another one.
 //
 // If a call of the file system fails, Write returns an error, no record is acked, and what
-// it has written is cut off again where possible. Every later Write fails until the
-// destination is opened again.
+// was written is cut off again, except from files that were closed meanwhile. Every later
+// Write fails until the destination is opened again.
 //
-// A Write costs a sync for each of its files and MiB. Memory for encoding is reused: besides
-// what values of unusual types need, a record costs no allocation.
+// A Write costs a sync for each of its files, and for each MiB. A record costs no
+// allocation, unless its values have unusual types.
 func NewDestination(path string, format Format, opts ...DestinationOption) (*Destination, error) {
 	c, err := newDestinationConfig(format, opts)
 	if err != nil {
@@ -116,8 +119,8 @@ func (d *Destination) ID() string { return d.outputs.template.text }
 // Errors returns a nil channel: nothing happens in the background.
 func (d *Destination) Errors() <-chan error { return nil }
 
-// Open makes the directory, and opens and repairs the file unless its name depends on the
-// record.
+// Open makes the directory. If the path has no placeholders, it also opens and repairs the
+// file; otherwise Write does, when a record needs the file.
 func (d *Destination) Open(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -152,7 +155,7 @@ var (
 	errPanicked = errors.New("a Write has panicked")
 )
 
-// Write appends the records to their files, and makes them durable.
+// Write appends the records to their files, and syncs these.
 func (d *Destination) Write(ctx context.Context, records []opencdc.Record) (err error) {
 	d.dropAcks()
 	switch {
@@ -247,7 +250,7 @@ func (d *Destination) append(ctx context.Context, g *group, text []byte) (isFit 
 	return true, d.outputs.append(f, text)
 }
 
-// Ack returns the acks of the last Write, the first time.
+// Ack returns the acks of the last Write, and none when it is called again.
 func (d *Destination) Ack(context.Context) ([]connector.DestinationAck, error) {
 	if d.areTaken {
 		return nil, nil
