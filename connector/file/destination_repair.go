@@ -24,7 +24,7 @@ const (
 
 // tail is what can be torn of a file.
 type tail struct {
-	begin int64 // everything before it was synced
+	begin int64 // everything before it was synced; may be behind the end
 	end   int64 // the end of the last whole record
 }
 
@@ -54,7 +54,7 @@ func tailOfLines(file io.ReaderAt, size, maxAppend int64) (tail, error) {
 	if err := checkHole(file, hole, end, size); err != nil {
 		return t, err
 	}
-	t.end, t.begin = end, min(t.begin, end)
+	t.end = end
 	return t, nil
 }
 
