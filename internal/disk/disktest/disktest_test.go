@@ -191,8 +191,11 @@ func TestStates(t *testing.T) {
 			b.file = b.open("d/f", os.O_CREATE)
 			b.must(b.fs.SyncDir(b.path("d")))
 		}, []string{"a=old", "a=old d/ d/f="}},
-		{"renamed into another directory, one of which is synced", func(b *bench) {
+		{"renamed into another directory, which is synced", func(b *bench) {
 			b.must(b.fs.Mkdir(b.path("d"), 0o755), b.fs.SyncDir(b.dir), b.fs.Rename(b.path("a"), b.path("d/a")), b.fs.SyncDir(b.path("d")))
+		}, []string{"a=old d/", "d/ d/a=old"}},
+		{"renamed out of a directory, which is synced", func(b *bench) {
+			b.must(b.fs.Mkdir(b.path("d"), 0o755), b.fs.SyncDir(b.dir), b.fs.Rename(b.path("a"), b.path("d/a")), b.fs.SyncDir(b.dir))
 		}, []string{"a=old d/", "d/ d/a=old"}},
 	}
 	for _, test := range tests {

@@ -53,7 +53,10 @@ func (r *recordedFile) Truncate(size int64) error {
 }
 
 func (r *recordedFile) Sync() error {
-	return r.call(Call{Kind: Sync}, func(*Call) error { return r.file.Sync() })
+	return r.call(Call{Kind: Sync}, func(*Call) error {
+		_, err := r.file.Stat() // fails if the file is closed
+		return err
+	})
 }
 
 func (r *recordedFile) Stat() (info fs.FileInfo, err error) {
@@ -72,10 +75,9 @@ func (r *recordedFile) Close() error {
 	return r.call(Call{Kind: Close}, func(*Call) error { return r.file.Close() })
 }
 
-// Full returns a hook of a disk that has room for so many bytes more. A write that makes
-// its file longer takes of them; where they end, it writes what has room, and fails with
-// ENOSPC, and so does a file that is created when no room is left. What is written where a
-// file has bytes already always has room. Nothing that is removed makes room again.
+// Full returns a hook of a disk with room for free bytes. A write takes room for the bytes by
+// which it makes its file longer. If there is too little, it writes what has room and fails
+// with ENOSPC. Without any room, creating a file fails, too. Removing a file makes no room.
 func Full(free int64) Hook {
 	return func(c Call) error {
 		full := &fs.PathError{Op: string(c.Kind), Path: c.Name, Err: syscall.ENOSPC}
