@@ -1,0 +1,99 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Rotation says when a file is full. Before a Write appends to a full file, the file is
+// renamed, and a new one begun.
+//
+// orders.jsonl becomes orders.000001.jsonl, the next one orders.000002.jsonl, and so on:
+// one more than the highest number there is. No file that exists is overwritten, and none
+// is ever removed. The path needs an extension that begins with a letter. So the natural
+// order of the names is that of the records, with the current file last, and a source that
+// reads orders*.jsonl gets them in order.
+type Rotation struct {
+	// Bytes is the size that a file should not exceed. A file is full if the records of the
+	// Write, or the first MiB of them, would make it larger. They all go to one file, which
+	// can exceed Bytes by what a single Write has. 0 means no limit.
+	Bytes int64
+	// Age is the age at which a file is full. It counts from the first write to the file.
+	// If the file was opened with content, or was closed because too many were open, it
+	// counts from the last write before that. A file to which nothing is written is left
+	// alone. 0 means no limit.
+	Age time.Duration
+}
+
+func (r *Rotation) validate() error {
+	switch {
+	case r.Bytes < 0:
+		return fmt.Errorf("the Bytes of the rotation are negative: %d", r.Bytes)
+	case r.Age < 0:
+		return fmt.Errorf("the Age of the rotation is negative: %v", r.Age)
+	case r.Bytes == 0 && r.Age == 0:
+		return errors.New("the rotation has neither Bytes nor Age")
+	}
+	return nil
+}
+
+// isDue reports whether a file must be rotated before n bytes are appended.
+func (r *Rotation) isDue(size int64, age time.Duration, n int) bool {
+	return r.Bytes > 0 && size+int64(n) > r.Bytes || r.Age > 0 && age >= r.Age
+}
+
+// checkExtension returns an error if rotated files would not sort before the current one.
+func checkExtension(ext string) error {
+	if first, _ := utf8.DecodeRuneInString(strings.TrimPrefix(ext, ".")); !unicode.IsLetter(first) {
+		return errors.New("a rotation needs a path with an extension that begins with a letter, such as .jsonl")
+	}
+	return nil
+}
+
+// rotatedPath returns the path of rotated file n.
+func rotatedPath(path string, n int) string {
+	ext := filepath.Ext(path)
+	return fmt.Sprintf("%s.%06d%s", strings.TrimSuffix(path, ext), n, ext)
+}
+
+// lastRotated returns the highest number of a rotated file, or 0.
+func lastRotated(path string) (int, error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	ext := filepath.Ext(path)
+	prefix := strings.TrimSuffix(filepath.Base(path), ext) + "."
+	last := 0
+	for {
+		names, err := dir.Readdirnames(1024)
+		for _, name := range names {
+			number, ok := strings.CutPrefix(name, prefix)
+			if !ok {
+				continue
+			}
+			number, ok = strings.CutSuffix(number, ext)
+			if !ok || len(number) < 6 || strings.Trim(number, "0123456789") != "" {
+				continue
+			}
+			if n, err := strconv.Atoi(number); err == nil {
+				last = max(last, n)
+			}
+		}
+		if err == io.EOF {
+			return last, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
