@@ -1,0 +1,426 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// followState is what a session needs to follow files.
+type followState struct {
+	watcher    watcher // nil if there are no notifications
+	lookAt     time.Time
+	generation int // changes when another file may be recognised
+
+	copies  map[string]*copied  // files that need not be read, by name
+	pending map[string]*pending // files that wait for a decision, by name
+	former  map[string]*sourceFile
+}
+
+// pending is a file that waits for a decision: until it has changed, until another file
+// has, or until it has been the same for long enough.
+type pending struct {
+	info       os.FileInfo
+	generation int
+	deadline   time.Time // zero if only a change counts
+
+	copyOf *sourceFile // the followed file that it is a copy of
+	known  *knownFile  // its own content
+}
+
+// isWaiting returns true if it is too early to look at a file again.
+func (w *followState) isWaiting(f listed, now time.Time) bool {
+	p := w.pending[f.name]
+	return p != nil && isSameState(p.info, f.info) && p.generation == w.generation &&
+		(p.deadline.IsZero() || now.Before(p.deadline))
+}
+
+// wait puts a file off, unless it has been the same for the period. It returns true if the
+// file is to wait.
+func (w *followState) wait(v *survey, copyOf *sourceFile, now time.Time, period time.Duration) bool {
+	p := w.pending[v.name]
+	if p == nil || !isSameState(p.info, v.info) {
+		p = &pending{info: v.info, deadline: now.Add(period)}
+		w.pending[v.name] = p
+	}
+	p.generation, p.copyOf = w.generation, copyOf
+	return now.Before(p.deadline)
+}
+
+// setFormer records that a file has had a name that another file may get.
+func (w *followState) setFormer(name string, f *sourceFile) {
+	if w.former != nil && name != "" {
+		w.former[name] = f
+	}
+}
+
+// formerOf returns the file that had the name before, if it is to be read first.
+func (w *followState) formerOf(f *sourceFile) *sourceFile {
+	former := w.former[f.name]
+	delete(w.former, f.name)
+	if former == f {
+		return nil
+	}
+	return former
+}
+
+// startFollowing begins to receive notifications.
+func (s *session) startFollowing(ctx context.Context) {
+	s.follow.copies = make(map[string]*copied)
+	s.follow.pending = make(map[string]*pending)
+	s.follow.former = make(map[string]*sourceFile)
+	if s.config.newWatcher == nil {
+		return
+	}
+	w, err := s.config.newWatcher()
+	if err != nil {
+		s.noNotifications(ctx, err)
+		return
+	}
+	s.follow.watcher = w
+}
+
+func (s *session) noNotifications(ctx context.Context, err error) {
+	s.config.logger.Warn(ctx).Err(err).Dur("period", s.config.pollPeriod).
+		Msg("there are no notifications of changes to files, the source only looks once in a period")
+}
+
+// wait waits until there may be something to read.
+func (s *session) wait(ctx context.Context) {
+	timer := time.NewTimer(time.Until(s.follow.lookAt))
+	defer timer.Stop()
+	var wake <-chan struct{}
+	if s.follow.watcher != nil {
+		wake = s.follow.watcher.wake()
+	}
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-wake:
+	}
+}
+
+// lookIfDue looks for changes if the period is over or notifications have come.
+func (s *session) lookIfDue(ctx context.Context) error {
+	var names map[string]bool
+	if w := s.follow.watcher; w != nil {
+		var isAll bool
+		var err error
+		names, isAll, err = w.take()
+		if err != nil {
+			s.noNotifications(ctx, err)
+			_ = w.close()
+			s.follow.watcher = nil
+		}
+		if isAll {
+			s.follow.lookAt = time.Time{}
+		}
+	}
+	now := time.Now()
+	if !now.Before(s.follow.lookAt) {
+		return s.look(ctx)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	for _, f := range slices.Clone(s.files) {
+		if names[f.name] && !f.isLost {
+			delete(names, f.name)
+			if err := s.lookAt(ctx, f, now); err != nil {
+				return err
+			}
+		}
+	}
+	if len(names) > 0 || !now.Before(s.follow.lookAt) {
+		return s.look(ctx) // another file has changed
+	}
+	return nil
+}
+
+// look looks for changes: first to the files that are read, then to what is there.
+// A file that was copied and then truncated is so found with its copy.
+func (s *session) look(ctx context.Context) error {
+	now := time.Now()
+	s.follow.lookAt = now.Add(s.config.pollPeriod)
+	for _, f := range slices.Clone(s.files) {
+		if err := s.lookAt(ctx, f, now); err != nil {
+			return err
+		}
+	}
+	files, directories, err := s.list()
+	if err != nil {
+		return err
+	}
+	if w := s.follow.watcher; w != nil {
+		hasNew := false
+		for _, dir := range directories {
+			isNew, err := w.add(dir)
+			if err != nil && !isGone(err) {
+				s.noNotifications(ctx, err)
+				_ = w.close()
+				s.follow.watcher = nil
+				break
+			}
+			hasNew = hasNew || isNew
+		}
+		if hasNew { // something may have changed since the list was made
+			if files, _, err = s.list(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.identify(ctx, s.matchNames(files, now), now); err != nil {
+		return err
+	}
+	s.expire(ctx, now)
+	s.forget()
+	return nil
+}
+
+// lookAt finds out whether an open file has grown or was truncated.
+func (s *session) lookAt(ctx context.Context, f *sourceFile, now time.Time) error {
+	if f.in == nil {
+		return nil
+	}
+	info, err := f.in.file.Stat()
+	if err != nil {
+		return f.fault(f.offset, err)
+	}
+	if !f.in.isPlain() {
+		return nil
+	}
+	isChanged := info.Size() < f.readEnd
+	if info.Size() == f.readEnd && !info.ModTime().Equal(f.info.ModTime()) {
+		isIntact, err := f.isIntact(&s.window)
+		if err != nil {
+			return f.fault(f.offset, err)
+		}
+		isChanged = !isIntact
+	}
+	if isChanged {
+		return s.leaveChanged(ctx, f)
+	}
+	if info.Size() > f.info.Size() {
+		f.grownAt = now
+	}
+	if info.Size() > f.readEnd {
+		f.isIdle = false
+	}
+	f.info = info
+	return nil
+}
+
+// leaveChanged gives up a file whose bytes were replaced. A copy of it may be found.
+func (s *session) leaveChanged(ctx context.Context, f *sourceFile) error {
+	lost := max(f.info.Size(), f.readEnd) - f.offset
+	k := f.known(false, time.Now())
+	k.name = "" // another file may have the name
+	o := &orphan{knownFile: k, path: f.name, lost: max(lost, 0), deadline: time.Now().Add(s.config.settlePeriod)}
+	s.bytes += f.offset - f.counted
+	s.remove(f)
+	s.follow.generation++
+	s.follow.lookAt = time.Time{}
+	if f.offset == 0 {
+		s.giveUp(ctx, o)
+		return nil
+	}
+	s.orphans = append(s.orphans, o)
+	return nil
+}
+
+// expire gives up the files whose copies were not found in time.
+func (s *session) expire(ctx context.Context, now time.Time) {
+	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool {
+		if now.Before(o.deadline) {
+			return false
+		}
+		s.giveUp(ctx, o)
+		return true
+	})
+}
+
+func (s *session) giveUp(ctx context.Context, o *orphan) {
+	if o.lost > 0 {
+		s.vanished(ctx, o.path, o.offset, o.lost)
+	}
+	o.isFinished, o.hints.stat = true, 0
+	s.finish(o.knownFile)
+}
+
+// matchNames finds the names of the files that are read, and returns the other files of
+// which nothing is known.
+func (s *session) matchNames(files []listed, now time.Time) (unknown []listed) {
+	type key struct{ device, inode uint64 }
+	byInode := make(map[key]*sourceFile, len(s.files))
+	byName := make(map[string]*sourceFile, len(s.files))
+	for _, f := range s.files {
+		device, number := inode(f.info)
+		byInode[key{device, number}] = f
+		byName[f.name] = f
+	}
+	for _, k := range s.finished {
+		k.isPresent = false
+	}
+	isThere := make(map[*sourceFile]bool, len(s.files))
+	names := make(map[string]bool, len(files))
+	for _, l := range files {
+		names[l.name] = true
+		f := byName[l.name]
+		if device, number := inode(l.info); number != 0 {
+			f = byInode[key{device, number}]
+		}
+		if f != nil && os.SameFile(f.info, l.info) {
+			isThere[f] = true
+			s.rename(f, l.name)
+			continue
+		}
+		if c := s.follow.copies[l.name]; c != nil && isSameState(c.info, l.info) {
+			c.known.isPresent = true
+			continue
+		}
+		unknown = append(unknown, l)
+	}
+	for name := range s.follow.copies {
+		if !names[name] {
+			delete(s.follow.copies, name)
+		}
+	}
+	for name := range s.follow.pending {
+		if !names[name] {
+			delete(s.follow.pending, name)
+		}
+	}
+	s.checkPending()
+	for _, f := range s.files {
+		if isThere[f] {
+			f.isLost = false
+			continue
+		}
+		if !f.isLost {
+			f.isLost, f.grownAt = true, now
+			s.follow.setFormer(f.name, f)
+			s.headOf = nil
+		}
+		if f.isIdle && now.Sub(f.grownAt) >= s.config.settlePeriod {
+			f.isFinal, f.isIdle = true, false
+		}
+	}
+	return unknown
+}
+
+// rename gives a file the name under which it was found.
+func (s *session) rename(f *sourceFile, name string) {
+	if f.name == name {
+		return
+	}
+	s.follow.setFormer(f.name, f)
+	f.name = name
+	s.headOf = nil
+}
+
+// checkPending decides about copies of files that are still read: when all bytes of a copy
+// were read, it is done.
+func (s *session) checkPending() {
+	for name, p := range s.follow.pending {
+		if p.copyOf == nil || p.known == nil || p.copyOf.offset < p.known.offset || !slices.Contains(s.files, p.copyOf) {
+			continue
+		}
+		delete(s.follow.pending, name)
+		s.finished = append(s.finished, p.known)
+		s.headOf = nil
+		s.stats.FilesCopied++
+		s.follow.copies[name] = &copied{info: p.info, known: p.known}
+	}
+}
+
+// checkCopyOfFollowed returns true if the bytes of a file are those of one that is read,
+// so that it is not to be read, or not yet.
+func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.Time) (bool, error) {
+	for _, f := range s.files {
+		n := min(len(f.beginning), len(v.head))
+		if n == 0 || f.in == nil || !f.in.isPlain() || string(f.beginning[:n]) != string(v.head[:n]) {
+			continue
+		}
+		length, sum := v.length, v.sum
+		if length < 0 {
+			length = v.info.Size()
+			if length > f.info.Size() {
+				continue
+			}
+			var err error
+			if length, sum, err = s.hashFile(ctx, v.name); err != nil {
+				if isGone(err) {
+					return true, nil // the next look sees what has become of it
+				}
+				return false, err
+			}
+		}
+		same, err := s.hashBytes(ctx, f.in, length)
+		if err != nil {
+			return false, f.fault(f.offset, err)
+		}
+		if length > f.info.Size() || same != sum {
+			continue
+		}
+		isWaiting := s.follow.wait(v, f, now, s.config.settlePeriod)
+		p := s.follow.pending[v.name]
+		if length == f.info.Size() || length >= fingerprintSize {
+			p.deadline = time.Time{}
+			p.known = &knownFile{
+				beginning:     hashBeginning(v.head),
+				beginningSize: len(v.head),
+				offset:        length,
+				sum:           sum,
+				isFinished:    true,
+				hints:         hintsOf(v.name, v.info, now),
+				isPresent:     true,
+			}
+			s.checkPending()
+			return true, nil
+		}
+		return isWaiting, nil // part of a copy, or a file of its own
+	}
+	return false, nil
+}
+
+// hashFile returns length and checksum of a file.
+func (s *session) hashFile(ctx context.Context, name string) (int64, uint64, error) {
+	in, err := openInput(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = in.close() }()
+	return s.hashInput(ctx, in, 1<<62)
+}
+
+// hashBytes returns the checksum of the first bytes of a plain file.
+func (s *session) hashBytes(ctx context.Context, in *input, n int64) (uint64, error) {
+	_, sum, err := s.hashInput(ctx, in, n)
+	return sum, err
+}
+
+func (s *session) hashInput(ctx context.Context, in *input, limit int64) (int64, uint64, error) {
+	var digest xxhash.Digest
+	digest.Reset()
+	offset := int64(0)
+	for offset < limit {
+		if err := ended(ctx); err != nil {
+			return 0, 0, err
+		}
+		n, err := in.readAt(s.scratch[:min(int64(len(s.scratch)), limit-offset)], offset)
+		_, _ = digest.Write(s.scratch[:n])
+		offset += int64(n)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	return offset, digest.Sum64(), nil
+}
