@@ -195,7 +195,7 @@ func (s *session) lookAt(ctx context.Context, f *sourceFile, now time.Time) erro
 		return nil
 	}
 	isChanged := info.Size() < f.readEnd
-	if info.Size() == f.readEnd && !info.ModTime().Equal(f.info.ModTime()) {
+	if !isChanged && (info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime())) {
 		isIntact, err := f.isIntact(&s.window)
 		if err != nil {
 			return f.fault(f.offset, err)
@@ -225,7 +225,7 @@ func (s *session) leaveChanged(ctx context.Context, f *sourceFile) error {
 	s.remove(f)
 	s.follow.generation++
 	s.follow.lookAt = time.Time{}
-	if f.offset == 0 {
+	if len(f.beginning) == 0 {
 		s.giveUp(ctx, o)
 		return nil
 	}
@@ -341,10 +341,15 @@ func (s *session) checkPending() {
 // checkCopyOfFollowed returns true if the bytes of a file are those of one that is read,
 // so that it is not to be read, or not yet.
 func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.Time) (bool, error) {
-	for _, f := range s.files {
+	for _, f := range slices.Clone(s.files) {
 		n := min(len(f.beginning), len(v.head))
 		if n == 0 || f.in == nil || !f.in.isPlain() || string(f.beginning[:n]) != string(v.head[:n]) {
 			continue
+		}
+		if isIntact, err := f.isIntact(&s.window); err != nil {
+			return false, f.fault(f.offset, err)
+		} else if !isIntact { // it was truncated after its copy was made
+			return true, s.leaveChanged(ctx, f)
 		}
 		length, sum := v.length, v.sum
 		if length < 0 {

@@ -44,10 +44,10 @@ func (f *follower) poll(period time.Duration) ([]opencdc.Record, error) {
 	var all []opencdc.Record
 	for {
 		recs, err := f.s.Read(ctx)
-		if ctx.Err() != nil {
+		all = append(all, recs...)
+		if err != nil && ctx.Err() != nil {
 			return all, nil
 		}
-		all = append(all, recs...)
 		if err != nil {
 			return all, err
 		}

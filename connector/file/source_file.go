@@ -109,6 +109,7 @@ func (f *sourceFile) fill(w *window, isFollowed bool) error {
 		f.beginning = append(f.beginning, more[:min(len(more), fingerprintSize-len(f.beginning))]...)
 	}
 	w.end += n
+	f.tail = nil
 	f.readEnd = max(f.readEnd, w.endOffset())
 	return nil
 }
@@ -141,7 +142,6 @@ func (f *sourceFile) isIntact(w *window) (bool, error) {
 			return false, nil
 		}
 	}
-	f.tail = nil
 	return true, nil
 }
 

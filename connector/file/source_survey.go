@@ -109,7 +109,7 @@ func (d *identifier) candidates(v *survey, h hints) []*knownFile {
 		}
 		for _, k := range d.byBeginning[beginningKey{size, hashBeginning(v.head[:size])}] {
 			isSmaller := v.kind != gzipped && v.kind != zstandard && k.offset > v.info.Size()
-			if k.offset == 0 || isSmaller {
+			if isSmaller || size == 0 {
 				continue
 			}
 			isPlain := v.kind == plain || v.kind == undecided
