@@ -27,15 +27,30 @@ type batch struct {
 	maxRecords int
 	maxBytes   int
 
-	records []opencdc.Record
-	bytes   int
-
+	records   []opencdc.Record
+	bytes     int
 	text      []byte // the current chunk
 	positions []byte
-	lines     []byte
-	ends      []ends // in positions and lines
-	paths     []path
-	damage    []damage
+
+	// Memory that is used again:
+	lines  []byte
+	ends   []ends // in positions and lines
+	paths  []path
+	damage []damage
+}
+
+// reset empties the batch. It makes room for what the last one held.
+func (b *batch) reset() {
+	*b = batch{
+		maxRecords: b.maxRecords,
+		maxBytes:   b.maxBytes,
+		records:    make([]opencdc.Record, 0, len(b.ends)),
+		positions:  make([]byte, 0, len(b.positions)+len(b.positions)/16),
+		lines:      b.lines[:0],
+		ends:       b.ends[:0],
+		paths:      b.paths[:0],
+		damage:     b.damage[:0],
+	}
 }
 
 // ends says where the parts of a record end.
@@ -68,19 +83,31 @@ func (b *batch) copy(text []byte) opencdc.RawData {
 	return b.text[start:len(b.text):len(b.text)]
 }
 
-// add adds a record, whose position was appended to the positions.
-func (b *batch) add(rec opencdc.Record, name string, line int64, size int, reason error) {
+// next returns the next record, which is empty.
+func (b *batch) next() *opencdc.Record {
+	if len(b.records) == cap(b.records) {
+		grown := make([]opencdc.Record, len(b.records), min(max(2*len(b.records), 16), max(b.maxRecords, len(b.records)+1)))
+		copy(grown, b.records)
+		b.records = grown
+	}
+	b.records = b.records[:len(b.records)+1]
+	return &b.records[len(b.records)-1]
+}
+
+// added adds the record that next has returned, whose position was appended to the
+// positions.
+func (b *batch) added(name string, line int64, size int, reason error) {
+	last := len(b.records) - 1
 	if len(b.paths) == 0 || b.paths[len(b.paths)-1].name != name {
-		b.paths = append(b.paths, path{from: len(b.records), name: name})
+		b.paths = append(b.paths, path{from: last, name: name})
 	}
 	if reason != nil {
-		b.damage = append(b.damage, damage{record: len(b.records), reason: reason})
+		b.damage = append(b.damage, damage{record: last, reason: reason})
 	}
 	from := 0
-	if n := len(b.ends); n > 0 {
-		from = b.ends[n-1].position
+	if last > 0 {
+		from = b.ends[last-1].position
 	}
-	b.records = append(b.records, rec)
 	b.lines = strconv.AppendInt(b.lines, line, 10)
 	b.ends = append(b.ends, ends{position: len(b.positions), line: len(b.lines)})
 	b.bytes += size + len(b.positions) - from
@@ -89,25 +116,28 @@ func (b *batch) add(rec opencdc.Record, name string, line int64, size int, reaso
 // finish fills in positions and metadata, and returns the records.
 func (b *batch) finish() []opencdc.Record {
 	lines := string(b.lines)
+	paths, damage := b.paths, b.damage
 	var from ends
 	for i := range b.records {
 		rec, end := &b.records[i], b.ends[i]
 		rec.Position = b.positions[from.position:end.position:end.position]
-		if len(b.paths) > 1 && b.paths[1].from == i {
-			b.paths = b.paths[1:]
+		if len(paths) > 1 && paths[1].from == i {
+			paths = paths[1:]
 		}
 		if rec.Metadata == nil {
 			rec.Metadata = make(opencdc.Metadata, 2)
 		}
 		if _, ok := rec.Metadata[MetadataPath]; !ok {
-			rec.Metadata[MetadataPath] = b.paths[0].name
+			rec.Metadata[MetadataPath] = paths[0].name
 			rec.Metadata[MetadataLine] = lines[from.line:end.line]
 		}
-		if len(b.damage) > 0 && b.damage[0].record == i {
-			rec.Metadata[MetadataError] = b.damage[0].reason.Error()
-			b.damage = b.damage[1:]
+		if len(damage) > 0 && damage[0].record == i {
+			rec.Metadata[MetadataError] = damage[0].reason.Error()
+			damage = damage[1:]
 		}
 		from = end
 	}
-	return b.records
+	records := b.records
+	b.records = nil // they belong to the caller
+	return records
 }

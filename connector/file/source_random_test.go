@@ -189,4 +189,3 @@ func TestFollow_random(t *testing.T) {
 		}
 	}
 }
-

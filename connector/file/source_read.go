@@ -112,12 +112,12 @@ func (s *session) takePiece(f *sourceFile, b *batch, p scan.Piece) error {
 		f.consume(w, p.Len, p.IsOpen)
 		return nil
 	}
-	var rec opencdc.Record
+	rec := b.next()
 	if reason == nil {
 		if s.format == Lines {
 			rec.Payload.After = b.copy(text)
-		} else if reason = s.decoder.decode(&rec, text, f.header); reason != nil {
-			rec = opencdc.Record{}
+		} else if reason = s.decoder.decode(rec, text, f.header); reason != nil {
+			*rec = opencdc.Record{}
 			if s.format == CSV { // only its first line is damaged
 				p = f.scanner.Line(w.data()[:p.Len])
 				text = text[:p.Content]
@@ -140,7 +140,7 @@ func (s *session) takePiece(f *sourceFile, b *batch, p scan.Piece) error {
 	s.makeHead(f)
 	b.positions = append(b.positions, s.head...)
 	b.positions = appendTail(b.positions, s.headSum, s.record, s.bytes, f.offset, f.digest.Sum64())
-	b.add(rec, f.name, line, len(text), reason)
+	b.added(f.name, line, len(text), reason)
 	return nil
 }
 

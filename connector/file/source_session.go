@@ -29,6 +29,7 @@ type session struct {
 	decoder *decoder
 	window  window
 	scratch []byte // for surveys
+	batch   batch
 
 	files       []*sourceFile // that are read, in this order
 	turn        int           // followed: the index of the file to be read next
@@ -65,6 +66,7 @@ func newSession(config *sourceConfig, format Format, at place, state readState, 
 		format:  format,
 		place:   at,
 		decoder: newDecoder(format, config.comma),
+		batch:   batch{maxRecords: config.batchRecords, maxBytes: config.batchBytes},
 		scratch: make([]byte, 64<<10),
 		record:  state.record,
 		bytes:   state.bytes,
@@ -90,7 +92,8 @@ func (s *session) read(ctx context.Context) ([]opencdc.Record, error) {
 		if s.config.isFollowed {
 			s.fail(ctx, s.lookIfDue(ctx))
 		}
-		b := &batch{maxRecords: s.config.batchRecords, maxBytes: s.config.batchBytes}
+		b := &s.batch
+		b.reset()
 		if s.err == nil {
 			s.fail(ctx, s.collect(ctx, b))
 		}
