@@ -71,11 +71,13 @@ func (w *fileWatcher) wake() <-chan struct{} { return w.awake }
 func (w *fileWatcher) take() (map[string]bool, bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	names, isAll := w.names, w.isAll
-	if len(names) > 0 {
-		w.names = make(map[string]bool)
-	}
+	isAll := w.isAll
 	w.isAll = false
+	if len(w.names) == 0 {
+		return nil, isAll, w.err
+	}
+	names := w.names
+	w.names = make(map[string]bool)
 	return names, isAll, w.err
 }
 
