@@ -173,7 +173,7 @@ func (d *jsonDecoder) name(quoted jsontext.Value) (string, error) {
 // uint64; any other number as float64 if that has the same value in decimal. What neither
 // can hold stays text.
 func number(text []byte) any {
-	if bytes.IndexAny(text, ".eE") < 0 && string(text) != "-0" {
+	if !bytes.ContainsAny(text, ".eE") && string(text) != "-0" {
 		if v, err := strconv.ParseInt(string(text), 10, 64); err == nil {
 			return v
 		}
@@ -191,7 +191,7 @@ func number(text []byte) any {
 
 // isExact returns true if the shortest decimal form of f has the value of the text.
 func isExact(text []byte, f float64) bool {
-	if len(text) <= 16 && bytes.IndexAny(text, "eE") < 0 {
+	if len(text) <= 16 && !bytes.ContainsAny(text, "eE") {
 		return true // up to 15 digits survive
 	}
 	digits, exponent := decimal(string(text))

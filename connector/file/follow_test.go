@@ -260,6 +260,51 @@ func TestFollow(t *testing.T) {
 				t.Errorf("got %v and the error %v", texts(recs), err)
 			}
 		},
+		"copies at once": func(t *testing.T, dir string) {
+			content := numbered(1, 3)
+			write(t, dir, "a.gz", gzipped(t, content))
+			write(t, dir, "a.zst", zstandard(t, content))
+			write(t, dir, "b", numbered(4, 6))
+			write(t, dir, "b.gz", gzipped(t, numbered(4, 6)))
+			write(t, dir, "c", numbered(4, 6))
+			f := follow(t, dir, file.Lines, nil)
+			defer f.close()
+			recs := f.wantWithin(time.Minute, strings.Fields(numbered(1, 6))...)
+			for i := range recs {
+				again := follow(t, dir, file.Lines, recs[i].Position)
+				again.wantWithin(time.Minute, strings.Fields(numbered(i+2, 6))...)
+				again.close()
+			}
+			grow(t, dir+"/b", "7\n")
+			f.want("7")
+		},
+		"grown when finished": func(t *testing.T, dir string) {
+			write(t, dir, "a.gz", gzipped(t, "1\n"))
+			f := follow(t, dir, file.Lines, nil)
+			defer f.close()
+			f.want("1")
+			grow(t, dir+"/a.gz", gzipped(t, "2\n"))
+			f.want("2")
+		},
+		"rotated away while the source is down": func(t *testing.T, dir string) {
+			path := write(t, dir, "a", "1\n")
+			f := follow(t, path, file.Lines, nil)
+			f.want("1")
+			grow(t, path, "2\n")
+			move(t, dir, "a", "b")
+			write(t, dir, "a", "3\n")
+			recs := f.want("2", "3")
+			f.close()
+			f = follow(t, path, file.Lines, recs[1].Position)
+			f.want()
+			f.close()
+			f = follow(t, path, file.Lines, recs[0].Position)
+			defer f.close()
+			f.want("3")
+			if got := f.log.String(); !strings.Contains(got, dir+"/a") {
+				t.Errorf("the log is %q", got)
+			}
+		},
 		"two files with the same beginning": func(t *testing.T, dir string) {
 			write(t, dir, "a", "same\n1\n")
 			f := follow(t, dir, file.Lines, nil)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -27,6 +28,9 @@ const (
 	endSize         = 1 + 4
 	maxTailSize     = 3*binary.MaxVarintLen64 + 8
 
+	// movedMark stands before the name of a file that is no longer there.
+	movedMark = "\x00"
+
 	// fingerprintSize is the number of bytes at the beginning of a file that its
 	// fingerprint covers.
 	fingerprintSize = 1024
@@ -49,8 +53,7 @@ type Progress struct {
 
 // FileProgress says how far a file was read.
 type FileProgress struct {
-	// Name is the path of the file when it was last seen. It is empty for a file that was
-	// truncated, whose copy was not found yet.
+	// Name is the path of the file when it was last seen.
 	Name string
 	// Offset is where reading goes on, in bytes after decompression.
 	Offset int64
@@ -84,8 +87,9 @@ type knownFile struct {
 	sum           uint64 // their checksum
 	isFinished    bool
 
-	name  string // of an unfinished file
-	hints hints
+	name    string // of an unfinished file
+	isMoved bool   // the file is no longer under that name
+	hints   hints
 
 	isPresent bool // finished: the file, or a copy, was seen
 }
@@ -138,8 +142,12 @@ func appendHead(b []byte, format Format, known []*knownFile, current *knownFile)
 }
 
 func (k *knownFile) appendUnfinished(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(len(k.name)))
-	b = append(b, k.name...)
+	name := k.name
+	if k.isMoved {
+		name = movedMark + name
+	}
+	b = binary.AppendUvarint(b, uint64(len(name)))
+	b = append(b, name...)
 	return k.appendStatic(b)
 }
 
@@ -315,7 +323,10 @@ func (d *positionReader) progress(k *knownFile) {
 
 func (d *positionReader) unfinished(k *knownFile) {
 	k.name = string(d.take(d.count()))
-	k.hints.name = hashName(k.name)
+	k.name, k.isMoved = strings.CutPrefix(k.name, movedMark)
+	if !k.isMoved {
+		k.hints.name = hashName(k.name)
+	}
 	d.static(k)
 }
 

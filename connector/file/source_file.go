@@ -21,6 +21,8 @@ type sourceFile struct {
 	info os.FileInfo // when it was last looked at
 	in   *input      // nil until reading begins
 
+	isCompressed bool
+
 	offset    int64         // bytes that have become records
 	digest    xxhash.Digest // of these bytes
 	lines     int64         // line ends in them
@@ -50,11 +52,12 @@ func (f *sourceFile) known(isFinished bool, now time.Time) *knownFile {
 		sum:           f.digest.Sum64(),
 		isFinished:    isFinished,
 		name:          f.name,
+		isMoved:       f.isLost,
 		hints:         hintsOf(f.name, f.info, now),
 		isPresent:     isFinished && !f.isLost,
 	}
 	if f.isLost {
-		k.name, k.hints.stat = "", 0
+		k.hints.name, k.hints.stat = 0, 0
 	}
 	return k
 }

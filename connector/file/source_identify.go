@@ -59,7 +59,7 @@ func (s *session) identify(ctx context.Context, files []listed, now time.Time) e
 	var surveys []*survey
 	var by *identifier
 	for _, file := range files {
-		if s.follow.isWaiting(file, now) {
+		if s.follow.isWaiting(file, now, s.config.pollPeriod) {
 			continue
 		}
 		if by == nil {
@@ -105,7 +105,7 @@ func (s *session) identify(ctx context.Context, files []listed, now time.Time) e
 				continue
 			}
 		}
-		if err := s.adopt(ctx, &sourceFile{name: v.name, info: v.info}); err != nil {
+		if err := s.adopt(ctx, v, &sourceFile{beginning: v.head}); err != nil {
 			return err
 		}
 	}
@@ -212,8 +212,6 @@ func compareBool(a, b bool) int {
 // continueWith goes on with a file that was read in part.
 func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 	f := &sourceFile{
-		name:      v.name,
-		info:      v.info,
 		offset:    m.known.offset,
 		counted:   m.known.offset,
 		digest:    m.digest,
@@ -222,7 +220,7 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 		beginning: v.head,
 		readEnd:   m.known.offset,
 	}
-	if v.kind == plain || v.kind == undecided {
+	if !v.isCompressed() {
 		f.readEnd = max(f.readEnd, int64(len(v.head)))
 	}
 	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool {
@@ -234,11 +232,13 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 	})
 	s.finished = slices.DeleteFunc(s.finished, func(k *knownFile) bool { return k == m.known })
 	s.headOf = nil
-	return s.adopt(ctx, f)
+	return s.adopt(ctx, v, f)
 }
 
 // adopt adds a file to those that are read.
-func (s *session) adopt(ctx context.Context, f *sourceFile) error {
+func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
+	f.name, f.info = v.name, v.info
+	f.isCompressed = v.isCompressed()
 	s.files = append(s.files, f)
 	s.stats.Files++
 	if !s.config.isFollowed {
@@ -248,6 +248,9 @@ func (s *session) adopt(ctx context.Context, f *sourceFile) error {
 	delete(s.follow.copies, f.name)
 	f.after = s.follow.formerOf(f)
 	f.grownAt = time.Now()
+	if f.isCompressed {
+		return nil
+	}
 	_, err := s.start(ctx, f) // so that it stays there until it was read
 	return err
 }
@@ -266,7 +269,7 @@ func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map
 		if continued[o.knownFile] || !o.deadline.IsZero() {
 			return false
 		}
-		isThere := o.name != "" && !recognised[o.name] && slices.ContainsFunc(files, func(f listed) bool { return f.name == o.name })
+		isThere := !o.isMoved && !recognised[o.name] && slices.ContainsFunc(files, func(f listed) bool { return f.name == o.name })
 		if isThere && !s.config.startsAnew {
 			err = fmt.Errorf("file %q, offset %d: %w, and no other file holds it; "+
 				"remove or rename the file, or use WithStartAnew to read it from its beginning", o.name, o.offset, errChanged)

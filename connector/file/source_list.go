@@ -122,6 +122,20 @@ func (p place) list() (files []listed, directories []string, err error) {
 	return files, directories, nil
 }
 
+// holds returns true if a file with the name may be one of those at the place.
+func (p place) holds(name string) bool {
+	base := filepath.Base(name)
+	switch p.kind {
+	case oneFile:
+		return name == p.path
+	case directory:
+		return !strings.HasPrefix(base, ".")
+	default:
+		isMatch, err := filepath.Match(p.path, name)
+		return isMatch || err != nil
+	}
+}
+
 // readDir returns the files of a directory whose names match.
 func (p place) readDir(dir, base string) ([]listed, error) {
 	entries, err := os.ReadDir(dir)

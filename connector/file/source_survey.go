@@ -31,6 +31,9 @@ type match struct {
 	isRest bool
 }
 
+// isCompressed returns true if the file is compressed.
+func (v *survey) isCompressed() bool { return v.kind == gzipped || v.kind == zstandard }
+
 // isExact returns true if the file holds the bytes of the match, and no others.
 func (v *survey) isExact(m match) bool { return v.length == m.known.offset }
 
@@ -77,7 +80,7 @@ func (d *identifier) survey(ctx context.Context, f listed, h hints, toEnd bool) 
 		return v, err
 	}
 	candidates := d.candidates(v, h)
-	if len(candidates) == 1 && candidates[0].hints.isUnchanged(h) && candidates[0].isFinished {
+	if len(candidates) == 1 && candidates[0].isFinished && candidates[0].hints.isUnchanged(h) {
 		k := candidates[0]
 		v.matches, v.length, v.sum = []match{{known: k}}, k.offset, k.sum
 		return v, nil
@@ -108,12 +111,11 @@ func (d *identifier) candidates(v *survey, h hints) []*knownFile {
 			break
 		}
 		for _, k := range d.byBeginning[beginningKey{size, hashBeginning(v.head[:size])}] {
-			isSmaller := v.kind != gzipped && v.kind != zstandard && k.offset > v.info.Size()
+			isSmaller := !v.isCompressed() && k.offset > v.info.Size()
 			if isSmaller || size == 0 {
 				continue
 			}
-			isPlain := v.kind == plain || v.kind == undecided
-			if k.isFinished && k.hints.isUnchanged(h) && (!isPlain || k.offset == v.info.Size()) {
+			if k.isFinished && k.hints.isUnchanged(h) && (v.isCompressed() || k.offset == v.info.Size()) {
 				return []*knownFile{k}
 			}
 			candidates = append(candidates, k)

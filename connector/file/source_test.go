@@ -276,6 +276,9 @@ func TestSource_batchBytes(t *testing.T) {
 
 // A quote that is never closed takes no more memory than the bound.
 func TestSource_openQuoteMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it writes 200 MiB")
+	}
 	path := filepath.Join(t.TempDir(), "a")
 	f, err := os.Create(path)
 	must(t, err)
