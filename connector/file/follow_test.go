@@ -305,6 +305,27 @@ func TestFollow(t *testing.T) {
 				t.Errorf("the log is %q", got)
 			}
 		},
+		"rotated while a compressed file is read": func(t *testing.T, dir string) {
+			f := follow(t, write(t, dir, "a", "n\n1\n2\n")[:len(dir)], file.CSV, nil, file.WithBatch(1, 1))
+			defer f.close()
+			f.want("map[n:1]", "map[n:2]")
+			write(t, dir, "z", gzipped(t, "n\n"+numbered(1000, 60_000)))
+			time.Sleep(2 * time.Second)
+			recs, err := f.s.Read(context.Background())
+			must(t, err)
+			grow(t, dir+"/a", "3\n")
+			copyTruncate(t, dir+"/a", dir+"/b")
+			time.Sleep(2 * time.Second)
+			more, err := f.poll(time.Minute)
+			must(t, err)
+			seen := make(map[string]bool)
+			for _, text := range texts(append(recs, more...)) {
+				seen[text] = true
+			}
+			if len(seen) != 59_001+1 || len(recs)+len(more) != len(seen) || !seen["map[n:3]"] || !seen["map[n:60000]"] {
+				t.Errorf("%d different records of %d", len(seen), len(recs)+len(more))
+			}
+		},
 		"two files with the same beginning": func(t *testing.T, dir string) {
 			write(t, dir, "a", "same\n1\n")
 			f := follow(t, dir, file.Lines, nil)

@@ -285,11 +285,10 @@ func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map
 }
 
 // isCopyOfFinished returns true if a file holds the same bytes as one that was read to its
-// end.
+// end since Open.
 func (s *session) isCopyOfFinished(ctx context.Context, f *sourceFile) (bool, error) {
 	now := time.Now()
-	by := newIdentifier(s.finished, s.scratch)
-	v, err := by.survey(ctx, listed{f.name, f.info}, hintsOf(f.name, f.info, now), false)
+	v, err := s.fresh.survey(ctx, listed{f.name, f.info}, hintsOf(f.name, f.info, now), false)
 	if err != nil {
 		return false, err
 	}

@@ -27,11 +27,11 @@ type session struct {
 	scratch []byte // for surveys
 	batch   batch
 
-	files       []*sourceFile // that are read, in this order
-	turn        int           // followed: the index of the file to be read next
-	finished    []*knownFile  // the oldest one first
-	orphans     []*orphan
-	hasFinished bool // a file was read to its end
+	files    []*sourceFile // that are read, in this order
+	turn     int           // followed: the index of the file to be read next
+	finished []*knownFile  // the oldest one first
+	orphans  []*orphan
+	fresh    *identifier // of those that were finished since Open; nil if there are none
 
 	record uint64 // the number of the last record
 	bytes  int64  // that were read
@@ -227,7 +227,10 @@ func (s *session) finish(k *knownFile) {
 		return // nothing to remember
 	}
 	s.finished = append(s.finished, k)
-	s.hasFinished = true
+	if s.fresh == nil {
+		s.fresh = newIdentifier(nil, s.scratch)
+	}
+	s.fresh.add(k)
 	s.follow.generation++
 }
 

@@ -16,7 +16,7 @@ func (s *session) start(ctx context.Context, f *sourceFile) (bool, error) {
 	if f.in != nil {
 		return true, nil
 	}
-	if f.offset == 0 && s.hasFinished && (f.isCompressed || !s.config.isFollowed) { // it may be a copy of a file that was read meanwhile
+	if f.offset == 0 && s.fresh != nil && (f.isCompressed || !s.config.isFollowed) { // it may be a copy of a file that was read meanwhile
 		isCopy, err := s.isCopyOfFinished(ctx, f)
 		if isCopy || err != nil {
 			return false, s.skipGone(ctx, f, err)
@@ -82,10 +82,10 @@ func (s *session) resume(ctx context.Context, f *sourceFile) error {
 		}
 		f.header = header
 	}
-	s.switchTo(f)
 	if f.in.isPlain() {
 		return nil
 	}
+	s.switchTo(f)
 	want := f.digest.Sum64()
 	again := &sourceFile{in: f.in}
 	again.digest.Reset()
@@ -107,7 +107,8 @@ func (s *session) resume(ctx context.Context, f *sourceFile) error {
 	return nil
 }
 
-// readHeader reads the header of a file of which rows were read before.
+// readHeader reads the header of a file of which rows were read before. It leaves the window
+// alone: a compressed file may be in it.
 func (s *session) readHeader(ctx context.Context, name string) ([]string, error) {
 	in, err := openInput(name)
 	if err != nil {
@@ -115,30 +116,30 @@ func (s *session) readHeader(ctx context.Context, name string) ([]string, error)
 	}
 	f := &sourceFile{name: name, in: in, scanner: scan.CSV(s.config.maxRecordBytes, s.config.comma)}
 	defer func() { _ = f.close() }()
-	s.leaveWindow()
-	s.window.load(nil, 0)
-	for isMarkRead := false; ; {
+	var w window
+	w.load(f, 0)
+	for {
 		if err := ended(ctx); err != nil {
 			return nil, err
 		}
-		if isMarkRead = isMarkRead || f.skipMark(&s.window); isMarkRead {
-			for {
-				p := f.scanner.Next(s.window.data(), f.isEnd, false)
-				switch {
-				case p.Damage != nil:
-					return nil, fmt.Errorf("the header: %w", p.Damage)
-				case p.Content > 0:
-					return s.decoder.header(s.window.data()[:p.Content])
-				case p.Len == 0 && f.isEnd:
-					return nil, nil
-				}
-				if p.Len == 0 {
-					break
-				}
-				f.consume(&s.window, p.Len, p.IsOpen)
+		isMarkSeen := f.offset > 0 || f.skipMark(&w)
+		for isMarkSeen {
+			p := f.scanner.Next(w.data(), f.isEnd, false)
+			if p.Damage != nil {
+				return nil, fmt.Errorf("the header: %w", p.Damage)
 			}
+			if p.Content > 0 {
+				return s.decoder.header(w.data()[:p.Content])
+			}
+			if p.Len == 0 {
+				break
+			}
+			f.consume(&w, p.Len, p.IsOpen)
 		}
-		switch err := f.fill(&s.window, false); err {
+		if f.isEnd {
+			return nil, nil
+		}
+		switch err := f.fill(&w, false); err {
 		case nil:
 		case io.EOF:
 			f.isEnd = true

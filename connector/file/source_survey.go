@@ -40,7 +40,7 @@ func (v *survey) isExact(m match) bool { return v.length == m.known.offset }
 // identifier finds known files by their content.
 type identifier struct {
 	byBeginning map[beginningKey][]*knownFile
-	sizes       []int // of the beginnings
+	sizes       []int // of the beginnings, in order
 	buf         []byte
 }
 
@@ -52,15 +52,18 @@ type beginningKey struct {
 func newIdentifier(known []*knownFile, buf []byte) *identifier {
 	d := &identifier{byBeginning: make(map[beginningKey][]*knownFile), buf: buf}
 	for _, k := range known {
-		key := beginningKey{k.beginningSize, k.beginning}
-		if d.byBeginning[key] == nil {
-			d.sizes = append(d.sizes, k.beginningSize)
-		}
-		d.byBeginning[key] = append(d.byBeginning[key], k)
+		d.add(k)
 	}
-	slices.Sort(d.sizes)
-	d.sizes = slices.Compact(d.sizes)
 	return d
+}
+
+// add adds a known file.
+func (d *identifier) add(k *knownFile) {
+	key := beginningKey{k.beginningSize, k.beginning}
+	d.byBeginning[key] = append(d.byBeginning[key], k)
+	if i, ok := slices.BinarySearch(d.sizes, k.beginningSize); !ok {
+		d.sizes = slices.Insert(d.sizes, i, k.beginningSize)
+	}
 }
 
 // survey reads as much of a file as it takes to tell which known files it is the same as.
