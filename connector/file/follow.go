@@ -35,6 +35,15 @@ func (w *followState) formerOf(f *sourceFile) *sourceFile {
 	return former
 }
 
+// forgetFormer forgets the files that were read to their ends.
+func (w *followState) forgetFormer() {
+	for name, f := range w.former {
+		if f.in == nil && !f.isCompressed {
+			delete(w.former, name)
+		}
+	}
+}
+
 // startFollowing begins to receive notifications.
 func (s *session) startFollowing(ctx context.Context) {
 	s.follow.copies = make(map[string]*copied)
@@ -148,6 +157,7 @@ func (s *session) look(ctx context.Context) error {
 	if err := s.identify(ctx, s.matchNames(files, now), now); err != nil {
 		return err
 	}
+	s.follow.forgetFormer()
 	s.expire(ctx, now)
 	s.forget()
 	return nil
@@ -269,7 +279,9 @@ func (s *session) matchNames(files []listed, now time.Time) (unknown []listed) {
 	s.checkPending()
 	for _, f := range s.files {
 		if isThere[f] {
-			f.isLost = false
+			if f.isLost {
+				f.isLost, s.headOf = false, nil
+			}
 			continue
 		}
 		if !f.isLost {

@@ -2,6 +2,7 @@ package file_test
 
 import (
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/conduitio/funnel/connector/file"
@@ -30,6 +31,8 @@ func TestSource_formats(t *testing.T) {
 		"twice the bound, end": {file.Lines, "abcdef", []file.SourceOption{file.WithMaxRecordBytes(3)}, []string{"!abc", "!def"}},
 
 		"JSON":              {file.JSONLines, `{"a":1}` + "\n\n \t\r\n" + ` {"b":[{"c":null},true,"x\n"]} `, nil, []string{`map[a:1]`, "map[b:[map[c:<nil>] true x\n]]"}},
+		"JSON, blanks":      {file.JSONLines, "\t{ \"a\" : \"x\" , \"" + strings.Repeat("n", 70) + "\" :\"y\",\"l\" : [ \"z\" ,\"\" ] } \n", nil, []string{"map[a:x l:[z ] " + strings.Repeat("n", 70) + ":y]"}},
+		"JSON, long line":   {file.JSONLines, "{\"a\":\"" + strings.Repeat("x", 5000) + "\",\"b\":\"y\"}", nil, []string{"map[a:" + strings.Repeat("x", 5000) + " b:y]"}},
 		"JSON, not objects": {file.JSONLines, "1\n[]\n\"a\"\nnull\n{}\n", nil, []string{"!1", "![]", `!"a"`, "!null", "map[]"}},
 		"JSON, damaged":     {file.JSONLines, "{\"a\":}\n{\"a\":1\n{\"a\":1}}\n{\"a\":1}{}\n{a:1}\n{\"b\":2}\n", nil, []string{`!{"a":}`, `!{"a":1`, `!{"a":1}}`, `!{"a":1}{}`, `!{a:1}`, `map[b:2]`}},
 		"JSON, same names":  {file.JSONLines, `{"a":1,"a":2}`, nil, []string{`!{"a":1,"a":2}`}},

@@ -280,3 +280,31 @@ func TestSource_sameBeginnings(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// Of finished files that are gone only the last ones are remembered.
+func TestSource_forgets(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 1100 {
+		write(t, dir, fmt.Sprint(i), fmt.Sprintf("%d\n", i))
+	}
+	recs := mustReadAll(t, opened(t, dir, file.Lines, nil))
+	for i := range 1099 {
+		drop(t, dir, fmt.Sprint(i))
+	}
+	write(t, dir, "x", "x\n")
+	p := recs[1099].Position
+	recs = mustReadAll(t, opened(t, dir, file.Lines, p))
+	progress, err := file.ParsePosition(recs[0].Position)
+	must(t, err)
+	if len(recs) != 1 || progress.Finished != 1001 {
+		t.Fatalf("got %q, and %d finished files are remembered", texts(recs), progress.Finished)
+	}
+	if got := texts(mustReadAll(t, opened(t, dir, file.Lines, p))); len(got) != 1 {
+		t.Errorf("got %q", got)
+	}
+	write(t, dir, "0", "0\n")
+	write(t, dir, "1098", "1098\n")
+	if got := fmt.Sprint(texts(mustReadAll(t, opened(t, dir, file.Lines, recs[0].Position)))); got != "[0]" {
+		t.Errorf("got %s", got)
+	}
+}

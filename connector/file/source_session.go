@@ -256,6 +256,9 @@ func (s *session) forget() {
 		gone--
 		return true
 	})
+	if s.fresh != nil {
+		s.fresh = newIdentifier(s.finished, s.scratch)
+	}
 }
 
 // vanished counts and logs bytes that were not read before they vanished.
