@@ -109,6 +109,8 @@ func FuzzLines(f *testing.F) {
 func FuzzCSV(f *testing.F) {
 	f.Add([]byte("a,b\n\"1\n\",\"\"\"\"\r\n"), uint8(9), ",")
 	f.Add([]byte("\"a\n\"b\n\"c"), uint8(4), ";")
+	f.Add([]byte("\"abc\ndef\nghi\n"), uint8(5), ",")
+	f.Add([]byte("a,\"b\nc\n\"\"\n,\"d\n\"\r\n\"e"), uint8(9), ",")
 	f.Add([]byte("\"a\"→\"b\"\r\n→→\n"), uint8(40), "→")
 	f.Fuzz(func(t *testing.T, input []byte, bound uint8, separator string) {
 		comma, _ := utf8.DecodeRuneInString(separator)
