@@ -64,10 +64,10 @@ func (f *follower) wantWithin(period time.Duration, want ...string) []opencdc.Re
 	f.t.Helper()
 	recs, err := f.poll(period)
 	if err != nil {
-		f.t.Fatalf("got the error %v after %q", err, texts(recs))
+		f.t.Fatalf("got the error %v after %.500q", err, fmt.Sprint(texts(recs)))
 	}
 	if got := texts(recs); !reflect.DeepEqual(got, append([]string{}, want...)) {
-		f.t.Fatalf("got %q, want %q", got, want)
+		f.t.Fatalf("got %.500q, want %.500q", fmt.Sprint(got), fmt.Sprint(want))
 	}
 	return recs
 }
@@ -222,6 +222,16 @@ func TestFollow(t *testing.T) {
 				f.want(strings.Fields(want)...)
 			}
 		},
+		"truncated and grown while another file is read": func(t *testing.T, dir string) {
+			write(t, dir, "a", numbered(1, 500))
+			write(t, dir, "b", "x\n")
+			f := follow(t, dir, file.Lines, nil)
+			defer f.close()
+			f.want(append(strings.Fields(numbered(1, 500)), "x")...)
+			content := numbered(1, 400) + numbered(1000, 1200)
+			write(t, dir, "a", content)
+			f.want(strings.Fields(content)...)
+		},
 		"compressed and deleted": func(t *testing.T, dir string) {
 			write(t, dir, "a", "1\n")
 			f := follow(t, dir, file.Lines, nil)
@@ -285,6 +295,15 @@ func TestFollow(t *testing.T) {
 			f.want("1")
 			grow(t, dir+"/a.gz", gzipped(t, "2\n"))
 			f.want("2")
+		},
+		"another file like a finished one that is there": func(t *testing.T, dir string) {
+			content := numbered(1, 500)
+			write(t, dir, "a.gz", gzipped(t, content))
+			f := follow(t, dir, file.Lines, nil)
+			defer f.close()
+			f.want(strings.Fields(content)...)
+			write(t, dir, "b", content+"x\n")
+			f.want(append(strings.Fields(content), "x")...)
 		},
 		"rotated away while the source is down": func(t *testing.T, dir string) {
 			path := write(t, dir, "a", "1\n")

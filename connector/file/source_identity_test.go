@@ -149,6 +149,23 @@ func TestSource_shortBeginning(t *testing.T) {
 	}
 }
 
+// Of several known files with the same beginning the longest one counts.
+func TestSource_longestBeginning(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a", numbered(1, 600))
+	write(t, dir, "b", numbered(1, 900))
+	write(t, dir, "c", numbered(1, 700))
+	write(t, dir, "z", "last\n")
+	recs := mustReadAll(t, opened(t, dir, file.Lines, nil))
+	write(t, dir, "d", numbered(1, 902))
+	for _, name := range []string{"a", "b", "c"} {
+		drop(t, dir, name)
+	}
+	if got := fmt.Sprint(texts(mustReadAll(t, opened(t, dir, file.Lines, recs[len(recs)-1].Position)))); got != "[901 902]" {
+		t.Errorf("got %.300s", got)
+	}
+}
+
 // What was read of a file is no longer there, and nowhere else.
 func TestSource_changedFile(t *testing.T) {
 	for name, content := range map[string]string{
