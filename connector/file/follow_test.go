@@ -305,6 +305,24 @@ func TestFollow(t *testing.T) {
 			write(t, dir, "b", content+"x\n")
 			f.want(append(strings.Fields(content), "x")...)
 		},
+		"copied, restarted": func(t *testing.T, dir string) {
+			write(t, dir, "a", "1\n2\n")
+			f := follow(t, dir, file.Lines, nil)
+			f.want("1", "2")
+			write(t, dir, "b", "1\n2\n")
+			f.want()
+			write(t, dir, "c", "3\n")
+			recs := f.want("3")
+			f.close()
+			f = follow(t, dir, file.Lines, recs[0].Position)
+			defer f.close()
+			f.want()
+			grow(t, dir+"/a", "4\n")
+			f.want("4")
+			if got := f.log.String(); got != "" {
+				t.Errorf("the log is %q", got)
+			}
+		},
 		"rotated away while the source is down": func(t *testing.T, dir string) {
 			path := write(t, dir, "a", "1\n")
 			f := follow(t, path, file.Lines, nil)

@@ -195,6 +195,18 @@ func TestSource_changedFile(t *testing.T) {
 	}
 }
 
+// A file that was read in part is gone, and a finished one has its path.
+func TestSource_replacedByFinished(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a", "1\n")
+	write(t, dir, "b", "2\n3\n")
+	recs := mustReadAll(t, opened(t, dir, file.Lines, nil))
+	move(t, dir, "a", "b")
+	if got := texts(mustReadAll(t, opened(t, dir, file.Lines, recs[1].Position))); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+}
+
 // A new file gets the inode of one that was deleted.
 func TestSource_sameInode(t *testing.T) {
 	dir := t.TempDir()
