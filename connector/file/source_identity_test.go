@@ -195,6 +195,33 @@ func TestSource_changedFile(t *testing.T) {
 	}
 }
 
+// A file that differs only behind its first KiB is another file.
+func TestSource_changedInTheMiddle(t *testing.T) {
+	content := numbered(1, 3000)
+	other := strings.Replace(content, "\n1500\n", "\n15x0\n", 1)
+	dir := t.TempDir()
+	path := write(t, dir, "a", content)
+	write(t, dir, "b", "last\n")
+	recs := mustReadAll(t, opened(t, dir, file.Lines, nil))
+	write(t, dir, "a", other)
+	for text, change := range map[string]string{"2000": other, "2001": gzipped(t, other)} {
+		write(t, dir, "a", change)
+		err := newSource(t, dir, file.Lines, positionOf(t, recs, text)).Open(context.Background())
+		if err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("got the error %v", err)
+		}
+		got := texts(mustReadAll(t, opened(t, dir, file.Lines, recs[3000].Position)))
+		if !reflect.DeepEqual(got, strings.Fields(other)) {
+			t.Errorf("finished before: got %d records", len(got))
+		}
+	}
+	write(t, dir, "a", other)
+	got := texts(mustReadAll(t, opened(t, dir, file.Lines, positionOf(t, recs, "1000"))))
+	if want := append(strings.Fields(other)[1000:], "last"); !reflect.DeepEqual(got, want) {
+		t.Errorf("changed behind the offset: got %d records", len(got))
+	}
+}
+
 // A file that was read in part is gone, and a finished one has its path.
 func TestSource_replacedByFinished(t *testing.T) {
 	dir := t.TempDir()
