@@ -305,6 +305,37 @@ func TestFollow(t *testing.T) {
 			write(t, dir, "b", content+"x\n")
 			f.want(append(strings.Fields(content), "x")...)
 		},
+		"one record at a time": func(t *testing.T, dir string) {
+			write(t, dir, "a", numbered(1, 4))
+			write(t, dir, "b", numbered(11, 14))
+			f := follow(t, dir, file.Lines, nil, file.WithBatch(1, 1))
+			defer f.close()
+			f.want("1", "11", "2", "12", "3", "13", "4", "14") // no file keeps the others waiting
+			grow(t, dir+"/a", numbered(5, 7))
+			move(t, dir, "a", "c")
+			write(t, dir, "a", numbered(101, 102))
+			f.want("5", "6", "7", "101", "102") // but the old file comes before the new one
+			grow(t, dir+"/a", numbered(103, 105))
+			drop(t, dir, "a")
+			write(t, dir, "a", numbered(201, 202))
+			f.want("103", "104", "105", "201", "202")
+			grow(t, dir+"/a", numbered(203, 205))
+			copyTruncate(t, dir+"/a", dir+"/d")
+			grow(t, dir+"/a", numbered(301, 302))
+			f.want("203", "204", "205", "301", "302")
+		},
+		"byte order mark, restarted": func(t *testing.T, dir string) {
+			write(t, dir, "a", "\xef\xbb\xbf")
+			write(t, dir, "b", "1\n")
+			f := follow(t, dir, file.Lines, nil)
+			recs := f.want("1")
+			f.close()
+			f = follow(t, dir, file.Lines, recs[0].Position)
+			defer f.close()
+			f.want()
+			grow(t, dir+"/a", "2\n")
+			f.want("2")
+		},
 		"copied, restarted": func(t *testing.T, dir string) {
 			write(t, dir, "a", "1\n2\n")
 			f := follow(t, dir, file.Lines, nil)

@@ -222,6 +222,34 @@ func TestSource_changedInTheMiddle(t *testing.T) {
 	}
 }
 
+// The time of change counts only if a later change would have another one.
+func TestSource_changedAtTheSameTime(t *testing.T) {
+	content := numbered(1, 3000)
+	dir := t.TempDir()
+	path := write(t, dir, "a", content)
+	write(t, dir, "b", "last\n")
+	recs := mustReadAll(t, opened(t, dir, file.Lines, nil))
+	info, err := os.Stat(path)
+	must(t, err)
+	write(t, dir, "a", strings.Replace(content, "\n1500\n", "\n15x0\n", 1))
+	must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
+	if got := mustReadAll(t, opened(t, dir, file.Lines, recs[3000].Position)); len(got) != 3000 {
+		t.Errorf("got %d records", len(got))
+	}
+}
+
+// A file that is truncated while it is read is not at its end.
+func TestSource_truncatedWhileRead(t *testing.T) {
+	path := write(t, t.TempDir(), "a", numbered(1, 100_000))
+	s := opened(t, path, file.Lines, nil)
+	_, err := s.Read(context.Background())
+	must(t, err)
+	must(t, os.Truncate(path, 10))
+	if recs, err := readAll(t, s); err == nil || !strings.Contains(err.Error(), path) || len(recs) < 1000 {
+		t.Errorf("got the error %v after %d records", err, len(recs))
+	}
+}
+
 // A file that was read in part is gone, and a finished one has its path.
 func TestSource_replacedByFinished(t *testing.T) {
 	dir := t.TempDir()
