@@ -324,6 +324,38 @@ func TestFollow(t *testing.T) {
 			grow(t, dir+"/a", numbered(301, 302))
 			f.want("203", "204", "205", "301", "302")
 		},
+		"copied and truncated with a backlog": func(t *testing.T, dir string) {
+			write(t, dir, "a", numbered(1, 5))
+			f := follow(t, dir, file.Lines, nil, file.WithBatch(1, 1))
+			defer f.close()
+			read := func() string {
+				recs, err := f.s.Read(context.Background())
+				must(t, err)
+				return strings.Join(texts(recs), " ")
+			}
+			got := read()
+			write(t, dir, "b", numbered(1, 5))
+			time.Sleep(2 * time.Second)
+			got += read() // looks, and finds the copy
+			write(t, dir, "a", "6\n")
+			if got != "12" {
+				t.Errorf("got %q", got)
+			}
+			f.want("3", "4", "5", "6")
+			if got := f.s.Stats(); got.BytesVanished != 0 || got.FilesCopied != 0 {
+				t.Errorf("got %+v", got)
+			}
+		},
+		"a slow writer": func(t *testing.T, dir string) {
+			f := follow(t, write(t, dir, "a", "0\n"), file.Lines, nil)
+			defer f.close()
+			f.want("0")
+			move(t, dir, "a", "b")
+			for i := range 9 {
+				grow(t, dir+"/b", fmt.Sprintln(i))
+				f.wantWithin(6*time.Second, fmt.Sprint(i))
+			}
+		},
 		"byte order mark, restarted": func(t *testing.T, dir string) {
 			write(t, dir, "a", "\xef\xbb\xbf")
 			write(t, dir, "b", "1\n")
