@@ -11,16 +11,20 @@
 //
 // Files that are compressed by gzip or zstd are told by their first bytes, and read
 // through. They may have several parts. One that is incomplete or corrupt is an error,
-// after the records before that place. Offsets count decompressed bytes everywhere.
+// after the records before that place. (The checksum of gzip stands at the end of a part, so
+// a corrupt part may give some wrong records before the error.) Offsets count decompressed
+// bytes everywhere.
 //
-// The source never writes to the files.
+// The source never writes to the files. Memory does not grow with them: it holds some
+// hundred KiB, or twice [WithMaxRecordBytes], and what the batch needs; zstd may need a
+// window of up to 128 MiB.
 //
 // # Records
 //
 // A record is a line, or a row of [CSV]. It has the operation create, and the path and the
 // number of its first line in its metadata ([MetadataPath], [MetadataLine]). The key is
 // nil. For [Records] operation, metadata, key and payload are those of the record in the
-// file. What holds records:
+// file. The formats in detail:
 //
 //   - Lines end with \n or \r\n. The end of the last line may be missing; while the source
 //     follows the file, it waits for it. A byte order mark at the beginning is skipped.
@@ -72,7 +76,8 @@
 // With [WithFollow] the source looks for changes once a second ([WithPollPeriod]), and at
 // once where the file system sends notifications. It keeps the files open that it follows.
 // Before it goes on in a file it compares the beginning, and what stands before the offset,
-// with what it has read.
+// with what it has read. The records of a file come in order. Files that grow at the same
+// time take turns, batch by batch.
 //
 // Logs may be rotated in the usual ways. A file that was renamed is read to its end before
 // the new one with its name. If its new name is not among the paths of the source, or if it
