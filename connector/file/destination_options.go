@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/conduitio/funnel/internal/disk"
-	"github.com/conduitio/funnel/log"
 )
 
 // DestinationOption changes how a [Destination] works.
@@ -64,11 +63,9 @@ func WithFileMode(mode fs.FileMode) DestinationOption {
 
 // destinationConfig is what the options of a destination set.
 type destinationConfig struct {
+	commonConfig
 	columns         []string
 	dropOtherFields bool
-	comma           rune
-	hasComma        bool
-	logger          log.CtxLogger
 	withoutSync     bool
 	rotation        *Rotation
 	maxOpenFiles    int
@@ -83,8 +80,7 @@ type destinationConfig struct {
 // newDestinationConfig applies and checks the options.
 func newDestinationConfig(format Format, opts []DestinationOption) (*destinationConfig, error) {
 	c := &destinationConfig{
-		comma:        ',',
-		logger:       log.Nop(),
+		commonConfig: defaultConfig(),
 		maxOpenFiles: 64,
 		fileMode:     0o644,
 		fsys:         disk.OS,
@@ -98,9 +94,10 @@ func newDestinationConfig(format Format, opts []DestinationOption) (*destination
 		o.applyToDestination(c)
 	}
 	c.logger = c.logger.WithComponent("destination:file")
+	if err := c.validate(format); err != nil {
+		return nil, err
+	}
 	switch {
-	case !format.isKnown():
-		return nil, fmt.Errorf("the format %v is unknown", format)
 	case c.maxOpenFiles < 1:
 		return nil, fmt.Errorf("WithMaxOpenFiles needs at least 1, not %d", c.maxOpenFiles)
 	case c.fileMode&^fs.ModePerm != 0:
@@ -118,11 +115,8 @@ func newDestinationConfig(format Format, opts []DestinationOption) (*destination
 
 func (c *destinationConfig) validateCSV(format Format) error {
 	if format != CSV {
-		switch {
-		case c.columns != nil || c.dropOtherFields:
+		if c.columns != nil || c.dropOtherFields {
 			return fmt.Errorf("columns are for the format CSV, not for %v", format)
-		case c.hasComma:
-			return fmt.Errorf("WithComma is for the format CSV, not for %v", format)
 		}
 		return nil
 	}
@@ -141,7 +135,7 @@ func (c *destinationConfig) validateCSV(format Format) error {
 			return errors.New("the name of the first column begins with a byte order mark")
 		}
 	}
-	return checkComma(c.comma)
+	return nil
 }
 
 // dirMode returns the permissions of directories.

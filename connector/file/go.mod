@@ -1,11 +1,14 @@
 module github.com/conduitio/funnel/connector/file
 
-go 1.26
+go 1.26.0
 
 require (
+	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/conduitio/conduit-commons v0.6.0
 	github.com/conduitio/funnel v0.0.0
+	github.com/fsnotify/fsnotify v1.10.1
 	github.com/go-json-experiment/json v1.27.2
+	github.com/klauspost/compress v1.20.4
 	github.com/rs/zerolog v1.35.1
 )
 

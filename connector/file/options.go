@@ -7,34 +7,59 @@ import (
 	"github.com/conduitio/funnel/log"
 )
 
-// Option is an option of sources and destinations alike.
+// Option is an option of [NewSource] and of [NewDestination].
 type Option interface {
+	SourceOption
 	DestinationOption
 }
 
-type commaOption rune
-
-func (o commaOption) applyToDestination(c *destinationConfig) {
-	c.comma, c.hasComma = rune(o), true
+// WithComma sets the character between the fields of [CSV], such as ';' or '\t'. The default
+// is ','. It cannot be a quote, a line end or NUL.
+func WithComma(comma rune) Option {
+	return option(func(c *commonConfig) { c.comma, c.hasComma = comma, true })
 }
 
-// WithComma sets the character between the fields of CSV, such as ';' or '\t'. The default
-// is ','. It cannot be a quote, a line end or NUL.
-func WithComma(comma rune) Option { return commaOption(comma) }
+// WithLogger sets the logger. By default nothing is logged. The source logs at level warn
+// what vanished before it was read, and when notifications do not work; the destination logs
+// what it cuts off when it repairs a file.
+func WithLogger(logger log.CtxLogger) Option {
+	return option(func(c *commonConfig) { c.logger = logger })
+}
 
-type loggerOption struct{ log.CtxLogger }
+// commonConfig holds the options that sources and destinations share.
+type commonConfig struct {
+	comma    rune
+	hasComma bool // it was set
+	logger   log.CtxLogger
+}
 
-func (o loggerOption) applyToDestination(c *destinationConfig) { c.logger = o.CtxLogger }
+func defaultConfig() commonConfig {
+	return commonConfig{comma: ',', logger: log.Nop()}
+}
 
-// WithLogger sets the logger. The default writes nothing.
-func WithLogger(logger log.CtxLogger) Option { return loggerOption{logger} }
+type option func(*commonConfig)
 
-// checkComma returns an error if the character cannot stand between fields.
-func checkComma(comma rune) error {
+func (o option) applyToSource(c *sourceConfig) error {
+	o(&c.commonConfig)
+	return nil
+}
+
+func (o option) applyToDestination(c *destinationConfig) { o(&c.commonConfig) }
+
+// validate returns an error if the format is unknown or the options do not fit it.
+func (c *commonConfig) validate(format Format) error {
 	switch {
-	case comma == '"', comma == '\r', comma == '\n', comma == 0, comma == utf8.RuneError, !utf8.ValidRune(comma):
-		return fmt.Errorf("%q cannot stand between the fields of CSV", comma)
-	default:
-		return nil
+	case !format.isKnown():
+		return fmt.Errorf("the format %v is unknown", format)
+	case c.hasComma && format != CSV:
+		return fmt.Errorf("WithComma is for the format CSV, not for %v", format)
 	}
+	switch c.comma {
+	case '"', '\r', '\n', 0, utf8.RuneError:
+		return fmt.Errorf("%q cannot stand between the fields of CSV", c.comma)
+	}
+	if !utf8.ValidRune(c.comma) {
+		return fmt.Errorf("%q cannot stand between the fields of CSV", c.comma)
+	}
+	return nil
 }

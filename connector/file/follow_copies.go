@@ -1,0 +1,164 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// pending is a file that waits for a decision: until it has changed, until another file
+// has, or until it has been the same for long enough.
+type pending struct {
+	info       os.FileInfo
+	changedAt  time.Time
+	deadline   time.Time // when it has been the same for long enough
+	isSurveyed bool      // since it has changed
+	generation int
+
+	copyOf *sourceFile // the followed file that it is a copy of
+	known  *knownFile  // its own content, if that is the content of copyOf
+}
+
+// isWaiting returns true if it is too early to look into a file again. A file that is
+// being written is not read over and over: it first has to stay the same for a period.
+func (w *followState) isWaiting(f listed, now time.Time, period time.Duration) bool {
+	p := w.pending[f.name]
+	if p == nil {
+		return false
+	}
+	if !isSameState(p.info, f.info) {
+		p.info, p.changedAt, p.isSurveyed, p.known = f.info, now, false, nil
+	}
+	switch {
+	case p.generation != w.generation:
+		return false
+	case !p.isSurveyed:
+		return now.Before(p.changedAt.Add(period))
+	default:
+		return p.known != nil || now.Before(p.deadline)
+	}
+}
+
+// wait puts a file off, unless it has been the same for the period. It returns true if the
+// file is to wait.
+func (w *followState) wait(v *survey, copyOf *sourceFile, now time.Time, period time.Duration) bool {
+	p := w.pending[v.name]
+	if p == nil || !isSameState(p.info, v.info) {
+		p = &pending{info: v.info, changedAt: now}
+		w.pending[v.name] = p
+	}
+	p.isSurveyed, p.generation, p.copyOf, p.known = true, w.generation, copyOf, nil
+	p.deadline = p.changedAt.Add(period)
+	return now.Before(p.deadline)
+}
+
+// checkPending decides about copies of files that are still read: when all bytes of a copy
+// were read, it is done.
+func (s *session) checkPending() {
+	for name, p := range s.follow.pending {
+		if p.copyOf == nil || p.known == nil || p.copyOf.offset < p.known.offset || !slices.Contains(s.files, p.copyOf) {
+			continue
+		}
+		delete(s.follow.pending, name)
+		s.finished = append(s.finished, p.known)
+		s.headOf = nil
+		s.stats.FilesCopied++
+		s.follow.copies[name] = &copied{info: p.info, known: p.known}
+	}
+}
+
+// checkCopyOfFollowed returns true if the bytes of a file are those of one that is read,
+// so that it is not to be read, or not yet.
+func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.Time) (bool, error) {
+	for _, f := range slices.Clone(s.files) {
+		n := min(len(f.beginning), len(v.head))
+		if n == 0 || f.in == nil || !f.in.isPlain() || string(f.beginning[:n]) != string(v.head[:n]) {
+			continue
+		}
+		if isIntact, err := f.isIntact(&s.window); err != nil {
+			return false, f.fault(f.offset, err)
+		} else if !isIntact { // it was truncated after its copy was made
+			return true, s.leaveChanged(ctx, f)
+		}
+		length, sum := v.length, v.sum
+		if length < 0 {
+			length = v.info.Size()
+			if length > f.info.Size() {
+				continue
+			}
+			var err error
+			if length, sum, err = s.hashFile(ctx, v.name); err != nil {
+				if isGone(err) {
+					return true, nil // the next look sees what has become of it
+				}
+				return false, err
+			}
+		}
+		same, err := s.hashBytes(ctx, f.in, length)
+		if err != nil {
+			return false, f.fault(f.offset, err)
+		}
+		if length > f.info.Size() || same != sum {
+			continue
+		}
+		isWaiting := s.follow.wait(v, f, now, s.config.settlePeriod)
+		p := s.follow.pending[v.name]
+		if length == f.info.Size() || length >= fingerprintSize {
+			p.known = &knownFile{
+				beginning:     hashBeginning(v.head),
+				beginningSize: len(v.head),
+				offset:        length,
+				sum:           sum,
+				isFinished:    true,
+				hints:         hintsOf(v.name, v.info, now),
+				isPresent:     true,
+			}
+			s.checkPending()
+			return true, nil
+		}
+		return isWaiting, nil // part of a copy, or a file of its own
+	}
+	return false, nil
+}
+
+// hashFile returns length and checksum of a file.
+func (s *session) hashFile(ctx context.Context, name string) (int64, uint64, error) {
+	in, err := openInput(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = in.close() }()
+	return s.hashInput(ctx, in, 1<<62)
+}
+
+// hashBytes returns the checksum of the first bytes of a plain file.
+func (s *session) hashBytes(ctx context.Context, in *input, n int64) (uint64, error) {
+	_, sum, err := s.hashInput(ctx, in, n)
+	return sum, err
+}
+
+func (s *session) hashInput(ctx context.Context, in *input, limit int64) (int64, uint64, error) {
+	var digest xxhash.Digest
+	digest.Reset()
+	offset := int64(0)
+	for offset < limit {
+		if err := ended(ctx); err != nil {
+			return 0, 0, err
+		}
+		n, err := in.readAt(s.scratch[:min(int64(len(s.scratch)), limit-offset)], offset)
+		_, _ = digest.Write(s.scratch[:n])
+		offset += int64(n)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	return offset, digest.Sum64(), nil
+}

@@ -1,0 +1,342 @@
+package file
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/conduitio/conduit-commons/opencdc"
+)
+
+// A position is self-contained: it holds the state of all files, after its record. So it
+// has two parts. The head holds all that stays the same from one record of a file to the
+// next, and is made once for each change of the file. The tail holds what is new with each
+// record, and is appended to a copy of the head.
+//
+//	head  magic, version, format, finished files, other unfinished files, current file
+//	tail  number of the record, bytes in all, offset, checksum up to the offset
+//	end   length of the tail (1 byte), checksum of all before (4 bytes)
+//
+// Numbers are varints, checksums have 8 bytes, and hints and hashes of beginnings have 4,
+// all of them little-endian.
+
+const (
+	positionMagic   = "\xf1fp"
+	positionVersion = 1
+	endSize         = 1 + 4
+	maxTailSize     = 3*binary.MaxVarintLen64 + 8
+
+	// movedMark stands before the name of a file that is no longer there.
+	movedMark = "\x00"
+
+	// fingerprintSize is the number of bytes at the beginning of a file that its
+	// fingerprint covers.
+	fingerprintSize = 1024
+)
+
+// Progress is what a position says.
+type Progress struct {
+	// Format is the format of the files.
+	Format Format
+	// Records is the number of the record among all that were read, from 1 on.
+	Records uint64
+	// Bytes is the number of bytes that were read, from all files, after decompression.
+	Bytes int64
+	// Finished is the number of files that were read to their end and are remembered, so
+	// that they are not read again.
+	Finished int
+	// Files are the files that were read in part. The first one is that of the record.
+	Files []FileProgress
+}
+
+// FileProgress says how far a file was read.
+type FileProgress struct {
+	// Name is the path of the file when it was last seen.
+	Name string
+	// Offset is where reading goes on, in bytes after decompression.
+	Offset int64
+	// Checksum is the xxHash64 of the bytes before the offset.
+	Checksum uint64
+}
+
+// ParsePosition returns what a position of a [Source] says. It returns an error if the
+// position is from another source, or damaged.
+func ParsePosition(p opencdc.Position) (Progress, error) {
+	state, err := parsePosition(p)
+	if err != nil {
+		return Progress{}, err
+	}
+	progress := Progress{Format: state.format, Records: state.record, Bytes: state.bytes}
+	for _, k := range state.known {
+		if k.isFinished {
+			progress.Finished++
+		} else {
+			progress.Files = append(progress.Files, FileProgress{Name: k.name, Offset: k.offset, Checksum: k.sum})
+		}
+	}
+	return progress, nil
+}
+
+// knownFile is what is remembered of a file that was read, in part or to its end.
+type knownFile struct {
+	beginning     uint32 // hash of the first bytes
+	beginningSize int    // how many they are: up to fingerprintSize
+	offset        int64  // bytes that were read
+	sum           uint64 // their checksum
+	isFinished    bool
+
+	name    string // of an unfinished file
+	isMoved bool   // the file is no longer under that name
+	hints   hints
+
+	isPresent bool // finished: the file, or a copy, was seen
+}
+
+// hints are hashes of what often tells files apart. A hint of 0 says nothing.
+type hints struct {
+	name  uint32 // of the path
+	inode uint32 // of device and inode
+	stat  uint32 // of device, inode, size and time of change, if that was some time ago
+}
+
+// readState is all that a position says.
+type readState struct {
+	format Format
+	record uint64
+	bytes  int64
+	known  []*knownFile // the finished ones first, then that of the record, then the others
+}
+
+// appendHead appends the head of the positions of a file.
+func appendHead(b []byte, format Format, known []*knownFile, current *knownFile) []byte {
+	b = append(b, positionMagic...)
+	b = append(b, positionVersion, byte(format))
+	finished, others := 0, 0
+	for _, k := range known {
+		switch {
+		case k.isFinished:
+			finished++
+		case k != current && k.offset > 0:
+			others++
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(finished))
+	for _, k := range known {
+		if k.isFinished {
+			b = binary.LittleEndian.AppendUint32(b, k.hints.name)
+			b = binary.LittleEndian.AppendUint32(b, k.hints.stat)
+			b = k.appendStatic(b)
+			b = k.appendOffset(b)
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(others))
+	for _, k := range known {
+		if !k.isFinished && k != current && k.offset > 0 {
+			b = k.appendUnfinished(b)
+			b = k.appendOffset(b)
+		}
+	}
+	return current.appendUnfinished(b)
+}
+
+func (k *knownFile) appendUnfinished(b []byte) []byte {
+	name := k.name
+	if k.isMoved {
+		name = movedMark + name
+	}
+	b = binary.AppendUvarint(b, uint64(len(name)))
+	b = append(b, name...)
+	return k.appendStatic(b)
+}
+
+func (k *knownFile) appendStatic(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(k.beginningSize))
+	b = binary.LittleEndian.AppendUint32(b, k.beginning)
+	return binary.LittleEndian.AppendUint32(b, k.hints.inode)
+}
+
+func (k *knownFile) appendOffset(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(k.offset))
+	return binary.LittleEndian.AppendUint64(b, k.sum)
+}
+
+// appendTail appends the tail of a position, and what ends it. headSum is the checksum of
+// the head.
+func appendTail(b []byte, headSum, record uint64, bytes, offset int64, sum uint64) []byte {
+	start := len(b)
+	b = binary.AppendUvarint(b, record)
+	b = binary.AppendUvarint(b, uint64(bytes))
+	b = binary.AppendUvarint(b, uint64(offset))
+	b = binary.LittleEndian.AppendUint64(b, sum)
+	check := positionCheck(headSum, b[start:])
+	b = append(b, byte(len(b)-start))
+	return binary.LittleEndian.AppendUint32(b, check)
+}
+
+func positionCheck(headSum uint64, tail []byte) uint32 {
+	var buf [8 + maxTailSize]byte
+	binary.LittleEndian.PutUint64(buf[:], headSum)
+	n := 8 + copy(buf[8:], tail)
+	return uint32(xxhash.Sum64(buf[:n]))
+}
+
+// Errors of positions.
+var (
+	errForeignPosition = errors.New("the position is not one of a source of files")
+	errDamagedPosition = errors.New("the position of a source of files is damaged")
+)
+
+// positionTail is what the tail of a position says.
+type positionTail struct {
+	record uint64
+	bytes  int64
+	offset int64
+	sum    uint64
+}
+
+// parseTail checks a position and returns its head, and what its tail says.
+func parseTail(p opencdc.Position) (head []byte, tail positionTail, err error) {
+	if len(p) < len(positionMagic)+1 || string(p[:len(positionMagic)]) != positionMagic {
+		return nil, tail, errForeignPosition
+	}
+	if v := p[len(positionMagic)]; v != positionVersion {
+		return nil, tail, fmt.Errorf("the position of a source of files has version %d, only %d is known", v, positionVersion)
+	}
+	end := len(p) - endSize
+	if end < 0 || int(p[end]) > end || p[end] > maxTailSize {
+		return nil, tail, errDamagedPosition
+	}
+	head, rest := p[:end-int(p[end])], p[end-int(p[end]):end]
+	if positionCheck(xxhash.Sum64(head), rest) != binary.LittleEndian.Uint32(p[end+1:]) {
+		return nil, tail, errDamagedPosition
+	}
+	d := &positionReader{rest: rest}
+	tail.record = d.uvarint()
+	tail.bytes = d.offset()
+	tail.offset = d.offset()
+	tail.sum = d.uint64()
+	if d.isBad || len(d.rest) > 0 {
+		return nil, tail, errDamagedPosition
+	}
+	return head, tail, nil
+}
+
+// parsePosition returns what a position says.
+func parsePosition(p opencdc.Position) (readState, error) {
+	head, tail, err := parseTail(p)
+	if err != nil {
+		return readState{}, err
+	}
+	d := &positionReader{rest: head[len(positionMagic)+1:]}
+	state := readState{format: Format(d.byte()), record: tail.record, bytes: tail.bytes}
+	for range d.count() {
+		k := &knownFile{isFinished: true}
+		k.hints.name = d.uint32()
+		k.hints.stat = d.uint32()
+		d.static(k)
+		d.progress(k)
+		state.known = append(state.known, k)
+	}
+	current := &knownFile{offset: tail.offset, sum: tail.sum}
+	var others []*knownFile
+	for range d.count() {
+		k := &knownFile{}
+		d.unfinished(k)
+		d.progress(k)
+		others = append(others, k)
+	}
+	d.unfinished(current)
+	if d.isBad || len(d.rest) > 0 || !state.format.isKnown() {
+		return readState{}, errDamagedPosition
+	}
+	state.known = append(append(state.known, current), others...)
+	return state, nil
+}
+
+// positionReader reads the parts of a position. Once something is wrong, isBad is true and
+// all that it reads is 0.
+type positionReader struct {
+	rest  []byte
+	isBad bool
+}
+
+func (d *positionReader) take(n int) []byte {
+	if n < 0 || n > len(d.rest) {
+		d.isBad, d.rest = true, nil
+		return make([]byte, 8)
+	}
+	b := d.rest[:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+func (d *positionReader) byte() byte     { return d.take(1)[0] }
+func (d *positionReader) uint32() uint32 { return binary.LittleEndian.Uint32(d.take(4)) }
+func (d *positionReader) uint64() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
+
+func (d *positionReader) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.isBad, d.rest = true, nil
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *positionReader) offset() int64 {
+	v := d.uvarint()
+	if int64(v) < 0 {
+		d.isBad = true
+		return 0
+	}
+	return int64(v)
+}
+
+// count reads the number of parts that follow, each of which has more than a byte.
+func (d *positionReader) count() int {
+	v := d.uvarint()
+	if v > uint64(len(d.rest)) {
+		d.isBad, d.rest = true, nil
+		return 0
+	}
+	return int(v)
+}
+
+func (d *positionReader) static(k *knownFile) {
+	size := d.uvarint()
+	if size > fingerprintSize {
+		d.isBad = true
+		return
+	}
+	k.beginningSize = int(size)
+	k.beginning = d.uint32()
+	k.hints.inode = d.uint32()
+}
+
+func (d *positionReader) progress(k *knownFile) {
+	k.offset = d.offset()
+	k.sum = d.uint64()
+}
+
+func (d *positionReader) unfinished(k *knownFile) {
+	k.name = string(d.take(d.count()))
+	k.name, k.isMoved = strings.CutPrefix(k.name, movedMark)
+	if !k.isMoved {
+		k.hints.name = hashName(k.name)
+	}
+	d.static(k)
+}
+
+// hashBeginning returns the hash of the first bytes of a file.
+func hashBeginning(b []byte) uint32 { return uint32(xxhash.Sum64(b)) }
+
+// hashName returns the hint of a path, or 0 for none.
+func hashName(name string) uint32 {
+	if name == "" {
+		return 0
+	}
+	return max(uint32(xxhash.Sum64String(name)), 1)
+}

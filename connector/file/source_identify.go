@@ -1,0 +1,303 @@
+package file
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// copied is a file that need not be read: its bytes were read already.
+type copied struct {
+	info  os.FileInfo
+	known *knownFile
+}
+
+// isSameState returns true if nothing about a file has changed, as far as one can see
+// without reading it.
+func isSameState(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// open finds the files that are there and decides what to do with each of them.
+func (s *session) open(ctx context.Context) error {
+	if s.config.isFollowed {
+		s.startFollowing(ctx)
+		return s.look(ctx)
+	}
+	files, _, err := s.list()
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 && s.place.kind == oneFile {
+		return &os.PathError{Op: "open", Path: s.place.path, Err: os.ErrNotExist}
+	}
+	if err := s.identify(ctx, files, time.Now()); err != nil {
+		return err
+	}
+	s.forget()
+	s.publish()
+	return nil
+}
+
+// list returns the files that are there.
+func (s *session) list() ([]listed, []string, error) {
+	files, directories, err := s.place.list()
+	if err == nil && len(files) > s.config.maxFiles {
+		err = fmt.Errorf("there are %d files at %q, more than the maximum of %d", len(files), s.place.path, s.config.maxFiles)
+	}
+	return files, directories, err
+}
+
+// identify decides what to do with files that nothing is known of yet: go on with a file
+// that was read in part, leave out a copy of what was read, or read the file from its
+// beginning.
+func (s *session) identify(ctx context.Context, files []listed, now time.Time) error {
+	var surveys []*survey
+	var by *identifier
+	for _, file := range files {
+		if s.follow.isWaiting(file, now, s.config.pollPeriod) {
+			continue
+		}
+		if by == nil {
+			by = newIdentifier(s.allKnown(), s.scratch)
+		}
+		v, err := by.survey(ctx, file, hintsOf(file.name, file.info, now), s.config.isFollowed)
+		switch {
+		case err == nil:
+			surveys = append(surveys, v)
+		case !isGone(err):
+			return err
+		}
+	}
+	surveys = slices.DeleteFunc(surveys, func(v *survey) bool {
+		return errors.Is(v.err, errIncomplete) && s.config.isFollowed && s.follow.wait(v, nil, now, s.config.settlePeriod)
+	})
+	assigned := assign(surveys, s.orphans, now)
+	if err := s.checkOrphans(ctx, files, assigned); err != nil {
+		return err
+	}
+	for _, v := range surveys { // those that were read in part come first
+		m, ok := assigned[v]
+		switch {
+		case !ok:
+		case m.known.isFinished && v.isExact(m):
+			s.setCopied(v, m.known)
+		default:
+			if err := s.continueWith(ctx, v, m); err != nil {
+				return err
+			}
+		}
+	}
+	for _, v := range surveys {
+		if _, ok := assigned[v]; ok {
+			continue
+		}
+		if s.config.isFollowed {
+			isCopy, err := s.checkCopyOfFollowed(ctx, v, now)
+			if err != nil {
+				return err
+			}
+			if isCopy {
+				continue
+			}
+		}
+		if err := s.adopt(ctx, v, &sourceFile{beginning: v.head}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) setCopied(v *survey, k *knownFile) {
+	s.headOf = nil
+	if h := hintsOf(v.name, v.info, time.Now()); !k.isPresent || k.hints.name == h.name {
+		k.hints = h
+	}
+	k.isPresent = true
+	if s.config.isFollowed {
+		s.follow.copies[v.name] = &copied{info: v.info, known: k}
+		delete(s.follow.pending, v.name)
+	}
+}
+
+// allKnown returns the files by whose content others are recognised.
+func (s *session) allKnown() []*knownFile {
+	known := slices.Clone(s.finished)
+	for _, o := range s.orphans {
+		known = append(known, o.knownFile)
+	}
+	return known
+}
+
+// assign says which files are known, each by the longest content that it shares with a
+// known one. A file that was read in part goes on in one file only.
+func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]match {
+	type pair struct {
+		survey  *survey
+		match   match
+		isExact bool
+		hints   int
+	}
+	var pairs []pair
+	for _, v := range surveys {
+		h := hintsOf(v.name, v.info, now)
+		for _, m := range v.matches {
+			p := pair{v, m, v.isExact(m), m.known.hints.likeness(h)}
+			if !m.known.isFinished || p.isExact || hasGrown(m.known, p.hints) {
+				pairs = append(pairs, p)
+			}
+		}
+	}
+	slices.SortStableFunc(pairs, func(a, b pair) int {
+		order := cmp.Compare(b.match.known.offset, a.match.known.offset)
+		if order == 0 {
+			order = cmp.Compare(b.hints, a.hints)
+		}
+		if order == 0 {
+			order = -compareBool(a.isExact, b.isExact)
+		}
+		return order
+	})
+	assigned := make(map[*survey]match)
+	used := make(map[*knownFile]bool)
+	for _, isExact := range []bool{true, false} { // a finished file that is still there has not grown
+		for _, p := range pairs {
+			k := p.match.known
+			if (p.isExact && k.isFinished) != isExact {
+				continue
+			}
+			if _, ok := assigned[p.survey]; ok || used[k] && !isExact {
+				continue
+			}
+			if isExact && hasBetter(orphans, p.survey, k) {
+				continue
+			}
+			assigned[p.survey] = p.match
+			used[k] = true
+		}
+	}
+	return assigned
+}
+
+// hasGrown returns true if a file that begins with the bytes of a finished one is that file.
+// If these are few, another file may begin with them, too: then a hint has to agree, and
+// otherwise the file is rather read twice than not at all.
+func hasGrown(k *knownFile, likeness int) bool {
+	return !k.isPresent && (k.offset >= fingerprintSize || likeness > 0)
+}
+
+// hasBetter returns true if a file with the content of a finished one is the very file
+// that was read in part up to the same place.
+func hasBetter(orphans []*orphan, v *survey, k *knownFile) bool {
+	return slices.ContainsFunc(orphans, func(o *orphan) bool {
+		return o.offset == k.offset && o.sum == k.sum && o.path == v.name
+	})
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	default:
+		return -1
+	}
+}
+
+// continueWith goes on with a file that was read in part.
+func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
+	f := &sourceFile{
+		offset:    m.known.offset,
+		counted:   m.known.offset,
+		digest:    m.digest,
+		lines:     m.lines,
+		isRest:    m.isRest,
+		beginning: v.head,
+		readEnd:   m.known.offset,
+	}
+	if !v.isCompressed() {
+		f.readEnd = max(f.readEnd, int64(len(v.head)))
+	}
+	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool {
+		if o.knownFile != m.known {
+			return false
+		}
+		s.follow.setFormer(o.path, f)
+		return true
+	})
+	s.finished = slices.DeleteFunc(s.finished, func(k *knownFile) bool { return k == m.known })
+	s.headOf = nil
+	return s.adopt(ctx, v, f)
+}
+
+// adopt adds a file to those that are read.
+func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
+	f.name, f.info = v.name, v.info
+	f.isCompressed = v.isCompressed()
+	s.files = append(s.files, f)
+	s.stats.Files++
+	if !s.config.isFollowed {
+		return nil
+	}
+	delete(s.follow.pending, f.name)
+	delete(s.follow.copies, f.name)
+	f.after = s.follow.formerOf(f)
+	f.grownAt = time.Now()
+	if f.isCompressed {
+		return nil
+	}
+	_, err := s.start(ctx, f) // so that it stays there until it was read
+	return err
+}
+
+// checkOrphans decides about files that were read in part and that no file continues. It
+// returns an error if there is another file at the path of one of them.
+func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map[*survey]match) error {
+	continued := make(map[*knownFile]bool)
+	recognised := make(map[string]bool)
+	for v, m := range assigned {
+		continued[m.known] = true
+		recognised[v.name] = true
+	}
+	var err error
+	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool {
+		if continued[o.knownFile] || !o.deadline.IsZero() {
+			return false
+		}
+		isThere := !o.isMoved && !recognised[o.name] && slices.ContainsFunc(files, func(f listed) bool { return f.name == o.name })
+		if isThere && !s.config.startsAnew {
+			err = fmt.Errorf("file %q, offset %d: %w, and no other file holds it; "+
+				"remove or rename the file, or use WithStartAnew to read it from its beginning", o.name, o.offset, errChanged)
+			return false
+		}
+		s.vanished(ctx, o.path, o.offset, 0)
+		k := o.knownFile
+		k.isFinished, k.isPresent, k.hints.stat = true, false, 0
+		s.finished = append(s.finished, k)
+		return true
+	})
+	return err
+}
+
+// isCopyOfFinished returns true if a file holds the same bytes as one that was read to its
+// end since Open.
+func (s *session) isCopyOfFinished(ctx context.Context, f *sourceFile) (bool, error) {
+	now := time.Now()
+	v, err := s.fresh.survey(ctx, listed{f.name, f.info}, hintsOf(f.name, f.info, now), false)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range v.matches {
+		if v.isExact(m) {
+			s.setCopied(v, m.known)
+			s.stats.FilesCopied++
+			return true, nil
+		}
+	}
+	return false, nil
+}
