@@ -218,17 +218,19 @@ func stringValue(v any, noted string) (string, error) {
 	return string(original), nil
 }
 
-// replaced replaces each run of invalid or replaced bytes by one replacement character.
+// replaced replaces each run of bytes that are invalid, or were replaced, by one
+// replacement character.
 func replaced(text string) string {
-	const one = string(utf8.RuneError)
-	parts := strings.Split(strings.ToValidUTF8(text, one), one)
-	kept := parts[:1]
-	for i, part := range parts[1:] {
-		if part != "" || i == len(parts)-2 {
-			kept = append(kept, part)
+	var b strings.Builder
+	wasOdd := false
+	for _, r := range text {
+		isOdd := r == utf8.RuneError
+		if !isOdd || !wasOdd {
+			b.WriteRune(r)
 		}
+		wasOdd = isOdd
 	}
-	return strings.Join(kept, one)
+	return b.String()
 }
 
 // bytesValue returns bytes, which may be Base64.
@@ -333,7 +335,7 @@ func (s *restorer) zone(name string) (*time.Location, error) {
 	}
 	location, err := time.LoadLocation(name)
 	if err != nil {
-		return nil, fmt.Errorf("its time zone cannot be loaded: %w", err)
+		return nil, fmt.Errorf("its time zone %s cannot be loaded: %w", quote(name), err)
 	}
 	if s.zones == nil {
 		s.zones = make(map[string]*time.Location)
