@@ -10,6 +10,7 @@ import (
 
 	"github.com/conduitio/funnel/internal/batch"
 	"github.com/conduitio/funnel/internal/deepcopy"
+	"github.com/conduitio/funnel/internal/typenote"
 )
 
 // A dead letter is what goes to the dead-letter queue for a nacked record. A destination
@@ -41,6 +42,7 @@ func deadLetter(now time.Time, n *batch.NackedRecord, sourceID string) opencdc.R
 	}
 	metadata.SetConduitDLQNackError(validText(causeText(n)))
 	metadata.SetConduitDLQNackNodeID(validText(n.TaskID))
+	metadata[MetadataDeadLetter] = letterNotes(n)
 	return opencdc.Record{
 		Position:  n.Position,
 		Operation: opencdc.OperationCreate,
@@ -48,6 +50,36 @@ func deadLetter(now time.Time, n *batch.NackedRecord, sourceID string) opencdc.R
 		Payload:   opencdc.Change{After: opencdc.StructuredData(mappable(n.Record).Map())},
 	}
 }
+
+// letterNotes returns what stands under MetadataDeadLetter in the dead letter of a nacked
+// record.
+func letterNotes(n *batch.NackedRecord) string {
+	var room [256]byte
+	begin := letterBegins[n.Version]
+	notes, err := typenote.Append(append(room[:0], begin...), &n.Record)
+	switch {
+	case err != nil:
+		return begin + `,"untyped":"` + err.Error() + `"}`
+	case len(notes) == len(begin):
+		return letterWithoutNotes[n.Version]
+	default:
+		return string(append(notes, '}'))
+	}
+}
+
+// The beginning of letterNotes for each version, and all of it for a record without notes.
+var (
+	letterBegins = [...]string{
+		batch.AsGiven:     `{"holds":"given"`,
+		batch.BeforeSplit: `{"holds":"unsplit"`,
+		batch.AsRead:      `{"holds":"read"`,
+	}
+	letterWithoutNotes = [...]string{
+		batch.AsGiven:     `{"holds":"given"}`,
+		batch.BeforeSplit: `{"holds":"unsplit"}`,
+		batch.AsRead:      `{"holds":"read"}`,
+	}
+)
 
 // nackError returns the error that stops the worker if a nack of the record is not
 // accepted.
