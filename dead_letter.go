@@ -108,10 +108,11 @@ type DeadLetter struct {
 //
 // The values in the restored record have the types that they had, with nil, empty and
 // missing ones told apart, even if the decoder has made all numbers float64, json.Number or
-// int64. A pointer to data becomes the data. A time in the time zone of another machine
-// becomes a time at the same offset. A value that its JSON no longer determines is an error,
-// never a guess: one of a type that is not in the list of [MetadataDeadLetter], one that was
-// edited so that it contradicts its note, or an integer without a type.
+// int64. A pointer to data becomes the data. A time loses its monotonic clock reading in
+// JSON, and one in the local time zone of another machine becomes a time at the same offset.
+// A value that its JSON no longer determines is an error, never a guess: one of a type that
+// is not in the list of [MetadataDeadLetter], one that was edited so that it contradicts its
+// note, or an integer without a type.
 //
 // ParseDeadLetter returns an error that names the position of rec, and the place in it, if
 // rec is no dead letter or cannot be restored. It does not change rec. If the types are

@@ -63,12 +63,15 @@ func TestWithDeadLettersAsRead(t *testing.T) {
 	through := func(id string, answer func(opencdc.Record) sdk.ProcessedRecord) *funnel.TaskNode {
 		return fake.Through(id, fake.Each(answer))
 	}
-	refusing := func(j *fake.Journal, name string) *funnel.TaskNode {
+	refusingOnly := func(j *fake.Journal, name string, positions ...string) *funnel.TaskNode {
 		d := fake.NewDestination(j, name)
-		for _, p := range []string{"2", "3", "new 2", "new 3"} {
+		for _, p := range positions {
 			d.Refuse[p] = fake.ErrTest
 		}
 		return fake.To(d)
+	}
+	refusing := func(j *fake.Journal, name string) *funnel.TaskNode {
+		return refusingOnly(j, name, "2", "3", "new 2", "new 3")
 	}
 	pipelines := map[string]func(j *fake.Journal) []*funnel.TaskNode{
 		"only a destination": func(j *fake.Journal) []*funnel.TaskNode { return []*funnel.TaskNode{refusing(j, "out")} },
@@ -83,6 +86,9 @@ func TestWithDeadLettersAsRead(t *testing.T) {
 		},
 		"destination": func(j *fake.Journal) []*funnel.TaskNode {
 			return []*funnel.TaskNode{through("a", spoilRecord), through("b", replaceRecord), refusing(j, "out")}
+		},
+		"two destinations": func(j *fake.Journal) []*funnel.TaskNode {
+			return []*funnel.TaskNode{refusingOnly(j, "first", "2"), refusingOnly(j, "second", "3")}
 		},
 		"after a destination": func(j *fake.Journal) []*funnel.TaskNode {
 			return []*funnel.TaskNode{fake.To(fake.NewDestination(j, "first")), through("a", spoilRecord), refusing(j, "out")}
@@ -141,8 +147,8 @@ func testAsRead(t *testing.T, nodes func(*fake.Journal) []*funnel.TaskNode, opts
 	j := &fake.Journal{}
 	dead := fake.NewDestination(j, "dlq")
 	source := fake.NewSource(j,
-		fake.Read{Records: []opencdc.Record{richRecord("1"), richRecord("2")}},
-		fake.Read{Records: []opencdc.Record{richRecord("3"), richRecord("4")}})
+		fake.Read{Records: []opencdc.Record{richRecord("1"), richRecord("2"), richRecord("3"), richRecord("4")}},
+		fake.Read{Records: []opencdc.Record{richRecord("5")}})
 	first := fake.Chain(append([]*funnel.TaskNode{fake.From(source)}, nodes(j)...)...)
 	opts = append(slices.Clone(opts), funnel.WithDeadLettersAsRead())
 	fake.WantNoError(t, fake.RunWorker(t, fake.NewWorker(t, first, fake.Queue(dead), opts...)))

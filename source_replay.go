@@ -16,10 +16,10 @@ import (
 // so is the result.
 //
 // Each letter is restored, see [ParseDeadLetter], and passed on with the position of the
-// letter in its source. So acks go to letters, and a replay resumes where the acks of the
-// last one ended. Everything else in the record is as it was when the letter was made. Every
-// branch of the pipeline gets the record, also those that had stored it before: delivery is
-// at least once.
+// letter in its source, which replaces the position of the record. So acks go to letters,
+// and a replay resumes where the acks of the last one ended. Everything else in the record
+// is as it was when the letter was made. Every branch of the pipeline gets the record, also
+// those that had stored it before: delivery is at least once.
 //
 // If versions are given, the letters must hold one of them. A letter that holds the record
 // as it was read ([VersionAsRead]) can go through any pipeline that began at the same
