@@ -24,6 +24,9 @@ var places = map[string]struct {
 	"before": {func(v any) opencdc.Record {
 		return opencdc.Record{Payload: opencdc.Change{Before: opencdc.StructuredData{"v": v}}}
 	}, `{"before":{"v":%s}}`},
+	"after": {func(v any) opencdc.Record {
+		return opencdc.Record{Payload: opencdc.Change{After: opencdc.StructuredData{"v": v}}}
+	}, `{"after":{"v":%s}}`},
 	"map": {func(v any) opencdc.Record {
 		return opencdc.Record{Payload: opencdc.Change{After: opencdc.StructuredData{"m": map[string]any{"v": v, "w": "x"}}}}
 	}, `{"after":{"m":{"v":%s}}}`},
