@@ -212,5 +212,5 @@ func (b *Batch) unshare() error {
 	if err == nil {
 		return nil
 	}
-	return FatalError(fmt.Errorf("record %s cannot be copied for a branch: %w", quotePosition(p), err))
+	return FatalError(fmt.Errorf("record %s cannot be copied: %w", quotePosition(p), err))
 }

@@ -23,13 +23,21 @@ import (
 // and the failed record as structured data in its payload (after), as
 // [opencdc.Record.Map] returns it. Its metadata holds the time, the ID of the source
 // connector, the error, and the ID of the task that nacked the record;
-// [opencdc.Metadata] has a Get method for each.
+// [opencdc.Metadata] has a Get method for each. Under [MetadataDeadLetter] it holds which
+// version of the record that is, and the types that JSON does not carry. [ParseDeadLetter]
+// returns all of it, and the record as it was.
+//
+// The record is the one that the task was given, with the changes that the task has made in
+// place before it nacked the record. If a piece of a split record was nacked, it is the
+// record from before its first split; changes in place to data that it shares with its
+// pieces show. With [WithDeadLettersAsRead] it is always the record as it was read.
 //
 // A DLQ belongs to one worker, which uses it from one goroutine at a time.
 type DLQ struct {
 	task      *DestinationTask
 	logger    log.CtxLogger
 	lines     queueLines
+	letters   letterWriter
 	window    *nackwindow.Window
 	size      int
 	threshold int
@@ -122,7 +130,7 @@ func (d *DLQ) store(ctx context.Context, task *DestinationTask, nacked []*batch.
 		return nil
 	}
 	now := time.Now()
-	letters, tooDeep := deadLetters(now, nacked, sourceID)
+	letters, tooDeep := d.letters.deadLetters(now, nacked, sourceID)
 	missing := 0 // the first one that is not confirmed
 	err := d.writeLetters(ctx, task, nacked, letters, func(i int) {
 		if missing == i {

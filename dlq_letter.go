@@ -10,27 +10,36 @@ import (
 
 	"github.com/conduitio/funnel/internal/batch"
 	"github.com/conduitio/funnel/internal/deepcopy"
+	"github.com/conduitio/funnel/internal/typenote"
 )
 
 // A dead letter is what goes to the dead-letter queue for a nacked record. A destination
 // that can store the nacked record can store its dead letter: what the engine adds is
 // valid, and the record's own values keep their types and bytes.
 
+// letterWriter makes dead letters.
+type letterWriter struct {
+	buffer []byte // for notes
+}
+
+// keptBuffer is the size up to which a letterWriter keeps its buffer.
+const keptBuffer = 1 << 14
+
 // deadLetters returns the dead letters of nacked records, up to the first record that
 // is nested too deeply, and an error for that one.
-func deadLetters(now time.Time, nacked []*batch.NackedRecord, sourceID string) ([]opencdc.Record, error) {
+func (w *letterWriter) deadLetters(now time.Time, nacked []*batch.NackedRecord, sourceID string) ([]opencdc.Record, error) {
 	letters := make([]opencdc.Record, len(nacked))
 	for i, n := range nacked {
 		if err := deepcopy.CheckDepth(&n.Record); err != nil {
 			return letters[:i], fmt.Errorf("record %s cannot be made a dead letter: %w", quotePosition(n.Position), err)
 		}
-		letters[i] = deadLetter(now, n, sourceID)
+		letters[i] = w.deadLetter(now, n, sourceID)
 	}
 	return letters, nil
 }
 
 // deadLetter returns the dead letter of a nacked record.
-func deadLetter(now time.Time, n *batch.NackedRecord, sourceID string) opencdc.Record {
+func (w *letterWriter) deadLetter(now time.Time, n *batch.NackedRecord, sourceID string) opencdc.Record {
 	if id := n.Record.Metadata[opencdc.MetadataConduitSourceConnectorID]; id != "" {
 		sourceID = id
 	}
@@ -41,6 +50,7 @@ func deadLetter(now time.Time, n *batch.NackedRecord, sourceID string) opencdc.R
 	}
 	metadata.SetConduitDLQNackError(validText(causeText(n)))
 	metadata.SetConduitDLQNackNodeID(validText(n.TaskID))
+	metadata[MetadataDeadLetter] = w.notes(n)
 	return opencdc.Record{
 		Position:  n.Position,
 		Operation: opencdc.OperationCreate,
@@ -48,6 +58,37 @@ func deadLetter(now time.Time, n *batch.NackedRecord, sourceID string) opencdc.R
 		Payload:   opencdc.Change{After: opencdc.StructuredData(mappable(n.Record).Map())},
 	}
 }
+
+// notes returns what stands under MetadataDeadLetter in the dead letter of a nacked record.
+func (w *letterWriter) notes(n *batch.NackedRecord) string {
+	begin := letterBegins[n.Version]
+	notes, err := typenote.Append(append(w.buffer[:0], begin...), &n.Record)
+	if w.buffer = notes; cap(notes) > keptBuffer {
+		w.buffer = nil
+	}
+	switch {
+	case err != nil:
+		return begin + `,"untyped":"` + err.Error() + `"}`
+	case len(notes) == len(begin):
+		return lettersWithoutNotes[n.Version]
+	default:
+		return string(append(notes, '}'))
+	}
+}
+
+// What stands under MetadataDeadLetter before the notes, and for a record without notes.
+var (
+	letterBegins = [...]string{
+		batch.AsGiven:     `{"holds":"given"`,
+		batch.BeforeSplit: `{"holds":"unsplit"`,
+		batch.AsRead:      `{"holds":"read"`,
+	}
+	lettersWithoutNotes = [...]string{
+		batch.AsGiven:     `{"holds":"given"}`,
+		batch.BeforeSplit: `{"holds":"unsplit"}`,
+		batch.AsRead:      `{"holds":"read"}`,
+	}
+)
 
 // nackError returns the error that stops the worker if a nack of the record is not
 // accepted.

@@ -65,6 +65,7 @@ func TestDLQ_record(t *testing.T) {
 		want.Metadata.SetConduitSourceConnectorID("the connector")
 		want.Metadata.SetConduitDLQNackError(fake.ErrTest.Error())
 		want.Metadata.SetConduitDLQNackNodeID("p")
+		want.Metadata[funnel.MetadataDeadLetter] = `{"holds":"given","before":{"a":"int"},"after":{"a":"int"}}`
 		if !reflect.DeepEqual(dead.Written[0], want) {
 			t.Errorf("the record in the queue is\n%v\nwant\n%v", dead.Written[0], want)
 		}

@@ -36,7 +36,7 @@ var (
 	// records, or a result of an unknown type.
 	ErrProcessorResults = errors.New("invalid results")
 	// ErrTooDeep means that a record is nested deeper than 10,000 levels and so cannot
-	// be copied for a branch or made a dead letter. The error is fatal.
+	// be copied or made a dead letter. The error is fatal.
 	ErrTooDeep = deepcopy.ErrTooDeep
 	// ErrLostRecords means that records were not settled by the end of the pipeline, or
 	// were settled more than once: a task changed the batch in a way that is not

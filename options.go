@@ -18,6 +18,7 @@ type options struct {
 	readAhead    int  // in records, 0 for none
 	drain        bool // Stop lets what was read ahead be processed
 	wholeBatches bool // nacks do not divide batches
+	keepRead     bool // dead letters hold records as they were read
 	stats        bool // look at the clock for each task
 	retry        RetryPolicy
 	pieceIDKey   string      // where pieces carry their IDs in the metadata, or ""

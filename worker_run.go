@@ -219,6 +219,9 @@ func (w *Worker) processInside(ctx context.Context, b *Batch) error {
 	if w.timerEnabled.now() {
 		b.copies.SetReadTimes(time.Now())
 	}
+	if w.keepRead && w.DLQ != nil {
+		b.copies.KeepRead()
+	}
 	source := b.copies.Source() // a task may replace what b points to
 	if w.checks != nil {
 		w.checks.beginBatch(source)

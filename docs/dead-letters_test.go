@@ -108,14 +108,6 @@ func Example_deadLettersRefused() {
 	// queue fails: failed to write to the dead-letter queue "refused": failed to write 1 records, from "0" on: disk full (not written: task "check": record "0" was nacked: strconv.Atoi: parsing "x": invalid syntax)
 }
 
-// failedRecord returns the record that a dead letter holds.
-func failedRecord(letter opencdc.Record) (failed opencdc.Record, err error) {
-	if letter.Payload.After == nil {
-		return failed, errors.New("the dead letter holds no record")
-	}
-	return failed, json.Unmarshal(letter.Payload.After.Bytes(), &failed)
-}
-
 func readLettersBack(ctx context.Context) error {
 	var queue bytes.Buffer // a file, in a real program
 	write := func(_ context.Context, letters []opencdc.Record) error {
@@ -132,11 +124,11 @@ func readLettersBack(ctx context.Context) error {
 		if err := decoder.Decode(&letter); err != nil {
 			return err
 		}
-		failed, err := failedRecord(letter)
+		dead, err := funnel.ParseDeadLetter(letter)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("record %s was %s\n", failed.Position, failed.Payload.After.Bytes())
+		fmt.Printf("record %s was %s: %s\n", dead.Record.Position, dead.Record.Payload.After.Bytes(), dead.Reason)
 	}
 	return nil
 }
@@ -146,8 +138,43 @@ func Example_deadLettersReadBack() {
 		fmt.Println(err)
 	}
 	// Output:
-	// record 0 was x
-	// record 1 was y
+	// record 0 was x: strconv.Atoi: parsing "x": invalid syntax
+	// record 1 was y: strconv.Atoi: parsing "y": invalid syntax
+}
+
+func replayLetters(ctx context.Context) error {
+	var refused []opencdc.Record // a file, in a real program
+	keep := func(_ context.Context, letters []opencdc.Record) error {
+		refused = append(refused, letters...)
+		return nil
+	}
+	err := ages("30 4O").
+		DeadLetters("refused", funnel.DestinationFunc(keep), 100, 10).
+		Options(funnel.WithDeadLettersAsRead()).
+		Run(ctx)
+	if err != nil {
+		return err
+	}
+	repair := func(record opencdc.Record) (opencdc.Record, error) {
+		text := bytes.ReplaceAll(record.Payload.After.Bytes(), []byte("O"), []byte("0"))
+		record.Payload.After = opencdc.RawData(text)
+		return record, nil
+	}
+	return funnel.From("refused", funnel.NewReplaySource(funnel.SliceSource(refused...), funnel.VersionAsRead)).
+		Through("repair", funnel.Map(repair)).
+		Through("check", funnel.Map(checkAge)).
+		To("table", funnel.DestinationFunc(storeAges)).
+		DeadLetters("refused again", funnel.DestinationFunc(printLetters), 100, 10).
+		Run(ctx)
+}
+
+func Example_deadLettersReplay() {
+	if err := replayLetters(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// stored 30
+	// stored 40
 }
 
 func logLetters(ctx context.Context) error {

@@ -214,11 +214,14 @@ func (c *Copies) NackedRecords(taskID string) (nacked []*NackedRecord, sources [
 
 // nackedRecord returns the NackedRecord of a copy that the task nacks.
 func (c *Copies) nackedRecord(s *copyState, record *opencdc.Record, taskID string) NackedRecord {
-	info := c.infos.of(s)
-	if info.original != nil {
-		record = info.original
+	info, version := c.infos.of(s), AsGiven
+	switch {
+	case len(c.source.asRead) > 0:
+		record, version = &c.source.asRead[s.slot], AsRead
+	case info.original != nil:
+		record, version = info.original, BeforeSplit
 	}
-	r := NackedRecord{Record: *record, Err: info.err, TaskID: taskID, slot: int(s.slot)}
+	r := NackedRecord{Record: *record, Version: version, Err: info.err, TaskID: taskID, slot: int(s.slot)}
 	clipPosition(&r.Record) // a task may have changed an original in place
 	r.Position = r.Record.Position
 	if len(r.Position) == 0 {

@@ -23,12 +23,15 @@ type SourceBatch struct {
 	ReadAt    []time.Time        // when each record was read, or empty if the timer is off
 	Progress  Progress
 
+	asRead []opencdc.Record // the source records, if KeepRead has kept them
+
 	deliveredLock sync.Mutex
 	delivered     []bool // which records MarkDelivered has marked, or empty
 
 	nacked       []int // the result of Finished
 	slots        reuse.Buffer[int]
 	times        reuse.Buffer[time.Time]
+	asReadMemory reuse.Buffer[opencdc.Record]
 	infos        CopyInfos // of the copies that are on no branch
 	hasPositions bool      // no position is empty
 }
@@ -51,6 +54,7 @@ type Progress struct {
 // NackedRecord is a nacked source record and the reason.
 type NackedRecord struct {
 	Record   opencdc.Record   // what goes to the dead-letter queue
+	Version  Version          // of the record
 	Position opencdc.Position // of Record or, if that is empty, of the source record
 	Err      error            // the error it was nacked with, which may be nil
 	TaskID   string           // the task that nacked it
@@ -71,6 +75,8 @@ func (s *SourceBatch) Reset() {
 	}
 	s.times.Put(s.ReadAt)
 	s.ReadAt = nil
+	s.asReadMemory.Put(s.asRead)
+	s.asRead = nil
 	s.Progress = Progress{}
 	s.infos.Clear()
 	s.hasPositions = false

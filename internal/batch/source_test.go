@@ -21,6 +21,8 @@ func TestSourceBatch_reset(t *testing.T) {
 			t.Fatalf("round %d: read at %v", round, s.ReadAt)
 		}
 		c.SetReadTimes(time.Unix(1, 0))
+		c.KeepRead()
+		asRead := s.asRead
 		c.Split(0, records(200, 2))
 		c.Nack(0, errNo)
 		if s.EmptyPosition() != -1 || s.infos.len() == 0 {
@@ -29,6 +31,9 @@ func TestSourceBatch_reset(t *testing.T) {
 		s.Progress = Progress{CopyPositions: true, HasFailed: true, Admitted: 1, Refusal: errors.New("refused")}
 		readAt := s.ReadAt
 		s.Reset()
+		if s.asRead != nil || asRead[0].Position != nil || asRead[99].Position != nil {
+			t.Errorf("round %d: records are kept", round)
+		}
 		if s.Positions != nil || s.ReadAt != nil || s.Progress != (Progress{}) || s.Ledger.Pending() != 0 || s.infos.len() != 0 {
 			t.Errorf("round %d: left are %d positions, %d times, %+v, %d slots, %d infos",
 				round, len(s.Positions), len(s.ReadAt), s.Progress, s.Ledger.Pending(), s.infos.len())
@@ -41,6 +46,11 @@ func TestSourceBatch_reset(t *testing.T) {
 			t.Errorf("round %d: the times were given up", round)
 		} else {
 			s.times.Put(times)
+		}
+		if kept := s.asReadMemory.Take(0); !isSame(kept[:1], asRead) {
+			t.Errorf("round %d: the memory for records was given up", round)
+		} else {
+			s.asReadMemory.Put(kept)
 		}
 	}
 }

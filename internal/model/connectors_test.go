@@ -10,6 +10,7 @@ import (
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
+	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector"
 )
 
@@ -251,6 +252,11 @@ func (q *fakeQueue) read(rec opencdc.Record) (deadLetter, form) {
 	if b.task, err = rec.Metadata.GetConduitDLQNackNodeID(); err != nil {
 		q.w.complain("dlq: record of %s has no task: %v", b.form, err)
 	}
+	letter, err := funnel.ParseDeadLetter(rec)
+	if err != nil || !letter.TypesKnown || formOf(letter.Record) != f || letter.TaskID != b.task || letter.Reason != b.text {
+		q.w.complain("dlq: record of %s is parsed as %v, %v", b.form, letter, err)
+	}
+	b.version = letter.Version
 	return b, f
 }
 

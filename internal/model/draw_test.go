@@ -63,6 +63,7 @@ func draw(seed uint64) *taskTree {
 	if t.fault.kind != faultNone || t.aside.kind != faultNone {
 		d.waiting(t)
 	}
+	t.asRead = d.chance(25)
 	return t
 }
 

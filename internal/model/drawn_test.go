@@ -193,6 +193,8 @@ func countOptions(count func(what string, is bool), t *taskTree, x *expectation)
 	count("longest pause only", t.retry.MinPause == 0 && t.retry.MaxPause > 0)
 	count("drains, stop is called", t.drains && t.fault.stops())
 	count("checks of ownership", t.checks)
+	count("dead letters as read, read ahead", t.asRead && t.ahead > 0)
+	count("dead letters as read, whole batches", t.asRead && t.whole)
 	count("no piece IDs, IDs of the source", !t.pieceIDs && t.ownIDs)
 	isForgiven := t.forgiven()
 	for _, n := range t.nodes() {
@@ -215,6 +217,9 @@ func countOptions(count func(what string, is bool), t *taskTree, x *expectation)
 				count("a piece with an ID", isWrite && strings.Contains(item, "#0"))
 				count("a piece of a piece with an ID", isWrite && strings.Contains(item, "#1.0"))
 				count("a record with an ID of the source", t.pieceIDs && isWrite && strings.Contains(item, "#own"))
+			}
+			for _, nack := range step.nacks {
+				count("a dead letter that holds the record "+nack.version.String(), true)
 			}
 			count("whole, several dead letters", t.whole && len(step.slots) > 1 && step.who == "dlq")
 			count("whole, dead letters of several tasks", t.whole && ofSeveralTasks(step.nacks))

@@ -32,11 +32,13 @@ type nackInfo struct {
 	task string
 	err  error // nil for a nack without an error
 	form form
+
+	version funnel.DeadLetterVersion
 }
 
 // matches reports whether a record of the dead-letter queue tells of the nack.
 func (d nackInfo) matches(b deadLetter) bool {
-	if d.task != b.task || d.form.String() != b.form {
+	if d.task != b.task || d.form.String() != b.form || d.version != b.version {
 		return false
 	}
 	if d.err == nil {
@@ -51,14 +53,19 @@ func (d nackInfo) String() string {
 	if d.err != nil {
 		text = d.err.Error()
 	}
-	return deadLetter{form: d.form.String(), task: d.task, text: text}.String()
+	return deadLetter{form: d.form.String(), task: d.task, text: text, version: d.version}.String()
 }
 
 // deadLetter is a record that the dead-letter queue was given.
-type deadLetter struct{ form, task, text string }
+type deadLetter struct {
+	form, task, text string
+	version          funnel.DeadLetterVersion
+}
 
 // String shows the letter.
-func (b deadLetter) String() string { return b.form + " nacked by " + b.task + ": " + b.text }
+func (b deadLetter) String() string {
+	return fmt.Sprintf("%s, %v, nacked by %s: %s", b.form, b.version, b.task, b.text)
+}
 
 // expectedCall is a call that must be seen, or a fan-out. With neither it only has
 // events.

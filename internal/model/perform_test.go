@@ -103,7 +103,7 @@ func (p *performance) perform(step *expectedCall) {
 		if nack.err != nil {
 			text = "wrapped: " + nack.err.Error()
 		}
-		c.letters = append(c.letters, deadLetter{form: nack.form.String(), task: nack.task, text: text})
+		c.letters = append(c.letters, deadLetter{form: nack.form.String(), task: nack.task, text: text, version: nack.version})
 	}
 	if p.kinds[step.who] == kindDestination {
 		for _, item := range step.items {

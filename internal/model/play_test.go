@@ -218,6 +218,9 @@ func newWorker(w *world, source *fakeSource) (*funnel.Worker, error) {
 	if w.tree.whole {
 		opts = append(opts, funnel.WithWholeBatches())
 	}
+	if w.tree.asRead {
+		opts = append(opts, funnel.WithDeadLettersAsRead())
+	}
 	if w.tree.drains {
 		opts = append(opts, funnel.WithDrain())
 	}

@@ -161,11 +161,7 @@ func (s *simulation) doRoute(n *node, in []recordCopy) (out []recordCopy, called
 		if _, to := n.way(s.tree.seed, c.form.id); c.filtered || to >= 0 || nacks[c.slot] != nil {
 			continue
 		}
-		nack := &nackInfo{task: n.id, err: funnel.ErrNoRoute, form: c.form}
-		if c.original != nil {
-			nack.form = *c.original
-		}
-		nacks[c.slot] = nack
+		nacks[c.slot] = s.nackInfo(n, c, funnel.ErrNoRoute)
 	}
 	s.nackAll(out, nacks)
 	return out, called, called

@@ -99,8 +99,8 @@ func (t *taskTree) smaller() []*taskTree {
 		return changed
 	})
 	change(func(c *taskTree) bool {
-		changed := c.whole
-		c.whole = false
+		changed := c.whole || c.asRead
+		c.whole, c.asRead = false, false
 		return changed
 	})
 	change(func(c *taskTree) bool {

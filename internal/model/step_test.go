@@ -60,10 +60,7 @@ func (s *simulation) do(n *node, in []recordCopy, idle int, again bool) (out []r
 			out = append(out, c)
 		case verdictNack:
 			c.form = n.left(c.form)
-			c.nack = &nackInfo{task: n.id, err: v.err, form: c.form}
-			if c.original != nil {
-				c.nack.form = *c.original
-			}
+			c.nack = s.nackInfo(n, &c, v.err)
 			if nacks[c.slot] == nil {
 				nacks[c.slot] = c.nack
 			}
@@ -83,6 +80,19 @@ func (s *simulation) do(n *node, in []recordCopy, idle int, again bool) (out []r
 	}
 	s.nackAll(out, nacks)
 	return out, true, answered
+}
+
+// nackInfo returns the nack of a copy by a node, with the version of the record that goes to
+// the dead-letter queue.
+func (s *simulation) nackInfo(n *node, c *recordCopy, err error) *nackInfo {
+	switch {
+	case s.tree.asRead:
+		return &nackInfo{task: n.id, err: err, form: s.tree.form(c.slot), version: funnel.VersionAsRead}
+	case c.original != nil:
+		return &nackInfo{task: n.id, err: err, form: *c.original, version: funnel.VersionBeforeSplit}
+	default:
+		return &nackInfo{task: n.id, err: err, form: c.form, version: funnel.VersionAsGiven}
+	}
 }
 
 // nackAll nacks all copies of the source records that have a nack.

@@ -52,6 +52,8 @@ type taskTree struct {
 	retry funnel.RetryPolicy
 	// pieceIDs gives pieces IDs. With ownIDs the source puts something of its own there.
 	pieceIDs, ownIDs bool
+	// asRead makes dead letters hold the records as they were read.
+	asRead bool
 	// drains lets a stop wait for what was read ahead.
 	drains bool
 	// checks lets the engine check whether the parts keep to what is theirs.
@@ -168,6 +170,9 @@ func (t *taskTree) String() string {
 	}
 	if t.whole {
 		b.WriteString("\nwhole batches")
+	}
+	if t.asRead {
+		b.WriteString("\ndead letters as read")
 	}
 	if t.drains {
 		b.WriteString("\ndrains")

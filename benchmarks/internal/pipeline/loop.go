@@ -206,6 +206,7 @@ func (r *refusal) deadLetter(now time.Time) opencdc.Record {
 	metadata.SetConduitSourceConnectorID(sourceID)
 	metadata.SetConduitDLQNackError(r.err.Error())
 	metadata.SetConduitDLQNackNodeID(r.taskID)
+	metadata[funnel.MetadataDeadLetter] = `{"holds":"given"}` // the refused records are raw, so no type needs a note
 	return opencdc.Record{
 		Position:  r.record.Position,
 		Operation: opencdc.OperationCreate,

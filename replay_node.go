@@ -1,0 +1,93 @@
+package funnel
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/conduitio/funnel/log"
+)
+
+// NewReplayNode returns the first node of a pipeline that replays dead letters from the task
+// on that nacked their records: a source task with the ID id, which reads letters, followed
+// by the node of the task taskID in the pipeline that starts at first.
+//
+// That is only right if each letter holds what that task was given, and if the record was
+// nowhere else meanwhile. So the task must be the only way on, from the source to the task
+// and after it: NewReplayNode returns an error, which names the task, if
+//   - no task has that ID, or it is the first one, whose letters [NewReplaySource] replays;
+//   - the path forks before the task or right after it, or the task or one before it is a
+//     route or best effort, since a replay would leave branches out;
+//   - the task belongs to a [Sink], where a worker cannot begin (a sink after it is fine);
+//   - first is not the first node of a valid pipeline, see [NewWorker].
+//
+// The source refuses the letters of other tasks, and those that hold another version than
+// [VersionAsGiven], with the error that NewReplaySource describes. So it refuses letters of
+// pieces, letters written with [WithDeadLettersAsRead], and letters that do not say what
+// they hold. If the task has changed a record in place before it nacked it, the letter holds
+// the changed record, and the task gets it like that.
+//
+// The node of the task and those after it are used as they are, with their tasks. So the
+// pipeline of first must not run at the same time, unless the tasks allow that. It is best
+// to make it anew: first may be the FirstTask of a worker that never runs. The replay needs
+// a queue of its own, like any other.
+func NewReplayNode(
+	id string,
+	letters Source,
+	logger log.CtxLogger,
+	metrics ConnectorMetrics,
+	first *TaskNode,
+	taskID string,
+) (*TaskNode, error) {
+	switch {
+	case isNil(letters):
+		return nil, fmt.Errorf("cannot replay from task %q: the source of dead letters is nil", taskID)
+	case first == nil:
+		return nil, fmt.Errorf("cannot replay from task %q: the first task node is nil", taskID)
+	}
+	ids, _, err := first.validate()
+	if err != nil {
+		return nil, fmt.Errorf("cannot replay from task %q: invalid pipeline: %w", taskID, err)
+	}
+	node, err := first.replayFrom(ids, taskID)
+	if err != nil {
+		return nil, fmt.Errorf("cannot replay from task %q: %w", taskID, err)
+	}
+	source := &replaySource{Source: letters, versions: []DeadLetterVersion{VersionAsGiven}, isOfTask: true, taskID: taskID}
+	return &TaskNode{Task: NewSourceTask(id, source, logger, metrics), Next: []*TaskNode{node}}, nil
+}
+
+// replayFrom returns the node of a task, or an error if a replay from there would be wrong.
+func (n *TaskNode) replayFrom(ids map[*TaskNode]string, taskID string) (*TaskNode, error) {
+	var node *TaskNode
+	for candidate, id := range ids {
+		if id == taskID {
+			node = candidate
+		}
+	}
+	switch {
+	case node == nil:
+		return nil, errors.New("the pipeline has no such task")
+	case !n.IsFirst():
+		return nil, fmt.Errorf("the first task %q is no source task: it has no method GetSource", ids[n])
+	case node == n:
+		return nil, errors.New("it is the source task, so replay from the start of the pipeline")
+	case node.sink != nil:
+		return nil, errors.New("it belongs to a sink, where a worker cannot begin")
+	case node.BestEffort:
+		return nil, errors.New("it is best effort, so there are no dead letters of it")
+	case !utf8.ValidString(taskID):
+		return nil, errors.New("its ID is not valid UTF-8, so dead letters do not name it as it is")
+	}
+	for at := n; ; at = at.Next[0] {
+		if _, ok := at.Task.(routed); ok {
+			return nil, fmt.Errorf("task %q is a route, so the record may belong on another branch", ids[at])
+		}
+		if len(at.Next) > 1 {
+			return nil, fmt.Errorf("the path forks after task %q, so a replay would leave branches out", ids[at])
+		}
+		if at == node {
+			return node, nil
+		}
+	}
+}
