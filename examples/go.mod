@@ -1,19 +1,24 @@
 module github.com/conduitio/funnel/examples
 
-go 1.25.0
+go 1.26.0
 
 require (
 	github.com/conduitio/conduit-commons v0.6.0
 	github.com/conduitio/funnel v0.0.0
+	github.com/conduitio/funnel/connector/file v0.0.0
 	github.com/schollz/progressbar/v3 v3.19.1
 	golang.org/x/term v0.44.0
 )
 
 require (
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/conduitio/conduit-processor-sdk v0.5.0 // indirect
+	github.com/fsnotify/fsnotify v1.10.1 // indirect
+	github.com/go-json-experiment/json v1.27.2 // indirect
 	github.com/goccy/go-json v0.10.5 // indirect
 	github.com/hamba/avro/v2 v2.28.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
+	github.com/klauspost/compress v1.20.4 // indirect
 	github.com/mattn/go-colorable v0.1.14 // indirect
 	github.com/mattn/go-isatty v0.0.22 // indirect
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
@@ -27,4 +32,7 @@ require (
 	google.golang.org/protobuf v1.36.6 // indirect
 )
 
-replace github.com/conduitio/funnel => ../
+replace (
+	github.com/conduitio/funnel => ../
+	github.com/conduitio/funnel/connector/file => ../connector/file
+)

@@ -5,57 +5,59 @@
 //	                   │                   └── costs ── costs.jsonl    a line per cost
 //	             refused.jsonl
 //
-// This file is the pipeline; connectors.go and processors.go hold its parts.
+// It keeps in the directory positions how far it is: interrupt it or kill it, run it again, and it goes on there.
+// This file is the pipeline, processors.go holds its parts, and summary.go says what it has done.
 package main
 
 import (
-	"cmp"
 	"context"
+	_ "embed"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
-	"maps"
 	"os"
 	"os/signal"
-	"slices"
+	"path/filepath"
 	"time"
 
+	"github.com/conduitio/conduit-commons/opencdc"
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/connector/file"
+	"github.com/conduitio/funnel/position"
 )
+
+//go:embed data/birdstrikes.csv
+var sample []byte
 
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("quickstart: ")
 	in := flag.String("in", "", "read this CSV `file` instead of the built-in one")
-	out := flag.String("out", "out", "write into this `directory`")
-	batch := flag.Int("batch", 500, "read this `number` of reports at a time")
-	from := flag.Int64("from", 0, "go on at this `byte` of the input and append to the outputs")
+	out := flag.String("out", "out", "write into this `directory`, and go on there if it holds an unfinished run")
+	batch := flag.Int("batch", 500, "read at most this `number` of reports at a time")
 	pause := flag.Duration("pause", 0, "rest after every acknowledgement, to have time to watch or to press Ctrl-C")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Fatalf("unexpected argument %q, see -help", flag.Arg(0))
 	}
-	source, err := openCSV(*in, *batch, *from)
-	if err != nil {
-		log.Fatal(err)
-	}
 	// The first Ctrl-C stops the pipeline gracefully, the second one kills the program.
 	interrupt, release := signal.NotifyContext(context.Background(), os.Interrupt)
 	context.AfterFunc(interrupt, release)
 
-	bar := progressbar.NewOptions64(source.size, progressbar.OptionSetDescription("bird strikes"),
+	bar := progressbar.NewOptions64(1, progressbar.OptionSetDescription("bird strikes"),
 		progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetVisibility(term.IsTerminal(int(os.Stderr.Fd()))))
-	source.onAck = func() {
-		bar.Set64(source.done)
+	result, err := run(interrupt, *in, *out, *batch, func(done, size int64) {
+		bar.ChangeMax64(size)
+		bar.Set64(done)
 		select {
 		case <-time.After(*pause):
 		case <-interrupt.Done():
 		}
-	}
-	result, err := run(interrupt, source, *out)
+	})
 	bar.Clear()
 	if err != nil {
 		log.Fatal(err)
@@ -63,22 +65,41 @@ func main() {
 	fmt.Print(result)
 }
 
-// run runs the pipeline until its source ends or interrupt is done.
-func run(interrupt context.Context, source *csvSource, dir string) (*summary, error) {
-	s := &summary{source: source, reasons: map[string]int{}}
-	s.strikes = newOutput(dir, "strikes.csv", source.done > 0, strikesCSV)
-	s.costs = newOutput(dir, "costs.jsonl", source.done > 0, jsonLines(payload))
-	s.refused = newOutput(dir, "refused.jsonl", source.done > 0, jsonLines(s.refusal))
+// run runs the pipeline until its source ends or interrupt is done. It calls onAck with the bytes that are done.
+func run(interrupt context.Context, in, dir string, batch int, onAck func(done, size int64)) (*summary, error) {
+	store, err := position.NewFiles(filepath.Join(dir, "positions"))
+	if err != nil {
+		return nil, err
+	}
+	if in == "" { // the built-in reports become a file, too
+		in = filepath.Join(dir, "birdstrikes.csv")
+		if err := os.WriteFile(in, sample, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	s := &summary{dir: dir, reasons: map[string]int{}, onAck: onAck}
+	source := position.Track("birdstrikes", store, func(from opencdc.Position) (_ funnel.Source, err error) {
+		s.from = from
+		s.source, err = file.NewSource(in, file.CSV, from, file.WithBatch(batch, 1<<20))
+		return s.source, err
+	})
+	strikes, err1 := file.NewDestination(filepath.Join(dir, "strikes.csv"), file.CSV, file.WithColumns(strikeColumns...))
+	costs, err2 := file.NewDestination(filepath.Join(dir, "costs.jsonl"), file.JSONLines)
+	refused, err3 := file.NewDestination(filepath.Join(dir, "refused.jsonl"), file.Records)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
 
 	worker, err := funnel.From("birdstrikes", source).
 		Through("validate", funnel.Map(validate)).
 		Through("normalise", funnel.Map(normalise)).
 		Fork(
-			funnel.To("strikes.csv", s.strikes),
-			funnel.Through("costs", funnel.Split(s.splitCosts)).To("costs.jsonl", s.costs),
+			funnel.To("strikes.csv", s.count(&s.strikes, strikes)),
+			funnel.Through("costs", funnel.Split(s.splitCosts)).To("costs.jsonl", s.count(&s.costs, costs)),
 		).
 		// More than 50 refused reports among the last 1,000 stop the worker: this is not the input we know.
-		DeadLetters("refused.jsonl", s.refused, 1000, 50).
+		DeadLetters("refused.jsonl", s.count(&s.refused, refused), 1000, 50).
+		Options(funnel.WithObserver(s)).
 		Worker()
 	if err != nil {
 		return nil, err
@@ -87,33 +108,8 @@ func run(interrupt context.Context, source *csvSource, dir string) (*summary, er
 	ctx := context.WithoutCancel(interrupt)
 	context.AfterFunc(interrupt, func() { _ = worker.Stop(ctx) })
 	if err := worker.Run(ctx); err != nil {
-		return nil, fmt.Errorf("%w (to go on afterwards: -from %d)", err, source.done)
+		return nil, fmt.Errorf("%w (run it again to go on)", err)
 	}
 	s.stats = worker.Stats()
 	return s, nil
-}
-
-// summary is the result of a run. Its parts count on their own, so it proves something that the sums agree.
-type summary struct {
-	source                  *csvSource
-	strikes, costs, refused *output
-	reasons                 map[string]int // how many reports were refused for which reason
-	added                   int            // how many records were added by splitting
-	stats                   funnel.Stats
-}
-
-func (s *summary) String() string {
-	text := fmt.Sprintf("%6d reports read\n%6d refused, in %s\n", s.stats.Acked, s.refused.written, s.refused.path)
-	byCount := func(x, y string) int { return cmp.Or(s.reasons[y]-s.reasons[x], cmp.Compare(x, y)) }
-	for _, reason := range slices.SortedFunc(maps.Keys(s.reasons), byCount) {
-		text += fmt.Sprintf("%13d %s\n", s.reasons[reason], reason)
-	}
-	text += fmt.Sprintf("%6d strikes, in %s = %d read - %d refused\n",
-		s.strikes.written, s.strikes.path, s.stats.Acked, s.refused.written)
-	text += fmt.Sprintf("%6d costs, in %s = %d strikes - %d filtered, without costs + %d more by splitting\n",
-		s.costs.written, s.costs.path, s.strikes.written, s.stats.Filtered, s.added)
-	if s.source.done < s.source.read || !s.source.isAtEnd {
-		text += fmt.Sprintf("Stopped before the end. To go on: -from %d\n", s.source.done)
-	}
-	return text
 }

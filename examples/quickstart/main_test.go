@@ -5,21 +5,23 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/connector/file"
 )
 
 // asProgram makes the test binary run main instead of the tests.
@@ -46,14 +48,14 @@ const sampleSummary = ` 10000 reports read
 // TestRun checks the outputs against the input, report by report.
 func TestRun(t *testing.T) {
 	reports := sampleReports(t)
-	out := t.TempDir() // each run replaces the outputs of the one before
 	for _, batch := range []int{1, 500, 20_000} {
 		t.Run(fmt.Sprintf("batches of %d", batch), func(t *testing.T) {
-			result, _ := mustRun(t, options{batch: batch, out: out})
+			out := t.TempDir()
+			result := mustRun(t, out, batch)
 
 			strikes := readCSV(t, filepath.Join(out, "strikes.csv"))
 			costs := readJSON(t, filepath.Join(out, "costs.jsonl"))
-			refused := readJSON(t, filepath.Join(out, "refused.jsonl"))
+			refused := readLetters(t, filepath.Join(out, "refused.jsonl"))
 			wantReasons := map[string]int{}
 			wantStrikes, wantCosts, withCosts := 0, 0, 0
 			for i, report := range reports {
@@ -79,9 +81,9 @@ func TestRun(t *testing.T) {
 			for name, n := range map[string][2]int{
 				"read":     {int(result.stats.Read), len(reports)},
 				"acked":    {int(result.stats.Acked), len(reports)},
-				"refused":  {result.refused.written, len(reports) - wantStrikes},
-				"strikes":  {result.strikes.written, wantStrikes},
-				"costs":    {result.costs.written, wantCosts},
+				"refused":  {result.refused, len(reports) - wantStrikes},
+				"strikes":  {result.strikes, wantStrikes},
+				"costs":    {result.costs, wantCosts},
 				"filtered": {int(result.stats.Filtered), wantStrikes - withCosts},
 				"added":    {result.added, wantCosts - withCosts},
 			} {
@@ -100,30 +102,21 @@ func TestRun(t *testing.T) {
 }
 
 // TestStopAndGoOn interrupts a run. What it has written must be complete, and a
-// second run that goes on from there must complete the files.
+// second run must go on there and complete the files, without a repeat.
 func TestStopAndGoOn(t *testing.T) {
-	_, whole := mustRun(t, options{batch: 100})
+	whole := t.TempDir()
+	mustRun(t, whole, 100)
 
-	for when, batch := range map[string]int{
-		"while the source waits within a batch":  100,
-		"while the source waits between batches": 1,
-		"while the source reads the last batch":  3000,
-		"while a batch is on its way":            100,
-	} {
-		t.Run(when, func(t *testing.T) {
+	for _, batch := range []int{1, 100, 3000} {
+		t.Run(fmt.Sprintf("batches of %d", batch), func(t *testing.T) {
 			interrupt, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			opts := options{batch: batch, out: t.TempDir()}
-			in := openSample(t)
-			switch when {
-			case "while a batch is on its way":
-				opts.onAck = cancel
-			case "while the source reads the last batch":
-				in.left, in.stall, in.err = in.size(t), cancel, io.EOF
-			default:
-				in.left, in.stall = 500_000, cancel
-			}
-			first, err := runOn(interrupt, in, opts)
+			out := t.TempDir()
+			var progress []int64
+			first, err := run(interrupt, "", out, batch, func(done, size int64) {
+				progress = append(progress, done, size)
+				cancel() // while a batch is on its way
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,62 +124,73 @@ func TestStopAndGoOn(t *testing.T) {
 			if done == 0 || done%batch != 0 || done == 10_000 {
 				t.Fatalf("%d reports are done, want some whole batches", done)
 			}
-			if n := first.strikes.written + first.refused.written; n != done {
+			if progress[0] <= 0 || progress[0] >= progress[1] || progress[1] != int64(len(sample)) {
+				t.Errorf("the progress is %d, want a part of %d bytes", progress, len(sample))
+			}
+			if n := first.strikes + first.refused; n != done {
 				t.Errorf("%d strikes and refused, but %d reports are done", n, done)
 			}
-			want := fmt.Sprintf("\nStopped before the end. To go on: -from %d\n", first.source.done)
-			if !strings.HasSuffix(first.String(), want) {
+			if want := "\nStopped before the end. Run it again to go on.\n"; !strings.HasSuffix(first.String(), want) {
 				t.Errorf("the summary does not say how to go on:\n%s", first)
 			}
 			for _, name := range outputs {
-				part, all := readFile(t, opts.out, name), readFile(t, whole, name)
+				part, all := readFile(t, out, name), readFile(t, whole, name)
+				if name == "refused.jsonl" {
+					continue // each letter has its time
+				}
 				if !bytes.HasPrefix(all, part) || len(part) > 0 && part[len(part)-1] != '\n' {
 					t.Errorf("%s is not the first lines of what a whole run writes", name)
 				}
 			}
 
-			second, _ := mustRun(t, options{batch: 100, out: opts.out, from: first.source.done})
+			second := mustRun(t, out, 100)
 			if n := done + int(second.stats.Acked); n != 10_000 {
 				t.Errorf("both runs read %d reports, want 10000", n)
 			}
-			checkSame(t, opts.out, whole)
+			if want := fmt.Sprintf("Went on after the %d reports of earlier runs.\n", done); !strings.HasPrefix(second.String(), want) {
+				t.Errorf("the summary does not say where it went on:\n%s", second)
+			}
+			checkSame(t, out, whole)
+
+			third := mustRun(t, out, 100)
+			if want := "There is nothing new. To begin anew, remove " + out + ".\n"; !strings.HasSuffix(third.String(), want) {
+				t.Errorf("the summary does not say that all was read before:\n%s", third)
+			}
+			checkSame(t, out, whole)
 		})
 	}
 }
 
-// TestBrokenRow checks that a run ends at a row that it cannot read, and that
-// the outputs are complete once the row is repaired.
+// TestBrokenRow checks that a row that cannot be parsed is refused, and no other.
 func TestBrokenRow(t *testing.T) {
-	_, whole := mustRun(t, options{batch: 100})
-
-	data, err := sample.ReadFile("data/birdstrikes.csv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bytes.SplitAfter(data, []byte("\n"))
+	lines := bytes.SplitAfter(sample, []byte("\n"))
 	lines[5000] = []byte("not,a,report\r\n")
 	in := filepath.Join(t.TempDir(), "broken.csv")
 	if err := os.WriteFile(in, bytes.Join(lines, nil), 0o600); err != nil {
 		t.Fatal(err)
 	}
-
 	out := t.TempDir()
-	file, err := os.Open(in)
+	result, err := run(t.Context(), in, out, 100, noProgress)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = runOn(t.Context(), file, options{batch: 100, out: out})
-	if err == nil || !strings.Contains(err.Error(), "record on line 5001: wrong number of fields") {
-		t.Fatalf("got error %v", err)
+	const reason = "not a row: the row has 3 fields, the header has 14"
+	if result.stats.Acked != 10_000 || result.reasons[reason] != 1 {
+		t.Errorf("%d reports read, reasons %v", result.stats.Acked, result.reasons)
 	}
-	if !errors.Is(err, csv.ErrFieldCount) {
-		t.Errorf("the error does not wrap that of the source: %v", err)
+	var found bool
+	for _, letter := range readLetters(t, filepath.Join(out, "refused.jsonl")) {
+		if letter.Reason == reason {
+			found = true
+			raw, _ := letter.Record.Payload.After.(opencdc.RawData)
+			if string(raw) != "not,a,report\r\n" && string(raw) != "not,a,report" || letter.Record.Metadata[file.MetadataLine] != "5001" {
+				t.Errorf("the dead letter holds %q of line %s", raw, letter.Record.Metadata[file.MetadataLine])
+			}
+		}
 	}
-	from := goOnFrom(t, err.Error())
-	if second, _ := mustRun(t, options{batch: 100, out: out, from: from}); second.stats.Acked != 5_100 {
-		t.Errorf("the second run read %d reports, want those from the broken batch on, 5100", second.stats.Acked)
+	if !found {
+		t.Error("the row is not among the dead letters")
 	}
-	checkSame(t, out, whole)
 }
 
 // TestProgram runs the program as users do.
@@ -202,21 +206,18 @@ func TestProgram(t *testing.T) {
 		}
 	}
 	tests := map[string]struct {
-		args    []string
-		stderr  string // in the one line that is expected, none if empty
-		stdout  string
-		outputs bool
+		args   []string
+		stderr string // in the one line that is expected, none if empty
+		stdout string
 	}{
-		"sample":               {outputs: true, stdout: "10000 reports read"},
-		"missing input":        {args: []string{"-in", "missing.csv"}, stderr: "open missing.csv"},
-		"input is a directory": {args: []string{"-in", "."}, stderr: "is a directory"},
-		"empty input":          {args: []string{"-in", "empty.csv"}, stderr: "the input is empty"},
-		"broken JSON":          {args: []string{"-in", "broken.json"}, stderr: "parse error on line 1"},
-		"other CSV":            {args: []string{"-in", "other.csv"}, stderr: "at most 50 of the last 1000", outputs: true},
-		"no such position":     {args: []string{"-from", "77"}, stderr: "no row of the input ends at byte 77"},
-		"no batch":             {args: []string{"-batch", "0"}, stderr: "at least one report"},
-		"no flag":              {args: []string{"missing.csv"}, stderr: `argument "missing.csv"`},
-		"output is a file":     {args: []string{"-out", "empty.csv"}, stderr: "empty.csv"},
+		"sample":           {stdout: "10000 reports read"},
+		"missing input":    {args: []string{"-in", "missing.csv"}, stderr: "missing.csv"},
+		"empty input":      {args: []string{"-in", "empty.csv"}, stdout: "0 reports read"},
+		"broken JSON":      {args: []string{"-in", "broken.json"}, stderr: "header"},
+		"other CSV":        {args: []string{"-in", "other.csv"}, stderr: "at most 50 of the last 1000"},
+		"no batch":         {args: []string{"-batch", "0"}, stderr: "at least 1"},
+		"no flag":          {args: []string{"missing.csv"}, stderr: `argument "missing.csv"`},
+		"output is a file": {args: []string{"-out", "empty.csv"}, stderr: "empty.csv"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -240,9 +241,6 @@ func TestProgram(t *testing.T) {
 			if !strings.Contains(stdout.String(), test.stdout) || test.stdout == "" && stdout.Len() > 0 {
 				t.Errorf("stdout: %q, want %q in it", stdout.String(), test.stdout)
 			}
-			if _, err := os.Stat(out); (err == nil) != test.outputs {
-				t.Errorf("outputs: %v, want them: %v", err, test.outputs)
-			}
 		})
 	}
 }
@@ -260,21 +258,37 @@ func TestInterrupt(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(time.Minute)
-	for len(tryRead(out, "strikes.csv")) == 0 {
-		if time.Now().After(deadline) {
-			t.Fatal("the program writes nothing")
-		}
-		time.Sleep(time.Millisecond)
-	}
+	awaitOutput(t, out, "strikes.csv")
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%v, stderr: %s", err, stderr.String())
 	}
-	if !regexp.MustCompile(`(?s)^ +\d*0 reports read\n.*\nStopped before the end. To go on: -from \d+\n$`).MatchString(stdout.String()) {
+	if !regexp.MustCompile(`(?s)^ +\d*0 reports read\n.*\nStopped before the end. Run it again to go on.\n$`).MatchString(stdout.String()) {
 		t.Errorf("stdout: %s", stdout.String())
+	}
+}
+
+// TestKill kills the program, and runs it again. It must leave whole lines behind, lose
+// nothing, and write again no more than the batch that was in flight.
+func TestKill(t *testing.T) {
+	whole := t.TempDir()
+	mustRun(t, whole, 500)
+	out := t.TempDir()
+	cmd := program(t, "-out", out, "-batch", "50", "-pause", "1ms")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	awaitOutput(t, out, outputs...)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	checkGoneOn(t, out, whole)
+	strikes := bytes.Count(readFile(t, out, "strikes.csv"), []byte("\n"))
+	if again := strikes - bytes.Count(readFile(t, whole, "strikes.csv"), []byte("\n")); again < 0 || again > 50 {
+		t.Errorf("%d strikes were written again, want at most those of a batch of 50", again)
 	}
 }
 
@@ -285,44 +299,70 @@ func TestFullDisk(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the size of files cannot be limited here")
 	}
-	_, whole := mustRun(t, options{batch: 500})
+	whole := t.TempDir()
+	mustRun(t, whole, 500)
 
+	// The input is larger than the limit, so it is there before.
+	in := filepath.Join(t.TempDir(), "birdstrikes.csv")
+	if err := os.WriteFile(in, sample, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	out := t.TempDir()
-	cmd := program(t, "-out", out)
+	cmd := program(t, "-in", in, "-out", out)
 	cmd.Args = append([]string{"sh", "-c", `ulimit -f 300 && exec "$0" "$@"`}, cmd.Args...)
 	cmd.Path = "/bin/sh"
 	message, err := cmd.CombinedOutput()
-	if code := cmd.ProcessState.ExitCode(); code != 1 || bytes.Count(message, []byte("\n")) != 1 {
+	if code := cmd.ProcessState.ExitCode(); code != 1 || bytes.Count(message, []byte("\n")) != 1 ||
+		!bytes.Contains(message, []byte("run it again to go on")) {
 		t.Fatalf("exit status %d (%v): %s", code, err, message)
 	}
+	checkGoneOn(t, out, whole)
+}
+
+// checkGoneOn runs the pipeline to its end in a directory in which a run has broken off, and
+// checks that only what was in flight is there twice.
+func checkGoneOn(t *testing.T, out, whole string) {
+	t.Helper()
 	first := map[string][]byte{}
 	for _, name := range outputs {
-		first[name] = readFile(t, out, name)
+		data := readFile(t, out, name)
+		first[name] = data[:bytes.LastIndexByte(data, '\n')+1] // a torn line is cut off
 	}
-	mustRun(t, options{batch: 500, out: out, from: goOnFrom(t, string(message))})
-
+	mustRun(t, out, 500)
 	for _, name := range outputs {
+		if name == "refused.jsonl" {
+			continue // each letter has its time
+		}
 		all := readFile(t, whole, name)
-		second := bytes.TrimPrefix(readFile(t, out, name), first[name])
-		if !bytes.HasPrefix(all, first[name]) || !bytes.HasSuffix(all, second) || len(first[name])+len(second) < len(all) ||
-			len(first[name]) == 0 || first[name][len(first[name])-1] != '\n' {
+		second, isAfter := bytes.CutPrefix(readFile(t, out, name), first[name])
+		if !isAfter || len(first[name]) == 0 ||
+			!bytes.HasPrefix(all, first[name]) || !bytes.HasSuffix(all, second) || len(first[name])+len(second) < len(all) {
 			t.Errorf("%s has lost something", name)
 		}
 	}
+	var lines []string
+	for _, letter := range readLetters(t, filepath.Join(out, "refused.jsonl")) {
+		if line := letter.Record.Metadata[file.MetadataLine]; !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	if want := len(readLetters(t, filepath.Join(whole, "refused.jsonl"))); len(lines) != want {
+		t.Errorf("reports of %d lines are refused, want %d", len(lines), want)
+	}
 }
 
-// goOnFrom returns the position that a message gives to go on at.
-func goOnFrom(t *testing.T, message string) int64 {
+// awaitOutput waits until the program has written something to each of the files.
+func awaitOutput(t *testing.T, out string, names ...string) {
 	t.Helper()
-	match := regexp.MustCompile(`-from (\d+)`).FindStringSubmatch(message)
-	if match == nil {
-		t.Fatalf("no position in message %q", message)
+	deadline := time.Now().Add(time.Minute)
+	for _, name := range names {
+		for len(tryRead(out, name)) == 0 {
+			if time.Now().After(deadline) {
+				t.Fatalf("the program writes no %s", name)
+			}
+			time.Sleep(time.Millisecond)
+		}
 	}
-	from, err := strconv.ParseInt(match[1], 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return from
 }
 
 // program returns a command that runs the program, and kills it when the test
@@ -342,110 +382,25 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 
 var outputs = []string{"strikes.csv", "costs.jsonl", "refused.jsonl"}
 
-// options are what the flags say.
-type options struct {
-	out   string
-	batch int
-	from  int64
-	onAck func()
-}
+func noProgress(int64, int64) {}
 
-// runOn runs the pipeline over a file.
-func runOn(interrupt context.Context, in fs.File, opts options) (*summary, error) {
-	source, err := newCSVSource(in, opts.batch, opts.from)
-	if err != nil {
-		return nil, err
-	}
-	source.onAck = func() {
-		if opts.onAck != nil {
-			opts.onAck()
-		}
-	}
-	return run(interrupt, source, opts.out)
-}
-
-// mustRun runs the pipeline to the end of the sample. It returns the directory
-// of the outputs.
-func mustRun(t *testing.T, opts options) (*summary, string) {
+// mustRun runs the pipeline to the end of the sample.
+func mustRun(t *testing.T, out string, batch int) *summary {
 	t.Helper()
-	if opts.out == "" {
-		opts.out = t.TempDir()
-	}
-	in := openSample(t)
-	result, err := runOn(t.Context(), in, opts)
+	result, err := run(t.Context(), "", out, batch, noProgress)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if strings.Contains(result.String(), "Stopped") {
 		t.Fatal("the run did not come to the end of its input")
 	}
-	select {
-	case <-in.closed:
-	default:
-		t.Error("the input was not closed")
-	}
-	for _, o := range []*output{result.strikes, result.costs, result.refused} {
-		if err := o.file.Close(); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("%s was not closed", o.path)
-		}
-	}
-	return result, opts.out
-}
-
-// openSample opens the sample as a file that never stalls.
-func openSample(t *testing.T) *stallingFile {
-	t.Helper()
-	file, err := sample.Open("data/birdstrikes.csv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &stallingFile{
-		File: file, left: math.MaxInt, stall: func() {}, closed: make(chan struct{}), err: fs.ErrClosed,
-	}
-}
-
-// stallingFile has no more to give after some bytes, until it is closed.
-type stallingFile struct {
-	fs.File
-	left   int
-	stall  func() // called when it has come to that
-	closed chan struct{}
-	err    error // what a stalled Read returns
-}
-
-func (f *stallingFile) Read(p []byte) (int, error) {
-	if f.left == 0 {
-		f.stall()
-		<-f.closed
-		return 0, f.err
-	}
-	n, err := f.File.Read(p[:min(len(p), f.left)])
-	f.left -= n
-	return n, err
-}
-
-func (f *stallingFile) size(t *testing.T) int {
-	t.Helper()
-	info, err := f.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return int(info.Size())
-}
-
-func (f *stallingFile) Close() error {
-	close(f.closed)
-	return f.File.Close()
+	return result
 }
 
 // sampleReports returns the rows of the sample as maps from column to text.
 func sampleReports(t *testing.T) []map[string]string {
 	t.Helper()
-	data, err := sample.ReadFile("data/birdstrikes.csv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return toMaps(t, data)
+	return toMaps(t, sample)
 }
 
 func readCSV(t *testing.T, path string) []map[string]string {
@@ -482,6 +437,24 @@ func readJSON(t *testing.T, path string) []map[string]any {
 	return values
 }
 
+// readLetters reads dead letters.
+func readLetters(t *testing.T, path string) []funnel.DeadLetter {
+	t.Helper()
+	var letters []funnel.DeadLetter
+	for line := range bytes.Lines(readFile(t, path)) {
+		var record opencdc.Record
+		if err := json.Unmarshal(line, &record); err != nil {
+			t.Fatal(err)
+		}
+		letter, err := funnel.ParseDeadLetter(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		letters = append(letters, letter)
+	}
+	return letters
+}
+
 func readFile(t *testing.T, path ...string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(path...))
@@ -510,6 +483,13 @@ func next[T any](t *testing.T, values *[]T) (value T) {
 func checkSame(t *testing.T, got, want string) {
 	t.Helper()
 	for _, name := range outputs {
+		if name == "refused.jsonl" {
+			gotLetters, wantLetters := readLetters(t, filepath.Join(got, name)), readLetters(t, filepath.Join(want, name))
+			if len(gotLetters) != len(wantLetters) {
+				t.Errorf("%d letters in %s, want %d", len(gotLetters), name, len(wantLetters))
+			}
+			continue
+		}
 		if !bytes.Equal(readFile(t, got, name), readFile(t, want, name)) {
 			t.Errorf("%s is not what a whole run writes", name)
 		}
@@ -533,15 +513,15 @@ func reasonToRefuse(report map[string]string) string {
 	return ""
 }
 
-func checkRefusal(t *testing.T, got map[string]any, line int, reason string, report map[string]string) {
+func checkRefusal(t *testing.T, got funnel.DeadLetter, line int, reason string, report map[string]string) {
 	t.Helper()
-	raw := map[string]any{}
+	want := opencdc.StructuredData{}
 	for column, text := range report {
-		raw[column] = text
+		want[column] = text
 	}
-	want := map[string]any{"line": float64(line), "reason": reason, "task": "validate", "report": raw}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("refused %v\nwant    %v", got, want)
+	if got.Reason != reason || got.TaskID != "validate" || got.Record.Metadata[file.MetadataLine] != strconv.Itoa(line) ||
+		!reflect.DeepEqual(got.Record.Payload.After, want) {
+		t.Errorf("refused %v\nwant    %v of line %d, because of: %s", got, want, line, reason)
 	}
 }
 

@@ -8,11 +8,16 @@ import (
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/connector/file"
 )
 
 // validate refuses reports that cannot be right. They go to the dead-letter queue unchanged, with the reason.
 func validate(rec opencdc.Record) (opencdc.Record, error) {
-	report := rec.Payload.After.(opencdc.StructuredData)
+	report, ok := rec.Payload.After.(opencdc.StructuredData)
+	if !ok {
+		return rec, fmt.Errorf("not a row: %s", rec.Metadata[file.MetadataError])
+	}
 	damage, repair, other := report["Effect Amount of damage"], number(report["Cost Repair"]), number(report["Cost Other"])
 	phase, speed := report["Phase of flight"], number(report["Speed IAS in knots"])
 	_, badDate := time.Parse(time.DateOnly, fmt.Sprint(report["Flight Date"]))

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -78,25 +77,4 @@ func report(fields ...string) opencdc.Record {
 		columns[fields[i]] = fields[i+1]
 	}
 	return opencdc.Record{Payload: opencdc.Change{After: columns}}
-}
-
-// TestFormats checks text that CSV or JSON must quote, or must leave alone.
-func TestFormats(t *testing.T) {
-	fields := opencdc.StructuredData{"airport": `A & "B", <C>`, "size": nil}
-	strike := opencdc.Record{Payload: opencdc.Change{After: fields}}
-	for name, test := range map[string]struct {
-		format format
-		want   string
-	}{
-		"CSV":  {strikesCSV, `,,"A & ""B"", <C>",,,,,,,,,,` + "\n"},
-		"JSON": {jsonLines(payload), `{"airport":"A & \"B\", <C>","size":null}` + "\n"},
-	} {
-		var text strings.Builder
-		if err := test.format(&text, []opencdc.Record{strike}, false); err != nil {
-			t.Fatal(err)
-		}
-		if text.String() != test.want {
-			t.Errorf("%s: %q, want %q", name, text.String(), test.want)
-		}
-	}
 }
