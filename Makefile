@@ -1,7 +1,7 @@
 # All modules of the repository. Those in RELEASE are released together, at one version,
 # and the others never. PEERS has large dependencies: it is only built and vetted.
 RELEASE := . position/bolt connector/file
-UNRELEASED := examples examples/host benchmarks internal/release
+UNRELEASED := examples examples/host benchmarks internal/crash internal/release
 MODULES := $(RELEASE) $(UNRELEASED)
 PEERS := benchmarks/peers
 ROOT := github.com/conduitio/funnel
@@ -30,6 +30,10 @@ demo: ## Run a pipeline over real data (examples/quickstart)
 	@echo "in examples/: go run ./quickstart $(ARGS)"
 	@cd examples && go run ./quickstart $(ARGS)
 
+.PHONY: modules
+modules:
+	@echo $(MODULES)
+
 .PHONY: ci
 ci: ## Run the checks that every change must pass (.ci/run)
 	.ci/run
@@ -51,6 +55,13 @@ fuzz: ## Run each fuzz target for FUZZTIME (30s)
 			echo "$$f in $$p"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; \
 		done; \
 	done
+
+# crash survives KILLS kills.
+KILLS ?= 1000
+
+.PHONY: crash
+crash: ## Kill real pipelines KILLS times (1000), and check that nothing is lost
+	cd internal/crash && go run . -kills $(KILLS) $(ARGS)
 
 .PHONY: bench
 bench: ## Measure the engine, the loop and the peers; update tables and plot

@@ -1,11 +1,13 @@
 module github.com/conduitio/funnel/benchmarks
 
-go 1.25
+go 1.26.0
 
 require (
 	github.com/conduitio/conduit-commons v0.6.0
 	github.com/conduitio/conduit-processor-sdk v0.5.0
 	github.com/conduitio/funnel v0.0.0
+	github.com/conduitio/funnel/connector/file v0.0.0
+	github.com/go-json-experiment/json v1.27.2
 	gonum.org/v1/plot v0.17.0
 )
 
@@ -15,10 +17,13 @@ require (
 	codeberg.org/go-pdf/fpdf v0.11.1 // indirect
 	git.sr.ht/~sbinet/gg v0.7.0 // indirect
 	github.com/ajstarks/svgo v0.0.0-20211024235047-1546f124cd8b // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/fsnotify/fsnotify v1.10.1 // indirect
 	github.com/goccy/go-json v0.10.5 // indirect
 	github.com/golang/freetype v0.0.0-20170609003504-e2365dfdc4a0 // indirect
 	github.com/hamba/avro/v2 v2.28.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
+	github.com/klauspost/compress v1.20.4 // indirect
 	github.com/mattn/go-colorable v0.1.14 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect
 	github.com/mitchellh/mapstructure v1.5.0 // indirect
@@ -32,4 +37,7 @@ require (
 	google.golang.org/protobuf v1.36.6 // indirect
 )
 
-replace github.com/conduitio/funnel => ../
+replace (
+	github.com/conduitio/funnel => ../
+	github.com/conduitio/funnel/connector/file => ../connector/file
+)

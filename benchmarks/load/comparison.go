@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+// A comparison lets all contestants run over one input.
+type comparison struct {
+	MiB     int64     `json:"mib"`
+	Lines   int       `json:"lines"` // of the input
+	Runs    int       `json:"runs"`
+	Go      string    `json:"go"`
+	CPUs    int       `json:"cpus"`
+	Figures []*figure `json:"figures"`
+
+	benthos string // the program that runs Benthos, or ""
+	results string // the file for the figures, or ""
+}
+
+// A figure is the result of a contestant: its run with the least CPU time.
+type figure struct {
+	Name    string  `json:"name"`
+	Title   string  `json:"title"`
+	CPU     float64 `json:"cpu"`      // user and system time, in seconds
+	Elapsed float64 `json:"elapsed"`  // in seconds
+	PeakMiB float64 `json:"peak_mib"` // the largest resident set of any run; 0 if the system does not tell
+
+	command []string
+}
+
+func (c *comparison) run(args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q, see -help", args[0])
+	}
+	dir, err := os.MkdirTemp("", "funnel-load-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	in := filepath.Join(dir, "input.jsonl")
+	if c.Lines, err = makeInput(in, c.MiB<<20); err != nil {
+		return err
+	}
+	if err := c.addFigures(); err != nil {
+		return err
+	}
+	for range c.Runs {
+		for _, f := range c.Figures {
+			if err := c.measure(f, in, dir); err != nil {
+				return fmt.Errorf("%s: %w", f.Title, err)
+			}
+		}
+	}
+	if err := c.print(os.Stdout); err != nil || c.results == "" {
+		return err
+	}
+	text, err := json.MarshalIndent(c, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(c.results, append(text, '\n'), 0o644)
+}
+
+// addFigures makes a figure for each contestant.
+func (c *comparison) addFigures() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	for _, who := range contestants {
+		c.Figures = append(c.Figures, &figure{Name: who.name, Title: who.title, command: []string{self, "-as", who.name}})
+	}
+	if c.benthos != "" {
+		c.Figures = append(c.Figures, &figure{Name: "benthos", Title: "Benthos", command: []string{c.benthos}})
+	}
+	c.Go, c.CPUs = runtime.Version(), runtime.NumCPU()
+	return nil
+}
+
+// measure runs a contestant, and checks what it has written.
+func (c *comparison) measure(f *figure, in, dir string) error {
+	out := filepath.Join(dir, f.Name)
+	if err := os.Mkdir(out, 0o755); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(out) }()
+	fmt.Fprintln(os.Stderr, "running:", f.Title)
+
+	cmd := exec.Command(f.command[0], append(f.command[1:], in, out)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	begin := time.Now()
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	elapsed := time.Since(begin).Seconds()
+	if cpu := (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds(); f.CPU == 0 || cpu < f.CPU {
+		f.CPU, f.Elapsed = cpu, elapsed
+	}
+	f.PeakMiB = max(f.PeakMiB, peakMiB(cmd.ProcessState))
+	return check(c.Lines, out)
+}
+
+// print prints the figures, and their relation to the loop.
+func (c *comparison) print(w io.Writer) error {
+	fmt.Fprintf(w, "| %d MiB, %d events | CPU | to the loop | elapsed | peak memory |\n|---|--:|--:|--:|--:|\n", c.MiB, c.Lines)
+	for _, f := range c.Figures {
+		_, err := fmt.Fprintf(w, "| %s | %.2f s | %.2f× | %.2f s | %.0f MiB |\n",
+			f.Title, f.CPU, f.CPU/c.Figures[0].CPU, f.Elapsed, f.PeakMiB)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
+)
+
+// check compares what the life has written to its input.
+func (l *life) check() error {
+	var errs []error
+	for i, name := range outputs {
+		lines, err := readOutput(filepath.Join(l.dir, name), parsePiece)
+		if err != nil {
+			return err
+		}
+		for source := range l.plan.sources {
+			errs = append(errs, l.checkLines(name, source, ofSource(lines, source), l.wantPieces(i, source)))
+		}
+	}
+	for source := range l.plan.sources {
+		lines, err := readOutput(filepath.Join(l.dir, queueFile(source)), parseLetter)
+		if err != nil {
+			return err
+		}
+		if foreign := len(lines) - len(ofSource(lines, source)); foreign > 0 {
+			errs = append(errs, fmt.Errorf("%s holds %d records of other sources", queueFile(source), foreign))
+		}
+		errs = append(errs, l.checkLines(queueFile(source), source, ofSource(lines, source), l.wantLetters(source)))
+	}
+	return errors.Join(errs...)
+}
+
+func ofSource(lines []line, source int) (its []line) {
+	for _, l := range lines {
+		if l.source == source {
+			its = append(its, l)
+		}
+	}
+	return its
+}
+
+// A want says which lines an output has: those that must be there are true, those that may
+// be there are false.
+type want map[[2]int]bool // by record and piece
+
+// wantPieces returns what a (0) or b (1) has of a source. A piece whose sibling was refused
+// on the way to b may be there or not: siblings that were given to the processor in the same
+// call are refused with it, others are not.
+func (l *life) wantPieces(output, source int) want {
+	w := want{}
+	for id := range l.plan.records {
+		f := l.plan.fate(source, id)
+		if f.filtered || f.refused {
+			continue
+		}
+		for piece := range f.pieces {
+			switch {
+			case output == 0 || f.bad < 0:
+				w[[2]int{id, piece}] = true
+			case piece != f.bad:
+				w[[2]int{id, piece}] = false
+			}
+		}
+	}
+	return w
+}
+
+// wantLetters returns what the queue has of a source.
+func (l *life) wantLetters(source int) want {
+	w := want{}
+	for id := range l.plan.records {
+		if f := l.plan.fate(source, id); f.refused || !f.filtered && f.bad >= 0 {
+			w[[2]int{id, 0}] = true
+		}
+	}
+	return w
+}
+
+// checkLines checks the lines of a source in an output.
+func (l *life) checkLines(name string, source int, lines []line, w want) error {
+	if err := l.checkRuns(name, source, lines); err != nil {
+		return err
+	}
+	// Without the repeats, all is there, and in order.
+	seen := map[[2]int]bool{}
+	var last *line
+	for i, at := range lines {
+		key := [2]int{at.id, at.piece}
+		if _, may := w[key]; !may {
+			return fmt.Errorf("%s: %v should not be there", name, at)
+		}
+		if seen[key] {
+			l.report.repeats++
+			continue
+		}
+		seen[key] = true
+		if last != nil && !at.follows(*last) {
+			return fmt.Errorf("%s: %v stands behind %v", name, at, *last)
+		}
+		last = &lines[i]
+	}
+	for key, must := range w {
+		if must && !seen[key] {
+			return fmt.Errorf("%s: piece %d of record %d of source %d is missing", name, key[1], key[0], source)
+		}
+	}
+	return nil
+}
+
+// checkRuns checks what each run has written: in order, nothing that was acked when it
+// began, and no more that earlier runs have written than was in flight when they ended.
+func (l *life) checkRuns(name string, source int, lines []line) error {
+	highest := -1 // record that was written
+	for run := range len(l.starts) - 1 {
+		begin, end := l.starts[run], l.starts[run+1]
+		if end.sizes[name] < begin.sizes[name] {
+			return fmt.Errorf("%s: run %d has removed whole lines: it began with %d bytes of them and left %d",
+				name, run, begin.sizes[name], end.sizes[name])
+		}
+		acked := begin.acked[source]
+		again := highest + 1 - acked
+		l.report.longest = max(l.report.longest, again)
+		if !l.plan.coalesced && again > l.plan.inFlight() {
+			return fmt.Errorf("%s: when run %d began, %d records of source %d were acked, but record %d was written before: only %d can have been in flight",
+				name, run, acked, source, highest, l.plan.inFlight())
+		}
+		var last *line
+		for len(lines) > 0 && lines[0].at < end.sizes[name] {
+			at := lines[0]
+			switch {
+			case at.id < acked:
+				return fmt.Errorf("%s: run %d has written %v, but %d records were acked when it began", name, run, at, acked)
+			case last != nil && !at.follows(*last):
+				return fmt.Errorf("%s: run %d has written %v behind %v", name, run, at, *last)
+			}
+			highest = max(highest, at.id)
+			last, lines = &at, lines[1:]
+		}
+	}
+	if len(lines) > 0 {
+		return fmt.Errorf("%s: %v was written after the last run", name, lines[0])
+	}
+	return nil
+}
+
+// parseLetter parses a line of a queue, and checks that the record in it is as it was.
+func parseLetter(text []byte) (line, error) {
+	var record opencdc.Record
+	if err := json.Unmarshal(text, &record); err != nil {
+		return line{}, err
+	}
+	letter, err := funnel.ParseDeadLetter(record)
+	if err != nil {
+		return line{}, err
+	}
+	data, ok := letter.Record.Payload.After.(opencdc.StructuredData)
+	if !ok {
+		return line{}, fmt.Errorf("the payload is a %T", letter.Record.Payload.After)
+	}
+	source, isSource := data["source"].(int64)
+	id, isID := data["id"].(int64)
+	switch text := fmt.Sprintf("record %d of source %d", id, source); {
+	case !isSource || !isID || data["text"] != text || len(data) != 3:
+		return line{}, fmt.Errorf("the record in it is %v", data)
+	case letter.Reason != errRefused.Error():
+		return line{}, fmt.Errorf("the reason is %q", letter.Reason)
+	}
+	return line{source: int(source), id: int(id)}, nil
+}

@@ -1,0 +1,23 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"syscall"
+)
+
+// limitFileSize lets writes fail that make a file larger than n bytes.
+func limitFileSize(n uint64) error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = n
+	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)
+}
+
+// isDiskFull returns true if a write has failed because of the limit.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.ENOSPC)
+}

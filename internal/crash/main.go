@@ -1,0 +1,76 @@
+// Crash kills pipelines. It runs a real pipeline, from files to files, in a child process,
+// kills the process at random moments, starts it again until the input is done, and checks
+// that nothing is lost, damaged or out of order, and that no more was written twice than may
+// be.
+//
+// A life is an input with the kills that it took to be read to its end. Its seed decides
+// everything but the moments of the kills: the options of the worker, the records and what
+// becomes of each, and which other faults there are.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+)
+
+func main() {
+	if args, ok := childArgs(); ok {
+		os.Exit(runChild(args))
+	}
+	kills := flag.Int("kills", 50, "end after this `number` of kills")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "the `seed` of the first life; each further life has the next one")
+	lives := flag.Int("lives", 0, "end after this `number` of lives, whatever the number of kills")
+	keep := flag.Bool("keep", false, "keep the files of a life that has failed")
+	flag.Parse()
+	if flag.NArg() > 0 || *kills < 1 || *lives < 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	total, err := run(ctx, *seed, *kills, *lives, *keep)
+	fmt.Println(total)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "crash:", err)
+		os.Exit(1)
+	}
+}
+
+// run runs lives until there were enough kills or lives.
+func run(ctx context.Context, seed uint64, kills, lives int, keep bool) (report, error) {
+	var total report
+	for n := 0; total.kills < kills && (lives == 0 || n < lives); n++ {
+		l := newLife(seed + uint64(n))
+		r, err := l.run(ctx, keep)
+		total.add(r)
+		if err != nil {
+			return total, fmt.Errorf("life of seed %d (%s): %w", l.plan.seed, l.plan, err)
+		}
+	}
+	return total, nil
+}
+
+// A report counts what was survived.
+type report struct {
+	lives, kills, failures int // failures are runs that have ended with an injected fault
+	records, repeats       int // repeats are records that were written more than once
+	longest                int // the most records that were read again after one kill
+}
+
+func (r *report) add(other report) {
+	r.lives += other.lives
+	r.kills += other.kills
+	r.failures += other.failures
+	r.records += other.records
+	r.repeats += other.repeats
+	r.longest = max(r.longest, other.longest)
+}
+
+func (r report) String() string {
+	return fmt.Sprintf("%d lives with %d records survived %d kills and %d other faults; %d lines were written again, after a kill those of at most %d records",
+		r.lives, r.records, r.kills, r.failures, r.repeats, r.longest)
+}
