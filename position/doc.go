@@ -1,7 +1,7 @@
-// Package position keeps the positions from which sources resume, so that a pipeline goes on
-// where it was after its process or its machine has crashed.
+// Package position stores the positions from which sources resume, so that a pipeline
+// continues where it stopped after a crash of its process or its machine.
 //
-// [Track] makes a source durable that can begin at a position:
+// [Track] makes a source durable, provided that the source can begin at a given position:
 //
 //	store, err := position.NewFiles("/var/lib/orders")
 //	...
@@ -12,22 +12,23 @@
 //
 // # What a crash repeats
 //
-// The engine acks a record after its delivery. Track then saves the position, and only after
-// that acks the inner source. If the crash comes between delivery and save, the record is
-// read again and delivered twice. If it comes later, the record is not read again. A save
-// before the delivery would lose records instead.
+// The engine acks a record after its delivery. Track then saves the position, and only then
+// acks the inner source. If a crash comes between delivery and save, the record is read again
+// and delivered twice. After the save, it is not read again. To save before the delivery
+// would lose records instead.
 //
 // With a save for each Ack, a crash repeats at most the batch in flight. [WithCoalescing]
-// saves less often and repeats more. A queue behind the inner source, which forgets what is
-// acked, hears of a position only after the save.
+// saves less often and repeats more. A queue behind the inner source may forget a record once
+// it is acked, so it learns of a position only after the save.
 //
 // # Stores
 //
-// A [Store] keeps positions under the IDs of their sources. A [Claim] is the right to use one
-// of them, so that two pipelines cannot overwrite each other's. [Files] keeps each in a file
-// of its own, made for one fast durable save after the other. Package bolt, a module of its
-// own, keeps many in one database. [Memory] forgets them with the process.
+// A [Store] keeps positions under the IDs of their sources. A [Claim] is the exclusive right
+// to use one of them, so two pipelines cannot overwrite each other's position. [Files] keeps
+// each position in a file of its own, with a layout for fast, frequent, durable saves.
+// Package bolt, a module of its own, keeps many positions in one database. [Memory] keeps
+// them only until the process ends.
 //
-// [ErrClaimed] says that another pipeline has the source, [ErrFenced] that another one has
-// taken it over, and [ErrDamaged] that what is stored cannot be used.
+// [ErrClaimed] says that another pipeline has the position, [ErrFenced] that the claim no
+// longer holds, and [ErrDamaged] that the stored position cannot be used.
 package position

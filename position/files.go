@@ -14,30 +14,31 @@ import (
 	"github.com/conduitio/funnel/internal/positionfs"
 )
 
-// Files keeps the position of each source in a file of its own, made by [NewFiles].
+// Files is a [Store] that keeps the position of each source in a file of its own. [NewFiles]
+// makes one.
 //
 // The file has two slots with checksums. A save writes the slot that does not hold the
-// current position, with one write and one sync, so a crash of the process or the machine
-// leaves the current position or the new one: what it tears is not valid, and the other
-// slot counts. A file is made under another name, synced and renamed, and begins with a
-// slot that says that nothing was saved yet. So a file without a valid slot is damaged,
-// always: Claim returns [ErrDamaged], with the name of the file, and never starts from
-// nothing.
+// current position, with one write and one sync. So a crash of the process or the machine
+// leaves either the current position or the new one: a torn slot is invalid, and the other
+// slot counts. A new file is written under a temporary name, synced and renamed. It begins
+// with a valid slot, which says that nothing was saved yet. So a file without a valid slot is
+// always damaged: Claim never starts from nothing then, but returns [ErrDamaged], and the
+// error names the file.
 //
-// A longer position than the slots have room for is saved in a new file, which replaces the
-// old one in the same way. So is the first position after a failed write or sync: since the
-// operating system may drop what it could not write and then report success, nothing of that
-// file is written to anymore.
+// A position that does not fit into a slot is saved in a new file, which replaces the old one
+// in the same way. So is the first position after a failed write or sync: the operating
+// system may drop what it could not write and report success for the next sync, so the old
+// file is not used again.
 //
-// A claim holds a lock of the operating system on the file, which ends with the process,
-// however the process ends. Claiming in this process and in others excludes each other. If
-// the file is removed or replaced while it is claimed, Save returns [ErrFenced].
+// A claim holds a lock of the operating system on the file. The lock ends with the process,
+// however the process ends, and excludes claims in this process and in others. If the file is
+// removed or replaced while it is claimed, Load and Save return [ErrFenced].
 //
-// A save costs a sync, some 100 µs on an SSD, and little else. A claim, and a save that
-// replaces the file, cost some five times as much. Positions can have up to 64 MiB.
+// A save costs one sync, about 100 µs on an SSD, and little else. A claim, or a save that
+// replaces the file, costs about five times as much. A position can have up to 64 MiB.
 //
-// Files needs locks, and renames of open files, as Unix systems have them. On a network file
-// system the locks must work between machines; a local disk is better.
+// Files needs file locks, and the ability to rename open files, as Unix systems provide them.
+// On a network file system, the locks must work between machines; a local disk is better.
 type Files struct {
 	dir    string
 	config positionfs.Config
@@ -46,14 +47,14 @@ type Files struct {
 // FilesOption is an option of [NewFiles].
 type FilesOption = positionfs.Option
 
-// WithFileMode sets the permissions of new files, before umask. The default is 0o600.
+// WithFileMode sets the permissions of new files, before the umask. The default is 0o600.
 func WithFileMode(mode fs.FileMode) FilesOption {
 	return func(c *positionfs.Config) { c.Mode = mode }
 }
 
-// NewFiles returns a store that keeps its files in the directory dir, and makes the
-// directory if it is missing. A source's file is named after its ID, with the suffix
-// ".position". Removing the file while it is not claimed makes its source begin anew.
+// NewFiles returns a store that keeps its files in the directory dir, and makes the directory
+// if it is missing. The file of a source is named after its ID, with the suffix ".position".
+// To make a source begin anew, remove its file while it is not claimed.
 func NewFiles(dir string, opts ...FilesOption) (*Files, error) {
 	if dir == "" {
 		return nil, errors.New("the directory of the positions is missing")
@@ -84,9 +85,9 @@ const maxTurns = 100
 // errChanged means that a file was replaced while it was opened.
 var errChanged = errors.New("the file changes all the time")
 
-// Claim locks the file of a source, and makes it if it is missing. If a process was killed
-// during a save, its position may be there without being durable. So Claim saves the position
-// that it finds once more.
+// Claim locks the file of a source, and makes it if it is missing. A process that was killed
+// during a save may have left a position that is not durable yet, so Claim saves once more
+// the position that it finds.
 func (f *Files) Claim(ctx context.Context, id string) (Claim, error) {
 	if len(id) > maxID {
 		return nil, errTooLongID

@@ -9,8 +9,8 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Memory is a store in memory, for tests, and for pipelines that begin anew with each run
-// of the program. It keeps the positions as long as the program runs.
+// Memory is a [Store] in memory. It is for tests, and for pipelines that begin anew with each
+// run of the program. [NewMemory] makes one.
 type Memory struct {
 	mu        sync.Mutex
 	positions map[string]opencdc.Position
@@ -22,7 +22,7 @@ func NewMemory() *Memory {
 	return &Memory{positions: make(map[string]opencdc.Position), claims: make(map[string]*memoryClaim)}
 }
 
-// Claim claims the position of a source.
+// Claim implements [Store].
 func (m *Memory) Claim(ctx context.Context, id string) (Claim, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -8,43 +8,41 @@ import (
 )
 
 var (
-	// ErrClaimed means that the position of the source is claimed already, in this process
-	// or in another one.
+	// ErrClaimed means that the position of the source is already claimed, in this process or
+	// in another one.
 	ErrClaimed = errors.New("the position is claimed already")
-	// ErrFenced means that a claim no longer holds: it was released or taken over, or what
-	// it stored was removed or replaced. It never holds again.
+	// ErrFenced means that a claim no longer holds, and never will again: it was released or
+	// taken over, or its stored position was removed or replaced.
 	ErrFenced = errors.New("the claim no longer holds")
-	// ErrDamaged means that what is stored for a source is not what a store has written
-	// for it: it is damaged, or belongs to another source, or to another program. The
-	// position is not known, and a start without one might skip or repeat records. The
-	// error is fatal, see [funnel.IsFatalError].
+	// ErrDamaged means that the stored position is damaged, or was written for another source
+	// or by another program. The position is not known, and a start without one might skip or
+	// repeat records. The error is fatal, see [funnel.IsFatalError].
 	ErrDamaged = errors.New("the stored position cannot be used")
-	// ErrEmpty means that Save was given an empty position, which would wipe the stored
-	// one.
+	// ErrEmpty means that Save was given an empty position, which would wipe the stored one.
 	ErrEmpty = errors.New("empty position")
 )
 
-// Store keeps the positions of sources, each under the ID of the source. Its methods can be
+// Store keeps the positions of sources, each under the ID of its source. Its methods can be
 // called concurrently.
 type Store interface {
-	// Claim claims the position of a source for the caller alone. It does not wait: during
-	// another claim it returns an error that wraps [ErrClaimed]. Any ID will do, even an
-	// empty one.
+	// Claim claims the position of a source for the caller alone. It does not wait: if the
+	// position is already claimed, it returns an error that wraps [ErrClaimed]. Every ID is
+	// valid, even an empty one.
 	Claim(ctx context.Context, id string) (Claim, error)
 }
 
-// Claim is the right to load and save the position of one source. One goroutine at a time
-// calls its methods. After Release, and after another claim has taken its place, Load and
-// Save return an error that wraps [ErrFenced].
+// Claim is the exclusive right to load and save the position of one source. One goroutine at
+// a time calls its methods. After Release, or once another claim has taken its place, Load
+// and Save return an error that wraps [ErrFenced].
 type Claim interface {
-	// Load returns the position that was saved last, or nil if none was ever saved. The
-	// caller owns the result.
+	// Load returns the last saved position, or nil if none was ever saved. The caller owns
+	// the result.
 	Load(context.Context) (opencdc.Position, error)
-	// Save replaces the position, which must not be empty. When it returns nil, the
-	// position is as durable as the store makes it. If it fails, the position may have been
-	// replaced or not; Save can be called again. Save does not keep p.
+	// Save replaces the position. p must not be empty, and Save does not keep it. When Save
+	// returns nil, the position is as durable as the store makes it. If Save fails, the
+	// position may or may not have been replaced, and Save can be called again.
 	Save(ctx context.Context, p opencdc.Position) error
-	// Release gives the claim back. If it fails, it can be called again. After it has
-	// succeeded it does nothing.
+	// Release ends the claim, so that the position can be claimed again. If it fails, it can
+	// be called again. Once it has succeeded, further calls do nothing.
 	Release(context.Context) error
 }

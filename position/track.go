@@ -27,22 +27,22 @@ type trackOption func(*trackConfig) error
 
 func (o trackOption) apply(c *trackConfig) error { return o(c) }
 
-// WithCoalescing lets one save stand for many records. A position is saved when this many
-// records wait for it, at least 1, or when the first of them has waited for the period,
-// which must be positive. Without this option each Ack saves.
+// WithCoalescing lets one save stand for many records. A save is due when this many acked
+// positions wait for it, or when the first of them has waited for the period. records must be
+// at least 1, and the period positive. Without this option, each Ack saves.
 //
-// A goroutine saves, and then acks the inner source, which must allow [funnel.Source.Ack]
-// during Read. Ack only adds to what waits: at most records-1 positions and those of one
-// Ack, besides as many that are being saved. While there is no room, Ack waits, until its
-// context ends.
+// A goroutine of its own saves, and then acks the inner source, which must allow
+// [funnel.Source.Ack] during Read. Ack only adds its positions to those that wait. At most
+// records-1 positions and those of one Ack wait, besides as many that are being saved. While
+// there is no room, Ack waits, until its context ends.
 //
-// If a save fails, so does each Ack after it, and a pending Read of the inner source ends
-// through its context, with the error of the save, so that an idle source does not hide it.
-// The same holds if the inner source fails to ack, except that [io.EOF] ends no Read. If no
-// Ack has returned the error, Teardown does. If the store or the inner source panics, Ack,
-// Read and Teardown panic with a [*funnel.PanicError].
+// If a save fails, so does each later Ack. A pending Read of the inner source is ended
+// through its context, and Read returns the error of the save, so that an idle source does
+// not hide it. An error of the inner source's Ack has the same effect, except that [io.EOF]
+// ends no Read. If no Ack has returned the error, Teardown does. If the store or the inner
+// source panics, Ack, Read and Teardown panic with a [*funnel.PanicError].
 //
-// What is given up: after a crash, what was acked and not saved is read again.
+// What is given up: after a crash, records that were acked but not saved are read again.
 func WithCoalescing(records int, period time.Duration) TrackOption {
 	return trackOption(func(c *trackConfig) error {
 		switch {
@@ -56,35 +56,36 @@ func WithCoalescing(records int, period time.Duration) TrackOption {
 	})
 }
 
-// Track returns a source that resumes where it was, from any source that can begin at a
-// position. The store keeps the position under the ID, which is also that of the source.
+// Track makes a source durable. It returns a source that resumes after the last record whose
+// position was saved, around any inner source that can begin at a position. The store keeps
+// the position under id, which is also the ID of the returned source.
 //
-// Open claims the position, loads it, and calls open with it, which makes the inner source.
-// The position is nil if none was ever saved; otherwise it is that of the last record that
-// was acked, and the source begins after that record. open owns the position. Open then
-// opens the inner source. If something fails, Open releases the claim. It can be called
-// again after Teardown, and makes a new inner source each time.
+// Open claims the position, loads it, and calls the function open with it, which makes the
+// inner source. The position is nil if none was ever saved. Otherwise it is the last one that
+// was saved, and the inner source must begin after its record. The function open owns the
+// position. Open then opens the inner source. If anything fails, Open releases the claim.
+// Open can be called again after Teardown, and makes a new inner source each time.
 //
 // Ack saves the last of its positions, and then acks the inner source, on the goroutine of
-// the caller. So what is behind the inner source, such as a queue or a replication slot, is
-// told only of what is saved. If the save fails, Ack returns the error without acking the
-// inner source. Errors of the inner source are returned as they are. See [WithCoalescing]
-// for fewer saves.
+// the caller. So a queue or a replication slot behind the inner source is told only of what
+// is saved. If the save fails, Ack returns the error and does not ack the inner source.
+// Errors of the inner source are returned as they are. See [WithCoalescing] for fewer saves.
 //
-// Teardown saves what is not saved yet, because a save has failed or is still to come, and
-// acks the inner source accordingly. Then it tears the inner source down, whatever became of
-// the save, and releases the claim. It joins all errors. If it fails, it can be called
-// again, and repeats only what has failed: the save, the teardown of the inner source, or
-// the release. The inner source is not acked once its teardown has begun. The claim is kept
-// until everything is saved and the inner source is torn down. If the claim was lost
-// ([ErrFenced]), the save fails each time; Open then gives up what was not saved.
+// Teardown first saves what is not saved yet, because a save has failed or is still to come,
+// and acks the inner source accordingly. Even if that fails, it then tears the inner source
+// down. It releases the claim once everything is saved and the inner source is torn down. It
+// joins all errors. If Teardown fails, it can be called again, and repeats only what has
+// failed: the save, the teardown of the inner source, or the release. The inner source is not
+// acked once its teardown has begun. If the claim was lost ([ErrFenced]), the save fails each
+// time; the next Open then gives up what was not saved.
 //
 // After a crash, the records whose positions were not saved are read again: those of the
-// batch in flight or, with coalescing, those that waited for a save as well.
+// batch in flight and, with coalescing, those that waited for a save.
 //
-// Read passes its context on as it is, unless positions are coalesced. Errors returns the
-// channel of the inner source, and nil before the first Open. Invalid arguments are errors
-// of Open. A [funnel.ChannelSource] inside does not learn the outcomes of its records.
+// Read passes its context on unchanged, unless positions are coalesced. Errors returns the
+// channel of the inner source, or nil before the first Open. Invalid arguments make Open
+// fail. If the inner source is a [funnel.ChannelSource], it does not learn the outcomes of
+// its records.
 func Track(id string, store Store, open func(opencdc.Position) (funnel.Source, error), opts ...TrackOption) funnel.Source {
 	t := &tracked{id: id, store: store, open: open}
 	t.err = t.configure(opts)
