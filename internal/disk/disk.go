@@ -1,10 +1,10 @@
-// Package disk is the part of a file system that durable state needs. What writes files
-// goes through [FS], so that tests can let calls fail, and rebuild what a crash of the
+// Package disk is the part of a file system that durable state needs. Code that writes files
+// goes through [FS], so that tests can make calls fail, and rebuild what a crash of the
 // machine can leave behind.
 //
-// What survives such a crash: the content of a file up to its last successful Sync, and
-// the names in a directory as they were at its last successful SyncDir. Anything later may
-// be there, be missing, or be there in part.
+// Two things survive such a crash: the content of a file as of its last successful Sync, and
+// the names in a directory as of its last successful SyncDir. Any later change may be there
+// in full, in part, or not at all.
 package disk
 
 import (
@@ -14,14 +14,14 @@ import (
 	"path/filepath"
 )
 
-// ErrLocked means that somebody else holds the lock of a file.
+// ErrLocked means that the lock of a file is taken.
 var ErrLocked = errors.New("the file is locked by another process or by another part of this one")
 
 // FS is a file system. Its methods can be called concurrently.
 type FS interface {
 	// OpenFile opens a file, as [os.OpenFile] does.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
-	// Stat describes a file, and follows symbolic links.
+	// Stat describes a file. It follows symbolic links.
 	Stat(name string) (fs.FileInfo, error)
 	// Mkdir makes a directory.
 	Mkdir(name string, perm fs.FileMode) error
@@ -29,7 +29,7 @@ type FS interface {
 	Rename(from, to string) error
 	// Remove removes a file.
 	Remove(name string) error
-	// SyncDir makes durable which names the directory holds: creates, renames and removes.
+	// SyncDir makes the names in the directory durable: creates, renames and removes.
 	SyncDir(name string) error
 }
 
@@ -39,22 +39,22 @@ type File interface {
 	io.WriterAt
 	// Truncate sets the size.
 	Truncate(size int64) error
-	// Sync makes the content and the size durable. If it fails, any write since the last
+	// Sync makes the content and the size durable. If it fails, every write since the last
 	// successful Sync may be lost, even if a later Sync on the same File succeeds.
 	Sync() error
 	// Stat describes the file.
 	Stat() (fs.FileInfo, error)
-	// Lock takes the exclusive lock of the file. It is advisory, belongs to this File and
-	// not to the process, and ends at Close or with the process. If somebody else holds
-	// it, Lock returns [ErrLocked] at once.
+	// Lock takes the exclusive lock of the file. The lock is advisory, belongs to this File
+	// and not to the process, and ends at Close or with the process. If the lock is taken,
+	// Lock returns [ErrLocked] at once.
 	Lock() error
 	// Close closes the file without syncing it.
 	Close() error
 }
 
-// MkdirAll makes a directory and the missing ones above it, and makes them durable. So it
-// does with the lowest one that is there, since a process that has made it may have been
-// killed before it was synced.
+// MkdirAll makes a directory and the missing ones above it, and makes their names durable. It
+// also makes the name of the lowest existing directory durable, since the process that made
+// it may have been killed before it synced that name.
 func MkdirAll(fsys FS, dir string, perm fs.FileMode) error {
 	parent := filepath.Dir(dir)
 	info, err := fsys.Stat(dir)

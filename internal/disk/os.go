@@ -30,12 +30,12 @@ func (f osFile) Sync() error { return syncData(f.File) }
 
 func (f osFile) Lock() error { return lockFile(f.File, exclusive) }
 
-// LockShared takes a shared lock of a file that is open for reading. Others may take one,
-// too, but while they last nobody can take the exclusive lock, see [File]. If somebody has
-// it, LockShared returns [ErrLocked] at once. The lock ends when f is closed.
+// LockShared takes a shared lock of a file that is open for reading. Several shared locks can
+// exist at the same time, and none of them together with the exclusive lock, see [File]. If
+// that is taken, LockShared returns [ErrLocked] at once. The lock ends when f is closed.
 func LockShared(f *os.File) error { return lockFile(f, shared) }
 
-// lockMode is how a lock excludes others.
+// lockMode says whether a lock is shared or exclusive.
 type lockMode bool
 
 const (

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// lock fails where Go has no locks that end with the process that holds them.
+// lock fails: Go has no locks here that end with the process that holds them.
 func lock(*os.File, lockMode) error { return errors.ErrUnsupported }
 
 // syncDir fails where directories cannot be synced.

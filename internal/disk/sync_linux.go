@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// syncData leaves out what fsync writes besides the content and the size, such as times.
+// syncData makes the content and the size durable. Unlike fsync, it leaves out the rest, such
+// as times.
 func syncData(f *os.File) error {
 	for {
 		err := syscall.Fdatasync(int(f.Fd()))

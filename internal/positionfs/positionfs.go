@@ -1,5 +1,5 @@
-// Package positionfs has the options of the store of files in package position. It lets
-// tests give the store another file system.
+// Package positionfs holds the options of position.Files. It lets tests give that store
+// another file system.
 package positionfs
 
 import (
@@ -8,11 +8,11 @@ import (
 	"github.com/conduitio/funnel/internal/disk"
 )
 
-// Config is what options change.
+// Config is what the options change.
 type Config struct {
 	// FS is the file system. The default is [disk.OS].
 	FS disk.FS
-	// Mode is that of new files.
+	// Mode holds the permissions of new files.
 	Mode fs.FileMode
 }
 

@@ -1,9 +1,9 @@
 // Package bolt keeps the positions of many sources in one file, a bbolt database.
 //
-// A save is a transaction of its own, and durable when it returns: up to three times the
-// cost of one in a [position.Files]. Saves of sources that run side by side wait for each
-// other. In return there is one file to look after, in which a host may keep other things,
-// too.
+// A save is a transaction of its own, and durable when it returns. It costs up to three times
+// as much as a save in [position.Files], and concurrent saves of different sources wait for
+// each other. In return, there is only one file to look after, and a host may keep other
+// things in it.
 package bolt
 
 import (
@@ -26,14 +26,15 @@ const defaultTimeout = time.Second
 // bucket is the name of the bucket with the positions.
 var bucket = []byte("funnel.positions")
 
-// Store keeps positions in a bbolt database. It implements [position.Store].
+// Store keeps positions in a bbolt database. It implements [position.Store]. [Open] and [New]
+// make one.
 //
-// Each position is stored with the number of its claim, which a save compares in its
-// transaction. So a claim is fenced even if another store over the same database has taken
-// it over.
+// Each position is stored with the number of its claim, and each save compares that number in
+// its transaction. So a claim is fenced even if it was taken over through another store over
+// the same database.
 //
-// After a failed save the next one is a new transaction, which writes all of its pages
-// again, so nothing that the disk may have lost is relied on.
+// After a failed save, the next one is a new transaction, which writes all of its pages
+// again. So no save relies on what the disk may have lost.
 type Store struct {
 	db     *bbolt.DB
 	isOurs bool // Close closes the database
@@ -52,8 +53,8 @@ type option func(*config) error
 
 func (o option) apply(c *config) error { return o(c) }
 
-// WithTimeout sets how long Open waits for another process that has the file open. The
-// default is a second. 0 is refused: it would wait for ever.
+// WithTimeout sets how long Open waits while another process has the file open. The default
+// is one second. The timeout must be positive: with 0, bbolt would wait forever.
 func WithTimeout(d time.Duration) Option {
 	return option(func(c *config) error {
 		if d <= 0 {
@@ -64,9 +65,10 @@ func WithTimeout(d time.Duration) Option {
 	})
 }
 
-// Open opens the database in a file, which it makes if it is missing; its directory must
-// exist. One process at a time can have it open: if another one has, Open waits, and then
-// returns an error that wraps [position.ErrClaimed]. The caller closes the store.
+// Open returns a store in the database at path. It makes the file if it is missing; the
+// directory must exist. One process at a time can have the database open. If another one has,
+// Open waits (see [WithTimeout]), and then returns an error that wraps [position.ErrClaimed].
+// The caller must close the store.
 func Open(path string, opts ...Option) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("the path of the database is missing")
@@ -95,10 +97,10 @@ func Open(path string, opts ...Option) (*Store, error) {
 	return s, nil
 }
 
-// New returns a store in a database that the host has opened, and closes itself after the
-// store. It uses the bucket "funnel.positions". The database must be writable, and must sync
-// (NoSync is false). Make one store for a database: a claim in another one takes the first
-// claim over.
+// New returns a store in an open database, which the host closes after the store. The store
+// uses the bucket "funnel.positions". The database must be writable, and must sync (NoSync is
+// false). Make one store per database: a claim through a second store takes over the claim of
+// the first.
 func New(db *bbolt.DB) (*Store, error) {
 	switch {
 	case db == nil:
@@ -118,7 +120,7 @@ func New(db *bbolt.DB) (*Store, error) {
 	return &Store{db: db, claims: make(map[string]*claim)}, nil
 }
 
-// Claim claims the position of a source, in a transaction.
+// Claim implements [position.Store]. It needs one transaction.
 func (s *Store) Claim(ctx context.Context, id string) (position.Claim, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -154,7 +156,7 @@ func (s *Store) enter(c *claim) error {
 	return nil
 }
 
-// leave removes a claim.
+// leave removes a claim, unless another one has taken its place.
 func (s *Store) leave(c *claim) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,7 +203,7 @@ type claim struct {
 	number uint64
 }
 
-// takeOver gives the claim its number, which fences any older one.
+// takeOver gives the claim its number, which fences every older claim.
 func (c *claim) takeOver(tx *bbolt.Tx) error {
 	e, err := c.read(tx)
 	if err != nil {
@@ -211,7 +213,7 @@ func (c *claim) takeOver(tx *bbolt.Tx) error {
 	return c.write(tx, e.position)
 }
 
-// Load returns the position that was saved last.
+// Load returns the last saved position.
 func (c *claim) Load(ctx context.Context) (p opencdc.Position, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -232,7 +234,7 @@ func (c *claim) Load(ctx context.Context) (p opencdc.Position, err error) {
 	return p, nil
 }
 
-// Save saves a position in a transaction. It looks at the context only before it begins.
+// Save saves a position in a transaction. It checks the context only before it begins.
 func (c *claim) Save(ctx context.Context, p opencdc.Position) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -255,13 +257,13 @@ func (c *claim) Save(ctx context.Context, p opencdc.Position) error {
 	return nil
 }
 
-// Release gives the claim back. It needs no transaction, and never fails.
+// Release ends the claim. It needs no transaction, and never fails.
 func (c *claim) Release(context.Context) error {
 	c.store.leave(c)
 	return nil
 }
 
-// fencedIfClosed adds that the claim is fenced if the database was closed meanwhile.
+// fencedIfClosed wraps ErrFenced as well if the database was closed in the meantime.
 func (c *claim) fencedIfClosed(err error) error {
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return fmt.Errorf("%w: %w", position.ErrFenced, err)

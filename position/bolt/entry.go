@@ -14,8 +14,8 @@ import (
 	"github.com/conduitio/funnel/position"
 )
 
-// entry is what is stored for a source: a byte for the version, the number of the last
-// claim in big endian, and the position, which is empty if none was saved.
+// entry is the value that is stored for a source: one byte for the version, the number of the
+// last claim in big endian, and the position, which is empty if none was saved.
 type entry struct {
 	number   uint64
 	position opencdc.Position
@@ -28,7 +28,7 @@ const (
 	maxPlainID = 1000 // bytes
 )
 
-// keyOf returns the key of a source: "=" and its ID or, if that is long, "#" and its
+// keyOf returns the key of a source: "=" and the ID or, if the ID is long, "#" and its
 // SHA-256 checksum.
 func keyOf(id string) []byte {
 	if len(id) <= maxPlainID {
@@ -38,8 +38,8 @@ func keyOf(id string) []byte {
 	return append([]byte("#"), sum[:]...)
 }
 
-// read returns the entry of the source, which is the zero entry if there is none. The
-// position is valid during the transaction.
+// read returns the entry of the source, or the zero entry if there is none. The position is
+// valid during the transaction.
 func (c *claim) read(tx *bbolt.Tx) (entry, error) {
 	b := tx.Bucket(bucket)
 	if b == nil {
@@ -76,7 +76,7 @@ func (c *claim) write(tx *bbolt.Tx, p opencdc.Position) error {
 	return tx.Bucket(bucket).Put(c.key, append(value, p...))
 }
 
-// damaged returns an error about an entry that no store has written.
+// damaged returns an error about an entry that was not written by a store.
 func damaged(format string, args ...any) error {
 	return funnel.FatalError(fmt.Errorf("%w: "+format, append([]any{position.ErrDamaged}, args...)...))
 }
