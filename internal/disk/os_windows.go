@@ -13,7 +13,7 @@ const (
 	failImmediately = 1
 	exclusiveLock   = 2
 	errorLocked     = syscall.Errno(33) // ERROR_LOCK_VIOLATION
-	farAway         = 1 << 30           // in units of 4 GiB: beyond all content, which a lock would otherwise guard
+	farAway         = 1 << 30           // in units of 4 GiB: beyond all content, since others cannot read what is locked
 )
 
 func lock(f *os.File, mode lockMode) error {

@@ -10,13 +10,13 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Restore returns the record that a map, made by [opencdc.Record.Map], and the notes on it
-// stand for. The map may have been JSON since; numbers may have become float64, json.Number
-// or integers. The notes are the members of a JSON object that [Append] has written, as
-// package encoding/json decodes them into an interface.
+// Restore returns the record from which [opencdc.Record.Map] has made the map m, given the
+// notes on it. The map may have been encoded as JSON and decoded since, and numbers may have
+// become float64, json.Number or integers. The notes are the members of a JSON object that
+// [Append] has written, as package encoding/json decodes them into an interface.
 //
-// If the map and the notes do not fit together, Restore returns an error that says where.
-// The record shares nothing that can be changed with the map.
+// If the map and the notes do not fit together, Restore returns an error that says where. The
+// record shares no mutable data with the map.
 func Restore(m, notes map[string]any) (opencdc.Record, error) {
 	return restore(&restorer{left: maxValues}, m, notes)
 }
@@ -47,7 +47,7 @@ type restorer struct {
 	zones     map[string]*time.Location
 }
 
-// step is a step of a path: the name of a field of the record, or else a key or an index.
+// step is a step of a path: a field of the record, a key, or an index.
 type step struct {
 	field string
 	key   string
@@ -192,7 +192,7 @@ func (s *restorer) data(v, note any) (opencdc.Data, error) {
 	return opencdc.RawData(b), nil
 }
 
-// nilData restores data from a note that is a text.
+// nilData restores nil data from its note.
 func nilData(v any, text string) (opencdc.Data, error) {
 	n, err := parseNote(text)
 	switch {

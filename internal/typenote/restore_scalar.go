@@ -59,7 +59,8 @@ func setInteger(into reflect.Value, digits string) error {
 	return err
 }
 
-// integer returns the digits of an integer. noted has them if the note does.
+// integer returns the digits of an integer. noted holds the digits from its note, or is
+// empty.
 func integer(v any, noted string) (string, error) {
 	if noted == "" {
 		return digitsOf(v)
@@ -85,7 +86,7 @@ func disagree(v any, noted string) error {
 	return fmt.Errorf("it is %v, but %s in the note on it", v, quote(noted))
 }
 
-// isInteger returns true for the digits of an integer.
+// isInteger returns true if the text is an integer in decimal digits.
 func isInteger(text string) bool {
 	digits := strings.TrimPrefix(text, "-")
 	return digits != "" && strings.Trim(digits, "0123456789") == ""
@@ -124,7 +125,7 @@ func digitsOf(v any) (string, error) {
 	return "", fmt.Errorf("it is %s, not an integer", describe(v))
 }
 
-// float returns a float of a size.
+// float returns a float with this number of bits.
 func float(v any, noted string, bits int) (float64, error) {
 	switch noted {
 	case "":
@@ -142,15 +143,15 @@ func float(v any, noted string, bits int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	// No number is JSON for it, so encoders write what they like.
+	// JSON has no number for it, so encoders write what they like.
 	if got, err := floatOf(v, bits); err == nil && got != f && (got == got || f == f) {
 		return 0, disagree(v, noted)
 	}
 	return f, nil
 }
 
-// floatOf returns a number as a float of a size. It returns an error if the number cannot
-// be what an encoder writes for such a float.
+// floatOf returns a number as a float with this number of bits. It returns an error if no
+// encoder writes that number for such a float.
 func floatOf(v any, bits int) (float64, error) {
 	switch v := v.(type) {
 	case float64:
@@ -175,7 +176,7 @@ func floatOf(v any, bits int) (float64, error) {
 	return strconv.ParseFloat(digits, bits)
 }
 
-// number returns a json.Number, whose digits are in its note.
+// number returns a json.Number. Its digits are in its note.
 func number(v any, noted string) (json.Number, error) {
 	n, isNumber := v.(json.Number)
 	if isNumber && string(n) == noted {
@@ -198,8 +199,8 @@ func number(v any, noted string) (json.Number, error) {
 	return json.Number(noted), nil
 }
 
-// stringValue returns a string. noted has its bytes if they are not valid UTF-8, which
-// encoders replace.
+// stringValue returns a string. noted holds its bytes if they are not valid UTF-8, since
+// encoders replace what is invalid.
 func stringValue(v any, noted string) (string, error) {
 	text, ok := v.(string)
 	if !ok {
@@ -218,7 +219,7 @@ func stringValue(v any, noted string) (string, error) {
 	return string(original), nil
 }
 
-// replaced replaces each run of bytes that are invalid, or were replaced, by one
+// replaced replaces each run of bytes that are invalid, or were already replaced, by one
 // replacement character.
 func replaced(text string) string {
 	var b strings.Builder
@@ -233,7 +234,7 @@ func replaced(text string) string {
 	return b.String()
 }
 
-// bytesValue returns bytes, which may be Base64.
+// bytesValue returns bytes, which may have become Base64.
 func bytesValue(v any, n note) ([]byte, error) {
 	b, err := decodeBytes(v)
 	switch {
@@ -249,7 +250,7 @@ func bytesValue(v any, n note) ([]byte, error) {
 	return b, nil
 }
 
-// decodeBytes returns a copy of bytes, or what a Base64 string stands for.
+// decodeBytes returns a copy of bytes, or the bytes that a Base64 string stands for.
 func decodeBytes(v any) ([]byte, error) {
 	if text, ok := v.(string); ok {
 		b, err := base64.StdEncoding.Strict().DecodeString(text)
@@ -301,13 +302,13 @@ func (s *restorer) time(v any, noted string) (time.Time, error) {
 	if _, is := in.Zone(); is == offset {
 		return in, nil
 	}
-	if location == time.Local { // it was that of another machine
+	if location == time.Local { // the local location of another machine
 		return t.In(time.FixedZone("", offset)), nil
 	}
 	return time.Time{}, fmt.Errorf("the time zone %s has another offset here than %d seconds at %s", quote(location.String()), offset, text)
 }
 
-// location returns what the note on a time says.
+// location returns the offset and the location that the note on a time holds.
 func (s *restorer) location(noted string) (offset int, location *time.Location, err error) {
 	number, rest, _ := strings.Cut(noted, " ")
 	kind, name, _ := strings.Cut(rest, " ")

@@ -13,7 +13,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// note is a note that was parsed.
+// note is a parsed note.
 type note struct {
 	t       reflect.Type // or nil
 	more    string
@@ -86,8 +86,9 @@ func isNull(v any) bool {
 	return (r.Kind() == reflect.Slice || r.Kind() == reflect.Map) && r.IsNil()
 }
 
-// value restores a value with the note on it, which may be nil. static is the type that the
-// place of the value has. If it is not an interface, so is the type of the result.
+// value restores a value, given the note on it, which may be nil. static is the type of the
+// field, member or element that holds the value. Unless static is an interface, the result
+// has that type.
 func (s *restorer) value(v, noted any, static reflect.Type) (any, error) {
 	if s.left--; s.left < 0 {
 		return nil, errManyRestored
@@ -108,7 +109,7 @@ func (s *restorer) value(v, noted any, static reflect.Type) (any, error) {
 	return s.typed(v, n)
 }
 
-// untyped restores a value of a type that JSON carries.
+// untyped restores a value whose type JSON carries.
 func (s *restorer) untyped(v any, n note) (any, error) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -177,8 +178,7 @@ func (s *restorer) typed(v any, n note) (any, error) {
 	}
 }
 
-// descend makes a member or an element the current value, and ascend the value that holds
-// it.
+// descend goes from the current value to a member or an element, and ascend goes back.
 func (s *restorer) descend(to step) error {
 	s.path = append(s.path, to)
 	if len(s.path) > maxDepth+2*maxLevels {
@@ -241,7 +241,7 @@ func newMap(t reflect.Type, n int) (set func(string, any), result func() any) {
 	return set, func() any { return m }
 }
 
-// membersOf returns the members of a map of the type, or false if v is none.
+// membersOf returns the members of a map of type t, or false if v is not one.
 func membersOf(v any, t reflect.Type) (map[string]any, bool) {
 	r := reflect.ValueOf(v)
 	if r.Type() != t {

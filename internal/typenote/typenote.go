@@ -12,11 +12,11 @@
 //	["opencdc.StructuredData", {}]  the type of a container, and notes on what it holds
 //	"!main.Point"                   a type that cannot be restored
 //
-// The types are those in the table below, any slice []T of them, and any map[string]T, up
-// to four levels of such types in each other. Elements of a slice or map whose type says
-// what they are have a note only if they need more than that.
+// The types are those in the table below, and any slice []T or map[string]T of these types,
+// nested up to four levels deep. An element of a slice or map whose type determines the type
+// of the element has a note only if it needs more than that.
 //
-// After the type stands, if it is needed:
+// If a value needs more than its type, that follows the type and a space:
 //
 //	nil                        for a slice, a map or bytes
 //	9007199254740993           an integer of 2⁵³ or more, which a decoder may round
@@ -28,10 +28,10 @@
 //	3600 fixed CET             loaded by name, fixed, or local
 //	3600 local
 //
-// A time in UTC needs nothing. Whether the key and the payloads of a record are raw or
-// structured shows in JSON, as a string or an object, so only nil ones have a note.
+// A time in UTC needs nothing more. JSON shows whether the key and the payloads of a record
+// are raw or structured, as a string or an object, so only nil ones have a note.
 //
-// Data may hold itself, or lead to the same map on many paths, so notes are limited: to
+// Data may contain itself, or lead to the same map on many paths, so notes are limited: to
 // about a million values, 10,000 levels and 1 MiB of text.
 package typenote
 
@@ -48,8 +48,8 @@ const (
 	maxValues = 1 << 20
 	maxBytes  = 1 << 20
 	maxDepth  = 10_000
-	// maxLevels is how many slice and map types there may be in each other. Types that are
-	// made by reflection stay in memory, so notes must not be able to make many.
+	// maxLevels is how deeply slice and map types may be nested. Types that are made by
+	// reflection stay in memory, so notes must not be able to make many.
 	maxLevels = 4
 	// exact is the first integer that a float64 may confuse with the next one.
 	exact = 1 << 53
@@ -63,7 +63,7 @@ const (
 
 var anyType = reflect.TypeFor[any]()
 
-// named has the types that slices and maps are made of, by name.
+// named maps names to types. Slices and maps are made of these.
 var named = map[string]reflect.Type{
 	"any":                    anyType,
 	"bool":                   reflect.TypeFor[bool](),
@@ -90,7 +90,7 @@ var named = map[string]reflect.Type{
 	"opencdc.Metadata":       reflect.TypeFor[opencdc.Metadata](),
 }
 
-// names is named the other way round.
+// names maps types to names: the inverse of named.
 var names = func() map[reflect.Type]string {
 	m := make(map[reflect.Type]string)
 	for name, t := range named {
@@ -121,7 +121,7 @@ func nameWithin(t reflect.Type, levels int) (string, bool) {
 	return prefix + name, ok
 }
 
-// typeOf returns the type with a name, or false if there is none.
+// typeOf returns the type with this name, or false if there is none.
 func typeOf(name string) (reflect.Type, bool) { return typeWithin(name, maxLevels) }
 
 func typeWithin(name string, levels int) (reflect.Type, bool) {

@@ -15,7 +15,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Why a record has no notes.
+// The reasons why a record has no notes.
 var (
 	errManyValues = errors.New("the record has more than a million values")
 	errManyNotes  = errors.New("the notes take more than a megabyte")
@@ -60,7 +60,8 @@ func (w *writer) fail(err error) {
 	}
 }
 
-// spend is called before n values are looked at. It returns false after an error.
+// spend is called before a container of n values is noted, and takes them from the budget. It
+// returns false after an error.
 func (w *writer) spend(n int) bool {
 	if w.left -= n + 1; w.left < 0 {
 		w.fail(errManyValues)
@@ -104,7 +105,7 @@ func (w *writer) data(d opencdc.Data) bool {
 	}
 }
 
-// metadata notes texts that are not valid UTF-8.
+// metadata notes keys and values that are not valid UTF-8.
 func (w *writer) metadata(m opencdc.Metadata) bool {
 	isValid := true
 	for k, v := range m {
@@ -256,7 +257,8 @@ func (w *writer) unsigned(name string, n uint64) bool {
 	return w.note(name, strconv.FormatUint(n, 10))
 }
 
-// oddFloat returns what stands for a float in its note, or "" for an ordinary one.
+// oddFloat returns what the note on a float needs besides the type: nothing for an ordinary
+// float.
 func oddFloat(f float64) string {
 	switch {
 	case f != f:
@@ -278,8 +280,8 @@ func (w *writer) number(n json.Number) bool {
 	return true
 }
 
-// time notes a time. A location that does not change its offset within half a year, and
-// has the same name as the zone, counts as fixed.
+// time notes a time. A location counts as fixed if its name is that of the zone, now and half
+// a year later.
 func (w *writer) time(t time.Time) bool {
 	location := t.Location()
 	if location == time.UTC {

@@ -28,7 +28,7 @@ func (w *writer) typed(name string, null bool, inside func() bool) bool {
 	return true
 }
 
-// enter is called before the elements of a container are noted, and leave after that.
+// enter is called before the elements of a container are noted, and leave afterwards.
 func (w *writer) enter(n int) bool {
 	if w.depth++; w.depth > maxDepth+maxLevels {
 		w.fail(errDeep)
@@ -46,7 +46,7 @@ type member struct {
 	value any
 }
 
-// object notes the members of a map, in order of their keys.
+// object notes the members of a map, in the order of their keys.
 func (w *writer) object(m map[string]any) bool {
 	defer w.leave()
 	if !w.enter(len(m)) {
@@ -95,8 +95,8 @@ func (w *writer) closeObject(start int) bool {
 	return true
 }
 
-// array notes n elements of a slice, which cost as much as so many values. Adjacent
-// elements with the same note share it.
+// array notes n elements of a slice, and takes cost values from the budget. Adjacent elements
+// with the same note share it.
 func (w *writer) array(n, cost int, element func(i int) bool) bool {
 	defer w.leave()
 	if !w.enter(cost) {
@@ -137,7 +137,7 @@ func (w *writer) array(n, cost int, element func(i int) bool) bool {
 	return w.closeObject(start)
 }
 
-// reflected notes a slice or map of another type than the usual ones, or refuses a value.
+// reflected notes a slice or map of a type that value does not know, or refuses a value.
 func (w *writer) reflected(v reflect.Value) bool {
 	t := v.Type()
 	name, ok := nameOf(t)
@@ -148,7 +148,7 @@ func (w *writer) reflected(v reflect.Value) bool {
 		if t.Kind() == reflect.Slice {
 			cost := v.Len()
 			if t.Elem().Kind() <= reflect.Complex128 || t.Elem().Kind() == reflect.String {
-				cost /= 16 // most of them are only looked at
+				cost /= 16 // most of them need no note
 			}
 			return w.array(v.Len(), cost, func(i int) bool { return w.element(v.Index(i)) })
 		}
@@ -181,8 +181,8 @@ func (w *writer) typedMap(v reflect.Value) bool {
 	return w.closeObject(start)
 }
 
-// element notes an element of a slice or map of another type than the usual ones. The type
-// of the element is known unless it is an interface.
+// element notes an element of such a slice or map. The type of the element is known unless it
+// is an interface.
 func (w *writer) element(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.Interface:

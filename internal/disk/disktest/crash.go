@@ -16,12 +16,12 @@ import (
 
 // Sample says how many states [FS.Crashes] builds.
 type Sample struct {
-	// States is the maximum number of states after each call, except for those that are
-	// built in any case: with all uncertain changes, and with none. If there are more, the
-	// first ones have, or lack, a single change, and the others are drawn at random. The
-	// default is 64.
+	// States is the maximum number of states after each call, besides two that are always
+	// built: with all uncertain changes, and with none. If there are more, up to half of the
+	// states lack, or have, a single change, and the others are drawn at random. The default
+	// is 64.
 	States int
-	// Seed is that of the random states.
+	// Seed is the seed of the random states.
 	Seed uint64
 }
 
@@ -29,9 +29,9 @@ type Sample struct {
 type Crash struct {
 	// Dir is a directory with the state. It is removed after the iteration.
 	Dir string
-	// Calls has the calls that were made before the crash.
+	// Calls holds the calls that were made before the crash.
 	Calls []Call
-	// Notes has the notes among them.
+	// Notes holds the notes among them.
 	Notes []any
 
 	lost []string
@@ -51,9 +51,9 @@ func (c *Crash) String() string {
 	return b.String()
 }
 
-// Crashes returns the states in which a crash of the machine can leave the directory, after
-// each of the calls so far that has changed something, and before the first one. A state
-// that was there with the same notes before is left out.
+// Crashes returns the states in which a crash of the machine can leave the directory: before
+// the first call, and after each of the calls so far that has changed something or is a note.
+// A state is left out if it was there before, with the same notes.
 func (f *FS) Crashes(t testing.TB, sample Sample) iter.Seq[*Crash] {
 	t.Helper()
 	if sample.States <= 0 {
@@ -86,7 +86,7 @@ type builder struct {
 	built  int
 }
 
-// each yields the states after the calls. It returns false if the test wants no more.
+// each yields the states after the calls. It returns false if the test wants no more of them.
 func (b *builder) each(s *state, calls []Call, yield func(*Crash) bool) bool {
 	var notes []any
 	for _, c := range calls {

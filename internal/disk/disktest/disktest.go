@@ -1,8 +1,8 @@
-// Package disktest tests what writes files through [disk.FS]: it lets calls fail, and
+// Package disktest tests code that writes files through [disk.FS]: it makes calls fail, and
 // rebuilds what a crash of the machine can leave behind.
 //
 // An [FS] works in a real directory and records its calls. A test makes one, lets the code
-// under test use it, and writes down with [FS.Note] what that code has promised:
+// under test use it, and records with [FS.Note] what that code has promised:
 //
 //	fsys := disktest.New(t, t.TempDir())
 //	fsys.Note("saving 1")
@@ -12,24 +12,24 @@
 //		got := load(disk.OS, crash.Dir) // compare with what crash.Notes promise
 //	}
 //
-// [FS.Crashes] goes through the calls. After each one that changes something it builds the
-// states in which a crash can then leave the directory, each in a directory of its own:
+// [FS.Crashes] goes through the calls. After each call that changes something, it builds the
+// states in which a crash can then leave the directory, each state in a directory of its own:
 //
-//   - What was synced is there: the content of a file up to its last successful Sync, and
-//     the names of a directory up to its last successful SyncDir. A file whose name is not
-//     there is lost, whatever was synced.
-//   - Of each other write, any subset of its sectors is there. A sector has 512 bytes and
+//   - What was synced is there: the content of a file as of its last successful Sync, and the
+//     names of a directory as of its last successful SyncDir. A file whose name is not there
+//     is lost, even if its content was synced.
+//   - Of every other write, any subset of its sectors is there. A sector has 512 bytes and
 //     begins at a multiple of 512 in the file. Where a write makes the file longer, each
-//     sector's part of the new length is there or not, too: a sector that lies within the
+//     sector's part of the growth is there or not as well: a sector that lies within the
 //     length, but was not written, is zero.
-//   - Each other truncation has happened or not.
-//   - Each other create, rename, remove and mkdir has happened or not, whatever became of
+//   - Every other truncation has happened or not.
+//   - Every other create, rename, remove and mkdir has happened or not, independently of
 //     those before it. A rename between two directories needs a SyncDir of both.
-//   - After a failed Sync, the changes it covered stay uncertain, even if a later Sync
-//     succeeds. Only the same bytes, written again and synced, are there for certain.
+//   - After a failed Sync, the changes that it covered stay uncertain, even if a later Sync
+//     succeeds. Only if the same bytes are written again and synced are they certain.
 //
-// If there are too many states after a call, Crashes draws some at random. A test can go
-// on in a state with another FS over its directory, and crash again.
+// If there are too many states after a call, Crashes builds a random sample of them. A test
+// can continue in a state with another FS over its directory, and crash again.
 //
 // A hook ([FS.SetHook]) decides which calls fail, and how: [Partly], [Anyway], [Full].
 package disktest
@@ -72,30 +72,30 @@ const (
 // Call is a call of an [FS] or of one of its files.
 type Call struct {
 	Kind Kind
-	// Name is that of the file or directory, relative to the directory of the FS. For a
-	// call of a file it is the name under which the file was opened.
+	// Name is the name of the file or directory, relative to the directory of the FS. For a
+	// call of a file, it is the name under which the file was opened.
 	Name string
 	// To is the new name in a Rename.
 	To string
-	// Flag has the flags of an Open.
+	// Flag holds the flags of an Open.
 	Flag int
 	// Created is true for an Open that creates the file.
 	Created bool
-	// Offset is where a Read or a Write begins. Length is how many bytes it is about, and
-	// for a Truncate the new size.
+	// Offset is where a Read or a Write begins. Length is its number of bytes or, for a
+	// Truncate, the new size.
 	Offset, Length int64
-	// Growth is by how many bytes a Write or Truncate makes the file longer.
+	// Growth is the number of bytes by which a Write or Truncate makes the file longer.
 	Growth int64
-	// Note is what was noted.
+	// Note is the value that was noted.
 	Note any
-	// Err is what the call has returned. A hook does not see it.
+	// Err is the error that the call has returned. A hook does not see it.
 	Err error
 
-	data    []byte // what was written
+	data    []byte // of a Write
 	file    int    // the number of the file, from 1
 	parent  string // the directory of Name
 	toDir   string // the directory of To
-	hasDone bool   // the call has changed something, or was made durable
+	hasDone bool   // the call has taken effect; a Sync or SyncDir has made durable what it covers
 }
 
 // String describes the call in a few words.
@@ -124,18 +124,18 @@ func (c Call) String() string {
 	return s
 }
 
-// Hook is asked before each call, except notes. If it returns an error, the call fails with
+// Hook is called before each call, except notes. If it returns an error, the call fails with
 // this error and does nothing, unless the error is made by [Partly] or [Anyway]. Calls run
-// one at a time, and so does the hook; it must not use the FS. A Sync that fails leaves
-// what it covers uncertain, see the package.
+// one at a time, and so does the hook; it must not use the FS. A Sync that fails leaves what
+// it covers uncertain, see the package documentation.
 type Hook func(Call) error
 
 // Partly returns an error for a hook: a Write writes its first n bytes, and then fails
 // with err. Any other call does nothing and fails with err.
 func Partly(n int, err error) error { return &fault{err: err, bytes: n} }
 
-// Anyway returns an error for a hook: the call does what it should, but reports err. If it
-// is a Sync or SyncDir, what it covers is not durable for the test.
+// Anyway returns an error for a hook: the call does its work, but fails with err. After a
+// Sync or SyncDir, what it covers does not count as durable.
 func Anyway(err error) error { return &fault{err: err, isDone: true} }
 
 type fault struct {
@@ -156,15 +156,15 @@ type FS struct {
 	mu    sync.Mutex
 	hook  Hook
 	calls []Call
-	names map[string]int // the files that there are, by their names
-	sizes map[int]int64  // by the numbers of files
+	names map[string]int // the numbers of the existing files, by name
+	sizes map[int]int64  // by the number of the file
 	start *state         // what was there when the FS was made
 }
 
 var _ disk.FS = (*FS)(nil)
 
-// New returns a file system over the directory root, which must exist. What is in it
-// counts as synced.
+// New returns a file system over the directory root, which must exist. Its content counts as
+// synced.
 func New(t testing.TB, root string) *FS {
 	t.Helper()
 	root, err := filepath.Abs(root)
@@ -196,7 +196,7 @@ func New(t testing.TB, root string) *FS {
 	return f
 }
 
-// SetHook sets the hook. A nil hook lets nothing fail.
+// SetHook sets the hook. With a nil hook, no call is made to fail.
 func (f *FS) SetHook(hook Hook) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,7 +210,7 @@ func (f *FS) Note(note any) {
 	f.calls = append(f.calls, Call{Kind: Note, Note: note})
 }
 
-// Calls returns the calls so far, with the notes.
+// Calls returns the calls so far, including the notes.
 func (f *FS) Calls() []Call {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -343,7 +343,7 @@ func (c *Call) cut(n int) {
 	c.Length = int64(n)
 }
 
-// complete fills in what a hook may ask for.
+// complete fills in the fields that a hook may look at.
 func (f *FS) complete(c *Call) error {
 	path := c.Name
 	c.Name, c.parent = f.relative(path), f.relative(filepath.Dir(path))

@@ -75,9 +75,10 @@ func (r *recordedFile) Close() error {
 	return r.call(Call{Kind: Close}, func(*Call) error { return r.file.Close() })
 }
 
-// Full returns a hook of a disk with room for free bytes. A write takes room for the bytes by
-// which it makes its file longer. If there is too little, it writes what has room and fails
-// with ENOSPC. Without any room, creating a file fails, too. Removing a file makes no room.
+// Full returns a hook that simulates a disk with room for free bytes. A write takes as much
+// room as it makes its file longer. If there is too little, it writes what fits and fails
+// with ENOSPC. Once there is no room at all, creating a file fails, too. Removing a file
+// makes no room.
 func Full(free int64) Hook {
 	return func(c Call) error {
 		full := &fs.PathError{Op: string(c.Kind), Path: c.Name, Err: syscall.ENOSPC}

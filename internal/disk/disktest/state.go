@@ -7,19 +7,19 @@ import (
 	"strings"
 )
 
-// sector is how many bytes a disk writes at once.
+// sector is the number of bytes that a disk writes in one piece.
 const sector = 512
 
-// state is what is on the disk for certain, and the changes that may be there too. The
-// changes stay in order: one that is certain may follow one that is not. Those at the front
-// that are certain are merged into what is there.
+// state holds what is on the disk for certain, and the changes that may be there, too. The
+// changes stay in order: a certain change may follow an uncertain one. Certain changes at the
+// front are merged into what is on the disk.
 type state struct {
 	names   map[string]node
 	changes []nameChange
 	files   map[int]*fileContent
 }
 
-// node is what a name stands for.
+// node is the file or directory that a name stands for.
 type node struct {
 	isDir bool
 	file  int // the number of the file
@@ -30,14 +30,14 @@ type nameChange struct {
 	call      int // its index among the calls
 	removed   string
 	added     string
-	node      node     // that of the added name
-	toSync    []string // the directories that were not synced since
+	node      node     // of the added name
+	toSync    []string // the directories that are still to be synced
 	isCertain bool
 }
 
 // fileContent is the content of a file.
 type fileContent struct {
-	base    []byte // longer than size if there are bytes behind the end, as the disk has
+	base    []byte // longer than size if the disk has bytes beyond the end of the file
 	size    int64
 	changes []byteChange
 }
@@ -46,8 +46,8 @@ type fileContent struct {
 type byteChange struct {
 	call        int
 	offset      int64
-	data        []byte // nil for the two others
-	size        int64  // the new size, or for a write the least
+	data        []byte // of a sector, otherwise nil
+	size        int64  // the new size or, for a write, the minimum
 	isTruncate  bool
 	isCertain   bool
 	isUncertain bool // a Sync that covered it has failed
@@ -66,7 +66,7 @@ func (s *state) clone() *state {
 	return c
 }
 
-// apply adds a call, the one with this index. It returns false if the call changes nothing.
+// apply adds the call with this index. It returns false if the call changes nothing.
 func (s *state) apply(index int, c *Call) bool {
 	if c.Kind == Sync && !c.hasDone {
 		s.file(c.file).doubt()
@@ -162,7 +162,7 @@ func (f *fileContent) truncate(call int, size int64) {
 	f.changes = append(f.changes, byteChange{call: call, size: size, isTruncate: true})
 }
 
-// doubt makes what is not certain uncertain for good.
+// doubt makes the changes that are not certain uncertain for good.
 func (f *fileContent) doubt() {
 	for i := range f.changes {
 		f.changes[i].isUncertain = true
@@ -211,8 +211,8 @@ func (f *fileContent) content(has func(call int) bool) []byte {
 	return content[:size]
 }
 
-// uncertain returns the indices of the calls of all changes that may or may not be there,
-// one for each such change, in the order in which build asks for them.
+// uncertain returns, for each change that may or may not be there, the index of its call, in
+// the order in which build asks for them.
 func (s *state) uncertain() []int {
 	var calls []int
 	s.build(func(call int) bool {
@@ -222,12 +222,12 @@ func (s *state) uncertain() []int {
 	return calls
 }
 
-// tree is what a directory holds: the contents of files by their names, and directories
-// with the content nil.
+// tree is the content of a directory: the contents of files by name, and nil for each
+// directory in it.
 type tree map[string][]byte
 
-// build returns what is there, given which of the uncertain changes have happened. has is
-// called once for each of them, in the same order for the same state.
+// build returns the tree, given which of the uncertain changes have happened. has is called
+// once for each of them, in the same order for the same state.
 func (s *state) build(has func(call int) bool) tree {
 	names := maps.Clone(s.names)
 	for i := range s.changes {
