@@ -11,36 +11,41 @@ import (
 	"github.com/conduitio/funnel/internal/typenote"
 )
 
-// MetadataDeadLetter is the key in the metadata of a dead letter under which the [DLQ]
-// writes which version of the record the letter holds, and the types of its values that
-// JSON does not carry. [ParseDeadLetter] reads it. It is a JSON object such as
+// MetadataDeadLetter is the key in the metadata of a dead letter under which the [DLQ] writes
+// two things: which version of the record the letter holds, and the types of values that JSON
+// does not carry. [ParseDeadLetter] reads them. The field is a JSON object such as
 //
 //	{"holds":"given","key":{"id":"int64"},"after":{"at":"time.Time","tags":"[]string"}}
 //
-// The member holds is "read", "given" or "unsplit", see [DeadLetterVersion]. The members
-// metadata, operation, key, before and after hold notes, if there are any. A note is the
-// type of a value, or an object of notes on the members of a map, by key, or on the
-// elements of a slice, by index or range ("2", "5-9"), or an array of both. JSON carries
-// strings, booleans, null, numbers with a fraction, objects and arrays. They have no note,
-// so for a record of strings the field has less than 40 bytes, whatever its size.
+// The member "holds" is "read", "given" or "unsplit", see [DeadLetterVersion]. The members
+// "metadata", "operation", "key", "before" and "after" hold notes on these parts of the
+// record, if there are any. A note is one of these:
 //
-// After the type and a space stands what else the value needs: nil; an integer from 2⁵³ on,
-// which decoders may round; NaN, an infinity or -0; the text of a json.Number; the bytes of
-// a string that is not valid UTF-8, as Base64; the length of opencdc.RawData inside a map;
-// the offset and the location of a time that is not in UTC.
+//   - the type of a value
+//   - an object of notes on the members of a map, by key, or on the elements of a slice, by
+//     index or range ("2", "5-9")
+//   - an array of both, for a container whose type JSON does not carry
+//
+// JSON carries strings, booleans, null, numbers with a fraction, objects and arrays, so they
+// have no note. For a record of strings, the field takes less than 40 bytes, however large
+// the record is.
+//
+// If a value needs more than its type, that follows the type and a space: nil; an integer
+// from 2⁵³ on, which decoders may round; NaN, an infinity or -0; the text of a json.Number;
+// the bytes of a string that is not valid UTF-8, as Base64; the length of opencdc.RawData
+// inside a map; the offset and the location of a time that is not in UTC.
 //
 // These are the types that can be restored:
-//   - bool, string, all integers and floats that have a width of their own, int and uint,
-//     json.Number, time.Time, time.Duration
+//   - bool, string, all integer and float types, json.Number, time.Time, time.Duration
 //   - []byte, opencdc.RawData, opencdc.Position
 //   - map[string]any, opencdc.StructuredData, opencdc.Metadata
-//   - []T and map[string]T, where T is any of these types or any itself, up to four of them
-//     in each other
+//   - []T and map[string]T, where T is one of these types or the type any, nested up to four
+//     levels deep
 //
 // A value of another type, or a map with a key that is not valid UTF-8, has a note that
-// begins with "!" and names it. In place of the notes, the member untyped says why there are
-// none: the record has more than a million values, or needs more than a megabyte of notes.
-// ParseDeadLetter then returns an error.
+// begins with "!" and says what it is. If the record has more than a million values, or needs
+// more than a megabyte of notes, the member "untyped" takes the place of the notes and gives
+// the reason. In both cases, ParseDeadLetter returns an error.
 const MetadataDeadLetter = "funnel.dead_letter"
 
 // DeadLetterVersion says which version of a record a dead letter holds.
@@ -48,16 +53,16 @@ type DeadLetterVersion int
 
 // The versions of a record.
 const (
-	// VersionUnknown: the letter does not say, since it was not written by this package.
+	// VersionUnknown: the letter does not say, because it was not written by this package.
 	VersionUnknown DeadLetterVersion = iota
 	// VersionAsRead: as the source returned it, see [WithDeadLettersAsRead].
 	VersionAsRead
-	// VersionAsGiven: as the task that nacked it was given it. If the task has changed it in
-	// place before, the changes show.
+	// VersionAsGiven: as the task that nacked it was given it. If that task changed it in
+	// place before the nack, the changes show.
 	VersionAsGiven
-	// VersionBeforeSplit: as it was before it was split for the first time on the way to the
-	// task, since a piece of it was nacked. If the task that has split it, or a later one, has
-	// changed data in place that the record shares with its pieces, the changes show.
+	// VersionBeforeSplit: as it was before its first split on the way to the task, because
+	// the task nacked a piece of it. If the task that split it, or a later one, changed data
+	// in place that the record shares with its pieces, the changes show.
 	VersionBeforeSplit
 )
 
@@ -76,49 +81,47 @@ func (v DeadLetterVersion) String() string {
 	return versionTexts[v]
 }
 
-// versionsByName has the versions by what stands under MetadataDeadLetter.
+// versionsByName maps the names in the field MetadataDeadLetter to versions.
 var versionsByName = map[string]DeadLetterVersion{
 	"read":    VersionAsRead,
 	"given":   VersionAsGiven,
 	"unsplit": VersionBeforeSplit,
 }
 
-// DeadLetter is what [ParseDeadLetter] finds in a record of a dead-letter queue.
+// DeadLetter is the content of a dead letter, as [ParseDeadLetter] returns it.
 type DeadLetter struct {
-	// Record is the record that was nacked, with the position, operation and metadata that it
-	// had.
+	// Record is the record that was nacked, with its own position, operation and metadata.
 	Record opencdc.Record
-	// Version says which version of the record that is.
+	// Version says which version of the record Record is.
 	Version DeadLetterVersion
-	// TypesKnown is true if the values in Record have the types that they had when they were
-	// nacked. It is false if the letter does not have [MetadataDeadLetter]. Then values have
-	// the types that their decoder has given them.
+	// TypesKnown is true if the values in Record have the types that they had when the letter
+	// was made. It is false if the letter does not have [MetadataDeadLetter]: then the values
+	// have the types that the decoder gave them.
 	TypesKnown bool
 
 	TaskID   string    // the task that has nacked the record
 	Reason   string    // why
 	SourceID string    // the connector that the record came from, or ""
-	Time     time.Time // when the dead letter was made, or zero if it does not say
+	Time     time.Time // when the dead letter was made, or zero if the letter does not say
 }
 
-// ParseDeadLetter returns the dead letter that a [DLQ] has written as rec: rec may be the
-// record that the queue's destination got, or what a decoder has made of it after it was
-// stored as JSON. Letters of other engines with the same layout will do, too, but their
-// types are not known.
+// ParseDeadLetter returns the content of a dead letter that a [DLQ] has written. rec is the
+// record that the queue's destination got, or the same record after it was stored as JSON and
+// decoded again. Dead letters of other engines with the same layout are accepted, too, but
+// their types are not known.
 //
-// The values in the restored record have the types that they had, with nil, empty and
-// missing ones told apart, even if the decoder has made all numbers float64, json.Number or
-// int64. A pointer to data becomes the data. A time loses its monotonic clock reading in
-// JSON, and one in the local time zone of another machine becomes a time at the same offset.
-// A value that its JSON no longer determines is an error, never a guess: one of a type that
-// is not in the list of [MetadataDeadLetter], one that was edited so that it contradicts its
-// note, or an integer without a type.
+// The values in the restored record have their original types, even if the decoder made all
+// numbers float64, json.Number or int64, and nil, empty and missing values remain distinct. A
+// pointer to data becomes the data. A time loses its monotonic clock reading in JSON, and a
+// time in the local time zone of another machine becomes a time at the same offset. If JSON
+// no longer determines a value, ParseDeadLetter returns an error and never guesses: for a
+// value of a type that [MetadataDeadLetter] does not list, for a value that was edited so
+// that it contradicts its note, and for an integer without a note.
 //
-// ParseDeadLetter returns an error that names the position of rec, and the place in it, if
-// rec is no dead letter or cannot be restored. It does not change rec. If the types are
-// known, the result shares nothing with rec that can be changed. The time is linear in the
-// size of rec, but data with more than a million values is an error. It may be called
-// concurrently.
+// If rec is not a dead letter or cannot be restored, the error names the position of rec, and
+// the place in it. ParseDeadLetter does not change rec. If the types are known, the result
+// shares no mutable data with rec. The time is linear in the size of rec, but data with more
+// than a million values is an error. ParseDeadLetter can be called concurrently.
 func ParseDeadLetter(rec opencdc.Record) (DeadLetter, error) {
 	letter, err := parseDeadLetter(rec)
 	if err != nil {

@@ -19,18 +19,18 @@ import (
 // the outcomes of the last source records. If there are too many nacks among them, the
 // window refuses further nacks.
 //
-// A record in the queue has the position of the failed record, the operation create,
-// and the failed record as structured data in its payload (after), as
-// [opencdc.Record.Map] returns it. Its metadata holds the time, the ID of the source
-// connector, the error, and the ID of the task that nacked the record;
-// [opencdc.Metadata] has a Get method for each. Under [MetadataDeadLetter] it holds which
-// version of the record that is, and the types that JSON does not carry. [ParseDeadLetter]
-// returns all of it, and the record as it was.
+// A record in the queue has the position of the failed record, the operation create, and
+// the failed record as structured data in its payload (after), as [opencdc.Record.Map]
+// returns it. Its metadata holds the time, the ID of the source connector, the error, and
+// the ID of the task that nacked the record; [opencdc.Metadata] has a Get method for
+// each. The field [MetadataDeadLetter] says which version of the record the letter holds,
+// and names the types that JSON does not carry. [ParseDeadLetter] returns all of this,
+// and the record with its original types.
 //
-// The record is the one that the task was given, with the changes that the task has made in
-// place before it nacked the record. If a piece of a split record was nacked, it is the
-// record from before its first split; changes in place to data that it shares with its
-// pieces show. With [WithDeadLettersAsRead] it is always the record as it was read.
+// The failed record is the one that the task was given, with the changes that the task
+// made in place before it nacked the record. If a piece of a split record was nacked, it
+// is the record from before its first split; changes in place to data that it shares with
+// its pieces show. With [WithDeadLettersAsRead] it is always the record as it was read.
 //
 // A DLQ belongs to one worker, which uses it from one goroutine at a time.
 type DLQ struct {
@@ -122,9 +122,9 @@ func (d *DLQ) refuse(n *batch.NackedRecord) error {
 }
 
 // store writes the dead letters of the nacked records with the task of the queue, which
-// may be one with ownership checks. It calls confirm, in order, for
-// each dead letter that the destination confirms. If the destination then panics or ends
-// the goroutine, those that it has confirmed still count.
+// may be one with ownership checks. It calls confirm, in order, for each dead letter that
+// the destination confirms. If the destination then panics or ends the goroutine, the
+// letters that it has confirmed still count.
 func (d *DLQ) store(ctx context.Context, task *DestinationTask, nacked []*batch.NackedRecord, sourceID string, confirm func(i int)) error {
 	if len(nacked) == 0 {
 		return nil

@@ -1,14 +1,14 @@
 package funnel
 
 // WithDeadLettersAsRead makes each dead letter hold the source record as it was read,
-// whatever processors have made of it since, and also if a piece of it was nacked. Such a
+// whatever processors have made of it since, even if only a piece of it was nacked. Such a
 // letter can be replayed from the start of the pipeline, see [NewReplaySource]: no task gets
-// its own result again. Without the option, a letter holds the record as the task that
+// its own result again. Without this option, a letter holds the record as the task that
 // nacked it was given it, or as it was before its split (see [DLQ]).
 //
-// The position of each dead letter is then that of the source record. What the first task
-// has returned counts as read: if a task of your own takes the place of a [SourceTask] and
-// changes records, the letters hold them with its changes.
+// With this option, the position of each dead letter is that of the source record. What the
+// first task returns counts as read: if a task of your own takes the place of a [SourceTask]
+// and changes records, the letters hold the records with its changes.
 //
 // What is given up: each record is kept until its batch is done. Since processors may
 // change records in place, each record is copied before the first task that may change it:

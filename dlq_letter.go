@@ -13,9 +13,9 @@ import (
 	"github.com/conduitio/funnel/internal/typenote"
 )
 
-// A dead letter is what goes to the dead-letter queue for a nacked record. A destination
-// that can store the nacked record can store its dead letter: what the engine adds is
-// valid, and the record's own values keep their types and bytes.
+// A dead letter is the record that is written to the dead-letter queue for a nacked record. A
+// destination that can store the nacked record can store its dead letter: what the engine
+// adds is valid, and the record's own values keep their types and bytes.
 
 // letterWriter makes dead letters.
 type letterWriter struct {
@@ -59,7 +59,7 @@ func (w *letterWriter) deadLetter(now time.Time, n *batch.NackedRecord, sourceID
 	}
 }
 
-// notes returns what stands under MetadataDeadLetter in the dead letter of a nacked record.
+// notes returns the field MetadataDeadLetter of the dead letter of a nacked record.
 func (w *letterWriter) notes(n *batch.NackedRecord) string {
 	begin := letterBegins[n.Version]
 	notes, err := typenote.Append(append(w.buffer[:0], begin...), &n.Record)
@@ -76,7 +76,8 @@ func (w *letterWriter) notes(n *batch.NackedRecord) string {
 	}
 }
 
-// What stands under MetadataDeadLetter before the notes, and for a record without notes.
+// The beginning of the field MetadataDeadLetter, and the whole field of a record without
+// notes.
 var (
 	letterBegins = [...]string{
 		batch.AsGiven:     `{"holds":"given"`,

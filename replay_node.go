@@ -9,28 +9,29 @@ import (
 )
 
 // NewReplayNode returns the first node of a pipeline that replays dead letters from the task
-// on that nacked their records: a source task with the ID id, which reads letters, followed
-// by the node of the task taskID in the pipeline that starts at first.
+// that nacked their records. The first node is a source task with the ID id, which reads
+// letters. The node of the task taskID, in the pipeline that starts at first, follows it.
 //
-// That is only right if each letter holds what that task was given, and if the record was
-// nowhere else meanwhile. So the task must be the only way on, from the source to the task
-// and after it: NewReplayNode returns an error, which names the task, if
-//   - no task has that ID, or it is the first one, whose letters [NewReplaySource] replays;
+// Such a replay is right only if each letter holds the record as that task was given it, and
+// if the record took no other path. So NewReplayNode returns an error, which names the task,
+// if
+//   - no task has that ID, or it is the first task, whose letters [NewReplaySource] replays;
+//   - the ID is not valid UTF-8, since dead letters then do not hold it as it is;
 //   - the path forks before the task or right after it, or the task or one before it is a
 //     route or best effort, since a replay would leave branches out;
 //   - the task belongs to a [Sink], where a worker cannot begin (a sink after it is fine);
 //   - first is not the first node of a valid pipeline, see [NewWorker].
 //
-// The source refuses the letters of other tasks, and those that hold another version than
+// The source refuses letters of other tasks, and letters that hold another version than
 // [VersionAsGiven], with the error that NewReplaySource describes. So it refuses letters of
-// pieces, letters written with [WithDeadLettersAsRead], and letters that do not say what
-// they hold. If the task has changed a record in place before it nacked it, the letter holds
-// the changed record, and the task gets it like that.
+// pieces, letters written with [WithDeadLettersAsRead], and letters that do not say what they
+// hold. If the task changed a record in place before it nacked it, the letter holds the
+// changed record, and the task is given that one.
 //
-// The node of the task and those after it are used as they are, with their tasks. So the
-// pipeline of first must not run at the same time, unless the tasks allow that. It is best
-// to make it anew: first may be the FirstTask of a worker that never runs. The replay needs
-// a queue of its own, like any other.
+// The node of the task and the nodes after it are used themselves, not copied. So the
+// pipeline of first must not run at the same time, unless its tasks allow that. It is best to
+// build a pipeline for the replay: first may be the FirstTask of a worker that never runs.
+// Like every pipeline with a dead-letter queue, the replay needs a queue of its own.
 func NewReplayNode(
 	id string,
 	letters Source,
@@ -57,7 +58,7 @@ func NewReplayNode(
 	return &TaskNode{Task: NewSourceTask(id, source, logger, metrics), Next: []*TaskNode{node}}, nil
 }
 
-// replayFrom returns the node of a task, or an error if a replay from there would be wrong.
+// replayFrom returns the node of a task, or an error if a replay from it would be wrong.
 func (n *TaskNode) replayFrom(ids map[*TaskNode]string, taskID string) (*TaskNode, error) {
 	var node *TaskNode
 	for candidate, id := range ids {

@@ -10,28 +10,28 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// NewReplaySource returns a source of the records that the dead letters of another source
-// hold, to process them again from the start of a pipeline. letters may be any source whose
-// records are dead letters, such as one that reads the file of a queue. If letters is nil,
-// so is the result.
+// NewReplaySource returns a source of the records in dead letters, to process them again from
+// the start of a pipeline. letters may be any source whose records are dead letters, such as
+// one that reads the file of a queue. If letters is nil, so is the result.
 //
-// Each letter is restored, see [ParseDeadLetter], and passed on with the position of the
-// letter in its source, which replaces the position of the record. So acks go to letters,
-// and a replay resumes where the acks of the last one ended. Everything else in the record
-// is as it was when the letter was made. Every branch of the pipeline gets the record, also
-// those that had stored it before: delivery is at least once.
+// Each record is restored (see [ParseDeadLetter]) and gets the position of its letter in
+// place of its own. So acks go to letters, and a replay resumes after the last letter that
+// was acked. Everything else in the record is as it was when the letter was made. Every
+// branch of the pipeline gets the record, even one that has stored it before: delivery is at
+// least once.
 //
-// If versions are given, the letters must hold one of them. A letter that holds the record
-// as it was read ([VersionAsRead]) can go through any pipeline that began at the same
-// source. One that holds it as a later task was given it, or before a split, goes through
-// the tasks before that once more: they must not mind. [NewReplayNode] replays letters from
-// their task on. If no versions are given, any will do, and so will letters whose types are
-// not known.
+// If versions are given, each letter must hold one of them. Records as they were read
+// ([VersionAsRead]) can go through every pipeline that begins at the same source. In any
+// other version, a record goes once more through tasks that it has already passed, and these
+// must be able to process it again. [NewReplayNode] replays letters from their task on
+// instead. If no versions are given, every letter is accepted, even if its types are not
+// known.
 //
-// Nothing is skipped: if a letter cannot be restored, or holds another version, Read returns
-// the records before it, and then a fatal error that names its position, at each call. To
-// send such letters to the queue of the replay instead, read letters as they are, and
-// restore them in a processor, whose error nacks the letter:
+// Nothing is skipped. If a letter cannot be restored, or holds another version, Read returns
+// the records before it. From then on, it returns a fatal error that names the position of
+// the letter, until the source is opened again. To send such letters to the queue of the
+// replay instead, read the letters as they are, and restore them in a processor, whose error
+// nacks the letter:
 //
 //	restore := funnel.Map(func(rec opencdc.Record) (opencdc.Record, error) {
 //		letter, err := funnel.ParseDeadLetter(rec)
@@ -43,11 +43,11 @@ import (
 //	})
 //
 // A replay must not write into what it reads, or a record that fails again would go round
-// forever: give it a queue of its own. (NewDeadLetterSource of the module connector/file
-// makes sure of that.)
+// forever. Give it a queue of its own. (NewDeadLetterSource of the module connector/file
+// enforces this.)
 //
-// The source keeps the contract of [Source] as letters does. Restoring takes time linear in
-// the size of the letter, some microseconds for a row of ten columns.
+// The source keeps the contract of [Source] if letters does. Restoring takes time linear in
+// the size of the letter: some microseconds for a row of ten columns.
 func NewReplaySource(letters Source, versions ...DeadLetterVersion) Source {
 	if isNil(letters) {
 		return nil
@@ -58,10 +58,10 @@ func NewReplaySource(letters Source, versions ...DeadLetterVersion) Source {
 // replaySource restores dead letters. One goroutine at a time uses its fields.
 type replaySource struct {
 	Source
-	versions []DeadLetterVersion // that are accepted, or empty for all
+	versions []DeadLetterVersion // the accepted ones, or empty for all
 	isOfTask bool                // only letters of the task with taskID are accepted
 	taskID   string
-	failure  error // of a letter that was read since the last Open, or nil
+	failure  error // why a letter since the last Open cannot be replayed, or nil
 }
 
 func (s *replaySource) validate() error {
@@ -115,7 +115,7 @@ func (s *replaySource) restore(rec opencdc.Record) (opencdc.Record, error) {
 	return letter.Record, nil
 }
 
-// refusal says why the letter is not one of those that are replayed, or returns "".
+// refusal says why a letter is not accepted, or returns "".
 func (s *replaySource) refusal(letter *DeadLetter) string {
 	if s.isOfTask && letter.TaskID != s.taskID {
 		return fmt.Sprintf("it is of the task %s, not of %s", quote(letter.TaskID), quote(s.taskID))

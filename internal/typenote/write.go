@@ -280,8 +280,8 @@ func (w *writer) number(n json.Number) bool {
 	return true
 }
 
-// time notes a time. A location counts as fixed if its name is that of the zone, now and half
-// a year later.
+// time notes a time. A location counts as fixed if it has the name of the zone, at this time
+// and half a year later.
 func (w *writer) time(t time.Time) bool {
 	location := t.Location()
 	if location == time.UTC {
