@@ -26,9 +26,9 @@ import (
 //     index or range ("2", "5-9")
 //   - an array of both, for a container whose type JSON does not carry
 //
-// JSON carries strings, booleans, null, numbers with a fraction, objects and arrays, so they
-// have no note. For a record of strings, the field takes less than 40 bytes, however large
-// the record is.
+// JSON carries strings, booleans, null, numbers with a fraction, objects and arrays, so their
+// types need no note. For a record of strings, the field takes less than 40 bytes, however
+// large the record is.
 //
 // If a value needs more than its type, that follows the type and a space: nil; an integer
 // from 2⁵³ on, which decoders may round; NaN, an infinity or -0; the text of a json.Number;
@@ -36,7 +36,8 @@ import (
 // inside a map; the offset and the location of a time that is not in UTC.
 //
 // These are the types that can be restored:
-//   - bool, string, all integer and float types, json.Number, time.Time, time.Duration
+//   - bool, string, all integer types but uintptr, float32, float64, json.Number,
+//     time.Time, time.Duration
 //   - []byte, opencdc.RawData, opencdc.Position
 //   - map[string]any, opencdc.StructuredData, opencdc.Metadata
 //   - []T and map[string]T, where T is one of these types or the type any, nested up to four

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// check returns an error if a contestant has not written as many events and dead letters
-// as it should have for an input of this many lines. The tests compare the contents.
+// check returns an error if a contestant has not written the right number of events and dead
+// letters for an input of this many lines. The tests compare the contents.
 func check(lines int, out string) error {
 	kept, letters := 0, 0
 	for id := range lines {

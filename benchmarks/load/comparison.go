@@ -14,7 +14,7 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/report"
 )
 
-// A comparison lets all contestants run over one input.
+// A comparison runs all contestants over one input.
 type comparison struct {
 	MiB     int64     `json:"mib"`
 	Lines   int       `json:"lines"` // of the input
@@ -33,7 +33,7 @@ type figure struct {
 	Title   string  `json:"title"`
 	CPU     float64 `json:"cpu"`      // user and system time, in seconds
 	Elapsed float64 `json:"elapsed"`  // in seconds
-	PeakMiB float64 `json:"peak_mib"` // the largest resident set of any run; 0 if the system does not tell
+	PeakMiB float64 `json:"peak_mib"` // the largest resident set of all runs; 0 if unknown
 
 	command []string
 }
@@ -109,7 +109,7 @@ func (c *comparison) measure(f *figure, in, dir string) error {
 	return check(c.Lines, out)
 }
 
-// table returns the figures as a table, with their relation to the loop.
+// table returns the figures as a table, with their ratio to the loop.
 func (c *comparison) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| %d MiB of JSON Lines, %d events | CPU time | relative to the loop | elapsed | peak memory |\n|---|--:|--:|--:|--:|\n", c.MiB, c.Lines)

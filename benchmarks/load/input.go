@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// The work, for each event of the input: those whose ID is a multiple of filterEvery are
-// filtered, those with the status refused go to the dead-letter queue, and of the others
-// the service gets a prefix.
+// The work for each event of the input: events whose ID is a multiple of filterEvery are
+// filtered, events with the status refused go to the dead-letter queue, and the service of
+// all others gets a prefix.
 const (
 	filterEvery   = 5
 	refused       = 599

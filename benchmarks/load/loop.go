@@ -17,14 +17,14 @@ import (
 	"github.com/conduitio/funnel/position"
 )
 
-// loopBatch is the number of lines that are read before what came of them is written.
+// loopBatch is the number of lines in a batch.
 const loopBatch = 1000
 
-// loop is the program that one would write without an engine. It parses with the same
-// parser, makes the same records and dead letters, writes each batch at once, syncs it, and
-// then saves its position in the same store. It uses all memory again. What it cannot do:
-// branches, retries, a window, a graceful stop, files that rotate; lines that it cannot
-// parse end it, and so does any other fault.
+// loop is the program that one would write without an engine. It parses with the same parser,
+// makes the same records and dead letters, writes and syncs each batch at once, and then
+// saves its position in the same store. It reuses all memory. It has no branches, no retries,
+// no window and no graceful stop, and cannot read files that rotate. Any fault ends it, such
+// as a line that it cannot parse.
 type loop struct {
 	lines           *bufio.Reader
 	path            string
@@ -68,7 +68,7 @@ func runLoop(in, out string) (err error) {
 	return err
 }
 
-// batch moves the lines of a batch. It returns true if there are no more.
+// batch processes the lines of a batch. It returns true if there are no more.
 func (l *loop) batch(ctx context.Context) (isEnd bool, err error) {
 	for range loopBatch {
 		text, err := l.lines.ReadSlice('\n')
@@ -85,7 +85,7 @@ func (l *loop) batch(ctx context.Context) (isEnd bool, err error) {
 	return false, l.commit(ctx)
 }
 
-// event makes a record of a line, and adds what comes of it to an output.
+// event makes a record from a line, and adds the result to an output.
 func (l *loop) event(text []byte) error {
 	l.offset += int64(len(text))
 	l.line++
@@ -135,7 +135,7 @@ func (l *loop) refuse(r opencdc.Record) (err error) {
 	return nil
 }
 
-// commit writes and syncs what was added, and then saves the position.
+// commit writes and syncs the batch, and then saves the position.
 func (l *loop) commit(ctx context.Context) error {
 	if err := errors.Join(l.events.flush(), l.letters.flush()); err != nil {
 		return err
@@ -143,7 +143,7 @@ func (l *loop) commit(ctx context.Context) error {
 	return l.claim.Save(ctx, strconv.AppendInt(nil, l.offset, 10))
 }
 
-// output is a file with text that is still to be written.
+// output is a file, with the text that is not written yet.
 type output struct {
 	file *os.File
 	text []byte

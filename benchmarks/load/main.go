@@ -1,7 +1,7 @@
-// Load measures a pipeline that does real work, from file to file: parse JSON Lines,
-// filter every fifth event, change a field, write the rest and sync it, and write refused
-// events to a dead-letter queue. Every contestant runs in a process of its own, and all of
-// them read the same input. README.md of the parent directory shows the results.
+// Load measures a pipeline that does real work, from file to file: it parses JSON Lines,
+// filters every fifth event, changes a field, writes and syncs the other events, and writes
+// refused events to a dead-letter queue. Every contestant runs in a process of its own, and
+// all of them read the same input. README.md in the parent directory shows the results.
 package main
 
 import (
@@ -13,13 +13,13 @@ import (
 
 //go:generate go run . -render
 
-// The figures that are published, and where.
+// The published figures, and the document that shows them.
 const (
 	resultsFile = "../results/load.json"
 	document    = "../README.md"
 )
 
-// contestants do the same work. The program executes itself to run one.
+// contestants do the same work. To run one, the program starts itself again.
 var contestants = []contestant{
 	{name: "loop", title: "loop", run: runLoop},
 	{name: "funnel", title: "funnel", run: runFunnel},

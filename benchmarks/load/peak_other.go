@@ -4,5 +4,5 @@ package main
 
 import "os"
 
-// peakMiB returns 0: the system does not tell.
+// peakMiB returns 0: the figure is not known here.
 func peakMiB(*os.ProcessState) float64 { return 0 }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// peakMiB returns the largest resident set that a process has had.
+// peakMiB returns the largest resident set of a process that has ended.
 func peakMiB(p *os.ProcessState) float64 {
 	usage, ok := p.SysUsage().(*syscall.Rusage)
 	if !ok {

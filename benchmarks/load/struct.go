@@ -31,8 +31,8 @@ type user struct {
 	Premium bool   `json:"premium"`
 }
 
-// runStruct does the work for events of one shape, which it knows: no records, no dead
-// letters with a reason, no position.
+// runStruct does the work in a loop that knows the shape of the events. It makes no records,
+// its dead letters have no reason, and it saves no position.
 func runStruct(in, out string) (err error) {
 	f, err := os.Open(in)
 	if err != nil {

@@ -5,5 +5,5 @@ import (
 	"syscall"
 )
 
-// syncData makes durable what was written, as the file connector does.
+// syncData makes what was written durable, as the connector of files does.
 func syncData(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }

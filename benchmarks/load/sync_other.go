@@ -4,5 +4,5 @@ package main
 
 import "os"
 
-// syncData makes durable what was written.
+// syncData makes what was written durable.
 func syncData(f *os.File) error { return f.Sync() }

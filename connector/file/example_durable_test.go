@@ -14,8 +14,8 @@ import (
 	"github.com/conduitio/funnel/position"
 )
 
-// archive appends the orders in a directory to a file. Run it again when there are more: it
-// goes on where it was.
+// archive appends the orders in a directory to a file. Run again when there are more, it
+// continues where it stopped.
 func archive(ctx context.Context, in, out string) error {
 	store, err := position.NewFiles(filepath.Join(out, "positions"))
 	if err != nil {
@@ -47,7 +47,7 @@ func check(r opencdc.Record) (opencdc.Record, error) {
 	return r, nil
 }
 
-// A pipeline that goes on where it was: the second run reads only what is new.
+// A pipeline that continues where it stopped: the second run reads only what is new.
 func Example_durable() {
 	dir, err := os.MkdirTemp("", "orders")
 	if err != nil {

@@ -5,8 +5,8 @@
 //	                   │                   └── costs ── costs.jsonl    a line per cost
 //	             refused.jsonl
 //
-// It keeps in the directory positions how far it is: interrupt it or kill it, run it again, and it goes on there.
-// This file is the pipeline, processors.go holds its parts, and summary.go says what it has done.
+// It keeps its position in the directory positions: interrupt it or kill it, run it again, and it continues there.
+// This file is the pipeline, processors.go holds its parts, and summary.go counts and prints what it has done.
 package main
 
 import (
@@ -37,9 +37,9 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("quickstart: ")
 	in := flag.String("in", "", "read this CSV `file` instead of the built-in one")
-	out := flag.String("out", "out", "write into this `directory`, and go on there if it holds an unfinished run")
+	out := flag.String("out", "out", "write into this `directory`, and continue if it holds an unfinished run")
 	batch := flag.Int("batch", 500, "read at most this `number` of reports at a time")
-	pause := flag.Duration("pause", 0, "rest after every acknowledgement, to have time to watch or to press Ctrl-C")
+	pause := flag.Duration("pause", 0, "pause after every ack, to have time to watch or to press Ctrl-C")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		log.Fatalf("unexpected argument %q, see -help", flag.Arg(0))

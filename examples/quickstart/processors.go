@@ -65,7 +65,7 @@ func normalise(rec opencdc.Record) (opencdc.Record, error) {
 	return rec, nil
 }
 
-// splitCosts makes a record of each cost of a strike, and counts how many that adds. Without costs it is filtered.
+// splitCosts makes a record of each cost of a strike, and counts how many this adds. A strike without costs is filtered.
 func (s *summary) splitCosts(rec opencdc.Record) (costs []opencdc.Record, err error) {
 	strike := rec.Payload.After.(opencdc.StructuredData)
 	for _, kind := range []string{"repair", "other"} {
@@ -81,7 +81,7 @@ func (s *summary) splitCosts(rec opencdc.Record) (costs []opencdc.Record, err er
 	return costs, nil
 }
 
-// number parses a number of at least 0. It returns nil if the value is none.
+// number parses a number of at least 0. It returns nil if the value is not one.
 func number(value any) any {
 	if n, err := strconv.Atoi(fmt.Sprint(value)); err == nil && n >= 0 {
 		return n

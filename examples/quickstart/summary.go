@@ -14,7 +14,7 @@ import (
 	"github.com/conduitio/funnel/connector/file"
 )
 
-// summary is the result of a run. Its parts count on their own, so it proves something that the sums agree.
+// summary is the result of a run. Its figures are counted independently, so sums that agree prove something.
 type summary struct {
 	funnel.NopObserver
 	dir                     string
@@ -22,18 +22,18 @@ type summary struct {
 	source                  *file.Source
 	from                    opencdc.Position
 	strikes, costs, refused int            // how many records were written
-	reasons                 map[string]int // how many reports were refused for which reason
+	reasons                 map[string]int // how many reports were refused, by reason
 	added                   int            // how many records were added by splitting
 	stats                   funnel.Stats
 }
 
-// RecordsAcked is called when the source was told that records are done.
+// RecordsAcked is called after the source has acked records.
 func (s *summary) RecordsAcked(context.Context, funnel.RecordsAcked) {
 	stats := s.source.Stats()
 	s.onAck(stats.BytesAcked, stats.BytesKnown)
 }
 
-// counter counts what a destination has written, and why it was refused.
+// counter counts the records that a destination has written and, for dead letters, their reasons.
 type counter struct {
 	funnel.Destination
 	written *int

@@ -11,7 +11,7 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// check compares what the life has written to its input.
+// check compares the outputs of the life with its input.
 func (l *life) check() error {
 	var errs []error
 	for i, name := range outputs {
@@ -45,13 +45,12 @@ func ofSource(lines []line, source int) (its []line) {
 	return its
 }
 
-// A want says which lines an output has: those that must be there are true, those that may
-// be there are false.
+// A want holds the lines that an output may have: true for those that must be there.
 type want map[[2]int]bool // by record and piece
 
-// wantPieces returns what a (0) or b (1) has of a source. A piece whose sibling was refused
-// on the way to b may be there or not: siblings that were given to the processor in the same
-// call are refused with it, others are not.
+// wantPieces returns the lines of a source in a (output 0) or b (output 1). A piece whose
+// sibling was refused on the way to b may be there or not: siblings that were given to the
+// processor in the same call are refused with it, others are not.
 func (l *life) wantPieces(output, source int) want {
 	w := want{}
 	for id := range l.plan.records {
@@ -71,7 +70,7 @@ func (l *life) wantPieces(output, source int) want {
 	return w
 }
 
-// wantLetters returns what the queue has of a source.
+// wantLetters returns the lines of a source in its queue.
 func (l *life) wantLetters(source int) want {
 	w := want{}
 	for id := range l.plan.records {
@@ -87,7 +86,7 @@ func (l *life) checkLines(name string, source int, lines []line, w want) error {
 	if err := l.checkRuns(name, source, lines); err != nil {
 		return err
 	}
-	// Without the repeats, all is there, and in order.
+	// Without the repeats, every line must be there, in order.
 	seen := map[[2]int]bool{}
 	var last *line
 	for i, at := range lines {
@@ -113,10 +112,11 @@ func (l *life) checkLines(name string, source int, lines []line, w want) error {
 	return nil
 }
 
-// checkRuns checks what each run has written: in order, nothing that was acked when it
-// began, and no more that earlier runs have written than was in flight when they ended.
+// checkRuns checks the lines of each run: they are in order, none of their records was acked
+// when the run began, and the run repeats no more records than were in flight when the run
+// before it ended.
 func (l *life) checkRuns(name string, source int, lines []line) error {
-	highest := -1 // record that was written
+	highest := -1 // the highest record that was written
 	for run := range len(l.starts) - 1 {
 		begin, end := l.starts[run], l.starts[run+1]
 		if end.sizes[name] < begin.sizes[name] {
@@ -149,7 +149,8 @@ func (l *life) checkRuns(name string, source int, lines []line) error {
 	return nil
 }
 
-// parseLetter parses a line of a queue, and checks that the record in it is as it was.
+// parseLetter parses a line of a queue, and checks that the record in it is the one from the
+// input.
 func parseLetter(text []byte) (line, error) {
 	var record opencdc.Record
 	if err := json.Unmarshal(text, &record); err != nil {

@@ -22,19 +22,19 @@ import (
 )
 
 // The child is this program with childVariable in its environment. It prints childReady
-// when it begins to read, and ends with one of the codes.
+// before it begins to read, and exits with one of the codes.
 const (
 	childVariable = "FUNNEL_CRASH_CHILD"
 	childReady    = "ready"
 
 	codeDone    = 0
 	codeFailed  = 1
-	codeInjured = 3 // by a fault of the plan
+	codeInjured = 3 // failed because of a fault of the plan
 )
 
 var errInjected = errors.New("injected fault")
 
-// childArguments say which run of which life a child is.
+// childArguments say which life, and which of its runs, a child is for.
 type childArguments struct {
 	dir  string
 	seed uint64
@@ -55,7 +55,8 @@ func childArgs() (a childArguments, ok bool) {
 	return a, true
 }
 
-// runChild runs the pipeline of a life until its input is done, and returns the exit code.
+// runChild runs the pipeline of a life until the input is done or something fails, and
+// returns the exit code.
 func runChild(args childArguments) int {
 	c := &child{
 		plan:    newPlan(args.seed),
@@ -74,7 +75,7 @@ func runChild(args childArguments) int {
 	return codeFailed
 }
 
-// isInjected returns true if an error is the consequence of a fault of the plan.
+// isInjected returns true if an error is a consequence of a fault of the plan.
 func (p plan) isInjected(err error) bool {
 	return p.failingStore && errors.Is(err, errInjected) || p.limitedFiles && isDiskFull(err)
 }
@@ -141,7 +142,7 @@ func (c *child) run(ctx context.Context) error {
 	return errors.Join(append(errs, sink.Close(ctx))...)
 }
 
-// pipeline describes the way of a source to where its records are split.
+// pipeline describes the part of the pipeline from a source to the split of its records.
 func (c *child) pipeline(source int) (*funnel.Pipeline, error) {
 	files, err := position.NewFiles(filepath.Join(c.dir, positionsDir))
 	if err != nil {
@@ -170,7 +171,7 @@ func (c *child) pipeline(source int) (*funnel.Pipeline, error) {
 	if c.plan.wholeBatches {
 		options = append(options, funnel.WithWholeBatches())
 	}
-	asked := map[int]bool{} // the records that check has not answered once
+	asked := map[int]bool{} // the records that check has left unanswered once
 	check := func(_ context.Context, r opencdc.Record) sdk.ProcessedRecord {
 		id := intOf(r, "id")
 		f := c.plan.fate(source, id)
@@ -205,7 +206,7 @@ func (c *child) pipeline(source int) (*funnel.Pipeline, error) {
 		Options(options...), nil
 }
 
-// errRefused is why records are dead letters.
+// errRefused is the reason of all dead letters.
 var errRefused = errors.New("refused by the plan")
 
 // checkPiece refuses the bad pieces.
@@ -217,7 +218,7 @@ func (c *child) checkPiece(_ context.Context, r opencdc.Record) sdk.ProcessedRec
 	return sdk.SingleRecord(r)
 }
 
-// intOf returns an integer of a record's data.
+// intOf returns an integer field of a record's data.
 func intOf(r opencdc.Record, field string) int {
 	switch n := r.Payload.After.(opencdc.StructuredData)[field].(type) {
 	case int64:
@@ -229,7 +230,7 @@ func intOf(r opencdc.Record, field string) int {
 	}
 }
 
-// limitFiles lets the writes of some runs fail as on a full disk.
+// limitFiles makes the writes of some runs fail as on a full disk.
 func (c *child) limitFiles() error {
 	if !c.plan.limitedFiles || c.rng.IntN(2) == 0 {
 		return nil

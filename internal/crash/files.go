@@ -50,7 +50,7 @@ func (p plan) makeInput(dir string, source int) error {
 	return nil
 }
 
-// A line is what a line of an output says.
+// A line is the content of one line of an output.
 type line struct {
 	at     int64 // where it begins
 	source int
@@ -58,7 +58,7 @@ type line struct {
 	piece  int
 }
 
-// follows returns true if a line belongs behind another one of the same source.
+// follows returns true if a line belongs after another one of the same source.
 func (l line) follows(other line) bool {
 	return l.id > other.id || l.id == other.id && l.piece > other.piece
 }
@@ -67,7 +67,7 @@ func (l line) String() string {
 	return fmt.Sprintf("piece %d of record %d of source %d at byte %d", l.piece, l.id, l.source, l.at)
 }
 
-// readOutput reads the lines of an output. parse gets the text of each.
+// readOutput reads the lines of an output. parse is given the text of each line.
 func readOutput(path string, parse func(text []byte) (line, error)) ([]line, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -91,7 +91,8 @@ func readOutput(path string, parse func(text []byte) (line, error)) ([]line, err
 	return lines, nil
 }
 
-// parsePiece parses a line of a or b. A record that was not split has no number of a piece.
+// parsePiece parses a line of a or b. The line of a record that was not split has no piece
+// number.
 func parsePiece(text []byte) (line, error) {
 	var piece struct {
 		Source, ID *int

@@ -19,17 +19,17 @@ import (
 
 func sourceID(source int) string { return fmt.Sprintf("source %d", source) }
 
-// maxRuns is how many runs a life may take. Only a life without progress takes more.
+// maxRuns is how many runs a life may take. Only a life that makes no progress takes more.
 const maxRuns = 2000
 
-// A life is an input with the runs that it takes to read it to its end.
+// A life is an input with all the runs that it takes to read it to its end.
 type life struct {
 	plan plan
 	dir  string
 	rng  *rand.Rand    // for the moments of the kills
 	mean time.Duration // how long the next run lives on average
 
-	// starts has a value for each run: what there was when it began.
+	// starts holds the state at the beginning of each run, and after the last one.
 	starts []start
 	report report
 }
@@ -48,8 +48,8 @@ func newLife(seed uint64) *life {
 // make no progress.
 const minMean = 30 * time.Millisecond
 
-// run lives the life in a new directory, and removes the directory unless it is to be kept
-// because of an error.
+// run lives the life in a new directory, and then removes the directory, unless there is an
+// error and keep is set.
 func (l *life) run(ctx context.Context, keep bool) (r report, err error) {
 	if l.dir, err = os.MkdirTemp("", "funnel-crash-"); err != nil {
 		return r, err
@@ -115,9 +115,9 @@ func (l *life) runChild(ctx context.Context, run uint64) (done bool, err error) 
 	if err := cmd.Start(); err != nil {
 		return false, err
 	}
-	// The output ends when the process does, so this waits for one or the other.
+	// The child prints a line when it is ready. If it ends before that, so does its output.
 	_, _ = bufio.NewReader(stdout).ReadString('\n')
-	// Most kills hit a run that is well under way, some its beginning.
+	// Most kills hit a run that is well under way, and some hit its beginning.
 	kill := time.AfterFunc(time.Duration(l.rng.ExpFloat64()*float64(l.mean)), func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()
 	err = cmd.Wait()
@@ -165,8 +165,8 @@ func (l *life) noteStart(ctx context.Context) error {
 	return nil
 }
 
-// savedRecords returns how many records of a source are acked according to its store. The
-// claim fails if the killed process still has it.
+// savedRecords returns the number of records of a source whose acks were saved. The claim
+// fails if the killed process still holds it.
 func savedRecords(ctx context.Context, store position.Store, id string) (int, error) {
 	claim, err := store.Claim(ctx, id)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// limitFileSize lets writes fail that make a file larger than n bytes.
+// limitFileSize makes writes fail that would make a file larger than n bytes.
 func limitFileSize(n uint64) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {

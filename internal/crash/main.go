@@ -1,11 +1,11 @@
 // Crash kills pipelines. It runs a real pipeline, from files to files, in a child process,
-// kills the process at random moments, starts it again until the input is done, and checks
-// that nothing is lost, damaged or out of order, and that no more was written twice than may
-// be.
+// kills the process at random moments, and starts it again until the input is done. Then it
+// checks that nothing is lost, damaged or out of order and, unless saves are coalesced, that
+// no more was written twice than can have been in flight.
 //
-// A life is an input with the kills that it took to be read to its end. Its seed decides
-// everything but the moments of the kills: the options of the worker, the records and what
-// becomes of each, and which other faults there are.
+// A life is an input with all the runs that it takes to read it to its end. Its seed decides
+// everything but the moments of the kills: the options of the worker, the records and the
+// fate of each, and which other faults there are.
 package main
 
 import (
@@ -54,7 +54,7 @@ func run(ctx context.Context, seed uint64, kills, lives int, keep bool) (report,
 	return total, nil
 }
 
-// A report counts what was survived.
+// A report counts what happened in lives.
 type report struct {
 	lives, kills, failures int // failures are runs that have ended with an injected fault
 	records, repeats       int // repeats are records that were written more than once

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A plan is what the seed of a life decides.
+// A plan is everything that the seed of a life decides.
 type plan struct {
 	seed    uint64
 	sources int // 1, or 2 that share a sink
@@ -17,7 +17,7 @@ type plan struct {
 
 	readAhead    int // 0 for none
 	wholeBatches bool
-	coalesced    bool // positions are saved on a goroutine of their own, some at a time
+	coalesced    bool // one save stands for many positions
 	gzipped      bool // some input files are compressed
 	failingStore bool // saves fail now and then
 	limitedFiles bool // some runs may not write large files, as on a full disk
@@ -62,17 +62,17 @@ func (p plan) String() string {
 	return strings.Join(words, ", ")
 }
 
-// inFlight is an upper bound of the records of a source that are read again after a kill if
+// inFlight is an upper bound on the records of a source that are read again after a kill, if
 // every ack is saved before anything else is done.
 func (p plan) inFlight() int {
 	return p.batch + p.readAhead
 }
 
-// A fate is what becomes of a record.
+// A fate is what happens to a record.
 type fate struct {
 	filtered bool
 	refused  bool // before it is split
-	retried  bool // a processor answers only when it is asked again
+	retried  bool // a processor answers only on its second call
 	pieces   int
 	bad      int // the piece that is refused on the way to b, or -1
 }
