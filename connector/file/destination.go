@@ -26,8 +26,8 @@ import (
 // opened again. Opening writes the end of a file again, and syncs it, before anything is
 // appended.
 
-// Destination appends records to files. It is a funnel.Destination: one goroutine at a time
-// calls its methods.
+// Destination appends records to files. It implements [funnel.Destination]: one goroutine at
+// a time calls its methods. [NewDestination] makes one.
 type Destination struct {
 	outputs *outputs
 	isOpen  bool
@@ -40,64 +40,65 @@ type Destination struct {
 	groups     groups
 }
 
-// NewDestination returns a destination that appends records to the file at the path, in a
-// format. Records are acked once they are written and synced, those of a Write together.
+// NewDestination returns a destination that appends records to the file at path, in a format.
+// The records of a Write are acked together, once they are written and synced.
 //
-//   - [Lines] writes the payload after the change: raw data as it is, and structured data
-//     as JSON. Raw data is refused if it contains a line end or a NUL, or ends in a carriage
+//   - [Lines] writes the payload after the change: raw data as it is, and structured data as
+//     JSON. Raw data is refused if it contains a line end or a NUL, or ends in a carriage
 //     return.
 //   - [JSONLines] writes structured data as a JSON object, with sorted names. Integers of
 //     every width are exact, and floats have the fewest digits that read as the same float.
-//     Bytes are in base64, times as in RFC 3339, with nanoseconds. NaN, infinities and
-//     invalid UTF-8 are refused. Raw data must be a JSON value: it is written as it is, but
-//     without white space between its parts.
+//     Bytes are written in base64, and times as in RFC 3339 with nanoseconds. NaN, infinities
+//     and invalid UTF-8 are refused. Raw data must be a JSON value: it is written as it is,
+//     but without white space between its parts.
 //   - [CSV] needs [WithColumns], and structured data. A field that is missing or nil is
-//     empty. Maps and lists are written as JSON, and other values as in JSON, but without
-//     quotes. A record is refused if it has a field that is no column, unless
-//     [WithOtherFieldsDropped] is given, or a NUL. A new file begins with a header. A file
-//     that exists must begin with the same header.
+//     written as an empty field. Maps and lists are written as JSON, and other values as in
+//     JSON, but without quotes. A record is refused if it contains a NUL or, without
+//     [WithOtherFieldsDropped], a field that is not a column. A new file begins with a
+//     header. An existing file must begin with the same header.
 //   - [Records] writes the whole record as JSON that [opencdc.Record] can read. Values are
 //     written as in JSONLines, and raw data in base64.
 //
-// A record that cannot be written is refused: its ack says why. The others are written.
+// A record that cannot be written is refused, and its ack says why. The others are written.
 //
 // # Names from records
 //
 // A path can have placeholders: {{table}} is a field of the record's payload after the
-// change, {{customer.country}} a field within a field, and {{metadata:key}} is metadata. A
-// record is refused unless its value is a string, an integer, a bool, or a time, which
-// stands for its date in UTC.
+// change, {{customer.country}} a field within a field, and {{metadata:key}} is metadata. The
+// value must be a string, an integer, a bool or a time, which stands for its date in UTC.
+// Otherwise, the record is refused.
 //
-// Whatever a value is, its file is below the directory in which the first placeholder
-// stands, and different values have different files. These are written as %XX: separators,
-// control characters, what Windows does not allow, a dot at the beginning, a dot or a space
-// at the end, and the first letter of the name of a Windows device. An empty value is
-// %empty. A value that does not fit into a path element of 255 bytes is cut, and ends in %~
-// and a hash. Two placeholders in one element need a separator between them, such as _,
-// which is written as %XX in the value before it.
+// Whatever a value is, its file is below the directory in which the first placeholder stands,
+// and different values have different files. These parts of a value are written as %XX:
+// percent signs, path separators, control characters, invalid UTF-8, what Windows does not
+// allow, a dot at the beginning, a dot or a space at the end, with [WithRotation] a dot
+// before a digit, and the first letter of the name of a Windows device. An empty value is
+// written as %empty. A value that does not fit into a path element of 255 bytes is cut, and
+// ends in %~ and a hash. Two placeholders in one element need a separator between them, such
+// as _, which is written as %XX in the value before it.
 //
-// Records are refused if a symbolic link leads their file out of the directory, if
-// something else than a regular file has its name, and, on a file system that ignores case,
+// A record is refused if a symbolic link leads its file out of the directory, if its file has
+// the name of something that is not a regular file, or, on a file system that ignores case,
 // while a file is open whose name differs only in case.
 //
 // # Files
 //
-// Missing directories and files are made. A file is locked while it is open: a second
-// destination for the same file gets an error, in any process. If another program changes,
-// renames or removes an open file, the next Write to it fails.
+// The destination makes missing directories and files. A file is locked while it is open: a
+// second destination for the same file gets an error, in any process. If another program
+// changes, renames or removes an open file, the next Write to it fails.
 //
-// When a file is opened, the end that a crash has torn is cut off, which is logged at level
-// warn. It was never acked. So a file that another program has begun must end with a line
-// end, or it loses its last line. A file with NULs that no crash leaves is an error, and so
-// is a CSV file whose last 16 MiB are in one open quote. Opening a CSV file reads it whole,
-// unless the destination has closed it itself to open another one.
+// When a file is opened, an end that a crash has torn is cut off, which is logged at level
+// warn. The torn records were never acked. A file that another program has begun must end
+// with a line end, or its last line is cut off. A file with NULs that no crash leaves is an
+// error, and so is a CSV file whose last 16 MiB are inside one open quote. Opening a CSV file
+// reads all of it, unless the destination itself closed the file to open another one.
 //
 // If a call of the file system fails, Write returns an error, no record is acked, and what
-// was written is cut off again, except from files that were closed meanwhile. Every later
-// Write fails until the destination is opened again.
+// was written is cut off again, except from files that were closed in the meantime. Every
+// later Write fails until the destination is opened again.
 //
-// A Write costs a sync for each of its files, and for each MiB. A record costs no
-// allocation, unless its values have unusual types.
+// A Write costs a sync for each of its files, and for each MiB. A record costs no allocation,
+// unless its values have unusual types.
 func NewDestination(path string, format Format, opts ...DestinationOption) (*Destination, error) {
 	c, err := newDestinationConfig(format, opts)
 	if err != nil {
@@ -155,7 +156,7 @@ var (
 	errPanicked = errors.New("a Write has panicked")
 )
 
-// Write appends the records to their files, and syncs these.
+// Write appends the records to their files, and syncs the files.
 func (d *Destination) Write(ctx context.Context, records []opencdc.Record) (err error) {
 	d.dropAcks()
 	switch {
@@ -250,7 +251,7 @@ func (d *Destination) append(ctx context.Context, g *group, text []byte) (isFit 
 	return true, d.outputs.append(f, text)
 }
 
-// Ack returns the acks of the last Write, and none when it is called again.
+// Ack returns the acks of the last Write. A second call returns none.
 func (d *Destination) Ack(context.Context) ([]connector.DestinationAck, error) {
 	if d.areTaken {
 		return nil, nil

@@ -20,43 +20,43 @@ type destinationOption func(*destinationConfig)
 
 func (o destinationOption) applyToDestination(c *destinationConfig) { o(c) }
 
-// WithColumns sets the columns of [CSV], in order. CSV needs this option, and no other
-// format accepts it. The names must be different, and not empty.
+// WithColumns sets the columns of [CSV], in order. CSV needs this option, and no other format
+// accepts it. The names must be distinct and not empty.
 func WithColumns(names ...string) DestinationOption {
 	names = slices.Clone(names)
 	return destinationOption(func(c *destinationConfig) { c.columns = names })
 }
 
-// WithOtherFieldsDropped writes a record to [CSV] without the fields that are no columns.
-// By default such a record is refused.
+// WithOtherFieldsDropped writes a record to [CSV] without the fields that are not columns. By
+// default, such a record is refused.
 func WithOtherFieldsDropped() DestinationOption {
 	return destinationOption(func(c *destinationConfig) { c.dropOtherFields = true })
 }
 
-// WithoutSync acks records once the operating system has them, and never syncs. It is
-// faster, above all for small batches. If the process is killed, nothing is lost. If the
-// machine crashes, acked records can be missing, typically those of the last half minute,
-// and a file can have damaged records or not be there.
+// WithoutSync acks records once the operating system has them, and never syncs. It is faster,
+// above all for small batches. If the process is killed, nothing is lost. If the machine
+// crashes, acked records can be missing, typically those of the last half minute, and a file
+// can be missing or contain damaged records.
 func WithoutSync() DestinationOption {
 	return destinationOption(func(c *destinationConfig) { c.withoutSync = true })
 }
 
-// WithRotation begins a new file when the current one is full. The default is to append
-// to one file forever.
+// WithRotation begins a new file when the current one is full. By default, a destination
+// appends to one file forever.
 func WithRotation(rotation Rotation) DestinationOption {
 	return destinationOption(func(c *destinationConfig) { c.rotation = &rotation })
 }
 
-// WithMaxOpenFiles sets how many files are open at most, if names are made from records.
-// Beyond that, the file that was not written to for the longest time is closed, and opened
-// again when a record needs it. The default is 64, and the minimum 1.
+// WithMaxOpenFiles sets how many files can be open at the same time if their names come from
+// records. Beyond that, the file with the oldest last write is closed, and opened again when
+// a record needs it. The default is 64, and the minimum is 1.
 func WithMaxOpenFiles(n int) DestinationOption {
 	return destinationOption(func(c *destinationConfig) { c.maxOpenFiles = n })
 }
 
 // WithFileMode sets the permissions of the files that the destination makes, before the
-// umask. Directories get the same ones, and can be searched by those who may read them. The
-// default is 0o644. The owner must be allowed to read and write.
+// umask. Directories get the same permissions, and whoever may read a directory may also
+// search it. The owner must be allowed to read and write. The default is 0o644.
 func WithFileMode(mode fs.FileMode) DestinationOption {
 	return destinationOption(func(c *destinationConfig) { c.fileMode = mode })
 }

@@ -14,22 +14,22 @@ import (
 )
 
 // Rotation says when a file is full. Before a Write appends to a full file, the file is
-// renamed, and a new one begun.
+// renamed, and a new one is begun.
 //
-// orders.jsonl becomes orders.000001.jsonl, the next one orders.000002.jsonl, and so on:
-// one more than the highest number there is. No file that exists is overwritten, and none
-// is ever removed. The path needs an extension that begins with a letter. So the natural
-// order of the names is that of the records, with the current file last, and a source that
-// reads orders*.jsonl gets them in order.
+// orders.jsonl becomes orders.000001.jsonl, the next one orders.000002.jsonl, and so on: each
+// number is one more than the highest that exists. No existing file is overwritten, and none
+// is ever removed. The path needs an extension that begins with a letter, so that the natural
+// order of the names is the order of the records, with the current file last. A source that
+// reads orders*.jsonl then gets the records in order.
 type Rotation struct {
-	// Bytes is the size that a file should not exceed. A file is full if the records of the
-	// Write, or the first MiB of them, would make it larger. They all go to one file, which
-	// can exceed Bytes by what a single Write has. 0 means no limit.
+	// Bytes is the size that a file should not exceed. A file is full if the records of a
+	// Write, or the first MiB of them, would make it larger. All records of a Write go to one
+	// file, so a file can exceed Bytes by one Write. 0 means no limit.
 	Bytes int64
-	// Age is the age at which a file is full. It counts from the first write to the file.
-	// If the file was opened with content, or was closed because too many were open, it
-	// counts from the last write before that. A file to which nothing is written is left
-	// alone. 0 means no limit.
+	// Age is the age at which a file is full, counted from the first write to it. If the file
+	// was opened with content, or was closed because too many were open, its age counts from
+	// the last write before that. A file to which nothing is written is not rotated. 0 means
+	// no limit.
 	Age time.Duration
 }
 
