@@ -36,18 +36,18 @@ const (
 	fingerprintSize = 1024
 )
 
-// Progress is what a position says.
+// Progress is the content of a position, as [ParsePosition] returns it.
 type Progress struct {
 	// Format is the format of the files.
 	Format Format
-	// Records is the number of the record among all that were read, from 1 on.
+	// Records is the number of the record among all records that were read, from 1 on.
 	Records uint64
-	// Bytes is the number of bytes that were read, from all files, after decompression.
+	// Bytes is the number of bytes that were read from all files, after decompression.
 	Bytes int64
-	// Finished is the number of files that were read to their end and are remembered, so
-	// that they are not read again.
+	// Finished is the number of files that were read to their end and are remembered, so that
+	// they are not read again.
 	Finished int
-	// Files are the files that were read in part. The first one is that of the record.
+	// Files are the files that were read in part. The first one is the file of the record.
 	Files []FileProgress
 }
 
@@ -55,14 +55,14 @@ type Progress struct {
 type FileProgress struct {
 	// Name is the path of the file when it was last seen.
 	Name string
-	// Offset is where reading goes on, in bytes after decompression.
+	// Offset is where reading continues, in bytes after decompression.
 	Offset int64
 	// Checksum is the xxHash64 of the bytes before the offset.
 	Checksum uint64
 }
 
-// ParsePosition returns what a position of a [Source] says. It returns an error if the
-// position is from another source, or damaged.
+// ParsePosition returns the content of a position of a [Source]. It returns an error if the
+// position is damaged, or not from such a source.
 func ParsePosition(p opencdc.Position) (Progress, error) {
 	state, err := parsePosition(p)
 	if err != nil {

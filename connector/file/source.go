@@ -14,8 +14,8 @@ import (
 
 var _ funnel.Source = (*Source)(nil)
 
-// Source reads records from files. It implements [funnel.Source]. Ack may be called during
-// Read.
+// Source reads records from files. It implements [funnel.Source], and Ack may be called
+// during Read. [NewSource] makes one.
 type Source struct {
 	path   string
 	format Format
@@ -34,14 +34,14 @@ type Source struct {
 	stats  SourceStats
 }
 
-// NewSource returns a source of the records in the files at path, which is a file, a
-// directory, or a pattern as in [filepath.Match] (without **). Of a directory it reads the
-// regular files, not those in directories below. Files whose names begin with a dot are
-// left out, unless the pattern says so. Symbolic links are followed.
+// NewSource returns a source of the records in the files at path: a file, a directory, or a
+// pattern as in [filepath.Match] (without **). In a directory, it reads the regular files,
+// but not those in subdirectories. Files whose names begin with a dot are left out, unless
+// the pattern names the dot. Symbolic links are followed.
 //
-// The source resumes after the record with the position from, or begins with the first
-// record if from is empty. NewSource returns an error if an argument or an option is
-// invalid, or if from is not a position of a source of this format.
+// The source resumes after the record with the position from, or begins with the first record
+// if from is empty. NewSource returns an error if an argument or option is invalid, or if
+// from is not the position of a source of this format.
 func NewSource(path string, format Format, from opencdc.Position, opts ...SourceOption) (*Source, error) {
 	if err := checkPath(path); err != nil {
 		return nil, fmt.Errorf("file source: %w", err)
@@ -82,11 +82,11 @@ var errTornDown = errors.New("the file source was torn down")
 
 var errNotOpen = errors.New("the file source is not open")
 
-// Open finds the files. It checks those that were read before, for which it reads them up
-// to where reading goes on. It resumes after the last acked record.
+// Open finds the files. It reads those that were read before up to where reading continues,
+// to check them. The source resumes after the last acked record.
 //
-// Without [WithFollow] a path that leads to no file is an error. A directory or a pattern
-// without files is an empty source.
+// Without [WithFollow], a path without a file is an error. A directory or a pattern without
+// files is an empty source.
 func (s *Source) Open(ctx context.Context) error {
 	ctx, end, err := s.begin(ctx)
 	if err != nil {
@@ -124,9 +124,9 @@ func (s *Source) Open(ctx context.Context) error {
 	return nil
 }
 
-// Read returns the next records, as soon as there are some. Without [WithFollow] it
-// returns [io.EOF] when all files were read. After an error Read returns the same error
-// again, until the source is opened anew.
+// Read returns the next records as soon as there are some. Without [WithFollow], it returns
+// [io.EOF] once all files were read. After an error, Read returns the same error until the
+// source is opened again.
 func (s *Source) Read(ctx context.Context) ([]opencdc.Record, error) {
 	if err := ended(ctx); err != nil {
 		return nil, err
@@ -152,9 +152,9 @@ func (s *Source) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return records, err
 }
 
-// Ack remembers the last position, at which the source resumes when it is opened again. It
-// returns an error, and remembers nothing, if that is not the position of a record that
-// Read has returned, or if it was acked before. The others are not looked at.
+// Ack remembers the last position, so that the source resumes after it when it is opened
+// again. If that is not the position of a record that Read has returned, or if it was acked
+// before, Ack returns an error and remembers nothing. The other positions are not checked.
 func (s *Source) Ack(_ context.Context, positions []opencdc.Position) error {
 	if len(positions) == 0 {
 		return nil
@@ -201,7 +201,7 @@ func (s *Source) Teardown(ctx context.Context) error {
 	return errors.Join(session.close(), locks.release())
 }
 
-// Errors returns nil: all errors are returned by the calls.
+// Errors returns nil: the methods return all errors.
 func (s *Source) Errors() <-chan error { return nil }
 
 // begin enters, and returns a context that ends with ctx and at Teardown. The caller calls

@@ -6,16 +6,15 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// The metadata of the records of a [Source]. A record of the format [Records] that has a
-// path already keeps what it has.
+// The keys in the metadata of the records of a [Source]. A record of the format [Records]
+// that already has a path keeps its own values.
 const (
 	// MetadataPath is the path of the file.
 	MetadataPath = "file.path"
 	// MetadataLine is the number of the record's first line in the file, from 1 on.
 	MetadataLine = "file.line"
-	// MetadataError says why the record could not be parsed. The record then holds raw
-	// data: a line of the file without its line end, or as much of it as the bound on
-	// records allows.
+	// MetadataError says why the record could not be parsed. The record then holds raw data:
+	// a line of the file without its line end, or as much of it as a record may hold.
 	MetadataError = "file.error"
 )
 

@@ -43,7 +43,7 @@ func defaultSourceConfig() sourceConfig {
 	}
 }
 
-// WithFollow lets the source wait for what is appended to the files, and for new files,
+// WithFollow lets the source wait for data that is appended to the files, and for new files,
 // instead of ending.
 func WithFollow() SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
@@ -52,8 +52,8 @@ func WithFollow() SourceOption {
 	})
 }
 
-// WithPollPeriod sets how often the source looks for changes that no notification tells it.
-// The default is 1 s.
+// WithPollPeriod sets how often the source looks for changes without a notification. The
+// default is 1 s.
 func WithPollPeriod(period time.Duration) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		if period <= 0 {
@@ -64,10 +64,10 @@ func WithPollPeriod(period time.Duration) SourceOption {
 	})
 }
 
-// WithSettlePeriod sets how long a file must stay unchanged until the source makes up its
-// mind about it, while it follows files: a file without a name, to which a slow writer may
-// still append, is finished; a compressed file without an end is an error; the beginning
-// of a copy counts as a file of its own. The default is 10 s.
+// WithSettlePeriod sets how long a followed file must stay unchanged before the source
+// decides about it. A file without a name, to which a slow writer may still append, is then
+// finished. A compressed file without an end is an error. A file that holds the beginning of
+// another one counts as a file of its own. The default is 10 s.
 func WithSettlePeriod(period time.Duration) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		if period <= 0 {
@@ -78,8 +78,8 @@ func WithSettlePeriod(period time.Duration) SourceOption {
 	})
 }
 
-// WithMaxRecordBytes sets the maximum number of bytes in a record, without its line end.
-// What is longer is passed on in pieces of that size, as raw data. The default is 1 MiB.
+// WithMaxRecordBytes sets the maximum number of bytes in a record, without its line end. A
+// longer record is passed on in pieces of that size, as raw data. The default is 1 MiB.
 func WithMaxRecordBytes(n int) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		if n < 1 || n > 1<<30 {
@@ -90,9 +90,8 @@ func WithMaxRecordBytes(n int) SourceOption {
 	})
 }
 
-// WithBatch sets how many records a Read returns at most, and after how many bytes it
-// returns: those of the texts and of the positions. The defaults are 1,000 records and 1
-// MiB.
+// WithBatch sets how many records a Read returns at most, and after how many bytes of texts
+// and positions it returns. The defaults are 1,000 records and 1 MiB.
 func WithBatch(records, bytes int) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		if records < 1 || bytes < 1 {
@@ -103,9 +102,9 @@ func WithBatch(records, bytes int) SourceOption {
 	})
 }
 
-// WithMaxFiles sets how many files there may be. With more, the source fails, since every
-// position holds the state of every file: some 25 bytes of a finished one, and some 30
-// and the path of any other. The default is 10,000.
+// WithMaxFiles sets how many files there may be. With more files, the source fails, since
+// every position holds the state of every file: some 25 bytes for a finished file, and some
+// 30 bytes and the path for any other. The default is 10,000.
 func WithMaxFiles(n int) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		if n < 1 {
@@ -116,8 +115,8 @@ func WithMaxFiles(n int) SourceOption {
 	})
 }
 
-// WithStartAnew lets the source read a file from its beginning if what it has read of the
-// file before is no longer there. Without it, that is an error of Open.
+// WithStartAnew lets the source read a file from its beginning if the part that was read
+// before is no longer there. Without this option, Open then returns an error.
 func WithStartAnew() SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		c.startsAnew = true
@@ -125,10 +124,10 @@ func WithStartAnew() SourceOption {
 	})
 }
 
-// WithoutWriters keeps destinations away from the files: as long as the source is open, no
-// [Destination] can open one of them, in this process or another, and the source cannot be
-// opened while one has. Other programs are not kept from writing. The option cannot be
-// combined with [WithFollow].
+// WithoutWriters keeps destinations away from the files. While the source is open, no
+// [Destination] can open one of them, in this process or another. The source cannot be opened
+// while a Destination has one of them open. Other programs can still write. The option cannot
+// be combined with [WithFollow].
 func WithoutWriters() SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		c.isLocked = true

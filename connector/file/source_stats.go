@@ -3,33 +3,32 @@ package file
 // SourceStats says what a [Source] has done since it was opened. Bytes are counted after
 // decompression.
 type SourceStats struct {
-	// Files is the number of files that were found to be read, in whole or in part.
+	// Files is the number of files that were found to need reading, in whole or in part.
 	Files int
-	// FilesFinished is how many of them were read to their end.
+	// FilesFinished is the number of these files that were read to their end.
 	FilesFinished int
-	// FilesCopied is the number of files that were left out while others were read, since
-	// they hold the bytes of one of these.
+	// FilesCopied is the number of files that were left out because another file, which was
+	// being read, holds the same bytes.
 	FilesCopied int
 	// Records is the number of records that were read.
 	Records uint64
-	// RecordsDamaged is how many of them could not be parsed. They hold raw data, and the
-	// reason in their metadata.
+	// RecordsDamaged is the number of these records that could not be parsed. They hold raw
+	// data, and the reason in their metadata.
 	RecordsDamaged int
-	// BytesRead is the number of bytes that were read. It goes on where the position that
-	// the source was given left off, as BytesAcked does.
+	// BytesRead is the number of bytes that were read. Like BytesAcked, it continues from the
+	// position that the source was given.
 	BytesRead int64
 	// BytesAcked is the number of bytes up to the last acked record.
 	BytesAcked int64
-	// BytesKnown is BytesRead and the bytes that are known to follow. A compressed file
+	// BytesKnown is BytesRead plus the bytes that are known to follow. A compressed file
 	// counts with its compressed size until it is read.
 	BytesKnown int64
-	// BytesVanished is the number of bytes that were there and vanished before they were
-	// read.
+	// BytesVanished is the number of bytes that vanished before they were read.
 	BytesVanished int64
 }
 
-// Stats returns what the source has done. It may be called at any time by any goroutine.
-// The figures are those of the last Read that has returned or begun to wait.
+// Stats returns what the source has done, as of the last Read that has returned or begun to
+// wait. Any goroutine may call it at any time.
 func (s *Source) Stats() SourceStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
