@@ -14,8 +14,8 @@ import (
 	"github.com/conduitio/funnel/position"
 )
 
-// archive appends the orders in a directory to a file. Run again when there are more, it
-// continues where it stopped.
+// archive appends the orders in a directory to a file. Run it again when there are
+// more: it continues where it stopped.
 func archive(ctx context.Context, in, out string) error {
 	store, err := position.NewFiles(filepath.Join(out, "positions"))
 	if err != nil {

@@ -2,7 +2,7 @@ package file
 
 import "fmt"
 
-// Format says how the records stand in a file.
+// Format is the format of the records in a file.
 type Format int
 
 const (

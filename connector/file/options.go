@@ -14,14 +14,14 @@ type Option interface {
 }
 
 // WithComma sets the character between the fields of [CSV], such as ';' or '\t'. The default
-// is ','. It cannot be a quote, a line end or NUL.
+// is ','. It cannot be a quote, a line end or a NUL.
 func WithComma(comma rune) Option {
 	return option(func(c *commonConfig) { c.comma, c.hasComma = comma, true })
 }
 
-// WithLogger sets the logger. By default nothing is logged. The source logs at level warn
-// what vanished before it was read, and when notifications do not work; the destination logs
-// what it cuts off when it repairs a file.
+// WithLogger sets the logger. By default, nothing is logged. At level warn, the source logs
+// when data vanished before it was read and when notifications do not work, and the
+// destination logs what it cuts off when it repairs a file.
 func WithLogger(logger log.CtxLogger) Option {
 	return option(func(c *commonConfig) { c.logger = logger })
 }
@@ -46,7 +46,7 @@ func (o option) applyToSource(c *sourceConfig) error {
 
 func (o option) applyToDestination(c *destinationConfig) { o(&c.commonConfig) }
 
-// validate returns an error if the format is unknown or the options do not fit it.
+// validate returns an error if the format is unknown, or an option does not fit it.
 func (c *commonConfig) validate(format Format) error {
 	switch {
 	case !format.isKnown():

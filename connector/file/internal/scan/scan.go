@@ -1,11 +1,11 @@
-// Package scan finds the ends of records in text that is read piece by piece: of lines,
-// and of the rows of CSV. It does no I/O, keeps no data, and reads each byte a bounded
+// Package scan finds the ends of records in text that is read part by part: the ends of
+// lines, and of the rows of CSV. It does no I/O, keeps no data, and reads each byte a bounded
 // number of times.
 //
-// All that it is given becomes pieces, each of which begins where the last one ends. A
-// piece is a record, or it is damaged: it has no end within the bound, or its quotes are
-// wrong. A damaged piece goes up to the next line end or up to the bound, whichever comes
-// first, so a quote that is never closed damages one line.
+// The whole text becomes pieces, each of which begins where the last one ends. A piece is
+// either a record or damaged: it has no end within the bound, or its quotes are wrong. A
+// damaged piece ends at the next line end or at the bound, whichever comes first, so a quote
+// that is never closed damages one line.
 package scan
 
 import (
@@ -15,21 +15,21 @@ import (
 	"unicode/utf8"
 )
 
-// Piece is what a Scanner has found at the beginning of the data.
+// Piece is the piece that a Scanner has found at the beginning of the data.
 type Piece struct {
-	// Len is the number of bytes in the piece, with its line end. 0 means that more data
+	// Len is the number of bytes in the piece, including its line end. 0 means that more data
 	// is needed or, at the end of the input, that there is none.
 	Len int
 	// Content is the number of bytes without the line end.
 	Content int
-	// Damage says why the piece is no record, or is nil.
+	// Damage says why the piece is not a record. It is nil for a record.
 	Damage error
 	// IsOpen is true if the piece does not end with a line end.
 	IsOpen bool
 }
 
-// Scanner finds one piece after another. It remembers where it has come to in a piece that
-// is not complete yet.
+// Scanner finds one piece after another. It remembers how far it has come in an incomplete
+// piece.
 type Scanner struct {
 	max      int
 	comma    []byte // nil for lines
@@ -65,15 +65,15 @@ func CSV(limit int, comma rune) *Scanner {
 	}
 }
 
-// Reset forgets a piece that is not complete.
+// Reset forgets an incomplete piece.
 func (s *Scanner) Reset() { s.seen, s.at, s.isQuoted, s.isClosed = 0, 0, false, false }
 
 // Need is the number of bytes from which on Next always finds a piece.
 func (s *Scanner) Need() int { return s.max + len("\r\n") }
 
-// Next finds the piece at the beginning of data. If it has asked for more data, the next
-// call must give it the same data and more. isEnd says that nothing follows data. isRest
-// says that data begins in the middle of a line, the rest of which is damaged.
+// Next finds the piece at the beginning of data. If it has asked for more data, the next call
+// must pass the same data followed by more. isEnd says that nothing follows data. isRest says
+// that data begins in the middle of a line, and that the rest of this line is damaged.
 func (s *Scanner) Next(data []byte, isEnd, isRest bool) Piece {
 	var p Piece
 	switch {
@@ -128,8 +128,8 @@ func (s *Scanner) ended(window []byte, k int) Piece {
 	return Piece{Len: k + 1, Content: content}
 }
 
-// row finds the end of a row. In quotes it looks for the next quote. Outside of them it
-// first looks for the line end, so that it sees each part of the row once.
+// row finds the end of a row. Inside quotes, it looks for the next quote. Outside of quotes,
+// it first looks for the line end, so that it sees each part of the row once.
 func (s *Scanner) row(data []byte, isEnd bool) Piece {
 	window := data[:min(len(data), s.Need())]
 	isFull := len(window) == s.Need()
@@ -220,7 +220,7 @@ func (s *Scanner) fields(text []byte) (isEnded bool, err error) {
 	}
 }
 
-// damaged returns the first line of a row that is damaged.
+// damaged returns the first line of a damaged row.
 func (s *Scanner) damaged(window []byte, isEnd bool, why error) Piece {
 	s.seen = 0
 	p := s.line(window, isEnd)
