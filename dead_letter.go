@@ -142,7 +142,7 @@ func parseDeadLetter(rec opencdc.Record) (DeadLetter, error) {
 	letter.TaskID, hasTask = rec.Metadata[opencdc.MetadataConduitDLQNackNodeID]
 	field, hasField := rec.Metadata[MetadataDeadLetter]
 	if !hasField && !(hasReason && hasTask) {
-		return DeadLetter{}, fmt.Errorf("it is no dead letter: its metadata have neither %s nor both %s and %s",
+		return DeadLetter{}, fmt.Errorf("it is no dead letter: its metadata has neither %s nor both %s and %s",
 			MetadataDeadLetter, opencdc.MetadataConduitDLQNackError, opencdc.MetadataConduitDLQNackNodeID)
 	}
 	if rec.Metadata[opencdc.MetadataCreatedAt] != "" {

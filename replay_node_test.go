@@ -67,7 +67,7 @@ func TestNewReplayNode_refusals(t *testing.T) {
 		task    string
 		want    string
 	}{
-		{funneltest.NewSource(storedLetters(t, richRecord("1"))...), "q", `it is of the task "p", not of "q"`},
+		{funneltest.NewSource(storedLetters(t, richRecord("1"))...), "q", `it comes from the task "p", not from "q"`},
 		{lettersOf(pipeline()), "p", "before it was split, not as the task was given it"},
 		{lettersOf(simple(), funnel.WithDeadLettersAsRead()), "p", "as it was read, not as the task was given it"},
 		{funneltest.NewSource(unknown...), "p", "in an unknown version, not as the task was given it"},

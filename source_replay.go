@@ -118,7 +118,7 @@ func (s *replaySource) restore(rec opencdc.Record) (opencdc.Record, error) {
 // refusal says why a letter is not accepted, or returns "".
 func (s *replaySource) refusal(letter *DeadLetter) string {
 	if s.isOfTask && letter.TaskID != s.taskID {
-		return fmt.Sprintf("it is of the task %s, not of %s", quote(letter.TaskID), quote(s.taskID))
+		return fmt.Sprintf("it comes from the task %s, not from %s", quote(letter.TaskID), quote(s.taskID))
 	}
 	if len(s.versions) == 0 || slices.Contains(s.versions, letter.Version) {
 		return ""

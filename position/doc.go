@@ -1,5 +1,5 @@
-// Package position stores the positions from which sources resume, so that a pipeline
-// continues where it stopped after a crash of its process or its machine.
+// Package position stores the positions from which sources resume. After a crash of its
+// process or its machine, a pipeline then continues where it stopped.
 //
 // [Track] makes a source durable, provided that the source can begin at a given position:
 //

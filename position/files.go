@@ -22,8 +22,8 @@ import (
 // leaves either the current position or the new one: a torn slot is invalid, and the other
 // slot counts. A new file is written under a temporary name, synced and renamed. It begins
 // with a valid slot, which says that nothing was saved yet. So a file without a valid slot is
-// always damaged: Claim never starts from nothing then, but returns [ErrDamaged], and the
-// error names the file.
+// always damaged: Claim then returns [ErrDamaged], with the name of the file, and never
+// starts from nothing.
 //
 // A position that does not fit into a slot is saved in a new file, which replaces the old one
 // in the same way. So is the first position after a failed write or sync: the operating

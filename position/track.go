@@ -56,9 +56,9 @@ func WithCoalescing(records int, period time.Duration) TrackOption {
 	})
 }
 
-// Track makes a source durable. It returns a source that resumes after the last record whose
-// position was saved, around any inner source that can begin at a position. The store keeps
-// the position under id, which is also the ID of the returned source.
+// Track makes a source durable. It wraps an inner source that can begin at a position, and
+// returns a source that resumes after the last record whose position was saved. The store
+// keeps the position under id, which is also the ID of the returned source.
 //
 // Open claims the position, loads it, and calls the function open with it, which makes the
 // inner source. The position is nil if none was ever saved. Otherwise it is the last one that

@@ -1,6 +1,6 @@
 // Package file reads records from files, and appends records to files. [Source] and
 // [Destination] are connectors of funnel. With package position, a pipeline of them continues
-// where it stopped after any crash.
+// where it stopped, after any crash.
 //
 // # Reading
 //

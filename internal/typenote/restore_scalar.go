@@ -241,9 +241,9 @@ func bytesValue(v any, n note) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case b == nil:
-		return nil, fmt.Errorf("it is null, and no note says that the %v is", n.t)
+		return nil, fmt.Errorf("it is null, but no note says that the %v was nil", n.t)
 	case n.t != named["opencdc.RawData"] && n.more != "":
-		return nil, fmt.Errorf("the note on it is invalid: after the type stands %s", quote(n.more))
+		return nil, fmt.Errorf("the note on it is invalid: unexpected %s after the type", quote(n.more))
 	case n.t == named["opencdc.RawData"] && n.more != strconv.Itoa(len(b)):
 		return nil, fmt.Errorf("it has %d bytes, but %s in the note on it", len(b), quote(n.more))
 	}

@@ -156,9 +156,9 @@ func (s *restorer) typed(v any, n note) (any, error) {
 	if isContainer(n.t) {
 		switch {
 		case n.more != "":
-			return nil, fmt.Errorf("the note on it is invalid: after the type stands %s", quote(n.more))
+			return nil, fmt.Errorf("the note on it is invalid: unexpected %s after the type", quote(n.more))
 		case isNull(v):
-			return nil, fmt.Errorf("it is null, and no note says that the %v is", n.t)
+			return nil, fmt.Errorf("it is null, but no note says that the %v was nil", n.t)
 		case kind == reflect.Map:
 			return s.object(v, n)
 		default:
@@ -312,7 +312,7 @@ func parseRuns(members map[string]any, n int) ([]run, error) {
 		from, ok := parseIndex(first, n)
 		to, ok2 := parseIndex(last, n)
 		if !ok || !ok2 || to < from {
-			return nil, fmt.Errorf("there is a note on the elements %s of %d", quote(key), n)
+			return nil, fmt.Errorf("the note on the elements %s does not fit an array of %d", quote(key), n)
 		}
 		if note == nil {
 			return nil, badNote(note)

@@ -84,7 +84,7 @@ func damaged(format string, args ...any) error {
 // openError says what is wrong with a file that cannot be opened.
 func openError(path string, err error) error {
 	if errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrVersionMismatch) || errors.Is(err, berrors.ErrChecksum) {
-		return funnel.FatalError(fmt.Errorf("%w: %s is no database of bbolt, or is damaged: %w", position.ErrDamaged, path, err))
+		return funnel.FatalError(fmt.Errorf("%w: %s is not a bbolt database, or is damaged: %w", position.ErrDamaged, path, err))
 	}
 	return fmt.Errorf("failed to open the database %s: %w", path, err)
 }
