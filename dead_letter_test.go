@@ -38,7 +38,7 @@ func typedRecord() opencdc.Record {
 	}
 }
 
-// throughJSON returns what becomes of a record when it is stored as JSON.
+// throughJSON stores a record as JSON and decodes it again.
 func throughJSON(t *testing.T, rec opencdc.Record) opencdc.Record {
 	t.Helper()
 	var decoded opencdc.Record
@@ -48,7 +48,7 @@ func throughJSON(t *testing.T, rec opencdc.Record) opencdc.Record {
 	return decoded
 }
 
-// withNumbers returns what a decoder that keeps numbers makes of a dead letter.
+// withNumbers stores a dead letter as JSON and decodes it with the digits of its numbers.
 func withNumbers(t *testing.T, letter opencdc.Record) opencdc.Record {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(letter.Payload.After.Bytes()))
@@ -106,7 +106,7 @@ func TestParseDeadLetter(t *testing.T) {
 	})
 }
 
-// A dead letter of a record of strings has a few bytes more, whatever its size.
+// For a record of strings, a dead letter grows by a few bytes, however large the record is.
 func TestParseDeadLetter_strings(t *testing.T) {
 	rec := opencdc.Record{Position: opencdc.Position("1"), Operation: opencdc.OperationCreate, Key: opencdc.RawData("key"),
 		Payload: opencdc.Change{After: opencdc.StructuredData{"a": "b", "m": map[string]any{"c": []any{"d", true, nil, 0.5}}}}}
@@ -213,7 +213,7 @@ func letterWith(t *testing.T, change func(letter *opencdc.Record, content map[st
 	return letter
 }
 
-// What is no dead letter, or cannot be restored, is an error that says what is wrong.
+// A record that is not a dead letter, or cannot be restored, is an error that says why.
 func TestParseDeadLetter_errors(t *testing.T) {
 	field := func(text string) func(*opencdc.Record, map[string]any) {
 		return func(l *opencdc.Record, _ map[string]any) { l.Metadata[funnel.MetadataDeadLetter] = text }
@@ -258,7 +258,7 @@ func TestParseDeadLetter_errors(t *testing.T) {
 			t.Errorf("%s: there is a result: %v", name, got)
 		}
 	}
-	// What does no harm is none.
+	// Harmless changes are no errors.
 	for _, change := range []func(*opencdc.Record, map[string]any){
 		func(l *opencdc.Record, _ map[string]any) { delete(l.Metadata, opencdc.MetadataCreatedAt) },
 		func(l *opencdc.Record, _ map[string]any) { delete(l.Metadata, opencdc.MetadataConduitDLQNackError) },
@@ -297,7 +297,7 @@ func TestDeadLetterVersion_String(t *testing.T) {
 	}
 }
 
-// Whatever stands in a dead letter, there is a result or an error.
+// Whatever a dead letter holds, ParseDeadLetter returns a result or an error.
 func FuzzParseDeadLetter(f *testing.F) {
 	f.Add(`{"holds":"given","key":{"a":"int"}}`, []byte(`{"position":"","operation":"create","metadata":null,"key":{"a":1},"payload":{}}`))
 	f.Add(`{"holds":"read","untyped":"x"}`, []byte(`{}`))

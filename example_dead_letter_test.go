@@ -13,7 +13,7 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// A dead letter becomes the record again after it was stored as JSON, with the types of all
+// A dead letter that was stored as JSON becomes the record again, with the types of all
 // values.
 func ExampleParseDeadLetter() {
 	order := opencdc.Record{Key: opencdc.RawData("order 7"), Payload: opencdc.Change{After: opencdc.StructuredData{

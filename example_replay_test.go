@@ -82,7 +82,7 @@ func ExampleNewReplaySource() {
 	// 1 dead letter
 }
 
-// A replay from the task that has failed leaves the tasks before it out.
+// A replay from the failed task skips the tasks before it.
 func ExampleNewReplayNode() {
 	ctx := context.Background()
 	var refused kept
@@ -110,7 +110,7 @@ func ExampleNewReplayNode() {
 	// hello, BOB!
 }
 
-// Without the option, the dead letter holds what the first task has made of the record.
+// Without the option, the dead letter holds the record with the changes of the first task.
 func ExampleWithDeadLettersAsRead() {
 	for _, options := range [][]funnel.WorkerOption{nil, {funnel.WithDeadLettersAsRead()}} {
 		var refused kept

@@ -19,7 +19,7 @@ func replayFrom(letters funnel.Source, first *funnel.TaskNode, taskID string) (*
 	return funnel.NewReplayNode("letters", letters, log.Nop(), nil, first, taskID)
 }
 
-// A replay from a task leaves the tasks before it out, and goes on to the ends after it.
+// A replay from a task skips the tasks before it, and runs to the ends of the paths after it.
 func TestNewReplayNode(t *testing.T) {
 	j := &fake.Journal{}
 	count := func(name string) fake.Processor {
@@ -130,7 +130,7 @@ func TestNewReplayNode_errors(t *testing.T) {
 			t.Errorf("%s: there is a node", name)
 		}
 	}
-	// A way that forks further on, or leads into a sink, is fine.
+	// A path that forks further on, or leads into a sink, is fine.
 	for name, tt := range map[string]struct {
 		first *funnel.TaskNode
 		task  string

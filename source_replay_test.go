@@ -31,7 +31,7 @@ func storedLetters(t *testing.T, records ...opencdc.Record) []opencdc.Record {
 }
 
 // A replay passes the records on as they were, with the positions of their letters. It
-// resumes where acks have ended.
+// resumes after the last acked letter.
 func TestReplaySource_worker(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		records := []opencdc.Record{richRecord("1"), richRecord("2"), richRecord("3"), richRecord("4")}
@@ -146,7 +146,7 @@ func TestReplaySource_versions(t *testing.T) {
 	}
 }
 
-// A worker processes what comes before a letter that is refused, and stops with its error.
+// A worker processes the letters before a refused one, and stops with the error of that one.
 func TestReplaySource_stopsWorker(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
 		letters := storedLetters(t, richRecord("1"), richRecord("2"), richRecord("3"))
@@ -238,7 +238,7 @@ func TestReplaySource_conformance(t *testing.T) {
 	})
 }
 
-// A source that wants to know what became of its records is found inside.
+// An inner source that wants the outcomes of its records gets them.
 func TestReplaySource_outcomes(t *testing.T) {
 	letters := storedLetters(t, richRecord("1"), richRecord("2"))
 	source := funnel.NewChannelSource(nil)

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestWork checks that all contestants do the same work, and that it is what is due.
+// TestWork checks that all contestants do the same work, and do it right.
 func TestWork(t *testing.T) {
 	in := filepath.Join(t.TempDir(), "input.jsonl")
 	lines, err := makeInput(in, 1<<20)

@@ -101,8 +101,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// TestStopAndGoOn interrupts a run. What it has written must be complete, and a
-// second run must go on there and complete the files, without a repeat.
+// TestStopAndGoOn interrupts a run. It must leave whole lines behind, and a second run
+// must continue there and complete the files, without a repeat.
 func TestStopAndGoOn(t *testing.T) {
 	whole := t.TempDir()
 	mustRun(t, whole, 100)
@@ -293,8 +293,8 @@ func TestKill(t *testing.T) {
 }
 
 // TestFullDisk lets the program run out of space in the middle of a write, and
-// go on once there is more. It must leave whole lines behind and lose nothing.
-// What one branch wrote of the last batch before the other failed comes twice.
+// continue once there is more. It must leave whole lines behind and lose nothing.
+// The part of the last batch that one branch wrote before the other failed comes twice.
 func TestFullDisk(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the size of files cannot be limited here")
@@ -319,8 +319,8 @@ func TestFullDisk(t *testing.T) {
 	checkGoneOn(t, out, whole)
 }
 
-// checkGoneOn runs the pipeline to its end in a directory in which a run has broken off, and
-// checks that only what was in flight is there twice.
+// checkGoneOn runs the pipeline to its end in a directory with an interrupted run, and
+// checks that only records that were in flight are there twice.
 func checkGoneOn(t *testing.T, out, whole string) {
 	t.Helper()
 	first := map[string][]byte{}
@@ -550,8 +550,8 @@ func checkStrike(t *testing.T, got, report map[string]string) {
 	}
 }
 
-// checkCosts takes the costs of a report and checks that they are its total. It
-// returns how many they are.
+// checkCosts takes the costs of a report, checks that they add up to its total, and
+// returns their number.
 func checkCosts(t *testing.T, costs *[]map[string]any, report map[string]string) (n int) {
 	t.Helper()
 	left, err := strconv.ParseFloat(report["Cost Total $"], 64)

@@ -46,7 +46,7 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// TestCheckContent damages what a life has written, and expects the check to see it.
+// TestCheckContent damages the outputs of a life, and expects the check to see it.
 func TestCheckContent(t *testing.T) {
 	type edit func(lines []string) []string
 	without := func(from, to int) edit {
@@ -103,7 +103,7 @@ func TestCheckContent(t *testing.T) {
 	}
 }
 
-// TestCheckRuns changes when what was written, and expects the check to see it.
+// TestCheckRuns changes which run wrote which lines, and expects the check to see it.
 func TestCheckRuns(t *testing.T) {
 	l := liveOnce(t)
 	begin, end := l.starts[0], l.starts[1]

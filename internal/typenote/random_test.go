@@ -124,7 +124,7 @@ func testRandom(t *testing.T, seed uint64) {
 	}
 }
 
-// Whatever stands in a record and in the notes on it, Restore returns a record or an error.
+// Whatever a record and the notes on it hold, Restore returns a record or an error.
 // If it returns a record, the notes on that record restore it again.
 func FuzzRestore(f *testing.F) {
 	for seed := range uint64(20) {

@@ -166,7 +166,7 @@ func TestRestore_fields(t *testing.T) {
 	}
 }
 
-// What does not fit to its note is an error that says where, never another value.
+// A value that does not fit its note is an error that says where, never another value.
 func TestRestore_mismatch(t *testing.T) {
 	for _, test := range []struct {
 		value any
@@ -354,8 +354,7 @@ func TestRestore_localElsewhere(t *testing.T) {
 	}
 }
 
-// Data that is too large, that holds itself, or that many paths lead to takes no more than a
-// moment.
+// Data that is too large, contains itself, or is reached by many paths takes only a moment.
 func TestAppend_limits(t *testing.T) {
 	cycle := opencdc.StructuredData{}
 	cycle["self"] = map[string]any(cycle)
@@ -393,7 +392,7 @@ func TestAppend_limits(t *testing.T) {
 			t.Errorf("%s: %.100q, %v", name, b, err)
 		}
 	}
-	// Nor does it to restore it.
+	// Restoring it takes only a moment, too.
 	for name, test := range map[string]struct {
 		data opencdc.Data
 		note string
@@ -428,7 +427,7 @@ func TestAppend_short(t *testing.T) {
 	}
 }
 
-// The result shares nothing with the map.
+// The result shares no mutable data with the map.
 func TestRestore_sharesNothing(t *testing.T) {
 	make := func() opencdc.Record {
 		return opencdc.Record{

@@ -207,7 +207,7 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// failing lets one call of the kind fail.
+// failing makes one call of the kind fail.
 func (b *bench) failing(kind disktest.Kind) {
 	b.t.Helper()
 	b.fs.SetHook(func(c disktest.Call) error {

@@ -10,8 +10,8 @@ import (
 	"github.com/conduitio/funnel/connector/file/internal/scan"
 )
 
-// split cuts the input into pieces, of which it gives the scanner a few more bytes at a
-// time. It checks what holds for all pieces.
+// split cuts the input into pieces, and gives the scanner only a few more bytes at a time.
+// It checks what holds for all pieces.
 func split(t *testing.T, s *scan.Scanner, input []byte, limit, step int) []scan.Piece {
 	t.Helper()
 	var pieces []scan.Piece
