@@ -96,8 +96,8 @@
 // # Writing
 //
 // A [Destination] appends records to files, and acks them once they are synced. At any time,
-// at most one append is not synced, so a crash tears only the end of a file, and the next
-// opening cuts that off. A path can contain parts of the record, as in
+// at most one append to each file is not synced, so a crash tears only the end of a file, and
+// the next opening cuts that off. A path can contain parts of the record, as in
 // {{table}}/{{date}}.jsonl: whatever the record holds, the file is below the directory in
 // which the first placeholder stands.
 package file
