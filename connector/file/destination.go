@@ -139,7 +139,7 @@ func (d *Destination) Open(ctx context.Context) error {
 
 func (d *Destination) open(ctx context.Context) error {
 	t := d.outputs.template
-	if err := d.outputs.makeDir(t.root); err != nil {
+	if err := d.outputs.makeRoot(); err != nil {
 		return err
 	}
 	if t.fixed != "" {

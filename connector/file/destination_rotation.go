@@ -17,8 +17,9 @@ import (
 // renamed, and a new one begun.
 //
 // orders.jsonl becomes orders.000001.jsonl, the next one orders.000002.jsonl, and so on:
-// one more than the highest number there is. No file that exists is overwritten, and none
-// is ever removed. The path needs an extension that begins with a letter. So the natural
+// one more than the highest number there is, also where something was appended to the name,
+// as in orders.000001.jsonl.gz. No file that exists is overwritten, and none is ever
+// removed. The path needs an extension that begins with a letter. So the natural
 // order of the names is that of the records, with the current file last, and a source that
 // reads orders*.jsonl gets them in order.
 type Rotation struct {
@@ -28,8 +29,9 @@ type Rotation struct {
 	Bytes int64
 	// Age is the age at which a file is full. It counts from the first write to the file.
 	// If the file was opened with content, or was closed because too many were open, it
-	// counts from the last write before that. A file to which nothing is written is left
-	// alone. 0 means no limit.
+	// counts from the last write before that. If the clock was set back behind that time, it
+	// counts from the next write. A file to which nothing is written is left alone. 0 means
+	// no limit.
 	Age time.Duration
 }
 
@@ -64,7 +66,7 @@ func rotatedPath(path string, n int) string {
 	return fmt.Sprintf("%s.%06d%s", strings.TrimSuffix(path, ext), n, ext)
 }
 
-// lastRotated returns the highest number of a rotated file, or 0.
+// lastRotated returns the highest number of a rotated file, compressed ones included, or 0.
 func lastRotated(path string) (int, error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -77,12 +79,12 @@ func lastRotated(path string) (int, error) {
 	for {
 		names, err := dir.Readdirnames(1024)
 		for _, name := range names {
-			number, ok := strings.CutPrefix(name, prefix)
+			rest, ok := strings.CutPrefix(name, prefix)
 			if !ok {
 				continue
 			}
-			number, ok = strings.CutSuffix(number, ext)
-			if !ok || len(number) < 6 || strings.Trim(number, "0123456789") != "" {
+			number, rest, ok := strings.Cut(rest, ext)
+			if !ok || rest != "" && rest[0] != '.' || len(number) < 6 || strings.Trim(number, "0123456789") != "" {
 				continue
 			}
 			if n, err := strconv.Atoi(number); err == nil {
