@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,11 +35,11 @@ type pipelineSetup struct {
 }
 
 func pipelineSetups() []pipelineSetup {
-	rotation := file.WithRotation(file.Rotation{Bytes: 1500})
+	rotation := file.WithRotation(file.Rotation{Bytes: 1500, Age: time.Hour})
 	return []pipelineSetup{
 		{name: "plain", batch: 4},
 		{name: "whole batches", batch: 5, ahead: 3, options: []funnel.WorkerOption{funnel.WithWholeBatches(), funnel.WithReadAhead(3)}},
-		{name: "rotation", batch: 4, outputs: []file.DestinationOption{rotation}},
+		{name: "rotation", batch: 4, outputs: []file.DestinationOption{rotation, file.WithClock(jumpingClock())}},
 		{name: "coalesced", batch: 3, track: []position.TrackOption{position.WithCoalescing(5, time.Millisecond)}},
 	}
 }
@@ -49,6 +50,15 @@ type pipelineRecord struct {
 	text             string
 	filtered, refuse bool // before it is split
 	bad              bool // it is refused on the way to b only
+}
+
+// jumpingClock returns a clock that is set forward and back all the time.
+func jumpingClock() func() time.Time {
+	var calls atomic.Int64
+	return func() time.Time {
+		n := calls.Add(1)
+		return time.Now().Add(time.Duration(n*n%11-5) * 20 * time.Minute)
+	}
 }
 
 const pipelineRecords = 20
@@ -387,7 +397,7 @@ func (l *pipelineLife) crash(random *rand.Rand, faults int) (states int) {
 	if err := l.run(); err != nil {
 		l.t.Fatal(err)
 	}
-	for c := range l.fsys.Crashes(l.t, disktest.Sample{States: 6, Seed: random.Uint64()}) {
+	for c := range l.fsys.Crashes(l.t, disktest.Sample{States: 4, Seed: random.Uint64()}) {
 		states++
 		second := l.goOn(c.Dir, c.Notes, c.String())
 		if random.IntN(40) == 0 { // the machine crashes again
