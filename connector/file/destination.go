@@ -77,8 +77,9 @@ type Destination struct {
 // which is written as %XX in the value before it.
 //
 // Records are refused if a symbolic link leads their file out of the directory, if
-// something else than a regular file has its name, and, on a file system that ignores case,
-// while a file is open whose name differs only in case.
+// something else than a regular file has its name, and while the same file is open under
+// another name. On a file system that ignores case, or how Unicode is composed, names that
+// differ only in that are one file.
 //
 // # Files
 //
