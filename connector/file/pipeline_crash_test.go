@@ -61,7 +61,7 @@ func jumpingClock() func() time.Time {
 	}
 }
 
-const pipelineRecords = 20
+const pipelineRecords = 16
 
 func newPipelineRecord(id int) pipelineRecord {
 	r := pipelineRecord{id: id, pieces: 1, text: strings.Repeat(string(rune('a'+id)), 1+id*37%300)}
@@ -397,7 +397,7 @@ func (l *pipelineLife) crash(random *rand.Rand, faults int) (states int) {
 	if err := l.run(); err != nil {
 		l.t.Fatal(err)
 	}
-	for c := range l.fsys.Crashes(l.t, disktest.Sample{States: 4, Seed: random.Uint64()}) {
+	for c := range l.fsys.Crashes(l.t, disktest.Sample{States: 3, Seed: random.Uint64()}) {
 		states++
 		second := l.goOn(c.Dir, c.Notes, c.String())
 		if random.IntN(40) == 0 { // the machine crashes again

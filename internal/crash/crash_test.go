@@ -41,7 +41,7 @@ func TestPlans(t *testing.T) {
 			t.Errorf("no plan has %q", word)
 		}
 	}
-	if newPlan(7) != newPlan(7) || newPlan(7).fate(0, 9) != newPlan(7).fate(0, 9) {
+	if one, other := newPlan(7), newPlan(7); one != other || one.fate(0, 9) != other.fate(0, 9) {
 		t.Error("a seed makes different plans")
 	}
 }

@@ -34,6 +34,9 @@ var bucket = []byte("funnel.positions")
 // transaction. So a claim is fenced even if another store over the same database has taken
 // it over.
 //
+// A page that bbolt finds to be damaged is a [position.ErrDamaged]. It has no checksums for
+// what it stores, so other damage can go unnoticed, unlike in a [position.Files].
+//
 // After a failed save the next one is a new transaction, which writes all of its pages
 // again, so nothing that the disk may have lost is relied on.
 type Store struct {
