@@ -67,6 +67,9 @@ crash: ## Kill real pipelines KILLS times (1000), and check that nothing is lost
 bench: ## Measure the engine, the loop and the peers; update tables and plot
 	cd $(PEERS) && go run .
 	cd benchmarks && go run . && go run . -render
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	(cd $(PEERS) && go build -o "$$dir/benthos" ./load) && \
+	cd benchmarks/load && go run . -benthos "$$dir/benthos" -o ../results/load.json && go run . -render
 
 .PHONY: bench-compare
 bench-compare: ## Compare the working tree to the revision BASE (HEAD) with benchstat

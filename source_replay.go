@@ -43,7 +43,8 @@ import (
 //	})
 //
 // A replay must not write into what it reads, or a record that fails again would go round
-// forever: give it a queue of its own.
+// forever: give it a queue of its own. (NewDeadLetterSource of the module connector/file
+// makes sure of that.)
 //
 // The source keeps the contract of [Source] as letters does. Restoring takes time linear in
 // the size of the letter, some microseconds for a row of ten columns.

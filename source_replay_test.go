@@ -244,10 +244,12 @@ func TestReplaySource_outcomes(t *testing.T) {
 	source := funnel.NewChannelSource(nil)
 	var outcomes []string
 	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	go func() {
 		defer close(done)
 		for _, letter := range letters {
-			outcome, err := source.Send(t.Context(), letter)
+			outcome, err := source.Send(ctx, letter)
 			outcomes = append(outcomes, strings.TrimSpace(fmt.Sprint(outcome, " ", err)))
 		}
 		source.Close()
@@ -255,6 +257,7 @@ func TestReplaySource_outcomes(t *testing.T) {
 	j := &fake.Journal{}
 	filter := fake.ByPosition(fake.Answers{"line 2": func(opencdc.Record) sdk.ProcessedRecord { return sdk.FilterRecord{} }})
 	fake.WantNoError(t, fake.Run(t, nil, fake.From(funnel.NewReplaySource(source)), fake.Through("p", filter), fake.Out(j)))
+	cancel() // everything was sent, unless the run has failed
 	<-done
 	if !slices.Equal(outcomes, []string{"delivered <nil>", "filtered <nil>"}) {
 		t.Errorf("the outcomes are %q", outcomes)

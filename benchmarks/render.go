@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 
@@ -36,20 +35,8 @@ func render(f files) error {
 		return err
 	}
 	return errors.Join(
-		replace(f.tables, report.Tables(results)),
-		replace(f.headline, report.Headlines(results)),
+		report.Replace(f.tables, "benchmarks", report.Tables(results)),
+		report.Replace(f.headline, "benchmarks", report.Headlines(results)),
 		os.WriteFile(f.plot, plot, 0o644),
 	)
-}
-
-// replace puts text between the markers of a document.
-func replace(file, text string) error {
-	document, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	if document, err = report.Replace(document, text); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return os.WriteFile(file, document, 0o644)
 }

@@ -11,8 +11,13 @@ import (
 // maxWords is what one reads in ten minutes, code included.
 const maxWords = 2000
 
-// Each block of Go on a page x.md is in x_test.go, so it is compiled and run. Each block of
-// text is output that an example there checks.
+// elsewhere names the code of pages about other modules.
+var elsewhere = map[string]string{
+	"durable.md": "../connector/file/example_durable_test.go",
+}
+
+// Each block of Go on a page x.md is in x_test.go, or in the file that elsewhere names, so
+// it is compiled and run. Each block of text is output that an example there checks.
 func TestPages(t *testing.T) {
 	pages, err := filepath.Glob("*.md")
 	if err != nil || len(pages) == 0 {
@@ -29,7 +34,11 @@ func TestPages(t *testing.T) {
 			if len(blocks) == 0 {
 				return
 			}
-			code := lines(read(t, strings.TrimSuffix(name, ".md")+"_test.go"))
+			file, ok := elsewhere[name]
+			if !ok {
+				file = strings.TrimSuffix(name, ".md") + "_test.go"
+			}
+			code := lines(read(t, file))
 			for _, b := range blocks {
 				switch b.language {
 				case "go":

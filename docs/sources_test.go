@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/position"
 )
 
 import (
@@ -59,31 +59,32 @@ func Example_sourceFunc() {
 // lineSource is a source of the lines of a file. The position of a record is the offset of
 // the byte after its line: where to continue.
 type lineSource struct {
-	path  string // of the file
-	state string // the path of the file that holds the stored position
-	batch int    // lines per read
+	path  string
+	next  int64 // the offset of the byte that is read next
+	batch int   // lines per read
 
 	file   *os.File
 	reader *bufio.Reader
-	next   int64 // the byte that is read next
+}
+
+// newLineSource returns a source of the lines after a position, or of all if it is nil.
+func newLineSource(path string, from opencdc.Position, batch int) (*lineSource, error) {
+	s := &lineSource{path: path, batch: batch}
+	if from == nil {
+		return s, nil
+	}
+	var err error
+	if s.next, err = strconv.ParseInt(string(from), 10, 64); err != nil {
+		return nil, fmt.Errorf("invalid position: %w", err)
+	}
+	return s, nil
 }
 
 func (s *lineSource) ID() string           { return s.path }
 func (s *lineSource) Errors() <-chan error { return nil }
 
-// Open opens the file at the stored position.
-func (s *lineSource) Open(context.Context) error {
-	stored, err := os.ReadFile(s.state)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		s.next = 0 // nothing was acked yet
-	case err != nil:
-		return err
-	default:
-		if s.next, err = strconv.ParseInt(string(stored), 10, 64); err != nil {
-			return fmt.Errorf("invalid position in %s: %w", s.state, err)
-		}
-	}
+// Open opens the file at the position.
+func (s *lineSource) Open(context.Context) (err error) {
 	if s.file, err = os.Open(s.path); err != nil {
 		return err
 	}
@@ -112,22 +113,8 @@ func (s *lineSource) Read(context.Context) ([]opencdc.Record, error) {
 	return records, nil
 }
 
-// Ack stores the last position. It replaces the file atomically.
-func (s *lineSource) Ack(_ context.Context, positions []opencdc.Position) error {
-	last := positions[len(positions)-1] // there is always one
-	file, err := os.Create(s.state + ".new")
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(last)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err := errors.Join(err, file.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), s.state)
-}
+// Ack has nothing to do: the file does not care what was read of it.
+func (s *lineSource) Ack(context.Context, []opencdc.Position) error { return nil }
 
 func (s *lineSource) Teardown(context.Context) error { return s.file.Close() }
 
@@ -136,6 +123,13 @@ func resumeLines(ctx context.Context, dir string) error {
 	if err := os.WriteFile(path, []byte("one\ntwo\nthree\nfour\nfive\n"), 0o600); err != nil {
 		return err
 	}
+	store, err := position.NewFiles(filepath.Join(dir, "positions"))
+	if err != nil {
+		return err
+	}
+	lines := position.Track("lines", store, func(from opencdc.Position) (funnel.Source, error) {
+		return newLineSource(path, from, 2)
+	})
 	failing := func(ctx context.Context, records []opencdc.Record) error {
 		if string(records[0].Payload.After.Bytes()) == "three" {
 			return errors.New("disk full")
@@ -143,8 +137,7 @@ func resumeLines(ctx context.Context, dir string) error {
 		return printSource(ctx, records)
 	}
 	for _, write := range []func(context.Context, []opencdc.Record) error{failing, printSource} {
-		source := &lineSource{path: path, state: filepath.Join(dir, "position"), batch: 2}
-		err := funnel.From("lines", source).To("out", funnel.DestinationFunc(write)).Run(ctx)
+		err := funnel.From("lines", lines).To("out", funnel.DestinationFunc(write)).Run(ctx)
 		fmt.Println("end of run:", err)
 	}
 	return nil

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
+
+	"github.com/conduitio/funnel/benchmarks/internal/report"
 )
 
 // A comparison lets all contestants run over one input.
@@ -36,10 +38,7 @@ type figure struct {
 	command []string
 }
 
-func (c *comparison) run(args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("unexpected argument %q, see -help", args[0])
-	}
+func (c *comparison) run() error {
 	dir, err := os.MkdirTemp("", "funnel-load-")
 	if err != nil {
 		return err
@@ -59,8 +58,9 @@ func (c *comparison) run(args []string) error {
 			}
 		}
 	}
-	if err := c.print(os.Stdout); err != nil || c.results == "" {
-		return err
+	fmt.Print(c.table())
+	if c.results == "" {
+		return nil
 	}
 	text, err := json.MarshalIndent(c, "", "\t")
 	if err != nil {
@@ -109,15 +109,26 @@ func (c *comparison) measure(f *figure, in, dir string) error {
 	return check(c.Lines, out)
 }
 
-// print prints the figures, and their relation to the loop.
-func (c *comparison) print(w io.Writer) error {
-	fmt.Fprintf(w, "| %d MiB, %d events | CPU | to the loop | elapsed | peak memory |\n|---|--:|--:|--:|--:|\n", c.MiB, c.Lines)
+// table returns the figures as a table, with their relation to the loop.
+func (c *comparison) table() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| %d MiB of JSON Lines, %d events | CPU time | relative to the loop | elapsed | peak memory |\n|---|--:|--:|--:|--:|\n", c.MiB, c.Lines)
 	for _, f := range c.Figures {
-		_, err := fmt.Fprintf(w, "| %s | %.2f s | %.2f× | %.2f s | %.0f MiB |\n",
-			f.Title, f.CPU, f.CPU/c.Figures[0].CPU, f.Elapsed, f.PeakMiB)
-		if err != nil {
-			return err
-		}
+		fmt.Fprintf(&b, "| %s | %.1f s | %.2f× | %.1f s | %.0f MiB |\n", f.Title, f.CPU, f.CPU/c.Figures[0].CPU, f.Elapsed, f.PeakMiB)
 	}
-	return nil
+	return b.String()
+}
+
+// render puts the published figures into the document.
+func render() error {
+	text, err := os.ReadFile(resultsFile)
+	if err != nil {
+		return err
+	}
+	var c comparison
+	if err := json.Unmarshal(text, &c); err != nil {
+		return fmt.Errorf("%s: %w", resultsFile, err)
+	}
+	return report.Replace(document, "load", fmt.Sprintf("%s\nEach figure is that of the run with the least CPU time, of %d. Measured with %s with %d CPUs.\n",
+		c.table(), c.Runs, c.Go, c.CPUs))
 }

@@ -116,7 +116,7 @@ func (l *loop) event(text []byte) error {
 	return nil
 }
 
-// refuse adds a dead letter.
+// refuse adds a dead letter, as funnel does, but without the types of its values.
 func (l *loop) refuse(r opencdc.Record) (err error) {
 	letter := opencdc.Record{
 		Position:  r.Position,

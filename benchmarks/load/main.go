@@ -11,6 +11,14 @@ import (
 	"path/filepath"
 )
 
+//go:generate go run . -render
+
+// The figures that are published, and where.
+const (
+	resultsFile = "../results/load.json"
+	document    = "../README.md"
+)
+
 // contestants do the same work. The program executes itself to run one.
 var contestants = []contestant{
 	{name: "loop", title: "loop", run: runLoop},
@@ -35,12 +43,18 @@ func main() {
 	flag.IntVar(&c.Runs, "runs", 3, "the `number` of runs of each contestant")
 	flag.StringVar(&c.benthos, "benthos", "", "also run this `program`, see ../peers/load")
 	flag.StringVar(&c.results, "o", "", "write the figures to this `file`")
+	rendering := flag.Bool("render", false, "measure nothing: put the figures in "+resultsFile+" into "+document)
 	flag.Parse()
 	var err error
-	if *as != "" {
+	switch {
+	case *as != "":
 		err = be(*as, flag.Args())
-	} else {
-		err = c.run(flag.Args())
+	case flag.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q, see -help", flag.Arg(0))
+	case *rendering:
+		err = render()
+	default:
+		err = c.run()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)

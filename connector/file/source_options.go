@@ -25,6 +25,7 @@ type sourceConfig struct {
 	batchRecords   int
 	batchBytes     int
 	maxFiles       int
+	isLocked       bool // no destination may have the files open
 	startsAnew     bool
 	newWatcher     func() (watcher, error) // nil for none
 }
@@ -124,6 +125,17 @@ func WithStartAnew() SourceOption {
 	})
 }
 
+// WithoutWriters keeps destinations away from the files: as long as the source is open, no
+// [Destination] can open one of them, in this process or another, and the source cannot be
+// opened while one has. Other programs are not kept from writing. The option cannot be
+// combined with [WithFollow].
+func WithoutWriters() SourceOption {
+	return sourceOption(func(c *sourceConfig) error {
+		c.isLocked = true
+		return nil
+	})
+}
+
 // withWatcher replaces the notifications, or turns them off if the function is nil.
 func withWatcher(open func() (watcher, error)) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
@@ -142,6 +154,9 @@ func newSourceConfig(format Format, opts []SourceOption) (*sourceConfig, error) 
 		if err := opt.applyToSource(&c); err != nil {
 			return nil, err
 		}
+	}
+	if c.isLocked && c.isFollowed {
+		return nil, errors.New("WithoutWriters and WithFollow exclude each other: nobody could append to what is followed")
 	}
 	c.logger = c.logger.WithComponent("source:file")
 	return &c, c.validate(format)

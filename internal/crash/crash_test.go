@@ -41,7 +41,7 @@ func TestPlans(t *testing.T) {
 			t.Errorf("no plan has %q", word)
 		}
 	}
-	if one, other := newPlan(7), newPlan(7); one != other || one.fate(0, 9) != other.fate(0, 9) {
+	if a, b := newPlan(7), newPlan(7); a != b || a.fate(0, 9) != b.fate(0, 9) {
 		t.Error("a seed makes different plans")
 	}
 }

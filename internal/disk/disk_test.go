@@ -39,6 +39,40 @@ func TestLock(t *testing.T) {
 	}
 }
 
+func TestLockShared(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	writer := open(t, name)
+	var readers []*os.File
+	for range 2 {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		if err := disk.LockShared(f); err != nil {
+			t.Fatal(err)
+		}
+		readers = append(readers, f)
+	}
+	for _, f := range readers {
+		if err := writer.Lock(); !errors.Is(err, disk.ErrLocked) {
+			t.Errorf("while a reader holds a shared lock: %v", err)
+		}
+		_ = f.Close()
+	}
+	if err := writer.Lock(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := disk.LockShared(f); !errors.Is(err, disk.ErrLocked) || !strings.Contains(err.Error(), name) {
+		t.Errorf("while a writer holds the lock: %v", err)
+	}
+}
+
 func TestWriteAndSync(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "f")

@@ -28,8 +28,23 @@ type osFile struct{ *os.File }
 
 func (f osFile) Sync() error { return syncData(f.File) }
 
-func (f osFile) Lock() error {
-	if err := lock(f.File); err != nil {
+func (f osFile) Lock() error { return lockFile(f.File, exclusive) }
+
+// LockShared takes a shared lock of a file that is open for reading. Others may take one,
+// too, but while they last nobody can take the exclusive lock, see [File]. If somebody has
+// it, LockShared returns [ErrLocked] at once. The lock ends when f is closed.
+func LockShared(f *os.File) error { return lockFile(f, shared) }
+
+// lockMode is how a lock excludes others.
+type lockMode bool
+
+const (
+	shared    lockMode = false
+	exclusive lockMode = true
+)
+
+func lockFile(f *os.File, mode lockMode) error {
+	if err := lock(f, mode); err != nil {
 		return &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 )
 
 // lock fails where Go has no locks that end with the process that holds them.
-func lock(*os.File) error { return errors.ErrUnsupported }
+func lock(*os.File, lockMode) error { return errors.ErrUnsupported }
 
 // syncDir fails where directories cannot be synced.
 func syncDir(name string) error {

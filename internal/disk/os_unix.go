@@ -8,9 +8,13 @@ import (
 	"syscall"
 )
 
-func lock(f *os.File) error {
+func lock(f *os.File, mode lockMode) error {
+	how := syscall.LOCK_SH
+	if mode == exclusive {
+		how = syscall.LOCK_EX
+	}
 	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EWOULDBLOCK):

@@ -26,9 +26,9 @@ func main() {
 	}
 }
 
-// The broker makes batches of 1,000 events, and each output joins the lines of a batch, so
-// that it writes once per batch. This is the fastest of the ways that were tried. The
-// outputs do not sync.
+// The broker makes batches, and each output joins the lines of a batch, so that it writes
+// once per batch. Of batches of 10 to 1,000 events, one thread or two, and lines that are
+// written one by one, this was the fastest. The outputs do not sync.
 const config = `
 input:
   broker:
@@ -36,7 +36,7 @@ input:
       - file:
           paths: [ %[1]q ]
           scanner: { lines: {} }
-    batching: { count: 1000, period: 100ms }
+    batching: { count: 100, period: 100ms }
 pipeline:
   threads: 1
   processors:

@@ -1,0 +1,23 @@
+package file
+
+import (
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel"
+)
+
+// NewDeadLetterSource returns a source of the records in the dead letters of a queue, which
+// a [Destination] has written in the format [Records]: a [funnel.NewReplaySource] over a
+// [Source] with the option [WithoutWriters]. So a replay never writes into what it reads,
+// and a queue that is still open for writing is not read: stop its pipeline first, or
+// replay the files that it has rotated away.
+//
+// path, from and opts are those of NewSource, and versions those of NewReplaySource: the
+// versions of the record that letters may hold, or none for all.
+func NewDeadLetterSource(path string, from opencdc.Position, versions []funnel.DeadLetterVersion, opts ...SourceOption) (funnel.Source, error) {
+	letters, err := NewSource(path, Records, from, append(opts[:len(opts):len(opts)], WithoutWriters())...)
+	if err != nil {
+		return nil, err
+	}
+	return funnel.NewReplaySource(letters, versions...), nil
+}
