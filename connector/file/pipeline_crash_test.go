@@ -105,18 +105,32 @@ func wantLines(output string, first int) (want []string) {
 // savedNote is the note that the position of a number of records was saved.
 type savedNote int
 
-// notedSource notes what its inner source is acked for, which Track has saved before.
+// notedSource notes what its inner source is acked for, which Track has saved before. Each
+// record must be acked once, in order.
 type notedSource struct {
 	funnel.Source
-	fsys *disktest.FS
+	fsys  *disktest.FS
+	acked int64
 }
 
-func (s notedSource) Ack(ctx context.Context, positions []opencdc.Position) error {
-	progress, err := file.ParsePosition(positions[len(positions)-1])
-	if err != nil {
-		return err
+func newNotedSource(s funnel.Source, from opencdc.Position, fsys *disktest.FS) (*notedSource, error) {
+	n := &notedSource{Source: s, fsys: fsys}
+	if from == nil {
+		return n, nil
 	}
-	s.fsys.Note(savedNote(progress.Records))
+	progress, err := file.ParsePosition(from)
+	n.acked = int64(progress.Records)
+	return n, err
+}
+
+func (s *notedSource) Ack(ctx context.Context, positions []opencdc.Position) error {
+	for _, p := range positions {
+		progress, err := file.ParsePosition(p)
+		if s.acked++; err != nil || int64(progress.Records) != s.acked {
+			return errors.Join(err, fmt.Errorf("record %d was acked, want %d", progress.Records, s.acked))
+		}
+	}
+	s.fsys.Note(savedNote(s.acked))
 	return s.Source.Ack(ctx, positions)
 }
 
@@ -166,7 +180,10 @@ func (l *pipelineLife) run() error {
 	defer store.end()
 	source := position.Track("source", store, func(from opencdc.Position) (funnel.Source, error) {
 		s, err := file.NewSource(l.in, file.JSONLines, from, file.WithBatch(l.setup.batch, 1<<20))
-		return notedSource{s, l.fsys}, err
+		if err != nil {
+			return nil, err
+		}
+		return newNotedSource(s, from, l.fsys)
 	}, l.setup.track...)
 	destination := func(name string, format file.Format) funnel.Destination {
 		return newDestination(l.t, l.path(name), format, append(slices.Clone(l.setup.outputs), file.WithDisk(l.fsys))...)
