@@ -78,8 +78,9 @@ type Destination struct {
 // as _, which is written as %XX in the value before it.
 //
 // A record is refused if a symbolic link leads its file out of the directory, if its file has
-// the name of something that is not a regular file, or, on a file system that ignores case,
-// while a file is open whose name differs only in case.
+// the name of something that is not a regular file, or while the same file is open under
+// another name. On a file system that ignores case, or how Unicode is composed, names that
+// differ only in that are one file.
 //
 // # Files
 //
@@ -140,7 +141,7 @@ func (d *Destination) Open(ctx context.Context) error {
 
 func (d *Destination) open(ctx context.Context) error {
 	t := d.outputs.template
-	if err := d.outputs.makeDir(t.root); err != nil {
+	if err := d.outputs.makeRoot(); err != nil {
 		return err
 	}
 	if t.fixed != "" {

@@ -230,7 +230,8 @@ func TestDestination_syncs(t *testing.T) {
 	}
 }
 
-// The directories between the root and the file are synced, wherever they are.
+// The directories between the root and the file are synced, wherever they are, and so is
+// that of the root.
 func TestDestination_syncsDirectories(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -240,7 +241,7 @@ func TestDestination_syncsDirectories(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for path, want := range map[string]string{"{{metadata:to}}/x": ". a", "b/{{metadata:to}}/d/x": "b b/a b/a/d", "b/c/x": "b/c"} {
+	for path, want := range map[string]string{"{{metadata:to}}/x": ". . a", "b/{{metadata:to}}/d/x": ". b b/a b/a/d", "b/c/x": "b b/c"} {
 		seen := len(fsys.Calls())
 		mustWrite(t, openDestination(t, path, file.Lines, file.WithDisk(fsys)), to("a", "text"))
 		var got []string
@@ -252,6 +253,84 @@ func TestDestination_syncsDirectories(t *testing.T) {
 		slices.Sort(got)
 		if text := strings.Join(got, " "); text != want {
 			t.Errorf("%s: the directories %s were synced, want %s", path, text, want)
+		}
+	}
+}
+
+// If a process that was killed has made the directories, and they are not on the disk yet,
+// they are there once records are acked.
+func TestDestination_directoriesLeft(t *testing.T) {
+	dir := t.TempDir()
+	fsys := disktest.New(t, dir)
+	path := filepath.Join(dir, "a", "b", "out.x")
+	for _, name := range []string{"a", "a/b"} {
+		fsys.SetHook(func(c disktest.Call) error {
+			if c.Kind == disktest.SyncDir || c.Kind == disktest.Mkdir && c.Name != name {
+				return errFault
+			}
+			return nil
+		})
+		if err := newDestination(t, path, file.Lines, file.WithDisk(fsys)).Open(t.Context()); !errors.Is(err, errFault) {
+			t.Fatal(err)
+		}
+	}
+	fsys.SetHook(nil)
+	mustWrite(t, openDestination(t, path, file.Lines, file.WithDisk(fsys)), raw("1"))
+	fsys.Note("acked")
+	for c := range fsys.Crashes(t, disktest.Sample{}) {
+		if got := content(filepath.Join(c.Dir, "a", "b", "out.x")); len(c.Notes) > 0 && got != "1\n" {
+			t.Errorf("there is %q after %s", got, c)
+		}
+	}
+}
+
+// A symbolic link may name a file that is made in another directory.
+func TestDestination_syncsDirectoryOfTarget(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, name := range []string{"links", "files"} {
+		if err := os.Mkdir(name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fsys := disktest.New(t, dir)
+	if err := os.Symlink(filepath.Join("..", "files", "x"), filepath.Join("links", "x")); err != nil {
+		t.Skip(err)
+	}
+	mustWrite(t, openDestination(t, "links/x", file.Lines, file.WithDisk(fsys)), raw("1"))
+	isSynced := func(c disktest.Call) bool { return c.Kind == disktest.SyncDir && c.Name == "files" }
+	if !slices.ContainsFunc(fsys.Calls(), isSynced) {
+		t.Errorf("the directory of the file was not synced: %v", fsys.Calls())
+	}
+}
+
+// What a Write that has failed leaves of an empty file does not mix with the next append.
+func TestDestination_emptyAfterFailure(t *testing.T) {
+	dir := t.TempDir()
+	fsys := disktest.New(t, dir)
+	path := filepath.Join(dir, "out.x")
+	d := newDestination(t, path, file.Lines, file.WithDisk(fsys))
+	if err := d.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	fsys.SetHook(func(c disktest.Call) error {
+		if c.Kind == disktest.Sync {
+			return errFault
+		}
+		return nil
+	})
+	if err := d.Write(t.Context(), []opencdc.Record{raw(strings.Repeat("a", 530))}); !errors.Is(err, errFault) {
+		t.Fatal(err)
+	}
+	fsys.SetHook(nil)
+	mustWrite(t, openDestination(t, path, file.Lines, file.WithDisk(fsys)), raw(strings.Repeat("b", 620)))
+	for c := range fsys.Crashes(t, disktest.Sample{States: 1024}) {
+		openDestination(t, filepath.Join(c.Dir, "out.x"), file.Lines, file.WithDisk(disktest.New(t, c.Dir)))
+		if t.Failed() {
+			t.Fatal(c)
+		}
+		if got := content(filepath.Join(c.Dir, "out.x")); strings.Contains(got, "ab") || strings.Contains(got, "ba") {
+			t.Fatalf("%q is there after %s", got, c)
 		}
 	}
 }

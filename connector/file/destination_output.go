@@ -46,30 +46,33 @@ func asUnfit(err error) error {
 	return err
 }
 
-// openLocked opens a file, makes it if it is missing, and locks it.
-func openLocked(c *destinationConfig, path string) (disk.File, fs.FileInfo, error) {
+// openLocked opens a file, and locks it. If the file is missing, openLocked makes it, and
+// isNew is true.
+func openLocked(c *destinationConfig, path string) (f *output, isNew bool, err error) {
 	for range 10 {
-		if info, err := c.fsys.Stat(path); err == nil {
+		info, err := c.fsys.Stat(path)
+		isNew = errors.Is(err, fs.ErrNotExist)
+		if err == nil {
 			// Opening something else may wait for somebody, or do harm.
-			if err := checkRegular(path, info); err != nil {
-				return nil, nil, err
-			}
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, asUnfit(err)
+			err = checkRegular(path, info)
+		}
+		if err != nil && !isNew {
+			return nil, false, asUnfit(err)
 		}
 		file, err := c.fsys.OpenFile(path, openFlags, c.fileMode)
 		if err != nil {
-			return nil, nil, asUnfit(err)
+			return nil, false, asUnfit(err)
 		}
 		info, isCurrent, err := lock(c, path, file)
 		if err == nil && isCurrent {
-			return file, info, nil
+			f = &output{path: path, file: file, info: info, size: info.Size(), rotated: -1}
+			return f, isNew && f.size == 0, nil
 		}
 		if err = errors.Join(err, file.Close()); err != nil {
-			return nil, nil, err
+			return nil, false, err
 		}
 	}
-	return nil, nil, fmt.Errorf("%s is replaced again and again by another program", path)
+	return nil, false, fmt.Errorf("%s is replaced again and again by another program", path)
 }
 
 // lock locks the file, and reports whether it still has this path: somebody else may have
@@ -206,19 +209,19 @@ func (o *output) rotate(c *destinationConfig) error {
 			return err
 		}
 	}
-	file, info, err := openLocked(c, o.path)
+	next, isNew, err := openLocked(c, o.path)
 	if err != nil {
 		return err
 	}
 	old := o.file
-	o.file, o.info = file, info
+	next.rotated = o.rotated
+	*o = *next
 	if !isClosed {
 		if err := old.Close(); err != nil {
 			return err
 		}
 	}
-	o.confirmed, o.size, o.isDirty, o.since = 0, 0, false, time.Time{}
-	if info.Size() > 0 {
+	if !isNew {
 		return fmt.Errorf("%s was made by another program during its rotation", o.path)
 	}
 	return nil

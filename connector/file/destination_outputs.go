@@ -74,31 +74,35 @@ func (o *outputs) openFile(ctx context.Context, path string) (f *output, err err
 	if err := o.settleRotation(path); err != nil {
 		return nil, err
 	}
-	file, info, err := openLocked(o.destinationConfig, path)
+	f, isNew, err := openLocked(o.destinationConfig, path)
 	if errors.Is(err, disk.ErrLocked) {
 		err = o.checkAlias(path, err)
 	}
 	if err != nil {
 		return nil, err
 	}
+	file := f.file
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, file.Close())
 		}
 	}()
-	f = &output{path: path, file: file, info: info, size: info.Size(), rotated: -1}
 	size, isKnown := o.whole[path]
 	if isKnown && size == f.size {
 		f.confirmed = f.size
 	} else {
-		if err := o.repair(ctx, f); err != nil {
+		if !isNew {
+			if err := o.repair(ctx, f); err != nil {
+				return nil, err
+			}
+		}
+		if err := o.needSyncOfName(path); err != nil {
 			return nil, err
 		}
-		o.needSync(dir)
 	}
 	delete(o.whole, path)
 	if f.size > 0 {
-		f.since = info.ModTime()
+		f.since = f.info.ModTime()
 	}
 	return f, nil
 }
@@ -156,6 +160,14 @@ func (o *outputs) checkAlias(path string, err error) error {
 	return err
 }
 
+// makeRoot makes the root and the missing directories above it.
+func (o *outputs) makeRoot() error {
+	if o.withoutSync {
+		return o.makeDir(o.template.root)
+	}
+	return disk.MkdirAll(o.fsys, o.template.root, o.dirMode())
+}
+
 // makeDir makes a directory and the missing ones above it.
 func (o *outputs) makeDir(dir string) error {
 	info, err := o.fsys.Stat(dir)
@@ -189,6 +201,22 @@ func (o *outputs) needSync(dir string) {
 	}
 }
 
+// needSyncOfName is needSync for the name of a file. If the name is a symbolic link, the
+// file has another one, which may be new, too.
+func (o *outputs) needSyncOfName(path string) error {
+	o.needSync(filepath.Dir(path))
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return err
+	}
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	o.dirs[filepath.Dir(target)] = true
+	return nil
+}
+
 // syncDirs syncs the directories that need it.
 func (o *outputs) syncDirs() error {
 	for dir := range o.dirs {
@@ -202,11 +230,9 @@ func (o *outputs) syncDirs() error {
 	return nil
 }
 
-// repair checks the header of the file, and cuts off what a crash has torn.
+// repair checks the header of the file, and cuts off what a crash has torn. An empty file is
+// cut off, too: what was in it before may not be off the disk yet.
 func (o *outputs) repair(ctx context.Context, f *output) error {
-	if f.size == 0 {
-		return nil
-	}
 	t, err := o.tail(f)
 	if err == nil && o.encoder.format == CSV && t.end > 0 {
 		err = o.encoder.csv.checkHeader(io.NewSectionReader(f.file, 0, t.end))
@@ -237,7 +263,11 @@ func (o *outputs) tail(f *output) (tail, error) {
 func (o *outputs) append(f *output, text []byte) error {
 	header := len(o.encoder.header)
 	if r := o.rotation; r != nil && !f.isWritten && f.size > int64(header) {
-		if age := o.now().Sub(f.since); r.isDue(f.size, age, len(text)-header) {
+		now := o.now()
+		if now.Before(f.since) { // the clock was set back
+			f.since = now
+		}
+		if r.isDue(f.size, now.Sub(f.since), len(text)-header) {
 			if err := f.rotate(o.destinationConfig); err != nil {
 				return err
 			}

@@ -17,10 +17,11 @@ import (
 // renamed, and a new one is begun.
 //
 // orders.jsonl becomes orders.000001.jsonl, the next one orders.000002.jsonl, and so on: each
-// number is one more than the highest that exists. No existing file is overwritten, and none
-// is ever removed. The path needs an extension that begins with a letter, so that the natural
-// order of the names is the order of the records, with the current file last. A source that
-// reads orders*.jsonl then gets the records in order.
+// number is one more than the highest that exists, also where something was appended to the
+// name, as in orders.000001.jsonl.gz. No existing file is overwritten, and none is ever
+// removed. The path needs an extension that begins with a letter, so that the natural order
+// of the names is the order of the records, with the current file last. A source that reads
+// orders*.jsonl then gets the records in order.
 type Rotation struct {
 	// Bytes is the size that a file should not exceed. A file is full if the records of a
 	// Write, or the first MiB of them, would make it larger. All records of a Write go to one
@@ -28,7 +29,8 @@ type Rotation struct {
 	Bytes int64
 	// Age is the age at which a file is full, counted from the first write to it. If the file
 	// was opened with content, or was closed because too many were open, its age counts from
-	// the last write before that. A file to which nothing is written is not rotated. 0 means
+	// the last write before that. If the clock was set back behind that time, it counts from
+	// the next write. A file to which nothing is written is not rotated. 0 means
 	// no limit.
 	Age time.Duration
 }
@@ -64,7 +66,7 @@ func rotatedPath(path string, n int) string {
 	return fmt.Sprintf("%s.%06d%s", strings.TrimSuffix(path, ext), n, ext)
 }
 
-// lastRotated returns the highest number of a rotated file, or 0.
+// lastRotated returns the highest number of a rotated file, compressed ones included, or 0.
 func lastRotated(path string) (int, error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -77,12 +79,12 @@ func lastRotated(path string) (int, error) {
 	for {
 		names, err := dir.Readdirnames(1024)
 		for _, name := range names {
-			number, ok := strings.CutPrefix(name, prefix)
+			rest, ok := strings.CutPrefix(name, prefix)
 			if !ok {
 				continue
 			}
-			number, ok = strings.CutSuffix(number, ext)
-			if !ok || len(number) < 6 || strings.Trim(number, "0123456789") != "" {
+			number, rest, ok := strings.Cut(rest, ext)
+			if !ok || rest != "" && rest[0] != '.' || len(number) < 6 || strings.Trim(number, "0123456789") != "" {
 				continue
 			}
 			if n, err := strconv.Atoi(number); err == nil {

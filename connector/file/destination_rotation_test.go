@@ -64,7 +64,9 @@ func TestRotation_age(t *testing.T) {
 	at(114*time.Minute, "3")
 	at(-24*time.Hour, "4") // a clock that jumps back does no harm
 	at(115*time.Minute, "5")
-	want := "out.000001.csv=a\n0\n1\n out.000002.csv=a\n2\n3\n4\n out.csv=a\n5\n"
+	at(-24*time.Hour, "6")
+	at(-23*time.Hour, "7") // nor does one that stays there
+	want := "out.000001.csv=a\n0\n1\n out.000002.csv=a\n2\n3\n4\n out.000003.csv=a\n5\n6\n out.csv=a\n7\n"
 	if got := tree(t, dir); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -74,7 +76,7 @@ func TestRotation_age(t *testing.T) {
 func TestRotation_numbers(t *testing.T) {
 	dir := t.TempDir()
 	others := []string{
-		"out.000002.txt", "out.000041.txt", "out.42.txt", "out.000099", "xout.000099.txt", "out.000099.txt.gz", "out.00009x.txt", "out.-00099.txt", "out.99999999999999999999999.txt",
+		"out.000002.txt", "out.000041.txt", "out.42.txt", "out.000099", "xout.000099.txt", "out.000099.txtx", "out.00009x.txt", "out.-00099.txt", "out.99999999999999999999999.txt",
 	}
 	for _, name := range others {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("other"), 0o644); err != nil {
@@ -106,6 +108,22 @@ func TestRotation_numbers(t *testing.T) {
 	}
 	for _, name := range others {
 		wantContent(t, filepath.Join(dir, name), "other")
+	}
+}
+
+// A number is not given again when its file was compressed.
+func TestRotation_compressed(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"out.000007.txt.gz", "out.000002.txt.zst"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := openDestination(t, filepath.Join(dir, "out.txt"), file.Lines, file.WithRotation(file.Rotation{Bytes: 1}))
+	mustWrite(t, d, raw("1"))
+	mustWrite(t, d, raw("2"))
+	if got, want := tree(t, dir), "out.000002.txt.zst= out.000007.txt.gz= out.000008.txt=1\n out.txt=2\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -14,6 +14,11 @@ import (
 // check compares the outputs of the life with its input.
 func (l *life) check() error {
 	var errs []error
+	for source, acked := range l.starts[len(l.starts)-1].acked {
+		if acked != l.plan.records {
+			errs = append(errs, fmt.Errorf("at the end, %d of %d records of source %d are acked", acked, l.plan.records, source))
+		}
+	}
 	for i, name := range outputs {
 		lines, err := readOutput(filepath.Join(l.dir, name), parsePiece)
 		if err != nil {

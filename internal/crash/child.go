@@ -238,7 +238,8 @@ func (c *child) limitFiles() error {
 	return limitFileSize(uint64(c.rng.IntN(200 << 10)))
 }
 
-// failingStore is a store whose saves begin to fail after a while.
+// failingStore is a store whose saves begin to fail after a while. Every other one of them
+// has happened all the same.
 type failingStore struct {
 	position.Store
 	mu   sync.Mutex
@@ -261,8 +262,13 @@ type failingClaim struct {
 func (c failingClaim) Save(ctx context.Context, p opencdc.Position) error {
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
-	if c.store.left--; c.store.left < 0 {
+	c.store.left--
+	switch {
+	case c.store.left >= 0:
+		return c.Claim.Save(ctx, p)
+	case c.store.left%2 == 0:
+		return errors.Join(errInjected, c.Claim.Save(ctx, p))
+	default:
 		return errInjected
 	}
-	return c.Claim.Save(ctx, p)
 }

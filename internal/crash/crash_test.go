@@ -116,6 +116,7 @@ func TestCheckRuns(t *testing.T) {
 		"too much in flight":      {[]start{begin, {none, end.sizes}, end}, "can have been in flight"},
 		"lines removed":           {[]start{begin, end, {all, begin.sizes}}, "has removed whole lines"},
 		"written after the end":   {[]start{begin, begin}, "after the last run"},
+		"not saved at the end":    {[]start{begin, {none, end.sizes}}, "at the end, 0 of 500 records"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changed := *l

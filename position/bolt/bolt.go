@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"github.com/conduitio/funnel/internal/disk"
 	"github.com/conduitio/funnel/position"
 )
 
@@ -33,6 +35,9 @@ var bucket = []byte("funnel.positions")
 // its transaction. So a claim is fenced even if it was taken over through another store over
 // the same database.
 //
+// If bbolt finds a damaged page, the error wraps [position.ErrDamaged]. bbolt has no checksums
+// for what it stores, so other damage can go unnoticed, unlike in a [position.Files].
+//
 // After a failed save, the next one is a new transaction, which writes all of its pages
 // again. So no save relies on what the disk may have lost.
 type Store struct {
@@ -47,7 +52,10 @@ type Store struct {
 // Option is an option of [Open].
 type Option interface{ apply(*config) error }
 
-type config struct{ timeout time.Duration }
+type config struct {
+	timeout time.Duration
+	fsys    disk.FS // for tests
+}
 
 type option func(*config) error
 
@@ -65,15 +73,16 @@ func WithTimeout(d time.Duration) Option {
 	})
 }
 
-// Open returns a store in the database at path. It makes the file if it is missing; the
-// directory must exist. One process at a time can have the database open. If another one has,
-// Open waits (see [WithTimeout]), and then returns an error that wraps [position.ErrClaimed].
-// The caller must close the store.
+// Open returns a store in the database at path. It makes the file if it is missing or empty;
+// the directory must exist. Only one store at a time can have the database open, in this
+// process or another. If another one has, Open waits (see [WithTimeout]), and then returns an
+// error that wraps [position.ErrClaimed]. The caller must close the store. A damaged file may
+// stay locked until the process ends.
 func Open(path string, opts ...Option) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("the path of the database is missing")
 	}
-	c := config{timeout: defaultTimeout}
+	c := config{timeout: defaultTimeout, fsys: disk.OS}
 	for i, opt := range opts {
 		if opt == nil {
 			return nil, fmt.Errorf("option %d is nil", i)
@@ -82,12 +91,20 @@ func Open(path string, opts ...Option) (*Store, error) {
 			return nil, err
 		}
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: c.timeout})
+	var db *bbolt.DB
+	err := guard(func() (err error) {
+		db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: c.timeout})
+		return err
+	})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("%w: another process has %s open: %w", position.ErrClaimed, path, err)
 	}
 	if err != nil {
 		return nil, openError(path, err)
+	}
+	// A process that has made the file may have been killed before its name was durable.
+	if err := c.fsys.SyncDir(filepath.Dir(path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("failed to sync the directory of %s: %w", path, err), db.Close())
 	}
 	s, err := New(db)
 	if err != nil {
@@ -110,7 +127,7 @@ func New(db *bbolt.DB) (*Store, error) {
 	case db.NoSync:
 		return nil, fmt.Errorf("the database %s does not sync, so no position in it would be durable", db.Path())
 	}
-	err := db.Update(func(tx *bbolt.Tx) error {
+	err := update(db, func(tx *bbolt.Tx) error {
 		_, err := tx.CreateBucketIfNotExists(bucket)
 		return err
 	})
@@ -135,7 +152,7 @@ func (s *Store) Claim(ctx context.Context, id string) (position.Claim, error) {
 			s.leave(c)
 		}
 	}()
-	if err := s.db.Update(c.takeOver); err != nil {
+	if err := update(s.db, c.takeOver); err != nil {
 		return nil, c.wrap("claim", err)
 	}
 	isClaimed = true
@@ -221,7 +238,7 @@ func (c *claim) Load(ctx context.Context) (p opencdc.Position, err error) {
 	if err := c.store.check(c); err != nil {
 		return nil, c.wrap("load", err)
 	}
-	err = c.store.db.View(func(tx *bbolt.Tx) error {
+	err = view(c.store.db, func(tx *bbolt.Tx) error {
 		e, err := c.readOwn(tx)
 		if len(e.position) > 0 {
 			p = append(p, e.position...)
@@ -245,7 +262,7 @@ func (c *claim) Save(ctx context.Context, p opencdc.Position) error {
 	if len(p) == 0 {
 		return c.wrap("save", position.ErrEmpty)
 	}
-	err := c.store.db.Update(func(tx *bbolt.Tx) error {
+	err := update(c.store.db, func(tx *bbolt.Tx) error {
 		if _, err := c.readOwn(tx); err != nil {
 			return err
 		}
