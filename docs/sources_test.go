@@ -113,7 +113,7 @@ func (s *lineSource) Read(context.Context) ([]opencdc.Record, error) {
 	return records, nil
 }
 
-// Ack has nothing to do: the file does not care what was read of it.
+// Ack has nothing to do: a file keeps what was read.
 func (s *lineSource) Ack(context.Context, []opencdc.Position) error { return nil }
 
 func (s *lineSource) Teardown(context.Context) error { return s.file.Close() }

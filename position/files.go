@@ -35,7 +35,8 @@ import (
 // removed or replaced while it is claimed, Load and Save return [ErrFenced].
 //
 // A save costs one sync, about 100 µs on an SSD, and little else. A claim, or a save that
-// replaces the file, costs about five times as much. A position can have up to 64 MiB.
+// replaces the file, costs about five times as much. A position, and an ID, can
+// have almost 64 MiB.
 //
 // Files needs file locks, and the ability to rename open files, as Unix systems provide them.
 // On a network file system, the locks must work between machines; a local disk is better.
@@ -67,7 +68,7 @@ func NewFiles(dir string, opts ...FilesOption) (*Files, error) {
 		opt(&config)
 	}
 	if config.Mode&^fs.ModePerm != 0 || config.Mode&0o600 != 0o600 {
-		return nil, fmt.Errorf("the mode %v does not let the program read and write its files, or has more than permissions", config.Mode)
+		return nil, fmt.Errorf("the mode %v must let the owner read and write, and have only permission bits", config.Mode)
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {

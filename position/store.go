@@ -26,8 +26,8 @@ var (
 // called concurrently.
 type Store interface {
 	// Claim claims the position of a source for the caller alone. It does not wait: if the
-	// position is already claimed, it returns an error that wraps [ErrClaimed]. Every ID is
-	// valid, even an empty one.
+	// position is already claimed, it returns an error that wraps [ErrClaimed]. An empty
+	// ID is valid. A store may refuse IDs that are too long.
 	Claim(ctx context.Context, id string) (Claim, error)
 }
 

@@ -40,7 +40,7 @@ func (o trackOption) apply(c *trackConfig) error { return o(c) }
 // through its context, and Read returns the error of the save, so that an idle source does
 // not hide it. An error of the inner source's Ack has the same effect, except that [io.EOF]
 // ends no Read. If no Ack has returned the error, Teardown does. If the store or the inner
-// source panics, Ack, Read and Teardown panic with a [*funnel.PanicError].
+// source panics, the next Ack, Read or Teardown panics with a [*funnel.PanicError].
 //
 // What is given up: after a crash, records that were acked but not saved are read again.
 func WithCoalescing(records int, period time.Duration) TrackOption {
@@ -72,12 +72,12 @@ func WithCoalescing(records int, period time.Duration) TrackOption {
 // Errors of the inner source are returned as they are. See [WithCoalescing] for fewer saves.
 //
 // Teardown first saves what is not saved yet, because a save has failed or is still to come,
-// and acks the inner source accordingly. Even if that fails, it then tears the inner source
-// down. It releases the claim once everything is saved and the inner source is torn down. It
-// joins all errors. If Teardown fails, it can be called again, and repeats only what has
-// failed: the save, the teardown of the inner source, or the release. The inner source is not
-// acked once its teardown has begun. If the claim was lost ([ErrFenced]), the save fails each
-// time; the next Open then gives up what was not saved.
+// and acks the inner source accordingly, unless it has failed to ack before. Even if that
+// fails, it then tears the inner source down. It releases the claim once everything is saved
+// and the inner source is torn down. It joins all errors. If Teardown fails, it can be called
+// again, and repeats only what has failed: the save, the teardown of the inner source, or the
+// release. The inner source is not acked once its teardown has begun. If the claim was lost
+// ([ErrFenced]), the save fails each time; the next Open then gives up what was not saved.
 //
 // After a crash, the records whose positions were not saved are read again: those of the
 // batch in flight and, with coalescing, those that waited for a save.

@@ -228,8 +228,8 @@ func (v *saver) read(parent context.Context) ([]opencdc.Record, error) {
 	return records, v.failure(parent, err)
 }
 
-// failure returns what a Read must return whose inner read has returned err. parent is its
-// context.
+// failure returns the error for Read, after a read of the inner source has returned err.
+// parent is the context of Read.
 func (v *saver) failure(parent context.Context, err error) error {
 	v.session.mu.Lock()
 	defer v.session.mu.Unlock()

@@ -15,9 +15,9 @@ import (
 // buffer, and appends it. When all files have what they should, they are synced, and so are
 // the directories in which one of them has appeared. Only then are the records confirmed.
 //
-// One append at most is not synced at any time, so a crash tears one append at most: the
-// end of the file. The next Open cuts off what is torn. It was never acked, so it comes
-// again. A file is locked while it is open, and each append goes to the offset where the
+// At any time, at most one append to each file is not synced. So a crash tears at most one
+// append, the end of the file, and the next Open cuts off what is torn. It was never acked,
+// so it comes again. A file is locked while it is open, and each append goes to the offset where the
 // last one ended. So what lies before it is never touched again.
 //
 // After a failed sync, nobody knows what is on the disk, and another sync on the same

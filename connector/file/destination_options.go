@@ -143,6 +143,6 @@ func (c *destinationConfig) dirMode() fs.FileMode {
 	return c.fileMode | c.fileMode&0o444>>2 | 0o300
 }
 
-// openFlags are those of every file that is written. The offset is given in each write, so
-// that a write never lands behind bytes of somebody else.
+// openFlags are those of every file that is written. They have no O_APPEND: each write says
+// its offset, so it never lands after bytes that another program has appended.
 const openFlags = os.O_RDWR | os.O_CREATE

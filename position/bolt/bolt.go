@@ -198,8 +198,8 @@ func (s *Store) check(c *claim) error {
 
 var errClosed = errors.New("the store is closed")
 
-// Close closes the store, and the database if [Open] has opened it. It waits for saves that
-// have begun. Claims that were not released are fenced: Load and Save return
+// Close closes the store and, if [Open] has opened it, the database, for which it waits for
+// saves that have begun. Claims that were not released are fenced: Load and Save return
 // [position.ErrFenced], so nothing is lost without an error. A second call does nothing.
 func (s *Store) Close() error {
 	s.mu.Lock()
