@@ -14,18 +14,18 @@ func NewJSONDecoder() *JSONDecoder { return &JSONDecoder{newJSONDecoder()} }
 // Data parses a JSON object, as in the format [JSONLines]. No digit of a number is lost: an
 // integer is an int64 or, if it does not fit, a uint64; another number is a float64 if that
 // has the same value in decimal; and what neither can hold is a [json.Number]. A name that
-// occurs twice, invalid UTF-8 and anything behind the object are errors. The data keeps
-// nothing of the text.
+// occurs twice, invalid UTF-8, more than 9,900 levels, and anything behind the object are
+// errors. The data keeps nothing of the text.
 //
 // [json.Number]: https://pkg.go.dev/encoding/json#Number
 func (d *JSONDecoder) Data(text []byte) (opencdc.StructuredData, error) {
-	return d.json.object(text)
+	return d.json.object(text, maxDataDepth)
 }
 
 // Record parses a whole record, as in the format [Records], except for its position: that of
-// r stays. A member that is missing is empty. If it fails, r may be filled in part.
+// r stays. A member that is missing is empty. More than 9,998 levels are an error. If it fails, r may be filled in part.
 func (d *JSONDecoder) Record(text []byte, r *opencdc.Record) error {
-	object, err := d.json.object(text)
+	object, err := d.json.object(text, maxRecordDepth)
 	if err != nil {
 		return err
 	}
