@@ -17,9 +17,9 @@
 // a corrupt part may give some wrong records before the error.) Offsets count decompressed
 // bytes everywhere.
 //
-// The source never writes to the files. Memory does not grow with them: it holds some
-// hundred KiB, or twice [WithMaxRecordBytes], and what the batch needs; zstd may need a
-// window of up to 128 MiB.
+// The source never writes to the files. Memory does not grow with their size: it holds some
+// hundred KiB, or twice [WithMaxRecordBytes], some KiB for each file, and what the batch
+// needs; zstd may need a window of up to 128 MiB.
 //
 // # Records
 //
@@ -34,7 +34,8 @@
 //     empty lines.
 //   - [JSONLines]: integers become int64 or, above its range, uint64. Other numbers become
 //     float64 if that holds their decimal value, and [encoding/json.Number] otherwise, so
-//     that no digit is lost. Names that occur twice and invalid UTF-8 are refused.
+//     that no digit is lost. Names that occur twice, invalid UTF-8, and more than 9,900
+//     levels are refused.
 //   - [CSV]: every file begins with a header. A column without a name, or two with the same
 //     one, end the source with an error. Inside quotes \r\n becomes \n.
 //   - [Records]: the JSON form of [opencdc.Record]. Any part may be missing. Its position is
@@ -65,9 +66,13 @@
 //     bytes were read, its path or inode must be the same, too. Otherwise it may be another
 //     file with the same beginning, and is read from its own beginning: rather twice than
 //     not at all.
-//   - If the file at a known path was truncated or replaced, and what was read of it is
+//   - If a file that was read in part was truncated or replaced, and what was read of it is
 //     nowhere else, Open returns an error that names path and offset. With [WithStartAnew]
-//     the file is read from its beginning instead.
+//     the file is read from its beginning instead. So is a finished file, without an error:
+//     its path may have got another file. The file of the position's record counts as read
+//     in part.
+//   - A last record without an end may be cut off again, as a [Destination] does when it
+//     repairs a file. What was read before it is still known.
 //
 // Only a finished file whose path, inode, size, time of change and first bytes are as they
 // were is not read again to compare. Finished files that are gone are forgotten, but for
@@ -90,7 +95,7 @@
 // ([SourceStats]) and logged. What was appended and removed between two looks cannot be seen.
 //
 // A compressed file is read when it is complete. If it stays incomplete for the settle
-// period, it counts as broken. A file that holds the beginning of one that is followed is
+// period, it counts as broken. So does a new file that may not be read for so long. A file that holds the beginning of one that is followed is
 // taken for a copy of it; if it is shorter than 1,024 bytes and the file, and stays so for
 // the settle period, it is read.
 //

@@ -248,9 +248,9 @@ func (s *session) matchNames(files []listed, now time.Time) (unknown []listed) {
 		k.isPresent = false
 	}
 	isThere := make(map[*sourceFile]bool, len(s.files))
-	names := make(map[string]bool, len(files))
+	infos := make(map[string]os.FileInfo, len(files))
 	for _, l := range files {
-		names[l.name] = true
+		infos[l.name] = l.info
 		f := byName[l.name]
 		if device, number := inode(l.info); number != 0 {
 			f = byInode[key{device, number}]
@@ -267,16 +267,16 @@ func (s *session) matchNames(files []listed, now time.Time) (unknown []listed) {
 		unknown = append(unknown, l)
 	}
 	for name := range s.follow.copies {
-		if !names[name] {
+		if infos[name] == nil {
 			delete(s.follow.copies, name)
 		}
 	}
 	for name := range s.follow.pending {
-		if !names[name] {
+		if infos[name] == nil {
 			delete(s.follow.pending, name)
 		}
 	}
-	s.checkPending()
+	s.checkPending(infos, now)
 	for _, f := range s.files {
 		if isThere[f] {
 			if f.isLost {

@@ -45,6 +45,7 @@ func (s *session) open(ctx context.Context) error {
 
 // list returns the files that are there.
 func (s *session) list() ([]listed, []string, error) {
+	s.place.update()
 	files, directories, err := s.place.list()
 	if err == nil && len(files) > s.config.maxFiles {
 		err = fmt.Errorf("there are %d files at %q, more than the maximum of %d", len(files), s.place.path, s.config.maxFiles)
@@ -69,6 +70,7 @@ func (s *session) identify(ctx context.Context, files []listed, now time.Time) e
 		switch {
 		case err == nil:
 			surveys = append(surveys, v)
+		case s.config.isFollowed && s.follow.waitForPermission(file, err, now, s.config.settlePeriod):
 		case !isGone(err):
 			return err
 		}
@@ -82,11 +84,16 @@ func (s *session) identify(ctx context.Context, files []listed, now time.Time) e
 	}
 	for _, v := range surveys { // those that were read in part come first
 		m, ok := assigned[v]
-		switch {
-		case !ok:
-		case m.known.isFinished && v.isExact(m):
+		isCopy := ok && m.known.isFinished && v.isExact(m)
+		if isCopy {
 			s.setCopied(v, m.known)
-		default:
+		} else if ok && m.known.isFinished && s.config.isFollowed { // a copy may have grown
+			var err error
+			if isCopy, err = s.checkCopyOfFollowed(ctx, v, now); err != nil {
+				return err
+			}
+		}
+		if ok && !isCopy {
 			if err := s.continueWith(ctx, v, m); err != nil {
 				return err
 			}
@@ -239,6 +246,7 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
 	f.name, f.info = v.name, v.info
 	f.isCompressed = v.isCompressed()
+	f.isQuoted = s.format == CSV
 	s.files = append(s.files, f)
 	s.stats.Files++
 	if !s.config.isFollowed {

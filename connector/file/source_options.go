@@ -65,8 +65,9 @@ func WithPollPeriod(period time.Duration) SourceOption {
 
 // WithSettlePeriod sets how long a file must stay unchanged until the source makes up its
 // mind about it, while it follows files: a file without a name, to which a slow writer may
-// still append, is finished; a compressed file without an end is an error; the beginning
-// of a copy counts as a file of its own. The default is 10 s.
+// still append, is finished; a compressed file without an end, or a file without the
+// permission to read it, is an error; the beginning of a copy counts as a file of its own.
+// The default is 10 s.
 func WithSettlePeriod(period time.Duration) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		if period <= 0 {

@@ -14,8 +14,8 @@ import (
 // errChanged means that what was read of a file is no longer there.
 var errChanged = errors.New("what was read before is no longer there: the file was truncated or replaced")
 
-// errCompressed means that a file that was empty has become a compressed one.
-var errCompressed = errors.New("the file is compressed")
+// errBegun means that a file that was empty has got its first bytes.
+var errBegun = errors.New("the file has begun")
 
 // session is a source from Open to Teardown. Only one goroutine uses it at a time.
 type session struct {
