@@ -20,7 +20,7 @@ type followState struct {
 
 // setFormer records that a file has had a name that another file may get.
 func (w *followState) setFormer(name string, f *sourceFile) {
-	if w.former != nil && name != "" {
+	if w.former != nil && name != "" && f != nil {
 		w.former[name] = f
 	}
 }
@@ -124,13 +124,18 @@ func (s *session) lookIfDue(ctx context.Context) error {
 
 // look looks for changes: first to the files that are read, then to what is there.
 // A file that was copied and then truncated is so found with its copy.
-func (s *session) look(ctx context.Context) error {
+func (s *session) look(ctx context.Context) (err error) {
 	now := time.Now()
 	s.follow.lookAt = now.Add(s.config.pollPeriod)
 	for _, f := range slices.Clone(s.files) {
 		if err := s.lookAt(ctx, f, now); err != nil {
 			return err
 		}
+	}
+	begun, err := s.takeBegun()
+	defer func() { s.putBack(begun, err != nil) }()
+	if err != nil {
+		return err
 	}
 	files, directories, err := s.list()
 	if err != nil {

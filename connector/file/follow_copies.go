@@ -69,41 +69,6 @@ func (w *followState) waitForPermission(f listed, err error, now time.Time, peri
 	return true
 }
 
-// reconsider looks at a file that was empty. If it has become compressed, or a copy of what
-// is known, reconsider gives it up, so that the next look sees it as a new file, and returns
-// true.
-func (s *session) reconsider(ctx context.Context, f *sourceFile) (isOther bool, err error) {
-	kind := f.in.kind
-	if isOther = kind != plain; !isOther && !f.isLost {
-		f.in.kind = undecided // also if this fails
-		if isOther, err = s.isKnown(ctx, f); err != nil {
-			return false, err
-		}
-	}
-	if f.in.kind = kind; isOther {
-		s.remove(f)
-		s.stats.Files--
-		s.follow.lookAt = time.Time{}
-	}
-	return isOther, nil
-}
-
-// isKnown returns true if the bytes of a file that is read from its beginning are those of
-// another one.
-func (s *session) isKnown(ctx context.Context, f *sourceFile) (bool, error) {
-	now := time.Now()
-	v, err := newIdentifier(s.allKnown(), s.scratch).survey(ctx, listed{f.name, f.info}, hintsOf(f.name, f.info, now), true)
-	switch {
-	case err != nil && isGone(err), err == nil && !os.SameFile(v.info, f.info):
-		return false, nil
-	case err != nil:
-		return false, err
-	case len(assign([]*survey{v}, s.orphans, now)) > 0:
-		return true, nil
-	}
-	return s.checkCopyOfFollowed(ctx, v, now)
-}
-
 // checkPending decides about copies of files that are still read: when all bytes of a copy
 // were read, and it has stayed the same for a period, it is done. files are those that are
 // there.

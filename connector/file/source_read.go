@@ -38,18 +38,17 @@ func (s *session) readFile(ctx context.Context, f *sourceFile, b *batch) error {
 		case err == errChanged && s.config.isFollowed:
 			return s.leaveChanged(ctx, f)
 		case err == errBegun:
-			isOther, err := s.reconsider(ctx, f)
-			if isOther || err != nil {
-				return err
-			}
+			f.isIdle = true
+			s.follow.lookAt = time.Time{} // the next look identifies it
+			return nil
 		default:
 			return f.fault(w.endOffset(), err)
 		}
 	}
 }
 
-// fillFollowed reads more of a file. It returns errBegun if an empty file has become a plain
-// one or a compressed one with its first bytes.
+// fillFollowed reads more of a file. It returns errBegun if an empty file has got its first
+// bytes.
 func (s *session) fillFollowed(f *sourceFile) error {
 	if s.config.isFollowed && f.in.kind == undecided && !f.isFinal {
 		if err := f.in.detect(); err != nil {
@@ -59,6 +58,7 @@ func (s *session) fillFollowed(f *sourceFile) error {
 		case f.in.kind == undecided:
 			return io.EOF
 		case f.offset == 0:
+			f.in.kind = undecided
 			return errBegun
 		}
 		f.in.kind = plain

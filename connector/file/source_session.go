@@ -204,6 +204,12 @@ func (s *session) leaveWindow() {
 
 // remove takes a file out of those that are read, and closes it.
 func (s *session) remove(f *sourceFile) {
+	s.detach(f)
+	_ = f.close() // nothing was written
+}
+
+// detach takes a file out of those that are read.
+func (s *session) detach(f *sourceFile) {
 	if s.window.owner == f {
 		s.window.owner = nil
 	}
@@ -216,7 +222,6 @@ func (s *session) remove(f *sourceFile) {
 	if len(s.files) > 0 {
 		s.turn %= len(s.files)
 	}
-	_ = f.close() // nothing was written
 	s.headOf = nil
 }
 
