@@ -109,3 +109,23 @@ func TestFollow_directoryLater(t *testing.T) {
 		f.want("1")
 	})
 }
+
+// A copy that was recognised holds what was read of a file, also if the file is truncated
+// while nobody looks.
+func TestFollow_copyHoldsFile(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		write(t, dir, "a", "1\n2\n")
+		f := follow(t, dir, file.Lines, nil)
+		f.want("1", "2")
+		write(t, dir, "a.1", "1\n2\n")
+		f.want()
+		write(t, dir, "b", "3\n")
+		recs := f.want("3")
+		f.close()
+		write(t, dir, "a", "4\n")
+		f = follow(t, dir, file.Lines, recs[0].Position)
+		defer f.close()
+		f.want("4")
+	})
+}

@@ -277,6 +277,9 @@ func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map
 		if continued[o.knownFile] || !o.deadline.IsZero() {
 			return false
 		}
+		if isHeld(o, assigned) {
+			return true
+		}
 		isThere := !o.isMoved && !recognised[o.name] && slices.ContainsFunc(files, func(f listed) bool { return f.name == o.name })
 		if isThere && !s.config.startsAnew {
 			err = fmt.Errorf("file %q, offset %d: %w, and no other file holds it; "+
@@ -290,6 +293,17 @@ func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map
 		return true
 	})
 	return err
+}
+
+// isHeld returns true if a finished file that is there holds all that was read of an orphan,
+// and no more: a copy that was recognised before the file was truncated.
+func isHeld(o *orphan, assigned map[*survey]match) bool {
+	for v, m := range assigned {
+		if m.known.isFinished && v.isExact(m) && m.known.offset == o.offset && m.known.sum == o.sum {
+			return true
+		}
+	}
+	return false
 }
 
 // isCopyOfFinished returns true if a file holds the same bytes as one that was read to its
