@@ -277,11 +277,8 @@ func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map
 		if continued[o.knownFile] || !o.deadline.IsZero() {
 			return false
 		}
-		if isHeld(o, assigned) {
-			return true
-		}
 		isThere := !o.isMoved && !recognised[o.name] && slices.ContainsFunc(files, func(f listed) bool { return f.name == o.name })
-		if isThere && !s.config.startsAnew {
+		if isThere && !s.config.startsAnew && !isHeld(o, assigned) {
 			err = fmt.Errorf("file %q, offset %d: %w, and no other file holds it; "+
 				"remove or rename the file, or use WithStartAnew to read it from its beginning", o.name, o.offset, errChanged)
 			return false
@@ -295,11 +292,11 @@ func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map
 	return err
 }
 
-// isHeld returns true if a finished file that is there holds all that was read of an orphan,
-// and no more: a copy that was recognised before the file was truncated.
+// isHeld returns true if another file holds what was read of an orphan, such as a copy that
+// was recognised before the file was truncated.
 func isHeld(o *orphan, assigned map[*survey]match) bool {
-	for v, m := range assigned {
-		if m.known.isFinished && v.isExact(m) && m.known.offset == o.offset && m.known.sum == o.sum {
+	for _, m := range assigned {
+		if m.known.offset == o.offset && m.known.sum == o.sum {
 			return true
 		}
 	}
