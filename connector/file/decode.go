@@ -48,14 +48,14 @@ func (d *decoder) isBlank(text []byte) bool {
 func (d *decoder) decode(rec *opencdc.Record, text []byte, header []string) error {
 	switch d.format {
 	case JSONLines:
-		object, err := d.json.object(text)
+		object, err := d.json.object(text, maxDataDepth)
 		if err != nil {
 			return err
 		}
 		rec.Payload.After = opencdc.StructuredData(object)
 		return nil
 	case Records:
-		object, err := d.json.object(text)
+		object, err := d.json.object(text, maxRecordDepth)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ var errInvalidUTF8 = errors.New("the text is not valid UTF-8")
 type csvDecoder struct {
 	comma rune
 	text  bytes.Reader
-	last  bool // the line end was added
+	end   string // what is left of the line end
 	csv   *csv.Reader
 	read  int64 // bytes that csv was given
 }
@@ -114,13 +114,22 @@ func newCSVDecoder(comma rune) *csvDecoder { return &csvDecoder{comma: comma} }
 // Read gives the reader the text of the row, a line end, and then io.EOF.
 func (c *csvDecoder) Read(b []byte) (int, error) {
 	n, _ := c.text.Read(b)
-	if n == 0 && !c.last && len(b) > 0 {
-		b[0], n, c.last = '\n', 1, true
+	if n == 0 {
+		n = copy(b, c.end)
+		c.end = c.end[n:]
 	}
 	if n == 0 {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// rowEnd returns a line end that no byte of the row becomes part of.
+func rowEnd(text []byte) string {
+	if bytes.HasSuffix(text, []byte{'\r'}) {
+		return "\r\n"
+	}
+	return "\n"
 }
 
 // row returns the fields of a row. The slice is valid until the next call.
@@ -136,9 +145,9 @@ func (c *csvDecoder) row(text []byte) ([]string, error) {
 		c.read = 0
 	}
 	c.text.Reset(text)
-	c.last = false
+	c.end = rowEnd(text)
 	row, err := c.csv.Read()
-	c.read += int64(len(text)) + 1
+	c.read += int64(len(text) + len(rowEnd(text)))
 	switch {
 	case err == io.EOF:
 		err = errors.New("there is no row")

@@ -19,6 +19,11 @@ const (
 	maxSharedText = 4 << 10 // bytes of a line that its strings may keep alive together
 	maxNames      = 1024    // names that are kept
 	maxNameSize   = 64
+
+	// Readers of JSON accept 10,000 levels. A dead letter adds two to a record and four to its
+	// data. It must be possible to write it, and to read that of a JSON line.
+	maxDataDepth   = 9900
+	maxRecordDepth = 9998
 )
 
 // jsonDecoder parses JSON objects. Strings of a short line are cut from one copy of it, and
@@ -28,6 +33,7 @@ type jsonDecoder struct {
 	input  *bytes.Buffer
 	names  map[string]string
 	text   string // the line, if its strings are cut from it
+	max    int    // levels that the object may have
 }
 
 func newJSONDecoder() jsonDecoder {
@@ -35,8 +41,9 @@ func newJSONDecoder() jsonDecoder {
 	return jsonDecoder{tokens: jsontext.NewDecoder(input), input: input, names: make(map[string]string)}
 }
 
-// object parses a text that consists of one JSON object.
-func (d *jsonDecoder) object(text []byte) (map[string]any, error) {
+// object parses a text that consists of one JSON object with at most maxDepth levels.
+func (d *jsonDecoder) object(text []byte, maxDepth int) (map[string]any, error) {
+	d.max = maxDepth
 	*d.input = *bytes.NewBuffer(text)
 	d.tokens.Reset(d.input)
 	d.text = ""
@@ -67,10 +74,15 @@ func (d *jsonDecoder) object(text []byte) (map[string]any, error) {
 	}
 }
 
+var errNesting = errors.New("it is nested too deeply")
+
 // jsonError returns an error of the parser as a reason for damage.
 func jsonError(err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the JSON object is incomplete")
+	case errors.Is(err, errNesting):
+		return err
 	}
 	return fmt.Errorf("it is not valid JSON: %w", err)
 }
@@ -116,10 +128,14 @@ func (d *jsonDecoder) elements() ([]any, error) {
 }
 
 func (d *jsonDecoder) value() (any, error) {
-	switch d.tokens.PeekKind() {
-	case jsontext.KindBeginObject:
+	kind := d.tokens.PeekKind()
+	isNested := kind == jsontext.KindBeginObject || kind == jsontext.KindBeginArray
+	switch {
+	case isNested && d.tokens.StackDepth() >= d.max:
+		return nil, fmt.Errorf("%w: it may have %d levels", errNesting, d.max)
+	case kind == jsontext.KindBeginObject:
 		return d.members()
-	case jsontext.KindBeginArray:
+	case isNested:
 		return d.elements()
 	}
 	v, err := d.tokens.ReadValue()

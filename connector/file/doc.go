@@ -18,8 +18,8 @@
 // decompressed bytes.
 //
 // The source never writes to the files. Its memory does not grow with their size: it holds
-// some hundred KiB, or twice [WithMaxRecordBytes], and what the batch needs; zstd may need a
-// window of up to 128 MiB.
+// some hundred KiB, or twice [WithMaxRecordBytes], some KiB for each file, and what the batch
+// needs; zstd may need a window of up to 128 MiB.
 //
 // # Records
 //
@@ -34,7 +34,8 @@
 //     ignores empty lines.
 //   - [JSONLines]: integers become int64 or, above its range, uint64. Other numbers become
 //     float64 if that holds their decimal value, and [encoding/json.Number] otherwise, so
-//     that no digit is lost. Duplicate names and invalid UTF-8 are refused.
+//     that no digit is lost. Duplicate names, invalid UTF-8, and more than 9,900 levels are
+//     refused.
 //   - [CSV]: every file begins with a header. A column without a name, or two columns with
 //     the same name, end the source with an error. Inside quotes, \r\n becomes \n.
 //   - [Records]: the JSON form of [opencdc.Record]. Any part may be missing. Its position is
@@ -64,9 +65,13 @@
 //     bytes were read, its path or inode must be the same, too. Otherwise it may be another
 //     file with the same beginning, and is read from its own beginning: it is better to read
 //     it twice than not at all.
-//   - If the file at a known path was truncated or replaced, and what was read of it is
+//   - If a file that was read in part was truncated or replaced, and what was read of it is
 //     nowhere else, Open returns an error that names the path and the offset. With
-//     [WithStartAnew], the file is read from its beginning instead.
+//     [WithStartAnew], the file is read from its beginning instead. A finished file is read
+//     from its beginning without an error, since its path may belong to another file now. The
+//     file of the last acked record counts as read in part.
+//   - The end of a file may be cut off again if it is a record without a line end, as a
+//     [Destination] does when it repairs a file. What was read before it is still known.
 //
 // Open does not read a finished file again if its path, inode, size, time of change and first
 // bytes are the same. Finished files that are gone are forgotten, except for the last 1,000.
@@ -89,9 +94,10 @@
 // seen.
 //
 // A compressed file is read when it is complete. If it stays incomplete for the settle
-// period, it counts as broken. A file that holds the same bytes as the beginning of a
-// followed file counts as a copy of that file. But if it is shorter than both 1,024 bytes and
-// that file, and stays so for the settle period, it is read.
+// period, it counts as broken. So does a new file that cannot be read for that long. A file
+// that holds the same bytes as the beginning of a followed file counts as a copy of that file.
+// But if it is shorter than both 1,024 bytes and that file, and stays so for the settle
+// period, it is read.
 //
 // # Writing
 //

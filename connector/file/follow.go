@@ -20,7 +20,7 @@ type followState struct {
 
 // setFormer records that a file has had a name that another file may get.
 func (w *followState) setFormer(name string, f *sourceFile) {
-	if w.former != nil && name != "" {
+	if w.former != nil && name != "" && f != nil {
 		w.former[name] = f
 	}
 }
@@ -124,13 +124,18 @@ func (s *session) lookIfDue(ctx context.Context) error {
 
 // look looks for changes: first to the files that are read, then to what is there.
 // A file that was copied and then truncated is so found with its copy.
-func (s *session) look(ctx context.Context) error {
+func (s *session) look(ctx context.Context) (err error) {
 	now := time.Now()
 	s.follow.lookAt = now.Add(s.config.pollPeriod)
 	for _, f := range slices.Clone(s.files) {
 		if err := s.lookAt(ctx, f, now); err != nil {
 			return err
 		}
+	}
+	begun, err := s.takeBegun()
+	defer func() { s.putBack(begun, err != nil) }()
+	if err != nil {
+		return err
 	}
 	files, directories, err := s.list()
 	if err != nil {
@@ -248,9 +253,9 @@ func (s *session) matchNames(files []listed, now time.Time) (unknown []listed) {
 		k.isPresent = false
 	}
 	isThere := make(map[*sourceFile]bool, len(s.files))
-	names := make(map[string]bool, len(files))
+	infos := make(map[string]os.FileInfo, len(files))
 	for _, l := range files {
-		names[l.name] = true
+		infos[l.name] = l.info
 		f := byName[l.name]
 		if device, number := inode(l.info); number != 0 {
 			f = byInode[key{device, number}]
@@ -267,16 +272,16 @@ func (s *session) matchNames(files []listed, now time.Time) (unknown []listed) {
 		unknown = append(unknown, l)
 	}
 	for name := range s.follow.copies {
-		if !names[name] {
+		if infos[name] == nil {
 			delete(s.follow.copies, name)
 		}
 	}
 	for name := range s.follow.pending {
-		if !names[name] {
+		if infos[name] == nil {
 			delete(s.follow.pending, name)
 		}
 	}
-	s.checkPending()
+	s.checkPending(infos, now)
 	for _, f := range s.files {
 		if isThere[f] {
 			if f.isLost {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"time"
@@ -57,12 +58,27 @@ func (w *followState) wait(v *survey, copyOf *sourceFile, now time.Time, period 
 	return now.Before(p.deadline)
 }
 
+// waitForPermission puts a file off that cannot be read, since it may just be made: its
+// permissions may come after it. It returns false if the error says something else, or if the
+// file has been the same for the period.
+func (w *followState) waitForPermission(f listed, err error, now time.Time, period time.Duration) bool {
+	if !errors.Is(err, fs.ErrPermission) || !w.wait(&survey{listed: f}, nil, now, period) {
+		return false
+	}
+	w.pending[f.name].isSurveyed = false // each look tries it again
+	return true
+}
+
 // checkPending decides about copies of files that are still read: when all bytes of a copy
-// were read, it is done.
-func (s *session) checkPending() {
+// were read, and it has stayed the same for a period, it is done. files are those that are
+// there.
+func (s *session) checkPending(files map[string]os.FileInfo, now time.Time) {
 	for name, p := range s.follow.pending {
 		if p.copyOf == nil || p.known == nil || p.copyOf.offset < p.known.offset || !slices.Contains(s.files, p.copyOf) {
 			continue
+		}
+		if now.Before(p.changedAt.Add(s.config.pollPeriod)) || !isSameState(p.info, files[name]) {
+			continue // it may be still growing
 		}
 		delete(s.follow.pending, name)
 		s.finished = append(s.finished, p.known)
@@ -86,12 +102,14 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 			return true, s.leaveChanged(ctx, f)
 		}
 		length, sum := v.length, v.sum
+		info, err := f.in.file.Stat() // it may have grown until the copy was made
+		if err != nil {
+			return false, f.fault(f.offset, err)
+		}
 		if length < 0 {
-			length = v.info.Size()
-			if length > f.info.Size() {
+			if v.info.Size() > info.Size() {
 				continue
 			}
-			var err error
 			if length, sum, err = s.hashFile(ctx, v.name); err != nil {
 				if isGone(err) {
 					return true, nil // the next look sees what has become of it
@@ -103,12 +121,12 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 		if err != nil {
 			return false, f.fault(f.offset, err)
 		}
-		if length > f.info.Size() || same != sum {
+		if length > info.Size() || same != sum {
 			continue
 		}
 		isWaiting := s.follow.wait(v, f, now, s.config.settlePeriod)
 		p := s.follow.pending[v.name]
-		if length == f.info.Size() || length >= fingerprintSize {
+		if length == info.Size() || length >= fingerprintSize {
 			p.known = &knownFile{
 				beginning:     hashBeginning(v.head),
 				beginningSize: len(v.head),
@@ -118,7 +136,6 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 				hints:         hintsOf(v.name, v.info, now),
 				isPresent:     true,
 			}
-			s.checkPending()
 			return true, nil
 		}
 		return isWaiting, nil // part of a copy, or a file of its own

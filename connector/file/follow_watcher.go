@@ -54,16 +54,28 @@ func newFileWatcher() (watcher, error) {
 }
 
 func (w *fileWatcher) add(dir string) (isNew bool, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.watched[dir] {
+	if w.setWatched(dir, true) {
 		return false, nil
 	}
+	// Without the lock: Add may wait for an event to be received.
 	if err := w.notify.Add(dir); err != nil {
+		w.setWatched(dir, false)
 		return false, err
 	}
-	w.watched[dir] = true
 	return true, nil
+}
+
+// setWatched records whether a directory is watched, and returns whether it was before.
+func (w *fileWatcher) setWatched(dir string, isWatched bool) (wasWatched bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wasWatched = w.watched[dir]
+	if isWatched {
+		w.watched[dir] = true
+	} else {
+		delete(w.watched, dir)
+	}
+	return wasWatched
 }
 
 func (w *fileWatcher) wake() <-chan struct{} { return w.awake }

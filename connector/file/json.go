@@ -14,19 +14,19 @@ func NewJSONDecoder() *JSONDecoder { return &JSONDecoder{newJSONDecoder()} }
 // Data parses a JSON object, as in the format [JSONLines]. No digit of a number is lost: an
 // integer is an int64 or, if it does not fit, a uint64. Another number is a float64 if that
 // has the same value in decimal. A number that neither can hold is a [json.Number]. A
-// duplicate name, invalid UTF-8, and anything after the object are errors. The data shares no
-// memory with the text.
+// duplicate name, invalid UTF-8, more than 9,900 levels, and anything after the object are
+// errors. The data shares no memory with the text.
 //
 // [json.Number]: https://pkg.go.dev/encoding/json#Number
 func (d *JSONDecoder) Data(text []byte) (opencdc.StructuredData, error) {
-	return d.json.object(text)
+	return d.json.object(text, maxDataDepth)
 }
 
 // Record parses a whole record into r, as in the format [Records], except for the position: r
-// keeps its own. A member that is missing is empty in r. If Record fails, r may be filled in
-// part.
+// keeps its own. A member that is missing is empty in r. More than 9,998 levels are an error.
+// If Record fails, r may be filled in part.
 func (d *JSONDecoder) Record(text []byte, r *opencdc.Record) error {
-	object, err := d.json.object(text)
+	object, err := d.json.object(text, maxRecordDepth)
 	if err != nil {
 		return err
 	}

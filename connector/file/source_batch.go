@@ -2,6 +2,7 @@ package file
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 )
@@ -9,12 +10,13 @@ import (
 // The keys in the metadata of the records of a [Source]. A record of the format [Records]
 // that already has a path keeps its own values.
 const (
-	// MetadataPath is the path of the file.
+	// MetadataPath is the path of the file. Invalid UTF-8 in it is replaced by U+FFFD.
 	MetadataPath = "file.path"
 	// MetadataLine is the number of the record's first line in the file, from 1 on.
 	MetadataLine = "file.line"
-	// MetadataError says why the record could not be parsed. The record then holds raw data:
-	// a line of the file without its line end, or as much of it as a record may hold.
+	// MetadataError says why the record could not be parsed, in some 500 bytes at most. The
+	// record then holds raw data: a line of the file without its line end, or as much of it
+	// as a record may hold.
 	MetadataError = "file.error"
 )
 
@@ -59,6 +61,7 @@ type ends struct{ position, line int }
 type path struct {
 	from int
 	name string
+	text string // the name as valid UTF-8
 }
 
 // damage says why a record was not parsed.
@@ -98,7 +101,7 @@ func (b *batch) next() *opencdc.Record {
 func (b *batch) added(name string, line int64, size int, reason error) {
 	last := len(b.records) - 1
 	if len(b.paths) == 0 || b.paths[len(b.paths)-1].name != name {
-		b.paths = append(b.paths, path{from: last, name: name})
+		b.paths = append(b.paths, path{from: last, name: name, text: strings.ToValidUTF8(name, "\uFFFD")})
 	}
 	if reason != nil {
 		b.damage = append(b.damage, damage{record: last, reason: reason})
@@ -110,6 +113,18 @@ func (b *batch) added(name string, line int64, size int, reason error) {
 	b.lines = strconv.AppendInt(b.lines, line, 10)
 	b.ends = append(b.ends, ends{position: len(b.positions), line: len(b.lines)})
 	b.bytes += size + len(b.positions) - from
+}
+
+// maxReason is the number of bytes of a reason that is passed on: it may quote the record.
+const maxReason = 512
+
+// reasonText returns a reason as valid UTF-8.
+func reasonText(reason error) string {
+	text := reason.Error()
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + "..."
+	}
+	return strings.ToValidUTF8(text, "\uFFFD")
 }
 
 // finish fills in positions and metadata, and returns the records.
@@ -127,11 +142,11 @@ func (b *batch) finish() []opencdc.Record {
 			rec.Metadata = make(opencdc.Metadata, 2)
 		}
 		if _, ok := rec.Metadata[MetadataPath]; !ok {
-			rec.Metadata[MetadataPath] = paths[0].name
+			rec.Metadata[MetadataPath] = paths[0].text
 			rec.Metadata[MetadataLine] = lines[from.line:end.line]
 		}
 		if len(damage) > 0 && damage[0].record == i {
-			rec.Metadata[MetadataError] = damage[0].reason.Error()
+			rec.Metadata[MetadataError] = reasonText(damage[0].reason)
 			damage = damage[1:]
 		}
 		from = end

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
@@ -150,5 +152,61 @@ b:2:
 `
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// All metadata can be written as JSON, and none is as long as the record.
+func TestSource_hostileMetadata(t *testing.T) {
+	long := strings.Repeat("n", 100_000)
+	for _, line := range []string{
+		`{"` + long + `":1}`,
+		`{"` + long + `":1,"` + long + `":2}`,
+		`{"operation":"` + long + `"}`,
+		`{"metadata":{"` + long + `":1}}`,
+		"{\"\xff\":1}",
+	} {
+		path := write(t, t.TempDir(), "a\xff", line+"\n")
+		for _, rec := range mustReadAll(t, opened(t, path, file.Records, nil)) {
+			if rec.Metadata[file.MetadataError] == "" {
+				t.Errorf("%.50s is no damage", line)
+			}
+			for name, text := range rec.Metadata {
+				if len(text) > 1000 || !utf8.ValidString(text) {
+					t.Errorf("%s has %d bytes: %.100q", name, len(text), text)
+				}
+			}
+		}
+	}
+}
+
+// What is nested so deeply that its dead letter could not be written and read again is damaged.
+func TestSource_depth(t *testing.T) {
+	nested := func(levels int) string {
+		return `{"a":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + "}"
+	}
+	for _, tc := range []struct {
+		format    file.Format
+		text      string
+		isDamaged bool
+	}{
+		{file.JSONLines, nested(9900), false},
+		{file.JSONLines, nested(9901), true},
+		{file.JSONLines, nested(100_000), true},
+		{file.Records, `{"payload":{"after":` + nested(9996) + "}}", false},
+		{file.Records, `{"payload":{"after":` + nested(9997) + "}}", true},
+	} {
+		path := write(t, t.TempDir(), "a", tc.text+"\n")
+		rec := mustReadAll(t, opened(t, path, tc.format, nil))[0]
+		if isDamaged := rec.Metadata[file.MetadataError] != ""; isDamaged != tc.isDamaged {
+			t.Errorf("%v with %d bytes: got the reason %q", tc.format, len(tc.text), rec.Metadata[file.MetadataError])
+		}
+		if tc.isDamaged {
+			continue
+		}
+		text, err := new(file.JSONEncoder).AppendRecord(nil, &opencdc.Record{Payload: opencdc.Change{After: opencdc.StructuredData(rec.Map())}})
+		must(t, err)
+		if tc.format == file.JSONLines {
+			must(t, file.NewJSONDecoder().Record(text, new(opencdc.Record)))
+		}
 	}
 }

@@ -22,6 +22,7 @@ type sourceFile struct {
 	in   *input      // nil until reading begins
 
 	isCompressed bool
+	isQuoted     bool // quotes may hold line ends
 
 	offset    int64         // bytes that have become records
 	digest    xxhash.Digest // of these bytes
@@ -45,9 +46,10 @@ type sourceFile struct {
 
 // known returns what positions say about the file.
 func (f *sourceFile) known(isFinished bool, now time.Time) *knownFile {
+	beginning := f.lasting()
 	k := &knownFile{
-		beginning:     hashBeginning(f.beginning),
-		beginningSize: len(f.beginning),
+		beginning:     hashBeginning(beginning),
+		beginningSize: len(beginning),
 		offset:        f.offset,
 		sum:           f.digest.Sum64(),
 		isFinished:    isFinished,
@@ -60,6 +62,21 @@ func (f *sourceFile) known(isFinished bool, now time.Time) *knownFile {
 		k.hints.name, k.hints.stat = 0, 0
 	}
 	return k
+}
+
+// lasting returns the beginning without the incomplete record at its end, which a writer may
+// take back.
+func (f *sourceFile) lasting() []byte {
+	if f.offset == 0 {
+		return f.beginning
+	}
+	for end := len(f.beginning); int64(end) > f.offset; end-- {
+		b := f.beginning[:end]
+		if b[end-1] == '\n' && (!f.isQuoted || bytes.Count(b, []byte{'"'})%2 == 0) {
+			return b
+		}
+	}
+	return f.beginning[:min(int64(len(f.beginning)), f.offset)]
 }
 
 // consume moves the offset behind the next n bytes of the window.
@@ -85,7 +102,7 @@ func (f *sourceFile) skipMark(w *window) bool {
 
 // fill reads more of the file into the window. It returns io.EOF if there is no more, and
 // errChanged if the file is no longer the one that was read before.
-func (f *sourceFile) fill(w *window, isFollowed bool) error {
+func (f *sourceFile) fill(w *window) error {
 	room := w.room()
 	n, err := f.in.readAt(room, w.endOffset())
 	if err == io.EOF && f.in.isPlain() {
@@ -100,7 +117,7 @@ func (f *sourceFile) fill(w *window, isFollowed bool) error {
 	if err != nil {
 		return err
 	}
-	if isFollowed && f.in.isPlain() {
+	if f.in.isPlain() {
 		if isIntact, err := f.isIntact(w); err != nil {
 			return err
 		} else if !isIntact {

@@ -54,6 +54,8 @@ func TestSource_formats(t *testing.T) {
 		"CSV, lines, fields": {file.CSV, "a,b\n\"1\n2\"\n3,4\n", nil, []string{"!\"1", "!2\"", "map[a:3 b:4]"}},
 		"CSV, not UTF-8":     {file.CSV, "a,b\n1,\xff\n2,3\n", nil, []string{"!1,\xff", "map[a:2 b:3]"}},
 		"CSV, row too long":  {file.CSV, "a,b\n1,2345678\n2,3\n", []file.SourceOption{file.WithMaxRecordBytes(4)}, []string{"!1,23", "!4567", "!8", "map[a:2 b:3]"}},
+		"CSV, returns":       {file.CSV, "a,b\n1,2\r\r\n3,4\r\n5,6\r", nil, []string{"map[a:1 b:2\r]", "map[a:3 b:4]", "map[a:5 b:6]"}},
+		"CSV, one return":    {file.CSV, "a\n\r\r\n\"b\"\r", nil, []string{"map[a:\r]", "map[a:b]"}},
 		"CSV, semicolon":     {file.CSV, "a;b\n1,0;2\n", []file.SourceOption{file.WithComma(';')}, []string{"map[a:1,0 b:2]"}},
 		"CSV, long comma":    {file.CSV, "a→b\n\"x→\"→2\n1→\"y\"\n", []file.SourceOption{file.WithComma('→')}, []string{"map[a:x→ b:2]", "map[a:1 b:y]"}},
 	} {

@@ -45,6 +45,7 @@ func (s *session) open(ctx context.Context) error {
 
 // list returns the files that are there.
 func (s *session) list() ([]listed, []string, error) {
+	s.place.update()
 	files, directories, err := s.place.list()
 	if err == nil && len(files) > s.config.maxFiles {
 		err = fmt.Errorf("there are %d files at %q, more than the maximum of %d", len(files), s.place.path, s.config.maxFiles)
@@ -69,6 +70,7 @@ func (s *session) identify(ctx context.Context, files []listed, now time.Time) e
 		switch {
 		case err == nil:
 			surveys = append(surveys, v)
+		case s.config.isFollowed && s.follow.waitForPermission(file, err, now, s.config.settlePeriod):
 		case !isGone(err):
 			return err
 		}
@@ -82,11 +84,16 @@ func (s *session) identify(ctx context.Context, files []listed, now time.Time) e
 	}
 	for _, v := range surveys { // those that were read in part come first
 		m, ok := assigned[v]
-		switch {
-		case !ok:
-		case m.known.isFinished && v.isExact(m):
+		isCopy := ok && m.known.isFinished && v.isExact(m)
+		if isCopy {
 			s.setCopied(v, m.known)
-		default:
+		} else if ok && m.known.isFinished && s.config.isFollowed { // a copy may have grown
+			var err error
+			if isCopy, err = s.checkCopyOfFollowed(ctx, v, now); err != nil {
+				return err
+			}
+		}
+		if ok && !isCopy {
 			if err := s.continueWith(ctx, v, m); err != nil {
 				return err
 			}
@@ -239,6 +246,7 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
 	f.name, f.info = v.name, v.info
 	f.isCompressed = v.isCompressed()
+	f.isQuoted = s.format == CSV
 	s.files = append(s.files, f)
 	s.stats.Files++
 	if !s.config.isFollowed {
@@ -270,7 +278,7 @@ func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map
 			return false
 		}
 		isThere := !o.isMoved && !recognised[o.name] && slices.ContainsFunc(files, func(f listed) bool { return f.name == o.name })
-		if isThere && !s.config.startsAnew {
+		if isThere && !s.config.startsAnew && !isHeld(o, assigned) {
 			err = fmt.Errorf("file %q, offset %d: %w, and no other file holds it; "+
 				"remove or rename the file, or use WithStartAnew to read it from its beginning", o.name, o.offset, errChanged)
 			return false
@@ -282,6 +290,17 @@ func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map
 		return true
 	})
 	return err
+}
+
+// isHeld returns true if another file holds what was read of an orphan, such as a copy that
+// was recognised before the file was truncated.
+func isHeld(o *orphan, assigned map[*survey]match) bool {
+	for _, m := range assigned {
+		if m.known.offset == o.offset && m.known.sum == o.sum {
+			return true
+		}
+	}
+	return false
 }
 
 // isCopyOfFinished returns true if a file holds the same bytes as one that was read to its

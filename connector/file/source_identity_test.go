@@ -250,6 +250,24 @@ func TestSource_truncatedWhileRead(t *testing.T) {
 	}
 }
 
+// A file that is truncated while it is read, and has grown again, is not read on in the middle.
+func TestSource_replacedWhileRead(t *testing.T) {
+	path := write(t, t.TempDir(), "a", numbered(1, 100_000))
+	s := opened(t, path, file.Lines, nil)
+	_, err := s.Read(context.Background())
+	must(t, err)
+	must(t, os.WriteFile(path, []byte(numbered(200_000, 400_000)), 0o600))
+	recs, err := readAll(t, s)
+	if err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("got the error %v after %d records", err, len(recs))
+	}
+	for i, text := range texts(recs) {
+		if text != fmt.Sprint(i+1001) {
+			t.Fatalf("record %d is %q", i+1001, text)
+		}
+	}
+}
+
 // A file that was read in part is gone, and a finished one has its path.
 func TestSource_replacedByFinished(t *testing.T) {
 	dir := t.TempDir()

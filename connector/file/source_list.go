@@ -75,9 +75,20 @@ func newPlace(path string) (place, error) {
 	}
 }
 
-// isGone returns true if an error says that nothing is there.
+// update looks again at a path that has led to no directory: one may have been made there.
+func (p *place) update() {
+	if p.kind != oneFile {
+		return
+	}
+	if info, err := os.Stat(p.path); err == nil && info.IsDir() {
+		p.kind = directory
+	}
+}
+
+// isGone returns true if an error says that nothing is there. Symbolic links that lead to each
+// other lead to nothing.
 func isGone(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP)
 }
 
 // list returns the files that are there, in natural order of their paths, and the
@@ -93,7 +104,7 @@ func (p place) list() (files []listed, directories []string, err error) {
 	default:
 		dirs, base := []string{filepath.Dir(p.path)}, filepath.Base(p.path)
 		if hasMeta(dirs[0]) {
-			if dirs, err = filepath.Glob(dirs[0]); err != nil {
+			if dirs, err = globDirectories(dirs[0]); err != nil {
 				return nil, nil, err
 			}
 		}
@@ -120,6 +131,37 @@ func (p place) list() (files []listed, directories []string, err error) {
 		return isAgain
 	})
 	return files, directories, nil
+}
+
+// globDirectories returns the directories that match a pattern. Unlike [filepath.Glob] it
+// returns what goes wrong: a directory that cannot be read may hold files.
+func globDirectories(pattern string) ([]string, error) {
+	if !hasMeta(pattern) {
+		return []string{pattern}, nil
+	}
+	parents, err := globDirectories(filepath.Dir(pattern))
+	if err != nil {
+		return nil, err
+	}
+	base := filepath.Base(pattern)
+	var dirs []string
+	for _, parent := range parents {
+		if !hasMeta(base) {
+			dirs = append(dirs, filepath.Join(parent, base))
+			continue
+		}
+		entries, err := os.ReadDir(parent)
+		if err != nil && !isGone(err) {
+			return nil, err
+		}
+		for _, entry := range entries {
+			if ok, err := filepath.Match(base, entry.Name()); err != nil || !ok || entry.Type().IsRegular() {
+				continue
+			}
+			dirs = append(dirs, filepath.Join(parent, entry.Name()))
+		}
+	}
+	return dirs, nil
 }
 
 // holds returns true if a file with the name may be one of those at the place.

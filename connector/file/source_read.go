@@ -37,9 +37,9 @@ func (s *session) readFile(ctx context.Context, f *sourceFile, b *batch) error {
 			return nil
 		case err == errChanged && s.config.isFollowed:
 			return s.leaveChanged(ctx, f)
-		case err == errCompressed:
-			s.remove(f) // the next look sees it as a new file
-			s.follow.lookAt = time.Time{}
+		case err == errBegun:
+			f.isIdle = true
+			s.follow.lookAt = time.Time{} // the next look identifies it
 			return nil
 		default:
 			return f.fault(w.endOffset(), err)
@@ -47,24 +47,23 @@ func (s *session) readFile(ctx context.Context, f *sourceFile, b *batch) error {
 	}
 }
 
-// fillFollowed reads more of a file. An empty file becomes a plain one or a compressed one
-// with its first bytes.
+// fillFollowed reads more of a file. It returns errBegun if an empty file has got its first
+// bytes.
 func (s *session) fillFollowed(f *sourceFile) error {
 	if s.config.isFollowed && f.in.kind == undecided && !f.isFinal {
 		if err := f.in.detect(); err != nil {
 			return err
 		}
-		switch f.in.kind {
-		case undecided:
+		switch {
+		case f.in.kind == undecided:
 			return io.EOF
-		case gzipped, zstandard:
-			if f.offset == 0 {
-				return errCompressed
-			}
-			f.in.kind = plain
+		case f.offset == 0:
+			f.in.kind = undecided
+			return errBegun
 		}
+		f.in.kind = plain
 	}
-	return f.fill(&s.window, s.config.isFollowed)
+	return f.fill(&s.window)
 }
 
 // isLast returns true if nothing is expected behind the end of the file.

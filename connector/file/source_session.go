@@ -14,8 +14,8 @@ import (
 // errChanged means that what was read of a file is no longer there.
 var errChanged = errors.New("what was read before is no longer there: the file was truncated or replaced")
 
-// errCompressed means that a file that was empty has become a compressed one.
-var errCompressed = errors.New("the file is compressed")
+// errBegun means that a file that was empty has got its first bytes.
+var errBegun = errors.New("the file has begun")
 
 // session is a source from Open to Teardown. Only one goroutine uses it at a time.
 type session struct {
@@ -204,6 +204,12 @@ func (s *session) leaveWindow() {
 
 // remove takes a file out of those that are read, and closes it.
 func (s *session) remove(f *sourceFile) {
+	s.detach(f)
+	_ = f.close() // nothing was written
+}
+
+// detach takes a file out of those that are read.
+func (s *session) detach(f *sourceFile) {
 	if s.window.owner == f {
 		s.window.owner = nil
 	}
@@ -216,7 +222,6 @@ func (s *session) remove(f *sourceFile) {
 	if len(s.files) > 0 {
 		s.turn %= len(s.files)
 	}
-	_ = f.close() // nothing was written
 	s.headOf = nil
 }
 

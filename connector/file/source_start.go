@@ -95,7 +95,7 @@ func (s *session) resume(ctx context.Context, f *sourceFile) error {
 			return err
 		}
 		if len(s.window.data()) == 0 {
-			if err := again.fill(&s.window, false); err != nil {
+			if err := again.fill(&s.window); err != nil {
 				return f.fault(again.offset, err)
 			}
 		}
@@ -139,7 +139,7 @@ func (s *session) readHeader(ctx context.Context, name string) ([]string, error)
 		if f.isEnd {
 			return nil, nil
 		}
-		switch err := f.fill(&w, false); err {
+		switch err := f.fill(&w); err {
 		case nil:
 		case io.EOF:
 			f.isEnd = true

@@ -74,9 +74,7 @@ func (d *identifier) survey(ctx context.Context, f listed, h hints, toEnd bool) 
 		return nil, err
 	}
 	defer func() { _ = in.close() }()
-	if !os.SameFile(in.info, f.info) {
-		f.info = in.info
-	}
+	f.info = in.info // it may have grown since it was listed
 	v := &survey{listed: f, kind: in.kind, length: -1}
 	r := &surveyReader{identifier: d, in: in, survey: v}
 	if err := r.readHead(); err != nil || v.err != nil {

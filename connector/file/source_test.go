@@ -111,6 +111,7 @@ func TestSource_paths(t *testing.T) {
 	write(t, dir, "d/.x2", "d/.x2\n")
 	write(t, dir, "e[1]", "e[1]\n")
 	must(t, os.Symlink("none", filepath.Join(dir, "f")))
+	must(t, os.Symlink("loop", filepath.Join(dir, "loop")))
 	for path, want := range map[string]string{
 		"":       "[a1.log a02 a2 a10 b e[1]]",
 		"a*":     "[a1.log a02 a2 a10]",

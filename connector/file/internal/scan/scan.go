@@ -178,7 +178,7 @@ func (s *Scanner) row(data []byte, isEnd bool) Piece {
 			if k > s.max {
 				return s.damaged(window, isEnd, s.tooLong)
 			}
-			return Piece{Len: k, Content: k, IsOpen: true}
+			return Piece{Len: k, Content: len(bytes.TrimSuffix(window, []byte{'\r'})), IsOpen: true} // \r is half a line end
 		case isEnded:
 			p := s.ended(window, k)
 			if p.Damage != nil {

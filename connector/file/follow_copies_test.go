@@ -1,0 +1,131 @@
+package file_test
+
+import (
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/conduitio/funnel/connector/file"
+)
+
+// A copy that grows while it is looked at is still a copy, however slowly it is made and
+// wherever its parts end.
+func TestFollow_growingCopy(t *testing.T) {
+	for _, pause := range []time.Duration{500 * time.Millisecond, 3 * time.Second} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			content := numbered(1, 3000)
+			write(t, dir, "a", content)
+			f := follow(t, dir, file.Lines, nil)
+			defer f.close()
+			if recs, err := f.poll(3 * time.Second); err != nil || len(recs) != 3000 {
+				t.Fatalf("got %d records and the error %v", len(recs), err)
+			}
+			for _, n := range []int{0, 2, 500, 3001, 5001, 7003, len(content)} {
+				write(t, dir, "a.1", content[:n])
+				f.wantWithin(pause)
+			}
+			must(t, os.Truncate(dir+"/a", 0))
+			f.wantWithin(15 * time.Second)
+			grow(t, dir+"/a", "new\n")
+			f.want("new")
+			if lost := f.s.Stats().BytesVanished; lost != 0 {
+				t.Errorf("%d bytes vanished", lost)
+			}
+		})
+	}
+}
+
+// A file that was empty is read when it begins, once, if it is no copy.
+func TestFollow_emptyBegins(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		write(t, dir, "a", "1\n")
+		write(t, dir, "b", "")
+		write(t, dir, "c", "")
+		f := follow(t, dir, file.Lines, nil)
+		defer f.close()
+		f.want("1")
+		write(t, dir, "b", "1\n")
+		write(t, dir, "c", "2\n")
+		f.want("2")
+		if got := f.s.Stats().Files; got != 2 {
+			t.Errorf("%d files", got)
+		}
+		grow(t, dir+"/b", "3\n")
+		f.want("3")
+	})
+}
+
+// An incomplete last record may be taken back, as the repair of a torn file does. What was
+// read before it is still known.
+func TestFollow_tornRecord(t *testing.T) {
+	for name, tc := range map[string]struct {
+		format       file.Format
+		whole, torn  string
+		more         string
+		first, later string
+	}{
+		"lines": {file.Lines, "1\n", "{torn", "2\n", "1", "2"},
+		"CSV":   {file.CSV, "a\n1\n", "\"torn\nrow\n", "2\n", "map[a:1]", "map[a:2]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, restarts := range []bool{false, true} {
+				dir := t.TempDir()
+				synctest.Test(t, func(t *testing.T) {
+					path := write(t, dir, "a", tc.whole+tc.torn)
+					f := follow(t, dir, tc.format, nil)
+					recs := f.want(tc.first)
+					if restarts {
+						f.close()
+					}
+					must(t, os.Truncate(path, int64(len(tc.whole))))
+					if restarts {
+						f = follow(t, dir, tc.format, recs[0].Position)
+					}
+					defer f.close()
+					f.wantWithin(15 * time.Second)
+					grow(t, path, tc.more)
+					f.want(tc.later)
+					if lost := f.s.Stats().BytesVanished; lost != 0 {
+						t.Errorf("%d bytes vanished", lost)
+					}
+				})
+			}
+		})
+	}
+}
+
+// A directory that is made after Open is read like one that was there.
+func TestFollow_directoryLater(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		f := follow(t, dir+"/logs", file.Lines, nil)
+		defer f.close()
+		f.want()
+		must(t, os.Mkdir(dir+"/logs", 0o700))
+		write(t, dir, "logs/a", "1\n")
+		f.want("1")
+	})
+}
+
+// A copy that was recognised holds what was read of a file, also if the file is truncated
+// while nobody looks.
+func TestFollow_copyHoldsFile(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		write(t, dir, "a", "1\n2\n")
+		f := follow(t, dir, file.Lines, nil)
+		f.want("1", "2")
+		write(t, dir, "a.1", "1\n2\n")
+		f.want()
+		write(t, dir, "b", "3\n")
+		recs := f.want("3")
+		f.close()
+		write(t, dir, "a", "4\n")
+		f = follow(t, dir, file.Lines, recs[0].Position)
+		defer f.close()
+		f.want("4")
+	})
+}
