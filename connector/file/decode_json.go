@@ -34,7 +34,14 @@ type jsonDecoder struct {
 	names  map[string]string
 	text   string // the line, if its strings are cut from it
 	max    int    // levels that the object may have
+
+	// sizes are the numbers of members of the last objects at the outer levels. The next
+	// ones mostly have as many, so their maps need not grow.
+	sizes [4]int
 }
+
+// maxExpected bounds the members for which a map has room from the start.
+const maxExpected = 64
 
 func newJSONDecoder() jsonDecoder {
 	input := new(bytes.Buffer)
@@ -91,7 +98,11 @@ func (d *jsonDecoder) members() (map[string]any, error) {
 	if _, err := d.tokens.ReadToken(); err != nil {
 		return nil, err
 	}
-	object := make(map[string]any)
+	level, expected := d.tokens.StackDepth()-1, 0
+	if level < len(d.sizes) {
+		expected = d.sizes[level]
+	}
+	object := make(map[string]any, expected)
 	for d.tokens.PeekKind() != jsontext.KindEndObject {
 		quoted, err := d.tokens.ReadValue()
 		if err != nil {
@@ -106,6 +117,9 @@ func (d *jsonDecoder) members() (map[string]any, error) {
 			return nil, err
 		}
 		object[name] = value
+	}
+	if level < len(d.sizes) {
+		d.sizes[level] = min(len(object), maxExpected)
 	}
 	_, err := d.tokens.ReadToken()
 	return object, err
