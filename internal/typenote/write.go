@@ -28,7 +28,7 @@ var (
 //
 // A pointer to raw or structured data counts as its target, or as no data if it is nil.
 func Append(b []byte, r *opencdc.Record) ([]byte, error) {
-	w := writer{buf: b, left: maxValues}
+	w := writer{buf: b, start: len(b), left: maxValues, levels: 1}
 	if r.Operation == 0 {
 		w.buf = append(w.buf, `,"operation":"`+unset+`"`...)
 	}
@@ -48,10 +48,12 @@ func Append(b []byte, r *opencdc.Record) ([]byte, error) {
 // writer appends notes to buf. Each method that notes a value returns whether the value
 // needed a note. Once there is an error, nothing matters any more.
 type writer struct {
-	buf   []byte
-	left  int // values
-	depth int
-	err   error
+	buf    []byte
+	start  int // where the notes begin in buf
+	left   int // values
+	depth  int // of values
+	levels int // of JSON around the current note
+	err    error
 }
 
 func (w *writer) fail(err error) {
@@ -124,8 +126,23 @@ func (w *writer) metadata(m opencdc.Metadata) bool {
 	return w.object(values)
 }
 
+// begin is called before a note of a size is written. It returns false if there is no room
+// for the note. Notes that are too deep could not be read.
+func (w *writer) begin(size int) bool {
+	switch {
+	case w.levels > maxDepth:
+		w.fail(errDeep)
+	case len(w.buf)-w.start+size > 2*maxBytes: // some notes may be dropped again
+		w.fail(errManyNotes)
+	}
+	return w.err == nil
+}
+
 // note writes a type and, unless it is empty, what else the value needs.
 func (w *writer) note(name, more string) bool {
+	if !w.begin(len(more)) {
+		return true
+	}
 	w.buf = append(w.buf, '"')
 	w.buf = append(w.buf, name...)
 	if more != "" {
@@ -138,7 +155,14 @@ func (w *writer) note(name, more string) bool {
 
 // refuse notes a value that cannot be restored.
 func (w *writer) refuse(what string) bool {
-	w.quote(unsupported + strings.ToValidUTF8(what, string(utf8.RuneError)))
+	return w.textNote(unsupported + strings.ToValidUTF8(what, string(utf8.RuneError)))
+}
+
+// textNote writes a note that may need escapes.
+func (w *writer) textNote(text string) bool {
+	if w.begin(len(text)) {
+		w.quote(text)
+	}
 	return true
 }
 
@@ -178,11 +202,14 @@ func hasFraction(f float64) bool { return f == f && f != math.Trunc(f) }
 
 // value notes a value that an interface holds.
 func (w *writer) value(v any) bool {
+	if w.err != nil {
+		return false
+	}
 	switch v := v.(type) {
 	case nil, bool:
 		return false
 	case string:
-		return !utf8.ValidString(v) && w.note("string", base64.StdEncoding.EncodeToString([]byte(v)))
+		return !utf8.ValidString(v) && w.oddString(v)
 	case int:
 		return w.integer("int", int64(v))
 	case int8:
@@ -276,8 +303,15 @@ func (w *writer) number(n json.Number) bool {
 	if !utf8.ValidString(string(n)) {
 		return w.refuse("json.Number that is not valid UTF-8")
 	}
-	w.quote("json.Number " + string(n))
-	return true
+	return w.textNote("json.Number " + string(n))
+}
+
+// oddString notes a string that is not valid UTF-8.
+func (w *writer) oddString(s string) bool {
+	if !w.begin(len(s)) {
+		return true
+	}
+	return w.note("string", base64.StdEncoding.EncodeToString([]byte(s)))
 }
 
 // time notes a time. A location counts as fixed if it has the name of the zone, at this time
@@ -297,6 +331,5 @@ func (w *writer) time(t time.Time) bool {
 	if !utf8.ValidString(name) {
 		return w.refuse("time.Time in a location whose name is not valid UTF-8")
 	}
-	w.quote("time.Time " + strconv.Itoa(offset) + kind + name)
-	return true
+	return w.textNote("time.Time " + strconv.Itoa(offset) + kind + name)
 }

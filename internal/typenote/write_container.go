@@ -17,10 +17,13 @@ func (w *writer) typed(name string, null bool, inside func() bool) bool {
 		return w.note(name, isNil)
 	}
 	start := len(w.buf)
-	w.buf = append(w.buf, '[')
-	w.note(name, "")
-	w.buf = append(w.buf, ',')
-	if !inside() {
+	w.buf = append(w.buf, `["`...)
+	w.buf = append(w.buf, name...)
+	w.buf = append(w.buf, `",`...)
+	w.levels++
+	isNoted := inside()
+	w.levels--
+	if !isNoted {
 		w.buf = w.buf[:start]
 		return w.note(name, "")
 	}
@@ -33,13 +36,14 @@ func (w *writer) enter(n int) bool {
 	if w.depth++; w.depth > maxDepth+maxLevels {
 		w.fail(errDeep)
 	}
-	if len(w.buf) > 2*maxBytes {
-		w.fail(errManyNotes)
-	}
+	w.levels++
 	return w.spend(n)
 }
 
-func (w *writer) leave() { w.depth-- }
+func (w *writer) leave() {
+	w.depth--
+	w.levels--
+}
 
 type member struct {
 	key   string
