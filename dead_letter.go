@@ -44,9 +44,10 @@ import (
 //     levels deep
 //
 // A value of another type, or a map with a key that is not valid UTF-8, has a note that
-// begins with "!" and says what it is. If the record has more than a million values, or needs
-// more than a megabyte of notes, the member "untyped" takes the place of the notes and gives
-// the reason. In both cases, ParseDeadLetter returns an error.
+// begins with "!" and says what it is. The member "untyped" takes the place of the notes, and
+// gives the reason, if the record has more than a million values or holds itself, or if the
+// notes need more than a megabyte or are nested in more than 10,000 levels of JSON, two for a
+// container with a type. In both cases, ParseDeadLetter returns an error.
 const MetadataDeadLetter = "funnel.dead_letter"
 
 // DeadLetterVersion says which version of a record a dead letter holds.
@@ -112,12 +113,14 @@ type DeadLetter struct {
 // their types are not known.
 //
 // The values in the restored record have their original types, even if the decoder made all
-// numbers float64, json.Number or int64, and nil, empty and missing values remain distinct. A
-// pointer to data becomes the data. A time loses its monotonic clock reading in JSON, and a
-// time in the local time zone of another machine becomes a time at the same offset. If JSON
-// no longer determines a value, ParseDeadLetter returns an error and never guesses: for a
-// value of a type that [MetadataDeadLetter] does not list, for a value that was edited so
-// that it contradicts its note, and for an integer without a note.
+// numbers float64, json.Number or int64, and nil, empty and missing values remain distinct,
+// even if the encoder wrote nil as empty, but for nil metadata and a nil position, which become
+// empty then. A json.Number may have become a string. A pointer to data becomes the data. A
+// time loses its monotonic clock reading in JSON, and a time in the local time zone of another
+// machine becomes a time at the same offset. If JSON no longer determines a value,
+// ParseDeadLetter returns an error and never guesses: for a value of a type that
+// [MetadataDeadLetter] does not list, for a value that was edited so that it contradicts its
+// note, and for an integer without a note.
 //
 // If rec is not a dead letter or cannot be restored, the error names the position of rec, and
 // the place in it. ParseDeadLetter does not change rec. If the types are known, the result
@@ -148,7 +151,7 @@ func parseDeadLetter(rec opencdc.Record) (DeadLetter, error) {
 	if rec.Metadata[opencdc.MetadataCreatedAt] != "" {
 		var err error
 		if letter.Time, err = rec.Metadata.GetCreatedAt(); err != nil {
-			return DeadLetter{}, fmt.Errorf("its time, %s, is invalid: %w", opencdc.MetadataCreatedAt, err)
+			return DeadLetter{}, fmt.Errorf("its time, %s, is invalid: %w", opencdc.MetadataCreatedAt, typenote.Shorten(err))
 		}
 	}
 	err := letter.restore(content, field, hasField)
@@ -169,7 +172,7 @@ func (l *DeadLetter) restore(content map[string]any, field string, hasField bool
 		return fmt.Errorf("%s is invalid: %w: %s", MetadataDeadLetter, err, quote(field))
 	}
 	if why, ok := notes["untyped"]; ok {
-		return fmt.Errorf("the record in it cannot be restored, since its types were not recorded: %v", why)
+		return typenote.Shorten(fmt.Errorf("the record in it cannot be restored, since its types were not recorded: %v", why))
 	}
 	if l.Record, err = typenote.Restore(content, notes); err != nil {
 		return fmt.Errorf("the record in it cannot be restored: %w", err)

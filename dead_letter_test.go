@@ -234,7 +234,14 @@ func TestParseDeadLetter_errors(t *testing.T) {
 		"no reason": {func(l *opencdc.Record, _ map[string]any) {
 			l.Metadata = opencdc.Metadata{opencdc.MetadataConduitDLQNackNodeID: "x"}
 		}, []string{"no dead letter"}},
-		"time":            {func(l *opencdc.Record, _ map[string]any) { l.Metadata[opencdc.MetadataCreatedAt] = "x" }, []string{opencdc.MetadataCreatedAt}},
+		"time": {func(l *opencdc.Record, _ map[string]any) { l.Metadata[opencdc.MetadataCreatedAt] = "x" }, []string{opencdc.MetadataCreatedAt}},
+		"long time": {func(l *opencdc.Record, _ map[string]any) {
+			l.Metadata[opencdc.MetadataCreatedAt] = strings.Repeat("x", 10_000)
+		}, []string{opencdc.MetadataCreatedAt}},
+		"long reason": {field(`{"holds":"given","untyped":"` + strings.Repeat("x", 10_000) + `"}`), []string{"types were not recorded"}},
+		"no before": {func(_ *opencdc.Record, c map[string]any) {
+			delete(c["payload"].(map[string]any), "before")
+		}, []string{"before is missing"}},
 		"empty field":     {field(""), []string{"funnel.dead_letter", "invalid"}},
 		"no JSON":         {field("{"), []string{"funnel.dead_letter", "invalid"}},
 		"more JSON":       {field(`{"holds":"given"}{}`), []string{"funnel.dead_letter", "invalid"}},
@@ -256,6 +263,9 @@ func TestParseDeadLetter_errors(t *testing.T) {
 		fake.WantError(t, err, nil, append(tt.want, `"line 5"`)...)
 		if !reflect.DeepEqual(got, funnel.DeadLetter{}) {
 			t.Errorf("%s: there is a result: %v", name, got)
+		}
+		if len(err.Error()) > 1000 {
+			t.Errorf("%s: the error has %d bytes", name, len(err.Error()))
 		}
 	}
 	// Harmless changes are no errors.

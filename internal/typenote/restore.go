@@ -16,7 +16,8 @@ import (
 // [Append] has written, as package encoding/json decodes them into an interface.
 //
 // If the map and the notes do not fit together, Restore returns an error that says where. The
-// record shares no mutable data with the map.
+// record shares no mutable data with the map. Restore replaces long notes by what it has
+// parsed, so the time and the memory that it takes are linear in the size of both.
 func Restore(m, notes map[string]any) (opencdc.Record, error) {
 	return restore(&restorer{left: maxValues}, m, notes)
 }
@@ -32,6 +33,7 @@ func restore(s *restorer, m, notes map[string]any) (opencdc.Record, error) {
 	if err == nil {
 		return r, nil
 	}
+	err = Shorten(err)
 	if len(s.path) > 0 {
 		err = fmt.Errorf("%s: %w", s.where(), err)
 	}
@@ -84,6 +86,17 @@ func quote(text string) string {
 	return fmt.Sprintf("%q... (%d bytes)", text[:shown], len(text))
 }
 
+// Shorten returns err or, if its text is long, an error with the beginning of the text and
+// its length. What is wrong in a letter may be as long as the letter.
+func Shorten(err error) error {
+	const shown = 256
+	text := err.Error()
+	if len(text) <= shown {
+		return err
+	}
+	return fmt.Errorf("%s... (%d bytes)", strings.ToValidUTF8(text[:shown], ""), len(text))
+}
+
 // describe says what a value is.
 func describe(v any) string {
 	if v == nil {
@@ -101,14 +114,15 @@ func (s *restorer) record(m, notes map[string]any) (r opencdc.Record, err error)
 			return r, fmt.Errorf("there is a note on an unknown field %s", quote(name))
 		}
 	}
-	for _, name := range []string{"position", "operation", "metadata", "key", "payload"} {
-		if _, ok := m[name]; !ok {
-			return r, fmt.Errorf("the field %s is missing", name)
-		}
+	if err := checkFields(m, "position", "operation", "metadata", "key", "payload"); err != nil {
+		return r, err
 	}
 	payload, ok := mapOf(m["payload"])
 	if !ok {
 		return r, fmt.Errorf("the payload is %s, not an object", describe(m["payload"]))
+	}
+	if err := checkFields(payload, "before", "after"); err != nil {
+		return r, err
 	}
 	in := func(field string, set func(v, note any) error, v any) {
 		if err != nil {
@@ -124,6 +138,16 @@ func (s *restorer) record(m, notes map[string]any) (r opencdc.Record, err error)
 	in("before", func(v, note any) (err error) { r.Payload.Before, err = s.data(v, note); return err }, payload["before"])
 	in("after", func(v, note any) (err error) { r.Payload.After, err = s.data(v, note); return err }, payload["after"])
 	return r, err
+}
+
+// checkFields returns an error if a field is missing. It would be taken for null.
+func checkFields(m map[string]any, names ...string) error {
+	for _, name := range names {
+		if _, ok := m[name]; !ok {
+			return fmt.Errorf("the field %s is missing", name)
+		}
+	}
+	return nil
 }
 
 func mapOf(v any) (map[string]any, bool) {
@@ -200,7 +224,7 @@ func nilData(v any, text string) (opencdc.Data, error) {
 		return nil, err
 	case n.more != isNil || n.t != named["opencdc.RawData"] && n.t != named["opencdc.StructuredData"]:
 		return nil, badNote(text)
-	case !isNull(v):
+	case !isNullOrEmpty(v):
 		return nil, fmt.Errorf("it is %s, not null, as the note %s says", describe(v), quote(text))
 	case n.t == named["opencdc.RawData"]:
 		return opencdc.RawData(nil), nil

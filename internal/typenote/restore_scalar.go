@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
@@ -25,7 +24,7 @@ func scalar(v any, n note) (any, error) {
 		into.SetBool(b)
 	case reflect.String:
 		var text string
-		text, err = stringValue(v, n.more)
+		text, err = stringValue(v, n)
 		into.SetString(text)
 	case reflect.Float32, reflect.Float64:
 		var f float64
@@ -66,7 +65,7 @@ func integer(v any, noted string) (string, error) {
 		return digitsOf(v)
 	}
 	f, err := strconv.ParseFloat(noted, 64)
-	if err != nil || !isInteger(noted) {
+	if err != nil || !isInteger(noted) || len(noted) > maxDigits {
 		return "", fmt.Errorf("the note on it is invalid: %s is no integer", quote(noted))
 	}
 	if v, ok := v.(float64); ok {
@@ -85,6 +84,8 @@ func integer(v any, noted string) (string, error) {
 func disagree(v any, noted string) error {
 	return fmt.Errorf("it is %v, but %s in the note on it", v, quote(noted))
 }
+
+const maxDigits = len("-9223372036854775808")
 
 // isInteger returns true if the text is an integer in decimal digits.
 func isInteger(text string) bool {
@@ -167,7 +168,11 @@ func floatOf(v any, bits int) (float64, error) {
 	case float32:
 		return float64(v), nil
 	case json.Number:
-		return strconv.ParseFloat(string(v), bits)
+		f, err := strconv.ParseFloat(string(v), 64)
+		if err != nil {
+			return 0, err
+		}
+		return floatOf(f, bits)
 	}
 	digits, err := digitsOf(v)
 	if err != nil {
@@ -176,24 +181,36 @@ func floatOf(v any, bits int) (float64, error) {
 	return strconv.ParseFloat(digits, bits)
 }
 
-// number returns a json.Number. Its digits are in its note.
-func number(v any, noted string) (json.Number, error) {
-	n, isNumber := v.(json.Number)
-	if isNumber && string(n) == noted {
-		return n, nil
-	}
-	digits, err := digitsOf(v)
-	if err == nil && isInteger(digits) && isInteger(noted) {
-		if _, isFloat := v.(float64); !isFloat && digits != noted {
-			return "", disagree(v, noted)
+// number returns a json.Number, whose digits are in its note. Some encoders write it as a
+// string, and an empty one as 0.
+func number(v any, n note) (json.Number, error) {
+	noted := n.more
+	switch v := v.(type) {
+	case json.Number:
+		if string(v) == noted {
+			return v, nil
+		}
+	case string:
+		if v == noted {
+			return json.Number(v), nil
 		}
 	}
-	want, wantErr := strconv.ParseFloat(noted, 64)
+	text, err := textOf(n)
+	if err != nil {
+		return "", err
+	}
+	digits, err := digitsOf(v)
+	if noted == "" && digits == "0" {
+		return "", nil
+	}
+	if _, isFloat := v.(float64); err == nil && !isFloat && text.isInteger && isInteger(digits) && digits != noted {
+		return "", disagree(v, noted)
+	}
 	got, err := floatOf(v, 64)
 	switch {
 	case err != nil:
 		return "", err
-	case wantErr != nil || got != want:
+	case text.err != nil || got != text.number:
 		return "", disagree(v, noted)
 	}
 	return json.Number(noted), nil
@@ -201,22 +218,22 @@ func number(v any, noted string) (json.Number, error) {
 
 // stringValue returns a string. noted holds its bytes if they are not valid UTF-8, since
 // encoders replace what is invalid.
-func stringValue(v any, noted string) (string, error) {
+func stringValue(v any, n note) (string, error) {
 	text, ok := v.(string)
 	if !ok {
 		return "", fmt.Errorf("it is %s, not a string", describe(v))
 	}
-	if noted == "" {
+	if n.more == "" {
 		return text, nil
 	}
-	original, err := base64.StdEncoding.Strict().DecodeString(noted)
+	noted, err := textOf(n)
 	if err != nil {
-		return "", fmt.Errorf("the note on it is invalid: %w", err)
+		return "", err
 	}
-	if replaced(text) != replaced(string(original)) {
-		return "", disagree(quote(text), noted)
+	if replaced(text) != noted.replaced {
+		return "", disagree(quote(text), n.more)
 	}
-	return string(original), nil
+	return noted.original, nil
 }
 
 // replaced replaces each run of bytes that are invalid, or were already replaced, by one
@@ -271,76 +288,4 @@ func decodeBytes(v any) ([]byte, error) {
 	default:
 		return append([]byte{}, r.Bytes()...), nil
 	}
-}
-
-// time returns a time. noted has its offset and location, or is empty for UTC.
-func (s *restorer) time(v any, noted string) (time.Time, error) {
-	if t, ok := v.(time.Time); ok {
-		return t, nil
-	}
-	text, ok := v.(string)
-	if !ok {
-		return time.Time{}, fmt.Errorf("it is %s, not a time", describe(v))
-	}
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return time.Time{}, err
-	}
-	offset, location := 0, time.UTC
-	if noted != "" {
-		if offset, location, err = s.location(noted); err != nil {
-			return time.Time{}, err
-		}
-	}
-	// The text has the offset in minutes only.
-	_, minutes := t.Zone()
-	if minutes != offset/60*60 {
-		return time.Time{}, disagree(text, noted)
-	}
-	t = t.Add(time.Duration(minutes-offset) * time.Second)
-	in := t.In(location)
-	if _, is := in.Zone(); is == offset {
-		return in, nil
-	}
-	if location == time.Local { // the local location of another machine
-		return t.In(time.FixedZone("", offset)), nil
-	}
-	return time.Time{}, fmt.Errorf("the time zone %s has another offset here than %d seconds at %s", quote(location.String()), offset, text)
-}
-
-// location returns the offset and the location that the note on a time holds.
-func (s *restorer) location(noted string) (offset int, location *time.Location, err error) {
-	number, rest, _ := strings.Cut(noted, " ")
-	kind, name, _ := strings.Cut(rest, " ")
-	offset, err = strconv.Atoi(number)
-	if err != nil || offset < -100*3600 || offset > 100*3600 {
-		return 0, nil, fmt.Errorf("the note on it is invalid: %s is no offset in seconds", quote(number))
-	}
-	switch kind {
-	case "fixed":
-		return offset, time.FixedZone(name, offset), nil
-	case "local":
-		return offset, time.Local, nil
-	case "zone":
-		location, err = s.zone(name)
-		return offset, location, err
-	default:
-		return 0, nil, fmt.Errorf("the note on it is invalid: %s is no location", quote(rest))
-	}
-}
-
-// zone loads a time zone, once.
-func (s *restorer) zone(name string) (*time.Location, error) {
-	if location := s.zones[name]; location != nil {
-		return location, nil
-	}
-	location, err := time.LoadLocation(name)
-	if err != nil {
-		return nil, fmt.Errorf("its time zone %s cannot be loaded: %w", quote(name), err)
-	}
-	if s.zones == nil {
-		s.zones = make(map[string]*time.Location)
-	}
-	s.zones[name] = location
-	return location, nil
 }

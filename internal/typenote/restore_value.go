@@ -8,74 +8,9 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 )
-
-// note is a parsed note.
-type note struct {
-	t       reflect.Type // or nil
-	more    string
-	members map[string]any // or nil
-}
-
-func badNote(v any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
-		text = []byte("of type " + reflect.TypeOf(v).String())
-	}
-	return fmt.Errorf("the note %s is invalid", quote(string(text)))
-}
-
-// parseNote parses a note, or nil for none. It returns an error for a type that cannot be
-// restored.
-func parseNote(v any) (note, error) {
-	switch v := v.(type) {
-	case nil:
-		return note{}, nil
-	case map[string]any:
-		return note{members: v}, nil
-	case string:
-		if what, ok := strings.CutPrefix(v, unsupported); ok {
-			return note{}, fmt.Errorf("it was of a type that cannot be restored: %s", what)
-		}
-		name, more, _ := strings.Cut(v, " ")
-		t, ok := typeOf(name)
-		if !ok || t == anyType {
-			return note{}, badNote(v)
-		}
-		return note{t: t, more: more}, nil
-	case []any:
-		if len(v) == 2 {
-			return parseContainer(v[0], v[1])
-		}
-	}
-	return note{}, badNote(v)
-}
-
-// parseContainer parses a note on the type of a container and what it holds.
-func parseContainer(name, inside any) (note, error) {
-	if what, ok := inside.(string); ok && strings.HasPrefix(what, unsupported) {
-		return parseNote(what)
-	}
-	text, isText := name.(string)
-	members, isMap := inside.(map[string]any)
-	if !isText || !isMap {
-		return note{}, badNote([]any{name, inside})
-	}
-	n, err := parseNote(text)
-	if err == nil && (n.more != "" || !isContainer(n.t)) {
-		return note{}, badNote([]any{name, inside})
-	}
-	n.members = members
-	return n, err
-}
-
-// isContainer returns true for slices and maps other than bytes.
-func isContainer(t reflect.Type) bool {
-	return t.Kind() == reflect.Map || t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8
-}
 
 // isNull returns true for nil, and for an interface that holds a nil slice or map.
 func isNull(v any) bool {
@@ -84,6 +19,20 @@ func isNull(v any) bool {
 	}
 	r := reflect.ValueOf(v)
 	return (r.Kind() == reflect.Slice || r.Kind() == reflect.Map) && r.IsNil()
+}
+
+// isNullOrEmpty returns true for what encoders write for nil: some write an empty array,
+// object or string.
+func isNullOrEmpty(v any) bool {
+	if v == nil {
+		return true
+	}
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Slice, reflect.Map, reflect.String:
+		return r.Len() == 0
+	default:
+		return false
+	}
 }
 
 // value restores a value, given the note on it, which may be nil. static is the type of the
@@ -148,7 +97,7 @@ func (s *restorer) untyped(v any, n note) (any, error) {
 func (s *restorer) typed(v any, n note) (any, error) {
 	kind := n.t.Kind()
 	if n.more == isNil && (kind == reflect.Slice || kind == reflect.Map) {
-		if !isNull(v) {
+		if !isNullOrEmpty(v) {
 			return nil, fmt.Errorf("it is %s, not null, as the note on it says", describe(v))
 		}
 		return reflect.Zero(n.t).Interface(), nil
@@ -172,7 +121,7 @@ func (s *restorer) typed(v any, n note) (any, error) {
 	case named["time.Time"]:
 		return s.time(v, n.more)
 	case named["json.Number"]:
-		return number(v, n.more)
+		return number(v, n)
 	default:
 		return scalar(v, n)
 	}
@@ -203,12 +152,15 @@ func (s *restorer) object(v any, n note) (any, error) {
 		if err := s.descend(step{key: k, index: -1}); err != nil {
 			return nil, err
 		}
-		about, isNoted := n.members[k]
-		if isNoted {
-			noted++
+		about, err := parsedOnce(n.members, k)
+		if err != nil {
+			return nil, err
 		}
-		if isNoted && about == nil {
-			return nil, badNote(nil)
+		if _, isNoted := n.members[k]; isNoted {
+			noted++
+			if about == nil {
+				return nil, badNote(nil)
+			}
 		}
 		restored, err := s.value(v, about, n.t.Elem())
 		if err != nil {
@@ -281,7 +233,9 @@ func (s *restorer) array(v any, n note) (any, error) {
 		}
 		var about any
 		if len(runs) > 0 && runs[0].first <= i {
-			about = runs[0].note
+			if about, err = parsedOnce(n.members, runs[0].key); err != nil {
+				return nil, err
+			}
 		}
 		element, err := s.value(v, about, n.t.Elem())
 		if err != nil {
@@ -293,43 +247,4 @@ func (s *restorer) array(v any, n note) (any, error) {
 		}
 	}
 	return restored.Interface(), nil
-}
-
-// run is a run of elements with the same note.
-type run struct {
-	first, last int
-	note        any
-}
-
-// parseRuns returns the notes on n elements, in order.
-func parseRuns(members map[string]any, n int) ([]run, error) {
-	runs := make([]run, 0, len(members))
-	for key, note := range members {
-		first, last, isRange := strings.Cut(key, "-")
-		if !isRange {
-			last = first
-		}
-		from, ok := parseIndex(first, n)
-		to, ok2 := parseIndex(last, n)
-		if !ok || !ok2 || to < from {
-			return nil, fmt.Errorf("the note on the elements %s does not fit an array of %d", quote(key), n)
-		}
-		if note == nil {
-			return nil, badNote(note)
-		}
-		runs = append(runs, run{first: from, last: to, note: note})
-	}
-	slices.SortFunc(runs, func(a, b run) int { return a.first - b.first })
-	for i := range runs {
-		if i > 0 && runs[i].first <= runs[i-1].last {
-			return nil, fmt.Errorf("there are two notes on element %d", runs[i].first)
-		}
-	}
-	return runs, nil
-}
-
-// parseIndex returns an index of n elements.
-func parseIndex(text string, n int) (int, bool) {
-	i, err := strconv.Atoi(text)
-	return i, err == nil && 0 <= i && i < n && strconv.Itoa(i) == text
 }

@@ -59,11 +59,49 @@ var decoders = map[string]func(m map[string]any) (map[string]any, error){
 		}
 		return decoded, json.Unmarshal(text, &decoded)
 	},
+	"empty for nil": func(m map[string]any) (decoded map[string]any, err error) {
+		written := maps.Clone(m)
+		for _, name := range []string{"key", "payload"} {
+			written[name] = emptyForNil(m[name])
+		}
+		text, err := json.Marshal(written)
+		if err != nil {
+			return nil, err
+		}
+		return decoded, json.Unmarshal(text, &decoded)
+	},
 	"json.Number": useNumber,
 	"integers": func(m map[string]any) (map[string]any, error) {
 		decoded, err := useNumber(m)
 		return integers(decoded).(map[string]any), err
 	},
+}
+
+// emptyForNil returns what encoders write that take nil for empty, such as that of Protocol
+// Buffers, and a json.Number for a string.
+func emptyForNil(v any) any {
+	r := reflect.ValueOf(v)
+	switch {
+	case !r.IsValid():
+		return nil
+	case r.Type() == reflect.TypeFor[json.Number]():
+		return r.String()
+	case r.Kind() == reflect.Slice && r.Type().Elem().Kind() == reflect.Uint8:
+		return append([]byte{}, r.Bytes()...)
+	case r.Kind() == reflect.Slice:
+		elements := make([]any, r.Len())
+		for i := range elements {
+			elements[i] = emptyForNil(r.Index(i).Interface())
+		}
+		return elements
+	case r.Kind() == reflect.Map:
+		members := make(map[string]any)
+		for iter := r.MapRange(); iter.Next(); {
+			members[iter.Key().String()] = emptyForNil(iter.Value().Interface())
+		}
+		return members
+	}
+	return v
 }
 
 func useNumber(m map[string]any) (decoded map[string]any, err error) {
