@@ -137,7 +137,8 @@ func ParseDeadLetter(rec opencdc.Record) (DeadLetter, error) {
 func parseDeadLetter(rec opencdc.Record) (DeadLetter, error) {
 	content, ok := mappableData(rec.Payload.After).(opencdc.StructuredData)
 	if !ok {
-		return DeadLetter{}, fmt.Errorf("it is no dead letter: the payload (after) is of type %T, not structured data", rec.Payload.After)
+		return DeadLetter{}, fmt.Errorf("it is no dead letter: the payload (after) is of type %T, not structured data; %w",
+			rec.Payload.After, sayMetadata(rec))
 	}
 	letter := DeadLetter{SourceID: rec.Metadata[opencdc.MetadataConduitSourceConnectorID]}
 	var hasReason, hasTask bool
@@ -145,8 +146,8 @@ func parseDeadLetter(rec opencdc.Record) (DeadLetter, error) {
 	letter.TaskID, hasTask = rec.Metadata[opencdc.MetadataConduitDLQNackNodeID]
 	field, hasField := rec.Metadata[MetadataDeadLetter]
 	if !hasField && !(hasReason && hasTask) {
-		return DeadLetter{}, fmt.Errorf("it is no dead letter: its metadata has neither %s nor both %s and %s",
-			MetadataDeadLetter, opencdc.MetadataConduitDLQNackError, opencdc.MetadataConduitDLQNackNodeID)
+		return DeadLetter{}, fmt.Errorf("it is no dead letter: its metadata has neither %s nor both %s and %s; %w",
+			MetadataDeadLetter, opencdc.MetadataConduitDLQNackError, opencdc.MetadataConduitDLQNackNodeID, sayMetadata(rec))
 	}
 	if rec.Metadata[opencdc.MetadataCreatedAt] != "" {
 		var err error
@@ -156,6 +157,12 @@ func parseDeadLetter(rec opencdc.Record) (DeadLetter, error) {
 	}
 	err := letter.restore(content, field, hasField)
 	return letter, err
+}
+
+// sayMetadata returns what the metadata of a record says, as part of an error. A source that
+// could not read a letter says so there.
+func sayMetadata(rec opencdc.Record) error {
+	return typenote.Shorten(fmt.Errorf("the metadata is %q", map[string]string(rec.Metadata)))
 }
 
 // restore restores the record from the payload of the letter and, if there is one, the

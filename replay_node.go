@@ -22,6 +22,10 @@ import (
 //   - the task belongs to a [Sink], where a worker cannot begin (a sink after it is fine);
 //   - first is not the first node of a valid pipeline, see [NewWorker].
 //
+// The source of letters must not restore them, so a replay source will not do. To read the
+// file of a queue, use a Source of the module connector/file with the format Records and the
+// option WithoutWriters.
+//
 // The source refuses letters of other tasks, and letters that hold another version than
 // [VersionAsGiven], with the error that NewReplaySource describes. So it refuses letters of
 // pieces, letters written with [WithDeadLettersAsRead], and letters that do not say what they
