@@ -16,7 +16,7 @@ import (
 // [funnel.NewReplaySource]: the versions of the record that letters may hold, or none for
 // all.
 func NewDeadLetterSource(path string, from opencdc.Position, versions []funnel.DeadLetterVersion, opts ...SourceOption) (funnel.Source, error) {
-	letters, err := NewSource(path, Records, from, append(opts[:len(opts):len(opts)], WithoutWriters())...)
+	letters, err := NewSource(path, Records, from, append(opts[:len(opts):len(opts)], ofLetters())...)
 	if err != nil {
 		return nil, err
 	}

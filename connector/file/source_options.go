@@ -1,6 +1,7 @@
 package file
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -21,7 +22,7 @@ type sourceConfig struct {
 	isFollowed     bool
 	pollPeriod     time.Duration
 	settlePeriod   time.Duration
-	maxRecordBytes int
+	maxRecordBytes int // 0 for the default
 	batchRecords   int
 	batchBytes     int
 	maxFiles       int
@@ -32,14 +33,13 @@ type sourceConfig struct {
 
 func defaultSourceConfig() sourceConfig {
 	return sourceConfig{
-		commonConfig:   defaultConfig(),
-		pollPeriod:     time.Second,
-		settlePeriod:   10 * time.Second,
-		maxRecordBytes: 1 << 20,
-		batchRecords:   1000,
-		batchBytes:     1 << 20,
-		maxFiles:       10_000,
-		newWatcher:     newFileWatcher,
+		commonConfig: defaultConfig(),
+		pollPeriod:   time.Second,
+		settlePeriod: 10 * time.Second,
+		batchRecords: 1000,
+		batchBytes:   1 << 20,
+		maxFiles:     10_000,
+		newWatcher:   newFileWatcher,
 	}
 }
 
@@ -80,7 +80,8 @@ func WithSettlePeriod(period time.Duration) SourceOption {
 }
 
 // WithMaxRecordBytes sets the maximum number of bytes in a record, without its line end. A
-// longer record is passed on in pieces of that size, as raw data. The default is 1 MiB.
+// longer record is passed on in pieces of that size, as raw data. The default is 1 MiB, or 8
+// MiB for [NewDeadLetterSource], since a letter is longer than its record.
 func WithMaxRecordBytes(n int) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		if n < 1 || n > 1<<30 {
@@ -136,6 +137,20 @@ func WithoutWriters() SourceOption {
 	})
 }
 
+// maxLetterBytes is the default of WithMaxRecordBytes for dead letters. In the letter of a
+// record of 1 MiB there may be that in base64, and notes on its types with their quotes
+// escaped.
+const maxLetterBytes = 8 << 20
+
+// ofLetters is the last option of a source of dead letters.
+func ofLetters() SourceOption {
+	return sourceOption(func(c *sourceConfig) error {
+		c.isLocked = true
+		c.maxRecordBytes = cmp.Or(c.maxRecordBytes, maxLetterBytes)
+		return nil
+	})
+}
+
 // withWatcher replaces the notifications, or turns them off if the function is nil.
 func withWatcher(open func() (watcher, error)) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
@@ -158,6 +173,7 @@ func newSourceConfig(format Format, opts []SourceOption) (*sourceConfig, error) 
 	if c.isLocked && c.isFollowed {
 		return nil, errors.New("WithoutWriters and WithFollow exclude each other: nobody could append to what is followed")
 	}
+	c.maxRecordBytes = cmp.Or(c.maxRecordBytes, 1<<20)
 	c.logger = c.logger.WithComponent("source:file")
 	return &c, c.validate(format)
 }
