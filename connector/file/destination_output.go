@@ -80,7 +80,7 @@ func openLocked(c *destinationConfig, path string) (f *output, isNew bool, err e
 func lock(c *destinationConfig, path string, file disk.File) (info fs.FileInfo, isCurrent bool, err error) {
 	if err := file.Lock(); err != nil {
 		if errors.Is(err, disk.ErrLocked) {
-			err = fmt.Errorf("%s is written by another destination, here or in another process: %w", path, err)
+			err = fmt.Errorf("%s is written by another destination, or kept from writers by a source, here or in another process: %w", path, err)
 		}
 		return nil, false, err
 	}

@@ -22,8 +22,7 @@ type Source struct {
 	config *sourceConfig
 	busy   chan struct{} // holds a value while Open, Read or Teardown uses the session
 
-	session *session  // nil if the source is not open; guarded by busy
-	locks   fileLocks // of WithoutWriters; guarded by busy
+	session *session // nil if the source is not open; guarded by busy
 
 	mu     sync.Mutex
 	isTorn bool
@@ -110,17 +109,11 @@ func (s *Source) Open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("file source: %w", err)
 	}
-	var locks fileLocks
-	if s.config.isLocked {
-		if locks, err = lockFiles(at); err != nil {
-			return fmt.Errorf("file source: %w", err)
-		}
-	}
 	session := newSession(s.config, s.format, at, state, s.publish)
 	if err := session.open(ctx); err != nil {
-		return fmt.Errorf("file source: %w", errors.Join(err, session.close(), locks.release()))
+		return fmt.Errorf("file source: %w", errors.Join(err, session.close()))
 	}
-	s.session, s.locks = session, locks
+	s.session = session
 	return nil
 }
 
@@ -196,9 +189,9 @@ func (s *Source) Teardown(ctx context.Context) error {
 	if s.session == nil {
 		return nil
 	}
-	session, locks := s.session, s.locks
-	s.session, s.locks = nil, nil
-	return errors.Join(session.close(), locks.release())
+	session := s.session
+	s.session = nil
+	return session.close()
 }
 
 // Errors returns nil: the methods return all errors.

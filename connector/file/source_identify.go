@@ -32,6 +32,11 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.config.isLocked { // before anything is read, and just the files that are read
+		if s.locks, files, err = lockFiles(files); err != nil {
+			return err
+		}
+	}
 	if len(files) == 0 && s.place.kind == oneFile {
 		return &os.PathError{Op: "open", Path: s.place.path, Err: os.ErrNotExist}
 	}

@@ -3,10 +3,16 @@ package file_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
@@ -76,6 +82,105 @@ func TestWithoutWriters(t *testing.T) {
 
 	if _, err := file.NewSource(dir, file.JSONLines, nil, file.WithoutWriters(), file.WithFollow()); err == nil {
 		t.Error("NewSource takes WithoutWriters and WithFollow together")
+	}
+}
+
+// A source without writers reads no file that was made, and is written, while it was opened.
+func TestWithoutWriters_newFile(t *testing.T) {
+	const files, rounds = 300, 40
+	ctx := t.Context()
+	dir := t.TempDir()
+	for i := range files {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i, ".jsonl")), []byte(fmt.Sprintf("{\"n\":%d}\n", i)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "new.jsonl")
+	random := rand.New(rand.NewPCG(1, 1))
+	for range rounds {
+		s, err := file.NewSource(dir, file.JSONLines, nil, file.WithoutWriters())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := file.NewDestination(path, file.JSONLines)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened := make(chan error, 1)
+		delay := time.Duration(random.IntN(5000)) * time.Microsecond
+		go func() {
+			for begin := time.Now(); time.Since(begin) < delay; {
+				runtime.Gosched()
+			}
+			err := d.Open(ctx)
+			if err == nil {
+				err = d.Write(ctx, []opencdc.Record{{Position: opencdc.Position("1"), Payload: opencdc.Change{After: opencdc.StructuredData{}}}})
+			}
+			opened <- err
+		}()
+		if errSource, errDestination := s.Open(ctx), <-opened; errSource == nil && errDestination == nil {
+			for _, r := range mustReadAll(t, s) {
+				if r.Metadata[file.MetadataPath] == path {
+					t.Fatal("a file is read while a destination has it open")
+				}
+			}
+		}
+		if err := errors.Join(s.Teardown(ctx), d.Teardown(ctx), os.RemoveAll(path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A letter may be longer than its record may be, and what is no letter says why.
+func TestNewDeadLetterSource_long(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	in, queue := filepath.Join(dir, "in.jsonl"), filepath.Join(dir, "queue.jsonl")
+	longest := `{"a":"` + strings.Repeat("x", 1<<20-8) + `"}`
+	overlong := "{" + strings.Repeat("0", 1<<20+100)
+	if err := os.WriteFile(in, []byte(longest+"\n"+overlong+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source, err := file.NewSource(in, file.JSONLines, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	destination, err := file.NewDestination(queue, file.Records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = funnel.From("in", source).
+		Through("fail", funnel.Map(func(r opencdc.Record) (opencdc.Record, error) { return r, errors.New("no") })).
+		To("out", funnel.DestinationFunc(func(context.Context, []opencdc.Record) error { return nil })).
+		DeadLetters("queue", destination, 0, 0).Run(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sizes := func(opts ...file.SourceOption) (sizes []int, err error) {
+		letters, err := file.NewDeadLetterSource(queue, nil, nil, opts...)
+		if err != nil {
+			return nil, err
+		}
+		if err := letters.Open(ctx); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, letters.Teardown(ctx)) }()
+		for {
+			records, err := letters.Read(ctx)
+			for _, r := range records {
+				sizes = append(sizes, len(r.Payload.After.Bytes()))
+			}
+			if err != nil {
+				return sizes, err
+			}
+		}
+	}
+	if got, err := sizes(); !errors.Is(err, io.EOF) || !slices.Equal(got, []int{1 << 20, 1 << 20, 101}) {
+		t.Errorf("the records have %d bytes, %v", got, err)
+	}
+	got, err := sizes(file.WithMaxRecordBytes(1 << 20))
+	if len(got) != 0 || err == nil || !strings.Contains(err.Error(), "the line is longer than 1048576 bytes") {
+		t.Errorf("with a bound: %d, %v", got, err)
 	}
 }
 

@@ -11,31 +11,30 @@ import (
 // of each file that it has open.
 type fileLocks []*os.File
 
-// lockFiles locks all files at a place, or none.
-func lockFiles(at place) (locks fileLocks, err error) {
-	files, _, err := at.list()
-	if err != nil {
-		return nil, err
-	}
+// lockFiles locks all of the files, or none. It returns those that are still there: one that
+// comes back is not locked.
+func lockFiles(files []listed) (locks fileLocks, locked []listed, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, locks.release())
+			locks = nil
 		}
 	}()
 	for _, f := range files {
 		opened, err := os.OpenFile(f.name, os.O_RDONLY|nonBlocking, 0)
 		if isGone(err) {
-			continue // as if it had never been there
+			continue
 		}
 		if err != nil {
-			return locks, err
+			return locks, nil, err
 		}
 		locks = append(locks, opened)
 		if err := disk.LockShared(opened); err != nil {
-			return locks, err
+			return locks, nil, err
 		}
+		locked = append(locked, f)
 	}
-	return locks, nil
+	return locks, locked, nil
 }
 
 func (l fileLocks) release() error {

@@ -31,6 +31,7 @@ type session struct {
 	turn     int           // followed: the index of the file to be read next
 	finished []*knownFile  // the oldest one first
 	orphans  []*orphan
+	locks    fileLocks   // of WithoutWriters
 	fresh    *identifier // of those that were finished since Open; nil if there are none
 
 	record uint64 // the number of the last record
@@ -121,7 +122,7 @@ func (s *session) publish() {
 	s.report(*stats, s.record)
 }
 
-// close closes all files.
+// close closes all files, and unlocks them after that.
 func (s *session) close() error {
 	var errs []error
 	for _, f := range s.files {
@@ -130,7 +131,7 @@ func (s *session) close() error {
 	if s.follow.watcher != nil {
 		errs = append(errs, s.follow.watcher.close())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.locks.release())...)
 }
 
 // fail records an error that ends the session. The end of the context is none.
