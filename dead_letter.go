@@ -59,8 +59,8 @@ const (
 	VersionUnknown DeadLetterVersion = iota
 	// VersionAsRead: as the source returned it, see [WithDeadLettersAsRead].
 	VersionAsRead
-	// VersionAsGiven: as the task that nacked it was given it. If that task changed it in
-	// place before the nack, the changes show.
+	// VersionAsGiven: as the task that nacked it was given it. If that task changed it before
+	// the nack, in place or by Batch.SetRecords, the changes show.
 	VersionAsGiven
 	// VersionBeforeSplit: as it was before its first split on the way to the task, because
 	// the task nacked a piece of it. If the task that split it, or a later one, changed data

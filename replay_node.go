@@ -29,8 +29,8 @@ import (
 // The source refuses letters of other tasks, and letters that hold another version than
 // [VersionAsGiven], with the error that NewReplaySource describes. So it refuses letters of
 // pieces, letters written with [WithDeadLettersAsRead], and letters that do not say what they
-// hold. If the task changed a record in place before it nacked it, the letter holds the
-// changed record, and the task is given that one.
+// hold. If the task changed a record before it nacked it, the letter holds the changed record,
+// and the task is given that one.
 //
 // The node of the task and the nodes after it are used themselves, not copied. So the
 // pipeline of first must not run at the same time, unless its tasks allow that. It is best to

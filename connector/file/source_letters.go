@@ -9,8 +9,9 @@ import (
 // NewDeadLetterSource returns a source of the records in the dead letters of a queue that a
 // [Destination] has written in the format [Records]. It is a [funnel.NewReplaySource] over a
 // [Source] with the option [WithoutWriters]. So a replay never writes into what it reads, and
-// a queue that is still open for writing is not read: stop its pipeline first, or replay the
-// files that it has rotated away.
+// a file that a queue has open is not read: stop its pipeline first, or replay the files that
+// it has rotated away. (A queue with a template closes files that it does not use. If it needs
+// one of them while that is replayed, its Write fails.)
 //
 // path, from and opts are those of [NewSource]. versions are those of
 // [funnel.NewReplaySource]: the versions of the record that letters may hold, or none for

@@ -128,8 +128,8 @@ func WithStartAnew() SourceOption {
 
 // WithoutWriters keeps destinations away from the files. While the source is open, no
 // [Destination] can open one of them, in this process or another. The source cannot be opened
-// while a Destination has one of them open. Other programs can still write. The option cannot
-// be combined with [WithFollow].
+// while a Destination has one of them open. Other programs can still write. Each file stays
+// open meanwhile. The option cannot be combined with [WithFollow].
 func WithoutWriters() SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		c.isLocked = true
