@@ -101,6 +101,8 @@ func (r *reader) checkMetadata() error {
 				return n.unknown("it is in another file, %.100q", chunk.FilePath)
 			case chunk.CryptoMetadata.Value != nil:
 				return n.unknown("it is encrypted, which is not supported")
+			case !isReadable(chunk.MetaData.Codec):
+				return n.unknown("the compression %v is not supported", chunk.MetaData.Codec)
 			case chunk.MetaData.Codec != meta.RowGroups[0].Columns[j].MetaData.Codec:
 				return n.unknown("row groups are compressed in different ways, %v and %v, which is not supported",
 					meta.RowGroups[0].Columns[j].MetaData.Codec, chunk.MetaData.Codec)
@@ -113,6 +115,16 @@ func (r *reader) checkMetadata() error {
 		return fmt.Errorf("the row groups have %d rows, the file %d", rows, meta.NumRows)
 	}
 	return nil
+}
+
+// isReadable returns true if the library can read what is compressed in a way. It gives
+// wrong data for some pages in LZ4_RAW, and allocates without end if one is damaged.
+func isReadable(codec format.CompressionCodec) bool {
+	switch codec {
+	case format.Uncompressed, format.Snappy, format.Gzip, format.Brotli, format.Zstd:
+		return true
+	}
+	return false
 }
 
 // numRows returns the number of rows in the file.

@@ -1,7 +1,6 @@
 package parquet
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -181,10 +180,12 @@ func bigEndian(b []byte) (*big.Int, error) {
 		return nil, errors.New("a decimal of 0 bytes")
 	}
 	isNegative := b[0] >= 0x80
+	fill := byte(0)
 	if isNegative {
-		b = bytes.TrimLeft(b, "\xff")
-	} else {
-		b = bytes.TrimLeft(b, "\x00")
+		fill = 0xff
+	}
+	for len(b) > 0 && b[0] == fill {
+		b = b[1:]
 	}
 	if len(b) > maxDecimalBytes {
 		return nil, fmt.Errorf("a decimal of %d bytes, more than %d", len(b), maxDecimalBytes)
