@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
@@ -106,6 +107,8 @@ func (r *reader) checkMetadata() error {
 			case chunk.MetaData.Codec != meta.RowGroups[0].Columns[j].MetaData.Codec:
 				return n.unknown("row groups are compressed in different ways, %v and %v, which is not supported",
 					meta.RowGroups[0].Columns[j].MetaData.Codec, chunk.MetaData.Codec)
+			case len(chunk.MetaData.PathInSchema) > 0 && strings.Join(chunk.MetaData.PathInSchema, ".") != n.path:
+				return fmt.Errorf("column %q: row group %d says that it is %q", n.path, i, strings.Join(chunk.MetaData.PathInSchema, "."))
 			case chunk.MetaData.Type != n.physical:
 				return fmt.Errorf("column %q: row group %d says that it is %v, the schema that it is %v", n.path, i, chunk.MetaData.Type, n.physical)
 			}
