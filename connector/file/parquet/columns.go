@@ -67,7 +67,7 @@ func (c *columnReader) isAtEnd() (bool, error) {
 	return v == nil, err
 }
 
-func (c *columnReader) fault(err error) error { return fmt.Errorf("column %q: %w", c.path, err) }
+func (c *columnReader) fault(err error) error { return fmt.Errorf("column %q: %w", c.column(), err) }
 
 // fill reads values into the buffer. It returns io.EOF if there are none.
 func (c *columnReader) fill() error {

@@ -16,33 +16,33 @@ const (
 	blockCount = 16
 )
 
-// identify returns the identity of a file. It returns an error if the file has no footer.
-func identify(r io.ReaderAt, size int64, scratch []byte) (identity, error) {
+// identify returns the identity of a file, and how many bytes are before its footer. It
+// returns an error if the file has no footer.
+func identify(r io.ReaderAt, size int64, scratch []byte) (id identity, body int64, err error) {
 	if size < int64(len(magic))+trailer {
-		return identity{}, fmt.Errorf("it is no Parquet file: it has only %d bytes", size)
+		return identity{}, 0, fmt.Errorf("it is no Parquet file: it has only %d bytes", size)
 	}
 	var end [trailer]byte
 	if err := readFull(r, end[:], size-trailer); err != nil {
-		return identity{}, err
+		return identity{}, 0, err
 	}
 	switch string(end[4:]) {
 	case magic:
 	case "PARE":
-		return identity{}, errEncrypted
+		return identity{}, 0, errEncrypted
 	default:
-		return identity{}, fmt.Errorf("it is no Parquet file, or it was truncated: it ends with %q, not %q", end[4:], magic)
+		return identity{}, 0, fmt.Errorf("it is no Parquet file, or it was truncated: it ends with %q, not %q", end[4:], magic)
 	}
-	body := size - trailer - int64(binary.LittleEndian.Uint32(end[:]))
+	body = size - trailer - int64(binary.LittleEndian.Uint32(end[:]))
 	if body < int64(len(magic)) {
-		return identity{}, fmt.Errorf("the footer has %d bytes, more than the file", size-body)
+		return identity{}, 0, fmt.Errorf("the footer has %d bytes, more than the file", size-body)
 	}
-	id := identity{size: size}
-	var err error
+	id.size = size
 	if id.footer, err = hashRange(r, body, size, scratch); err != nil {
-		return identity{}, err
+		return identity{}, 0, err
 	}
 	id.sample, err = hashSample(r, body, scratch)
-	return id, err
+	return id, body, err
 }
 
 var errEncrypted = errors.New("it is encrypted, which is not supported")

@@ -6,9 +6,11 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 )
 
@@ -64,30 +66,55 @@ func (r *reader) open(scratch []byte) error {
 	if err != nil {
 		return err
 	}
-	if r.id, err = identify(r.file, info.Size(), scratch); err != nil {
+	var body int64 // bytes before the footer
+	if r.id, body, err = identify(r.file, info.Size(), scratch); err != nil {
 		return err
 	}
-	return guard(func() error {
+	err = guard(func() error {
 		// The indexes and filters that the library would read now have no bounds.
 		r.parquet, err = parquet.OpenFile(r.file, r.id.size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-		if err != nil {
-			return err
-		}
-		root, columns, err := newSchema(r.parquet.Metadata().Schema)
-		if err != nil {
-			return err
-		}
-		r.schema = columns
-		r.rows = &rowReader{root: root, columns: make([]*columnReader, len(columns))}
-		r.groups = r.parquet.RowGroups()
-		return r.checkMetadata()
+		return err
 	})
+	if err != nil {
+		return r.explain(body, err)
+	}
+	meta := r.parquet.Metadata()
+	root, columns, err := newSchema(meta.Schema)
+	if err != nil {
+		return err
+	}
+	r.schema = columns
+	r.rows = &rowReader{root: root, columns: make([]*columnReader, len(columns))}
+	r.groups = r.parquet.RowGroups()
+	return r.checkMetadata(meta)
+}
+
+// explain returns why the library cannot open a file: the error of its schema if that is
+// the reason, since the library panics about some types.
+func (r *reader) explain(body int64, cause error) error {
+	err := guard(func() error {
+		footer := make([]byte, r.id.size-trailer-body)
+		if err := readFull(r.file, footer, body); err != nil {
+			return err
+		}
+		var protocol thrift.CompactProtocol
+		var meta format.FileMetaData
+		if err := thrift.NewDecoder(protocol.NewReaderFromBytes(footer)).Decode(&meta); err != nil {
+			return err
+		}
+		_, _, err := newSchema(meta.Schema)
+		return err
+	})
+	var schema *schemaError
+	if errors.As(err, &schema) {
+		return err
+	}
+	return cause
 }
 
 // checkMetadata returns an error if the columns are not stored in a way that the library
 // can read, or if the rows do not add up.
-func (r *reader) checkMetadata() error {
-	meta := r.parquet.Metadata()
+func (r *reader) checkMetadata(meta *format.FileMetaData) error {
 	rows := int64(0)
 	for i := range meta.RowGroups {
 		g := &meta.RowGroups[i]
@@ -107,10 +134,10 @@ func (r *reader) checkMetadata() error {
 			case chunk.MetaData.Codec != meta.RowGroups[0].Columns[j].MetaData.Codec:
 				return n.unknown("row groups are compressed in different ways, %v and %v, which is not supported",
 					meta.RowGroups[0].Columns[j].MetaData.Codec, chunk.MetaData.Codec)
-			case len(chunk.MetaData.PathInSchema) > 0 && strings.Join(chunk.MetaData.PathInSchema, ".") != n.path:
-				return fmt.Errorf("column %q: row group %d says that it is %q", n.path, i, strings.Join(chunk.MetaData.PathInSchema, "."))
+			case len(chunk.MetaData.PathInSchema) > 0 && !slices.Equal(chunk.MetaData.PathInSchema, n.path):
+				return fmt.Errorf("column %q: row group %d says that it is %q", n.column(), i, strings.Join(chunk.MetaData.PathInSchema, "."))
 			case chunk.MetaData.Type != n.physical:
-				return fmt.Errorf("column %q: row group %d says that it is %v, the schema that it is %v", n.path, i, chunk.MetaData.Type, n.physical)
+				return fmt.Errorf("column %q: row group %d says that it is %v, the schema that it is %v", n.column(), i, chunk.MetaData.Type, n.physical)
 			}
 		}
 	}

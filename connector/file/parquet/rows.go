@@ -158,10 +158,10 @@ func (r *rowReader) dictionary(n *node, rep int) (any, error) {
 		}
 		name, ok := key.(string)
 		if !ok {
-			return fmt.Errorf("column %q: a key is null", n.path)
+			return fmt.Errorf("column %q: a key is null", n.column())
 		}
 		if _, ok := m[name]; ok {
-			return fmt.Errorf("column %q: the key %.100q occurs twice", n.path, name)
+			return fmt.Errorf("column %q: the key %.100q occurs twice", n.column(), name)
 		}
 		m[name], err = r.value(e.children[1], rep)
 		return err

@@ -3,6 +3,7 @@ package parquet
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/parquet-go/parquet-go/deprecated"
@@ -16,7 +17,7 @@ import (
 // the innermost repeated node around it, which may be this one.
 type node struct {
 	name       string
-	path       string // the names from the root on, with dots between them
+	path       []string // the names from the root on
 	kind       nodeKind
 	repetition format.FieldRepetitionType
 	rep, def   int
@@ -44,16 +45,18 @@ const (
 
 // schemaError says that a file has a schema that this package does not know.
 type schemaError struct {
-	path   string
+	column string
 	reason string
 }
 
 func (e *schemaError) Error() string {
-	if e.path == "" {
+	if e.column == "" {
 		return e.reason
 	}
-	return fmt.Sprintf("column %q: %s", e.path, e.reason)
+	return fmt.Sprintf("column %q: %s", e.column, e.reason)
 }
+
+const maxLevels = 200
 
 // newSchema returns the root of a schema, and its columns.
 func newSchema(elements []format.SchemaElement) (root *node, columns []*node, err error) {
@@ -83,12 +86,11 @@ func (c *schemaCompiler) compile(parent *node) (*node, error) {
 	}
 	e := &c.rest[0]
 	c.rest = c.rest[1:]
-	n := &node{name: e.Name, path: e.Name, first: len(c.columns)}
-	if parent == nil {
-		n.path = ""
-	} else {
-		if parent.path != "" {
-			n.path = parent.path + "." + n.name
+	n := &node{name: e.Name, first: len(c.columns)}
+	if parent != nil {
+		n.path = append(slices.Clip(parent.path), n.name)
+		if len(n.path) > maxLevels {
+			return nil, n.unknown("it is below more than %d groups, which is not supported", maxLevels)
 		}
 		n.rep, n.def = parent.rep, parent.def
 		if e.RepetitionType.Valid {
@@ -103,9 +105,6 @@ func (c *schemaCompiler) compile(parent *node) (*node, error) {
 		default:
 			return nil, n.unknown("the repetition type %d is unknown", n.repetition)
 		}
-	}
-	if strings.Count(n.path, ".") > 200 {
-		return nil, errors.New("the schema has more than 200 levels")
 	}
 	var err error
 	if e.Type.Valid {
@@ -122,9 +121,12 @@ func (c *schemaCompiler) compile(parent *node) (*node, error) {
 	return n, err
 }
 
+// column returns the name of a column for errors.
+func (n *node) column() string { return strings.Join(n.path, ".") }
+
 // unknown returns an error about a node.
 func (n *node) unknown(reason string, args ...any) error {
-	return &schemaError{n.path, fmt.Sprintf(reason, args...)}
+	return &schemaError{n.column(), fmt.Sprintf(reason, args...)}
 }
 
 func (c *schemaCompiler) compileGroup(n *node, e *format.SchemaElement) error {
