@@ -19,6 +19,7 @@ type node struct {
 	name       string
 	path       []string // the names from the root on
 	kind       nodeKind
+	is         annotation // of a group
 	repetition format.FieldRepetitionType
 	rep, def   int
 	children   []*node
@@ -115,7 +116,7 @@ func (c *schemaCompiler) compile(parent *node) (*node, error) {
 		}
 		c.columns = append(c.columns, n)
 	} else {
-		err = c.compileGroup(n, e)
+		err = c.compileGroup(n, parent, e)
 	}
 	n.end = len(c.columns)
 	return n, err
@@ -129,7 +130,12 @@ func (n *node) unknown(reason string, args ...any) error {
 	return &schemaError{n.column(), fmt.Sprintf(reason, args...)}
 }
 
-func (c *schemaCompiler) compileGroup(n *node, e *format.SchemaElement) error {
+func (c *schemaCompiler) compileGroup(n, parent *node, e *format.SchemaElement) error {
+	var err error
+	if n.is, err = annotationOf(e); err != nil {
+		return n.unknown("%v", err)
+	}
+	n.kind = group
 	names := make(map[string]bool)
 	for range e.NumChildren.V {
 		child, err := c.compile(n)
@@ -145,15 +151,10 @@ func (c *schemaCompiler) compileGroup(n *node, e *format.SchemaElement) error {
 	if len(c.columns) == n.first {
 		return n.unknown("a group without columns is not supported")
 	}
-	n.kind = group
-	is, err := annotationOf(e)
-	if err != nil {
-		return n.unknown("%v", err)
-	}
-	switch is {
-	case annotatedList:
+	switch {
+	case n.is == annotatedList:
 		return n.makeList()
-	case annotatedMap:
+	case n.is == annotatedMap, n.is == annotatedEntry && (parent == nil || parent.is != annotatedMap):
 		return n.makeMap()
 	}
 	return nil
@@ -165,7 +166,7 @@ const (
 	notAnnotated annotation = iota
 	annotatedList
 	annotatedMap
-	annotatedEntry // a map by itself, or the entry of one
+	annotatedEntry // the entry of a map, or a map if it is in none
 )
 
 // annotationOf returns what a group stands for.
