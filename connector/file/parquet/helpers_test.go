@@ -122,3 +122,6 @@ func same(t testing.TB, got, want any) {
 		t.Fatalf("got %s, want %s", g, w)
 	}
 }
+
+// writeAgain writes a file in place.
+func writeAgain(path string, content []byte) error { return os.WriteFile(path, content, 0o600) }

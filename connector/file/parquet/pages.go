@@ -17,7 +17,6 @@ type pageChecker struct {
 	r     io.ReaderAt
 	ended func() error
 	meta  *format.ColumnMetaData
-	start int64 // offset of the header of the first page
 	next  int64 // offset of the header of the next page
 	end   int64 // offset behind the last page
 	buf   []byte
@@ -40,7 +39,7 @@ func newPageChecker(r io.ReaderAt, size int64, meta *format.ColumnMetaData, ende
 	if start < int64(len(magic)) || start > meta.DataPageOffset || meta.TotalCompressedSize < 0 || meta.TotalCompressedSize > size-start {
 		return nil, fmt.Errorf(noPages, meta.TotalCompressedSize, start)
 	}
-	return &pageChecker{r: r, ended: ended, meta: meta, start: start, next: start, end: start + meta.TotalCompressedSize}, nil
+	return &pageChecker{r: r, ended: ended, meta: meta, next: start, end: start + meta.TotalCompressedSize}, nil
 }
 
 // ReadAt reads up to the first page whose header is wrong.
@@ -50,41 +49,32 @@ func (c *pageChecker) ReadAt(p []byte, offset int64) (int, error) {
 	}
 	n, err := c.r.ReadAt(p, offset)
 	for c.next < min(offset+int64(n), c.end) {
-		if err := c.pass(); err != nil {
+		if _, err := c.pass(); err != nil {
 			return int(max(c.next-offset, 0)), err
 		}
 	}
 	return n, err
 }
 
-// seek moves to the header of a page behind the first one.
-func (c *pageChecker) seek(offset int64) error {
-	if err := c.pass(); err != nil { // it may be the dictionary, which the library goes back to
-		return err
-	}
-	if offset < c.next || offset >= c.end {
-		return fmt.Errorf("a page begins at offset %d, which is not within the column", offset)
-	}
-	c.next = offset
-	return nil
-}
-
 // pass checks the next header, and goes on to the one behind its page.
-func (c *pageChecker) pass() error {
+func (c *pageChecker) pass() (*format.PageHeader, error) {
 	var h format.PageHeader
 	size, err := c.read(&h)
 	if err == nil {
 		err = c.check(&h, c.end-c.next-size)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c.next += size + int64(h.CompressedPageSize)
-	return nil
+	return &h, nil
 }
 
 // read reads the next header, and returns its size.
 func (c *pageChecker) read(h *format.PageHeader) (int64, error) {
+	if c.next >= c.end {
+		return 0, errTooShort
+	}
 	for size := int64(usualHeader); ; size *= 8 {
 		size = min(size, c.end-c.next)
 		if int64(cap(c.buf)) < size {

@@ -225,7 +225,7 @@ func (r *reader) openGroup(g parquet.RowGroup) error {
 	for i, chunk := range g.ColumnChunks() {
 		c := &columnReader{node: r.schema[i]}
 		r.rows.columns[i] = c
-		if err := r.openColumn(c, chunk.(*parquet.FileColumnChunk), &meta.Columns[i], meta.NumRows); err != nil {
+		if err := r.openColumn(c, chunk.(*parquet.FileColumnChunk), &meta.Columns[i]); err != nil {
 			return c.fault(err)
 		}
 	}
@@ -233,64 +233,84 @@ func (r *reader) openGroup(g parquet.RowGroup) error {
 	return nil
 }
 
-// openColumn prepares a column of a row group with so many rows.
-func (r *reader) openColumn(c *columnReader, chunk *parquet.FileColumnChunk, meta *format.ColumnChunk, rows int64) error {
+// openColumn prepares a column of a row group.
+func (r *reader) openColumn(c *columnReader, chunk *parquet.FileColumnChunk, meta *format.ColumnChunk) error {
 	checker, err := newPageChecker(r.file, r.id.size, &meta.MetaData, r.ended)
 	if err != nil {
 		return err
 	}
+	start := checker.next
 	c.left = meta.MetaData.NumValues
 	c.pages = chunk.PagesFrom(checker)
 	if r.groupRow == 0 {
 		return nil
 	}
-	if c.rep == 0 {
-		c.left -= r.groupRow
-	} else {
+	switch left := c.left - r.groupRow; {
+	case c.rep > 0:
 		c.left = unknownLeft
-	}
-	if c.left == 0 {
+	case left < 0:
+		return errTooShort
+	case left == 0:
+		c.left = 0
 		return nil
+	default:
+		c.left = left
 	}
-	if meta.OffsetIndexOffset != 0 {
-		if err := r.findPage(chunk, meta, checker, rows); err != nil {
-			return fmt.Errorf("its index: %w", err)
-		}
+	if !r.findPage(c.node, meta, checker) {
+		checker.next = start // the library searches the row
+	} else if _, err := chunk.OffsetIndex(); err != nil { // this lets the library use it
+		return err
 	}
 	return c.pages.SeekToRow(r.groupRow)
 }
 
-// findPage looks the page of the row where reading goes on up in the index of a column, and
-// moves the checker there. It returns an error if the index contradicts itself.
-func (r *reader) findPage(chunk *parquet.FileColumnChunk, meta *format.ColumnChunk, checker *pageChecker, rows int64) error {
-	if meta.OffsetIndexLength < 0 || int64(meta.OffsetIndexLength) > r.id.size-meta.OffsetIndexOffset {
-		return fmt.Errorf("its %d bytes at offset %d are not within the file", meta.OffsetIndexLength, meta.OffsetIndexOffset)
+// findPage looks up the page of the row where reading goes on in the index of a column, and
+// moves the checker there. It returns false if there is no index, or if the headers of the
+// pages up to there contradict it: a wrong index would shift values to other rows.
+func (r *reader) findPage(n *node, meta *format.ColumnChunk, checker *pageChecker) bool {
+	pages, err := readIndex(r.file, r.id.size, meta)
+	if err != nil || len(pages) == 0 || pages[0].FirstRowIndex != 0 {
+		return false
 	}
-	index, err := chunk.OffsetIndex()
-	if err != nil {
-		return err
-	}
-	target := -1
-	for i := range index.NumPages() {
-		first := index.FirstRowIndex(i)
-		isBad := i == 0 && first != 0 || first < 0 || first >= rows
-		if i > 0 {
-			isBad = isBad || first < index.FirstRowIndex(i-1) || index.Offset(i) <= index.Offset(i-1)
+	for len(pages) > 1 && pages[1].FirstRowIndex <= r.groupRow {
+		offset := checker.next
+		h, err := checker.pass()
+		if err != nil {
+			return false
 		}
-		if isBad {
-			return fmt.Errorf("it is damaged: page %d begins with row %d at offset %d", i, first, index.Offset(i))
+		rows := pages[1].FirstRowIndex - pages[0].FirstRowIndex
+		isRight := rows >= 0
+		switch {
+		case h.Type == format.DataPageV2:
+			isRight = int64(h.DataPageHeaderV2.V.NumRows) == rows
+		case h.Type == format.DataPage && n.rep == 0:
+			isRight = int64(h.DataPageHeader.V.NumValues) == rows
+		case h.Type != format.DataPage:
+			continue
 		}
-		if first <= r.groupRow {
-			target = i
+		if !isRight || offset != pages[0].Offset || checker.next != pages[1].Offset {
+			return false
 		}
+		pages = pages[1:]
 	}
-	switch {
-	case target < 0:
-		return errors.New("it is empty")
-	case target > 0:
-		return checker.seek(index.Offset(target))
+	return true
+}
+
+// readIndex returns what the index of a column says about its pages, or nothing if there is
+// none.
+func readIndex(file *os.File, size int64, meta *format.ColumnChunk) ([]format.PageLocation, error) {
+	offset, length := meta.OffsetIndexOffset, int64(meta.OffsetIndexLength)
+	if offset <= 0 || length < 0 || length > size-offset {
+		return nil, nil
 	}
-	return nil
+	b := make([]byte, length)
+	if err := readFull(file, b, offset); err != nil {
+		return nil, err
+	}
+	var protocol thrift.CompactProtocol
+	var index format.OffsetIndex
+	err := thrift.Unmarshal(&protocol, b, &index)
+	return index.PageLocations, err
 }
 
 // closeGroup gives the memory of the current row group back.
