@@ -279,7 +279,7 @@ func randomFile(t testing.TB, rng *rand.Rand) (content []byte, want []map[string
 
 // Rows of any schema are read as they were written, from any row on.
 func TestSource_randomSchemas(t *testing.T) {
-	runs := 150
+	runs := 60
 	if testing.Short() {
 		runs = 20
 	}

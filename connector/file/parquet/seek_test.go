@@ -66,7 +66,7 @@ func damage(content []byte, from, size int) {
 // Without an index the source reads the row group from its beginning, up to the row.
 func TestSource_seeksWithoutIndex(t *testing.T) {
 	for version := 1; version <= 2; version++ {
-		content := encoded(t, wides(1000), pq.PageBufferSize(300), pq.MaxRowsPerRowGroup(400), pq.DataPageVersion(version))
+		content := encoded(t, wides(400), pq.PageBufferSize(300), pq.MaxRowsPerRowGroup(150), pq.DataPageVersion(version))
 		content = withFooter(t, content, func(m *format.FileMetaData) {
 			for _, g := range m.RowGroups {
 				for i := range g.Columns {
@@ -77,7 +77,7 @@ func TestSource_seeksWithoutIndex(t *testing.T) {
 		path := save(t, t.TempDir(), "a", content)
 		all := mustReadAll(t, opened(t, path, nil))
 		rng := rand.New(rand.NewPCG(1, 1))
-		for range 30 {
+		for range 20 {
 			i := rng.IntN(len(all))
 			rest := mustReadAll(t, opened(t, path, all[i].Position))
 			same(t, len(rest), len(all)-i-1)
@@ -91,7 +91,7 @@ func TestSource_seeksWithoutIndex(t *testing.T) {
 // An index that does not fit the pages does no harm: it is not used.
 func TestSource_wrongIndex(t *testing.T) {
 	for version := 1; version <= 2; version++ {
-		content := encoded(t, items(1, 3000), pq.PageBufferSize(2000), pq.DataPageVersion(version))
+		content := encoded(t, items(1, 600), pq.PageBufferSize(400), pq.DataPageVersion(version))
 		path := save(t, t.TempDir(), "a", content)
 		all := mustReadAll(t, opened(t, path, nil))
 		f, err := pq.OpenFile(bytes.NewReader(content), int64(len(content)))
@@ -102,14 +102,14 @@ func TestSource_wrongIndex(t *testing.T) {
 			damaged[chunk.OffsetIndexOffset+i] ^= 2
 			must(t, writeAgain(path, damaged))
 			// It is another file now. To read it from its first row takes no index.
-			s := opened(t, path, nil, parquet.WithBatch(2000, 1<<30))
+			s := opened(t, path, nil, parquet.WithBatch(400, 1<<30))
 			recs, err := s.Read(t.Context())
 			must(t, err)
-			same(t, len(recs), 2000)
-			rest := mustReadAll(t, opened(t, path, recs[1999].Position))
-			same(t, len(rest), 1000)
+			same(t, len(recs), 400)
+			rest := mustReadAll(t, opened(t, path, recs[399].Position))
+			same(t, len(rest), 200)
 			for j, rec := range rest {
-				same(t, row(rec), row(all[2000+j]))
+				same(t, row(rec), row(all[400+j]))
 			}
 		}
 	}
