@@ -113,41 +113,12 @@ func (c *columnReader) nextPage() error {
 	if n < 0 || c.left != unknownLeft && n > c.left {
 		return errPage
 	}
-	if !isWhole(page) {
-		return errPage
-	}
 	if c.left != unknownLeft {
 		c.left -= n
 	}
 	c.pageLeft = n
 	c.values = page.Values()
 	return nil
-}
-
-// isWhole returns true if a page has decoded to as many values as it should have. The
-// library does not look, and would give what memory happens to hold.
-func isWhole(page parquet.Page) bool {
-	n := page.NumValues() - page.NumNulls()
-	data := page.Data()
-	if page.Dictionary() != nil {
-		return int64(len(data.Int32())) >= n
-	}
-	switch t := page.Type(); t.Kind() {
-	case parquet.Boolean:
-		return data.Size()*8 >= n
-	case parquet.Int32, parquet.Float:
-		return data.Size() >= 4*n
-	case parquet.Int64, parquet.Double:
-		return data.Size() >= 8*n
-	case parquet.Int96:
-		return data.Size() >= 12*n
-	case parquet.FixedLenByteArray:
-		return data.Size() >= n*int64(t.Length())
-	case parquet.ByteArray:
-		_, offsets := data.ByteArray()
-		return n == 0 || int64(len(offsets)) > n
-	}
-	return true
 }
 
 func (c *columnReader) release() {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/conduitio/conduit-commons/opencdc"
 	pq "github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 	"github.com/rs/zerolog"
 
 	"github.com/conduitio/funnel/connector/file/parquet"
@@ -74,7 +75,8 @@ func plain(t testing.TB, values []int64) []byte {
 	return encoded(t, rows, pq.DataPageStatistics(false), pq.SkipPageBounds("v"), pq.PageBufferSize(1<<20))
 }
 
-// Files with the same footer and the same beginning are told apart by what is between.
+// Files with the same footer and the same beginning are told apart by what is between, and
+// those with the same rows by their footers.
 func TestSource_sameFooter(t *testing.T) {
 	values := numbers(1, 20_000)
 	first := withoutChecksums(t, plain(t, values))
@@ -88,7 +90,9 @@ func TestSource_sameFooter(t *testing.T) {
 	dir := t.TempDir()
 	save(t, dir, "a", first)
 	save(t, dir, "b", second)
-	same(t, len(mustReadAll(t, opened(t, dir, nil))), 40_000)
+	save(t, dir, "c", withFooter(t, first, func(m *format.FileMetaData) { m.CreatedBy = "another writer" }))
+	save(t, dir, "d", withFooter(t, first, func(m *format.FileMetaData) { m.CreatedBy = "another_writer" }))
+	same(t, len(mustReadAll(t, opened(t, dir, nil))), 80_000)
 }
 
 // Another file in place of one that was read in part is an error, or is read from its

@@ -133,7 +133,7 @@ func TestSource_keyTwice(t *testing.T) {
 
 // Numbers of rows that do not add up are found, whichever of them is wrong.
 func TestSource_wrongCounts(t *testing.T) {
-	content := encoded(t, wides(20), pq.MaxRowsPerRowGroup(10))
+	content := encoded(t, wides(200), pq.MaxRowsPerRowGroup(100), pq.PageBufferSize(200))
 	for name, change := range map[string]func(*format.FileMetaData){
 		"rows of the file":      func(m *format.FileMetaData) { m.NumRows++ },
 		"rows of a group, less": func(m *format.FileMetaData) { m.NumRows--; m.RowGroups[0].NumRows-- },

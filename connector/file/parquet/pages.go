@@ -16,6 +16,7 @@ import (
 type pageChecker struct {
 	r     io.ReaderAt
 	ended func() error
+	node  *node
 	meta  *format.ColumnMetaData
 	next  int64 // offset of the header of the next page
 	end   int64 // offset behind the last page
@@ -31,7 +32,7 @@ const (
 )
 
 // newPageChecker returns a checker for the pages of a column.
-func newPageChecker(r io.ReaderAt, size int64, meta *format.ColumnMetaData, ended func() error) (*pageChecker, error) {
+func newPageChecker(r io.ReaderAt, size int64, n *node, meta *format.ColumnMetaData, ended func() error) (*pageChecker, error) {
 	start := meta.DataPageOffset
 	if meta.DictionaryPageOffset != 0 {
 		start = meta.DictionaryPageOffset
@@ -39,7 +40,7 @@ func newPageChecker(r io.ReaderAt, size int64, meta *format.ColumnMetaData, ende
 	if start < int64(len(magic)) || start > meta.DataPageOffset || meta.TotalCompressedSize < 0 || meta.TotalCompressedSize > size-start {
 		return nil, fmt.Errorf(noPages, meta.TotalCompressedSize, start)
 	}
-	return &pageChecker{r: r, ended: ended, meta: meta, next: start, end: start + meta.TotalCompressedSize}, nil
+	return &pageChecker{r: r, ended: ended, node: n, meta: meta, next: start, end: start + meta.TotalCompressedSize}, nil
 }
 
 // ReadAt reads up to the first page whose header is wrong.
@@ -99,26 +100,64 @@ func (c *pageChecker) read(h *format.PageHeader) (int64, error) {
 }
 
 // check returns an error if a page does not fit into the column, of which so many bytes
-// are left.
+// are left, or if there is not enough in it for its values: the library would add what
+// memory happens to hold.
 func (c *pageChecker) check(h *format.PageHeader, left int64) error {
-	values, levels := int64(0), int64(0)
+	values, levels, required := int64(0), int64(0), int64(0)
 	isBad := false
 	switch {
 	case h.DataPageHeader.Valid:
-		values = int64(h.DataPageHeader.V.NumValues)
+		v1 := &h.DataPageHeader.V
+		values = int64(v1.NumValues)
+		if c.node.def == 0 && isFixed(v1.Encoding) {
+			required = values
+		}
 	case h.DataPageHeaderV2.Valid:
 		v2 := &h.DataPageHeaderV2.V
 		values = int64(v2.NumValues)
 		levels = int64(v2.RepetitionLevelsByteLength) + int64(v2.DefinitionLevelsByteLength)
-		isBad = v2.RepetitionLevelsByteLength < 0 || v2.DefinitionLevelsByteLength < 0 || v2.NumNulls > v2.NumValues
+		isBad = v2.RepetitionLevelsByteLength < 0 || v2.DefinitionLevelsByteLength < 0 || v2.NumNulls < 0 || v2.NumNulls > v2.NumValues
+		if isFixed(v2.Encoding) {
+			required = values - int64(v2.NumNulls)
+		}
 	case h.DictionaryPageHeader.Valid:
-		n := int64(h.DictionaryPageHeader.V.NumValues)
-		isBad = n < 0 || n > int64(h.UncompressedPageSize)
+		required = int64(h.DictionaryPageHeader.V.NumValues)
 	}
 	compressed, size := int64(h.CompressedPageSize), int64(h.UncompressedPageSize)
 	most := max(c.meta.TotalUncompressedSize, c.meta.TotalCompressedSize, smallPage)
-	if isBad || compressed < 0 || compressed > left || size < 0 || size > most || levels > compressed || values < 0 || values > c.meta.NumValues {
+	if isBad || compressed < 0 || compressed > left || size < 0 || size > most || levels > compressed ||
+		values < 0 || values > c.meta.NumValues || required < 0 || required*c.node.bits > 8*(size-levels) {
 		return fmt.Errorf(pageDoesntFit, c.next, values, compressed, size)
+	}
+	return nil
+}
+
+// isFixed returns true if an encoding takes at least as much as PLAIN.
+func isFixed(encoding format.Encoding) bool {
+	return encoding == format.Plain || encoding == format.ByteStreamSplit
+}
+
+// checkCounts returns an error if the headers of all pages together do not say as many values
+// as the footer, which is the number of rows unless the column is repeated. If a header is
+// damaged, it returns nil: the rows before that page can be read.
+func (c pageChecker) checkCounts(rows int64) error {
+	values := int64(0)
+	for c.next < c.end {
+		if err := c.ended(); err != nil {
+			return err
+		}
+		h, err := c.pass()
+		switch {
+		case err != nil:
+			return nil
+		case h.Type == format.DataPage:
+			values += int64(h.DataPageHeader.V.NumValues)
+		case h.Type == format.DataPageV2:
+			values += int64(h.DataPageHeaderV2.V.NumValues)
+		}
+	}
+	if values != c.meta.NumValues || c.node.rep == 0 && values != rows {
+		return fmt.Errorf("its pages have %d values, but the footer says %d, and %d rows", values, c.meta.NumValues, rows)
 	}
 	return nil
 }

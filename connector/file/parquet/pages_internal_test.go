@@ -49,25 +49,34 @@ func TestPageChecker(t *testing.T) {
 		"good":                 {nothing, true},
 		"good, long":           {func(h *format.PageHeader) { h.DataPageHeader.V.Statistics.MinValue = long }, true},
 		"good, of 16 MiB":      {func(h *format.PageHeader) { h.UncompressedPageSize = 16 << 20 }, true},
-		"good, dictionary":     {dictionaryPage(10), true},
+		"good, dictionary":     {dictionaryPage(2), true},
 		"larger than the rest": {func(h *format.PageHeader) { h.CompressedPageSize = 100 }, false},
 		"smaller than nothing": {func(h *format.PageHeader) { h.CompressedPageSize = -1 }, false},
 		"huge":                 {func(h *format.PageHeader) { h.UncompressedPageSize = 1 << 30 }, false},
 		"less than nothing":    {func(h *format.PageHeader) { h.UncompressedPageSize = -1 }, false},
 		"too many values":      {func(h *format.PageHeader) { h.DataPageHeader.V.NumValues = 1000 }, false},
 		"too few values":       {func(h *format.PageHeader) { h.DataPageHeader.V.NumValues = -1 }, false},
+		"not enough bytes":     {func(h *format.PageHeader) { h.DataPageHeader.V.NumValues = 3 }, false},
+		"v2, not enough bytes": {v2(func(h *format.DataPageHeaderV2) { h.NumValues = 3 }), false},
+		"v2, with levels":      {v2(func(h *format.DataPageHeaderV2) { h.DefinitionLevelsByteLength = 2 }), true},
+		"v2, more levels":      {v2(func(h *format.DataPageHeaderV2) { h.DefinitionLevelsByteLength = 3 }), false},
+		"v2, with nulls":       {v2(func(h *format.DataPageHeaderV2) { h.NumValues, h.NumNulls = 3, 1 }), true},
+		"other encoding": {func(h *format.PageHeader) {
+			h.DataPageHeader.V.NumValues, h.DataPageHeader.V.Encoding = 9, format.RLEDictionary
+		}, true},
 		"v2, too many values":  {v2(func(h *format.DataPageHeaderV2) { h.NumValues = 1000 }), false},
 		"v2, too many nulls":   {v2(func(h *format.DataPageHeaderV2) { h.NumNulls = 3 }), false},
 		"v2, too many levels":  {v2(func(h *format.DataPageHeaderV2) { h.DefinitionLevelsByteLength = 1000 }), false},
 		"v2, negative levels":  {v2(func(h *format.DataPageHeaderV2) { h.RepetitionLevelsByteLength = -1 }), false},
-		"dictionary, too many": {dictionaryPage(11), false},
+		"dictionary, too many": {dictionaryPage(3), false},
 		"dictionary, too few":  {dictionaryPage(-1), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first, second := page(nothing), page(c.change)
 			content := bytes.Join([][]byte{[]byte(magic), first, second, page(nothing)}, nil)
+			n := &node{physical: format.Int32, bits: 32}
 			meta := &format.ColumnMetaData{DataPageOffset: 4, TotalCompressedSize: int64(len(content) - 4), NumValues: 10}
-			checker, err := newPageChecker(bytes.NewReader(content), int64(len(content)), meta, func() error { return nil })
+			checker, err := newPageChecker(bytes.NewReader(content), int64(len(content)), n, meta, func() error { return nil })
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -225,7 +225,7 @@ func (r *reader) openGroup(g parquet.RowGroup) error {
 	for i, chunk := range g.ColumnChunks() {
 		c := &columnReader{node: r.schema[i]}
 		r.rows.columns[i] = c
-		if err := r.openColumn(c, chunk.(*parquet.FileColumnChunk), &meta.Columns[i]); err != nil {
+		if err := r.openColumn(c, chunk.(*parquet.FileColumnChunk), &meta.Columns[i], meta.NumRows); err != nil {
 			return c.fault(err)
 		}
 	}
@@ -233,10 +233,13 @@ func (r *reader) openGroup(g parquet.RowGroup) error {
 	return nil
 }
 
-// openColumn prepares a column of a row group.
-func (r *reader) openColumn(c *columnReader, chunk *parquet.FileColumnChunk, meta *format.ColumnChunk) error {
-	checker, err := newPageChecker(r.file, r.id.size, &meta.MetaData, r.ended)
+// openColumn prepares a column of a row group with so many rows.
+func (r *reader) openColumn(c *columnReader, chunk *parquet.FileColumnChunk, meta *format.ColumnChunk, rows int64) error {
+	checker, err := newPageChecker(r.file, r.id.size, c.node, &meta.MetaData, r.ended)
 	if err != nil {
+		return err
+	}
+	if err := checker.checkCounts(rows); err != nil {
 		return err
 	}
 	start := checker.next

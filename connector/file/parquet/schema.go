@@ -28,6 +28,7 @@ type node struct {
 
 	// Of a column only:
 	physical format.Type
+	bits     int64 // at least, of each value in the encoding PLAIN
 	convert  converter
 	isText   bool // its values are strings
 }
@@ -109,7 +110,7 @@ func (c *schemaCompiler) compile(parent *node) (*node, error) {
 	}
 	var err error
 	if e.Type.Valid {
-		n.physical = e.Type.V
+		n.physical, n.bits = e.Type.V, bitsOf(e)
 		n.convert, n.isText, err = converterOf(e)
 		if err != nil {
 			return nil, n.unknown("%v", err)

@@ -158,9 +158,9 @@ func (s *session) readFile(f *sourceFile, b *batch) error {
 	case err == io.EOF:
 		return s.finish(f)
 	case err != nil && s.ended() != nil:
-		r := f.reader
-		f.reader = nil // it may stand anywhere; another Read goes back to the row
-		return errors.Join(s.ended(), r.close())
+		_ = f.reader.close() // nothing was written
+		f.reader = nil       // it may stand anywhere; another Read goes back to the row
+		return s.ended()
 	case err != nil:
 		return f.fault(err)
 	}

@@ -100,6 +100,22 @@ var physicalNames = map[format.Type]string{
 	format.FixedLenByteArray: "FIXED_LEN_BYTE_ARRAY",
 }
 
+// bitsOf returns how many bits a value of a column has at least in the encoding PLAIN.
+func bitsOf(e *format.SchemaElement) int64 {
+	switch e.Type.V {
+	case format.Boolean:
+		return 1
+	case format.Int32, format.Float, format.ByteArray: // of the bytes the length
+		return 32
+	case format.Int64, format.Double:
+		return 64
+	case format.Int96:
+		return 96
+	default:
+		return 8 * int64(e.TypeLength.V)
+	}
+}
+
 // logicalOf returns the logical type of a column.
 func logicalOf(e *format.SchemaElement) logical {
 	switch t := e.LogicalType.Value.(type) {
