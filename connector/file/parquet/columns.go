@@ -10,7 +10,7 @@ import (
 
 // Errors of damaged columns.
 var (
-	errInconsistent = errors.New("the levels of its columns contradict each other")
+	errInconsistent = errors.New("its levels contradict the schema or another column")
 	errTooShort     = errors.New("it ends before the last row of its row group")
 	errTooLong      = errors.New("it goes on behind the last row of its row group")
 )

@@ -49,7 +49,7 @@ func TestSource_contradictoryLevels(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			recs, err := readUntilError(t, save(t, t.TempDir(), "a", content))
-			if len(recs) < 2 || len(recs) > 3 || err == nil || !strings.Contains(err.Error(), "contradict each other") {
+			if len(recs) < 2 || len(recs) > 3 || err == nil || !strings.Contains(err.Error(), "its levels contradict") {
 				t.Fatalf("got %d rows and the error %v", len(recs), err)
 			}
 		})

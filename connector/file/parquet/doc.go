@@ -39,8 +39,10 @@
 //
 // The old forms of these types (UTF8, TIMESTAMP_MILLIS, lists of two levels …) count as the
 // new ones. Any other type is an error of Open that names file and column, and so is a
-// compression other than SNAPPY, GZIP, BROTLI and ZSTD, or encryption. A key that occurs
-// twice in a map whose keys are strings is an error of Read.
+// compression other than SNAPPY, GZIP, BROTLI and ZSTD, or encryption. (LZ4_RAW is left out
+// since the library gives wrong values for some pages. A logical type that is newer than the
+// library counts as none.) A value that its type cannot hold, or a key that occurs twice in a
+// map whose keys are strings, is an error of Read.
 //
 // # Positions
 //
@@ -68,7 +70,10 @@
 //
 // A damaged file is an error of Read that names the file and the first row that cannot be
 // read, after all rows before it. The checksums of pages are compared, where the file has
-// them. Without them, and in the footer, which has none, what can contradict itself is
-// compared: numbers of rows and values, levels, sizes, names. Sizes are checked before
-// memory is allocated. A panic of the library that decodes the pages becomes an error.
+// them. Without them, and in footers and the headers of pages, which have none, what can
+// contradict itself is compared: numbers of rows and values, levels, sizes, names. If the
+// numbers of values in all pages of a column are not what the footer says, no row of that row
+// group is read. Sizes of pages are checked before memory is allocated for them. A panic of
+// the library that decodes the pages becomes an error. All this finds damage; it does not
+// protect from files that were made to use up memory.
 package parquet
