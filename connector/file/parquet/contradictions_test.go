@@ -88,3 +88,36 @@ func TestSource_shortPage(t *testing.T) {
 		}
 	}
 }
+
+// If a page says that it has fewer values than were written, and only the sum of all pages
+// can show that, no row of the row group is delivered.
+func TestSource_wrongSum(t *testing.T) {
+	type flat struct {
+		C string `parquet:"c,dict"`
+	}
+	type repeated struct {
+		C []string `parquet:"c,dict"`
+	}
+	for name, content := range map[string][]byte{
+		"flat":     encoded(t, make([]flat, 100), pq.DataPageVersion(1)),
+		"repeated": encoded(t, make([]repeated, 100), pq.DataPageVersion(1)),
+	} {
+		for _, inFooter := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/footer_%t", name, inFooter), func(t *testing.T) {
+				content := withoutChecksums(t, content)
+				f, err := pq.OpenFile(bytes.NewReader(content), int64(len(content)))
+				must(t, err)
+				head := content[f.Metadata().RowGroups[0].Columns[0].MetaData.DataPageOffset:][:40]
+				copy(head, bytes.ReplaceAll(head, binary.AppendVarint(nil, 100), binary.AppendVarint(nil, 96)))
+				if inFooter {
+					content = withFooter(t, content, func(m *format.FileMetaData) { m.RowGroups[0].Columns[0].MetaData.NumValues -= 4 })
+				}
+				recs, err := readUntilError(t, save(t, t.TempDir(), "a", content))
+				isCounted := err != nil && strings.Contains(err.Error(), "its pages have 96 values")
+				if name == "flat" && (!isCounted || len(recs) > 0) || err == nil || !inFooter && !isCounted {
+					t.Fatalf("got %d rows and the error %v", len(recs), err)
+				}
+			})
+		}
+	}
+}

@@ -84,6 +84,21 @@ func TestSource_corruptPage(t *testing.T) {
 	}
 }
 
+// The rows before a page with a damaged header are delivered, too.
+func TestSource_corruptHeader(t *testing.T) {
+	content := encoded(t, items(1, 1000), pq.PageBufferSize(800))
+	f, err := pq.OpenFile(bytes.NewReader(content), int64(len(content)))
+	must(t, err)
+	index, err := f.RowGroups()[0].ColumnChunks()[0].OffsetIndex()
+	must(t, err)
+	content[index.Offset(3)] = 0xff
+	recs, err := readUntilError(t, save(t, t.TempDir(), "a", content))
+	same(t, ids(recs), numbers(1, index.FirstRowIndex(3)))
+	if want := fmt.Sprintf("row %d: column \"id\": the header of the page at offset %d", len(recs)+1, index.Offset(3)); err == nil || !strings.Contains(err.Error(), want) {
+		t.Fatalf("got the error %v, want one with %q", err, want)
+	}
+}
+
 // A file that is no Parquet file, or not a whole one, is an error when it is its turn.
 func TestSource_noParquet(t *testing.T) {
 	whole := encoded(t, items(4, 6))

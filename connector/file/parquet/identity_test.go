@@ -169,7 +169,7 @@ func TestSource_forgets(t *testing.T) {
 	if most := 1010*20 + 1000; len(last) > most {
 		t.Fatalf("the position has %d bytes, more than %d", len(last), most)
 	}
-	for i := range 1005 {
+	for i := 5; i < 1010; i++ {
 		must(t, os.Remove(filepath.Join(dir, fmt.Sprintf("f%d", i))))
 	}
 	save(t, dir, "g", encoded(t, items(2000, 2000)))
@@ -181,5 +181,5 @@ func TestSource_forgets(t *testing.T) {
 	for i := range 1010 {
 		save(t, dir, fmt.Sprintf("f%d", i), encoded(t, items(i, i)))
 	}
-	same(t, ids(mustReadAll(t, opened(t, dir, recs[0].Position))), numbers(0, 4))
+	same(t, ids(mustReadAll(t, opened(t, dir, recs[0].Position))), numbers(5, 9))
 }

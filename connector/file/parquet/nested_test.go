@@ -142,6 +142,7 @@ func TestSource_wrongCounts(t *testing.T) {
 		"values, more":          func(m *format.FileMetaData) { m.RowGroups[1].Columns[1].MetaData.NumValues++ },
 		"list, less":            func(m *format.FileMetaData) { m.RowGroups[1].Columns[3].MetaData.NumValues-- },
 		"list, more":            func(m *format.FileMetaData) { m.RowGroups[1].Columns[3].MetaData.NumValues++ },
+		"name of a column":      func(m *format.FileMetaData) { m.Schema[1].Name = "ie" },
 		"a group is missing":    func(m *format.FileMetaData) { m.RowGroups = m.RowGroups[:1] },
 		"a column is missing":   func(m *format.FileMetaData) { m.RowGroups[1].Columns = m.RowGroups[1].Columns[1:] },
 		"offset":                func(m *format.FileMetaData) { m.RowGroups[0].Columns[0].MetaData.DataPageOffset = 1 << 40 },
