@@ -50,8 +50,8 @@ func WithMaxFiles(n int) Option {
 	})
 }
 
-// WithStartAnew lets the source read a file from its first row if another file was read in
-// part at the same path. Without it, that is an error of Open.
+// WithStartAnew lets the source read a file from its first row if it stands in place of one
+// that was read in part and is nowhere else. Without it, that is an error of Open.
 func WithStartAnew() Option {
 	return option(func(c *config) error {
 		c.startsAnew = true
