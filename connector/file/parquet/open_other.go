@@ -1,0 +1,5 @@
+//go:build !unix
+
+package parquet
+
+const nonBlocking = 0

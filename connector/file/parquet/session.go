@@ -1,0 +1,237 @@
+package parquet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/conduitio/conduit-commons/opencdc"
+)
+
+// errChanged means that a file that was read in part is no longer there.
+var errChanged = errors.New("the file was replaced after it was read in part")
+
+// session is a source from Open to Teardown. Only one goroutine uses it at a time.
+type session struct {
+	config  *config
+	ctx     context.Context // of the current call
+	scratch []byte
+	batch   batch
+
+	isOne    bool          // the source is a single file
+	files    []*sourceFile // that are still to be read, in this order
+	finished []identity    // the oldest one first
+	isKnown  map[identity]bool
+	orphans  []partlyRead // that are gone
+
+	record uint64 // the number of the last record
+	known  int64  // rows of the files that are still to be read, less those that were read of them
+
+	head    []byte // of the positions of the first file, or nil
+	headSum uint64
+
+	stats  SourceStats
+	report func(SourceStats)
+	err    error // why there is no more
+}
+
+// sourceFile is a file that is to be read.
+type sourceFile struct {
+	name   string
+	id     identity
+	row    int64 // rows that were read
+	rows   int64 // in all
+	err    error // why it cannot be read
+	reader *reader
+}
+
+// newSession returns a session that goes on where the state says.
+func newSession(config *config, state readState, report func(SourceStats)) *session {
+	s := &session{
+		config:   config,
+		scratch:  make([]byte, 64<<10),
+		batch:    batch{maxRecords: config.batchRecords, maxBytes: config.batchBytes},
+		finished: state.finished,
+		isKnown:  make(map[identity]bool),
+		orphans:  state.unfinished,
+		record:   state.record,
+		report:   report,
+	}
+	for _, id := range s.finished {
+		s.isKnown[id] = true
+	}
+	return s
+}
+
+// read returns the next records.
+func (s *session) read(ctx context.Context) ([]opencdc.Record, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	s.ctx = ctx
+	b := &s.batch
+	b.reset()
+	err := s.collect(b)
+	if err != nil && ended(ctx) == nil {
+		s.err = err
+	}
+	s.publish()
+	if len(b.records) > 0 {
+		return b.finish(), nil
+	}
+	return nil, err
+}
+
+// collect adds records to the batch until it is full. It returns io.EOF if there are no
+// more.
+func (s *session) collect(b *batch) error {
+	for !b.isFull() {
+		if err := s.ended(); err != nil {
+			return err
+		}
+		if len(s.files) == 0 {
+			return io.EOF
+		}
+		f := s.files[0]
+		isReady, err := s.start(f)
+		if err == nil && isReady {
+			err = s.readFile(f, b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ended returns the error of the current context if it has ended.
+func (s *session) ended() error { return ended(s.ctx) }
+
+// start opens a file, unless it is open. It returns false if the file is not to be read.
+func (s *session) start(f *sourceFile) (bool, error) {
+	switch {
+	case f.reader != nil:
+		return true, nil
+	case f.err != nil:
+		return false, f.fault(f.err)
+	}
+	r, err := openReader(f.name, s.scratch, s.ended)
+	switch {
+	case err != nil && isGone(err) && !s.isOne:
+		s.vanished(partlyRead{f.id, f.row, f.rows, f.name})
+		s.drop(f)
+		return false, nil
+	case err != nil:
+		return false, f.fault(err)
+	}
+	if r.id != f.id && f.row > 0 {
+		return false, errors.Join(f.fault(errChanged), r.close())
+	}
+	if s.isKnown[r.id] {
+		s.stats.FilesCopied++
+		s.drop(f)
+		return false, r.close()
+	}
+	s.known += r.numRows() - f.rows
+	f.id, f.rows = r.id, r.numRows()
+	f.reader = r
+	r.seek(f.row)
+	s.head = nil
+	return true, nil
+}
+
+// readFile reads rows of a file until the batch is full or the file ends.
+func (s *session) readFile(f *sourceFile, b *batch) error {
+	s.makeHead(f)
+	err := f.reader.read(func(row map[string]any, size int) bool {
+		f.row++
+		s.record++
+		s.known--
+		b.positions = append(b.positions, s.head...)
+		b.positions = appendTail(b.positions, s.headSum, s.record, f.row)
+		b.add(f.name, row, f.row, size)
+		return !b.isFull() && s.ended() == nil
+	})
+	switch {
+	case err == io.EOF:
+		return s.finish(f)
+	case err != nil && s.ended() != nil:
+		_ = f.reader.close() // nothing was written
+		f.reader = nil       // it may stand anywhere; another Read goes back to the row
+		return s.ended()
+	case err != nil:
+		return f.fault(err)
+	}
+	return nil
+}
+
+// fault returns an error about the next row of a file.
+func (f *sourceFile) fault(err error) error {
+	return fmt.Errorf("file %q, row %d: %w", f.name, f.row+1, err)
+}
+
+// finish remembers a file that was read to its end.
+func (s *session) finish(f *sourceFile) error {
+	r := f.reader
+	f.reader = nil
+	s.stats.FilesFinished++
+	if f.rows > 0 {
+		s.finished = append(s.finished, f.id)
+		s.isKnown[f.id] = true
+	}
+	s.drop(f)
+	return r.close()
+}
+
+// drop takes the first file out of those that are to be read.
+func (s *session) drop(f *sourceFile) {
+	s.known -= f.rows - f.row
+	s.files = s.files[1:]
+	s.head = nil
+}
+
+// vanished counts and logs a file that vanished before it was read to its end.
+func (s *session) vanished(k partlyRead) {
+	s.stats.FilesVanished++
+	s.stats.RowsVanished += uint64(k.rows - k.row)
+	s.config.logger.Warn(s.ctx).Str("path", k.name).Int64("row", k.row).Int64("rows", k.rows).
+		Msg("a file vanished before it was read to its end")
+	if k.name = ""; k.row > 0 {
+		s.orphans = append(s.orphans, k)
+	}
+}
+
+// makeHead makes the head of the positions of a file, unless it is made.
+func (s *session) makeHead(f *sourceFile) {
+	if s.head != nil {
+		return
+	}
+	others := append([]partlyRead(nil), s.orphans...)
+	for _, other := range s.files {
+		if other != f && other.row > 0 {
+			others = append(others, partlyRead{other.id, other.row, other.rows, other.name})
+		}
+	}
+	s.head = appendHead(nil, s.finished, others, &partlyRead{id: f.id, rows: f.rows, name: f.name})
+	s.headSum = xxhash.Sum64(s.head)
+}
+
+// publish makes the figures known.
+func (s *session) publish() {
+	s.stats.RowsRead = s.record
+	s.stats.RowsKnown = s.record + uint64(s.known)
+	s.report(s.stats)
+}
+
+// close closes all files.
+func (s *session) close() error {
+	var errs []error
+	for _, f := range s.files {
+		if f.reader != nil {
+			errs = append(errs, f.reader.close())
+		}
+	}
+	return errors.Join(errs...)
+}
