@@ -104,29 +104,33 @@ func TestMetrics_noGoroutine(t *testing.T) {
 	registry := &fake.Registry{}
 	set := metrics.NewSet()
 	set.Register(registry)
-	var goroutines []int
-	for _, e := range []pipeline.Engine{{}, {Metrics: set}} {
-		gate := fake.NewGate()
-		p := pipeline.Spec{Sizes: []int{size}, Destinations: 1}.Build(gate)
-		d := &countingDestination{Destination: p.Destinations[0]}
-		p.Destinations[0] = d
-		s, err := measure.Start(t.Context(), "", gate, func(ctx context.Context) error { return e.Run(ctx, p) })
-		if err != nil {
-			t.Fatal(err)
+	var goroutines [2]int
+	for round := range 2 { // what an earlier test has left may end during the first one
+		for i, e := range []pipeline.Engine{{}, {Metrics: set}} {
+			gate := fake.NewGate()
+			p := pipeline.Spec{Sizes: []int{size}, Destinations: 1}.Build(gate)
+			d := &countingDestination{Destination: p.Destinations[0]}
+			p.Destinations[0] = d
+			s, err := measure.Start(t.Context(), "", gate, func(ctx context.Context) error { return e.Run(ctx, p) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Run(9); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			if round == 0 || d.goroutines < goroutines[i] {
+				goroutines[i] = d.goroutines
+			}
 		}
-		if _, err := s.Run(9); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Stop(); err != nil {
-			t.Fatal(err)
-		}
-		goroutines = append(goroutines, d.goroutines)
 	}
 	if goroutines[1] != goroutines[0] {
 		t.Errorf("%d goroutines with metrics, %d without", goroutines[1], goroutines[0])
 	}
 	// The size and the time of each record at both ends, and its time on the way.
-	if got, want := registry.Observations(), 10*size*5; got != want {
+	if got, want := registry.Observations(), 2*10*size*5; got != want {
 		t.Errorf("the registry has seen %d observations, want %d", got, want)
 	}
 }
