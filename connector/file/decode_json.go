@@ -21,7 +21,8 @@ const (
 	maxNameSize   = 64
 
 	// Readers of JSON accept 10,000 levels. A dead letter adds two to a record and four to its
-	// data. It must be possible to write it, and to read that of a JSON line.
+	// data. Every record needs a dead letter that can be written and, if the record comes from
+	// a JSON line, read again.
 	maxDataDepth   = 9900
 	maxRecordDepth = 9998
 )

@@ -196,7 +196,7 @@ func (d *Destination) write(ctx context.Context, records []opencdc.Record) error
 	return d.outputs.confirm()
 }
 
-// group divides the records by their files. It refuses those that have none.
+// group divides the records by file. It refuses records without a file.
 func (d *Destination) group(records []opencdc.Record) {
 	d.groups.reset(len(records))
 	for i := range records {

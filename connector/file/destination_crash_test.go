@@ -304,7 +304,7 @@ func crash(t *testing.T, setup crashSetup, random *rand.Rand) (states int) {
 }
 
 // goOn opens a destination over what a crash has left, writes to each of the files, so that
-// they are repaired, and checks them. notes are those that were made before the crash.
+// they are repaired, and checks them. notes were made before the crash.
 func (l *life) goOn(dir string, notes []any, when string) *life {
 	l.t.Helper()
 	next := newLife(l.t, l.setup, dir, l.random)

@@ -42,7 +42,7 @@ func TestDestination_faults(t *testing.T) {
 	}
 }
 
-// testFault lets call n fail. It returns false if there are not so many.
+// testFault lets call n fail. It returns false if there are fewer calls.
 func testFault(t *testing.T, kind string, fault func(disktest.Call) error, n int) bool {
 	dir := t.TempDir()
 	fsys := disktest.New(t, dir)
@@ -135,8 +135,8 @@ func testFault(t *testing.T, kind string, fault func(disktest.Call) error, n int
 	return true
 }
 
-// isRepeat reports whether got has, besides what is wanted, only whole records of the
-// round that has failed.
+// isRepeat reports whether got differs from want only by whole records of the round that has
+// failed.
 func isRepeat(got, want string, round int) bool {
 	return strings.ReplaceAll(got, fmt.Sprintf("record %d\n", round-1), "") == strings.ReplaceAll(want, fmt.Sprintf("record %d\n", round-1), "")
 }
@@ -230,8 +230,8 @@ func TestDestination_syncs(t *testing.T) {
 	}
 }
 
-// The directories between the root and the file are synced, wherever they are, and so is
-// that of the root.
+// The directories between the root and the file are synced, wherever they are, and so is the
+// parent of the root.
 func TestDestination_syncsDirectories(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)

@@ -116,7 +116,7 @@ func TestNames_refused(t *testing.T) {
 	}
 }
 
-// hostile returns values that try to leave the directory, or to be somebody else's file.
+// hostile returns values that try to leave the directory, or to name the file of another value.
 func hostile() []string {
 	long := strings.Repeat("x", 300)
 	return []string{
