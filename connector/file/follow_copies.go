@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/conduitio/funnel/internal/life"
 )
 
 // pending is a file that waits for a decision: until it has changed, until another file
@@ -164,7 +166,7 @@ func (s *session) hashInput(ctx context.Context, in *input, limit int64) (int64,
 	digest.Reset()
 	offset := int64(0)
 	for offset < limit {
-		if err := ended(ctx); err != nil {
+		if err := life.Ended(ctx); err != nil {
 			return 0, 0, err
 		}
 		n, err := in.readAt(s.scratch[:min(int64(len(s.scratch)), limit-offset)], offset)

@@ -9,6 +9,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/connector/file/internal/scan"
+	"github.com/conduitio/funnel/internal/life"
 )
 
 // readFile adds records of a file to the batch, until the batch is full or the file has no
@@ -24,7 +25,7 @@ func (s *session) readFile(ctx context.Context, f *sourceFile, b *batch) error {
 		if f.isEnd {
 			return s.ended(f)
 		}
-		if err := ended(ctx); err != nil {
+		if err := life.Ended(ctx); err != nil {
 			return err
 		}
 		err = s.fillFollowed(f)

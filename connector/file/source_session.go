@@ -9,6 +9,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/life"
 )
 
 // errChanged means that what was read of a file is no longer there.
@@ -80,10 +82,10 @@ func newSession(config *sourceConfig, format Format, at place, state readState, 
 	return s
 }
 
-// read returns the next records.
-func (s *session) read(ctx context.Context) ([]opencdc.Record, error) {
+// Read returns the next records.
+func (s *session) Read(ctx context.Context) ([]opencdc.Record, error) {
 	for s.err == nil {
-		if err := ended(ctx); err != nil {
+		if err := life.Ended(ctx); err != nil {
 			return nil, err
 		}
 		if s.config.isFollowed {
@@ -99,8 +101,8 @@ func (s *session) read(ctx context.Context) ([]opencdc.Record, error) {
 		case len(b.records) > 0:
 			return b.finish(), nil
 		case s.err != nil:
-		case ended(ctx) != nil:
-			return nil, ended(ctx)
+		case life.Ended(ctx) != nil:
+			return nil, life.Ended(ctx)
 		case !s.config.isFollowed:
 			s.err = io.EOF
 		default:
@@ -122,8 +124,8 @@ func (s *session) publish() {
 	s.report(*stats, s.record)
 }
 
-// close closes all files, and unlocks them after that.
-func (s *session) close() error {
+// Close closes all files, and unlocks them after that.
+func (s *session) Close() error {
 	var errs []error
 	for _, f := range s.files {
 		errs = append(errs, f.close())
@@ -136,7 +138,7 @@ func (s *session) close() error {
 
 // fail records an error that ends the session. The end of the context is none.
 func (s *session) fail(ctx context.Context, err error) {
-	if err != nil && ended(ctx) == nil {
+	if err != nil && life.Ended(ctx) == nil {
 		s.err = err
 	}
 }
@@ -144,7 +146,7 @@ func (s *session) fail(ctx context.Context, err error) {
 // collect adds records to the batch until it is full or there is nothing more to read now.
 func (s *session) collect(ctx context.Context, b *batch) error {
 	for !b.isFull() {
-		if err := ended(ctx); err != nil {
+		if err := life.Ended(ctx); err != nil {
 			return err
 		}
 		f := s.next()

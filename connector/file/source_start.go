@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/conduitio/funnel/connector/file/internal/scan"
+	"github.com/conduitio/funnel/internal/life"
 )
 
 // start prepares a file for reading, unless it is ready. It returns false if the file is
@@ -91,7 +92,7 @@ func (s *session) resume(ctx context.Context, f *sourceFile) error {
 	again.digest.Reset()
 	s.window.load(f, 0)
 	for again.offset < f.offset {
-		if err := ended(ctx); err != nil {
+		if err := life.Ended(ctx); err != nil {
 			return err
 		}
 		if len(s.window.data()) == 0 {
@@ -119,7 +120,7 @@ func (s *session) readHeader(ctx context.Context, name string) ([]string, error)
 	var w window
 	w.load(f, 0)
 	for {
-		if err := ended(ctx); err != nil {
+		if err := life.Ended(ctx); err != nil {
 			return nil, err
 		}
 		isMarkSeen := f.offset > 0 || f.skipMark(&w)

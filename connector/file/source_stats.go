@@ -41,5 +41,5 @@ func (s *Source) publish(stats SourceStats, record uint64) {
 	defer s.mu.Unlock()
 	stats.BytesAcked = s.stats.BytesAcked
 	s.stats = stats
-	s.read = record
+	s.progress.Read(record)
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/conduitio/funnel/internal/life"
 )
 
 // survey is what was found out about a file without reading records from it.
@@ -183,7 +185,7 @@ func (r *surveyReader) readTo(ctx context.Context, offset int64) (bool, error) {
 				}
 				return false, nil
 			}
-			if err := ended(ctx); err != nil {
+			if err := life.Ended(ctx); err != nil {
 				return false, err
 			}
 			if err := r.read(); err != nil {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/conduitio/funnel/internal/life"
 )
 
 // hasMeta returns true if the path may be a pattern.
@@ -82,7 +84,7 @@ func listDirectory(ctx context.Context, dir, pattern string) ([]string, error) {
 	}
 	var names []string
 	for _, entry := range entries {
-		if err := ended(ctx); err != nil {
+		if err := life.Ended(ctx); err != nil {
 			return nil, err
 		}
 		name := entry.Name()

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/life"
 )
 
 // errChanged means that a file that was read in part is no longer there.
@@ -65,8 +67,8 @@ func newSession(config *config, state readState, report func(SourceStats)) *sess
 	return s
 }
 
-// read returns the next records.
-func (s *session) read(ctx context.Context) ([]opencdc.Record, error) {
+// Read returns the next records.
+func (s *session) Read(ctx context.Context) ([]opencdc.Record, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
@@ -74,7 +76,7 @@ func (s *session) read(ctx context.Context) ([]opencdc.Record, error) {
 	b := &s.batch
 	b.reset()
 	err := s.collect(b)
-	if err != nil && ended(ctx) == nil {
+	if err != nil && life.Ended(ctx) == nil {
 		s.err = err
 	}
 	s.publish()
@@ -107,7 +109,7 @@ func (s *session) collect(b *batch) error {
 }
 
 // ended returns the error of the current context if it has ended.
-func (s *session) ended() error { return ended(s.ctx) }
+func (s *session) ended() error { return life.Ended(s.ctx) }
 
 // start opens a file, unless it is open. It returns false if the file is not to be read.
 func (s *session) start(f *sourceFile) (bool, error) {
@@ -225,8 +227,8 @@ func (s *session) publish() {
 	s.report(s.stats)
 }
 
-// close closes all files.
-func (s *session) close() error {
+// Close closes all files.
+func (s *session) Close() error {
 	var errs []error
 	for _, f := range s.files {
 		if f.reader != nil {

@@ -50,10 +50,10 @@ func TestSession_endsAnywhere(t *testing.T) {
 	if err := s.open(context.Background(), dir); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = s.close() }()
+	defer func() { _ = s.Close() }()
 	n, ended := 0, 0
 	for left := 0; ; left = (left + 7) % 500 {
-		recs, err := s.read(&countdown{context.Background(), left})
+		recs, err := s.Read(&countdown{context.Background(), left})
 		for _, rec := range recs {
 			if v := rec.Payload.After.(opencdc.StructuredData)["v"]; v != int64(n) {
 				t.Fatalf("row %d is %v", n, v)

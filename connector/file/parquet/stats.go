@@ -38,5 +38,5 @@ func (s *Source) publish(stats SourceStats) {
 	defer s.mu.Unlock()
 	stats.RowsAcked = s.stats.RowsAcked
 	s.stats = stats
-	s.read = stats.RowsRead
+	s.progress.Read(stats.RowsRead)
 }
