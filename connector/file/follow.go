@@ -5,6 +5,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // followState is what a session needs to follow files.
@@ -101,7 +103,7 @@ func (s *session) lookIfDue(ctx context.Context) error {
 		return s.look(ctx)
 	}
 	for name := range names {
-		if !s.place.holds(name) {
+		if !s.place.Holds(name) {
 			delete(names, name)
 		}
 	}
@@ -137,7 +139,7 @@ func (s *session) look(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	files, directories, err := s.list()
+	files, directories, err := s.list(ctx)
 	if err != nil {
 		return err
 	}
@@ -145,7 +147,7 @@ func (s *session) look(ctx context.Context) (err error) {
 		hasNew := false
 		for _, dir := range directories {
 			isNew, err := w.add(dir)
-			if err != nil && !isGone(err) {
+			if err != nil && !place.IsGone(err) {
 				s.noNotifications(ctx, err)
 				_ = w.close()
 				s.follow.watcher = nil
@@ -154,7 +156,7 @@ func (s *session) look(ctx context.Context) (err error) {
 			hasNew = hasNew || isNew
 		}
 		if hasNew { // something may have changed since the list was made
-			if files, _, err = s.list(); err != nil {
+			if files, _, err = s.list(ctx); err != nil {
 				return err
 			}
 		}
@@ -240,12 +242,12 @@ func (s *session) giveUp(ctx context.Context, o *orphan) {
 
 // matchNames finds the names of the files that are read, and returns the other files of
 // which nothing is known.
-func (s *session) matchNames(files []listed, now time.Time) (unknown []listed) {
+func (s *session) matchNames(files []place.File, now time.Time) (unknown []place.File) {
 	type key struct{ device, inode uint64 }
 	byInode := make(map[key]*sourceFile, len(s.files))
 	byName := make(map[string]*sourceFile, len(s.files))
 	for _, f := range s.files {
-		device, number := inode(f.info)
+		device, number := place.Inode(f.info)
 		byInode[key{device, number}] = f
 		byName[f.name] = f
 	}
@@ -255,17 +257,17 @@ func (s *session) matchNames(files []listed, now time.Time) (unknown []listed) {
 	isThere := make(map[*sourceFile]bool, len(s.files))
 	infos := make(map[string]os.FileInfo, len(files))
 	for _, l := range files {
-		infos[l.name] = l.info
-		f := byName[l.name]
-		if device, number := inode(l.info); number != 0 {
+		infos[l.Name] = l.Info
+		f := byName[l.Name]
+		if device, number := place.Inode(l.Info); number != 0 {
 			f = byInode[key{device, number}]
 		}
-		if f != nil && os.SameFile(f.info, l.info) {
+		if f != nil && os.SameFile(f.info, l.Info) {
 			isThere[f] = true
-			s.rename(f, l.name)
+			s.rename(f, l.Name)
 			continue
 		}
-		if c := s.follow.copies[l.name]; c != nil && isSameState(c.info, l.info) {
+		if c := s.follow.copies[l.Name]; c != nil && isSameState(c.info, l.Info) {
 			c.known.isPresent = true
 			continue
 		}

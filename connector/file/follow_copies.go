@@ -12,6 +12,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/conduitio/funnel/internal/life"
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // pending is a file that waits for a decision: until it has changed, until another file
@@ -29,13 +30,13 @@ type pending struct {
 
 // isWaiting returns true if it is too early to look into a file again. A file that is
 // being written is not read over and over: it first has to stay the same for a period.
-func (w *followState) isWaiting(f listed, now time.Time, period time.Duration) bool {
-	p := w.pending[f.name]
+func (w *followState) isWaiting(f place.File, now time.Time, period time.Duration) bool {
+	p := w.pending[f.Name]
 	if p == nil {
 		return false
 	}
-	if !isSameState(p.info, f.info) {
-		p.info, p.changedAt, p.isSurveyed, p.known = f.info, now, false, nil
+	if !isSameState(p.info, f.Info) {
+		p.info, p.changedAt, p.isSurveyed, p.known = f.Info, now, false, nil
 	}
 	switch {
 	case p.generation != w.generation:
@@ -50,10 +51,10 @@ func (w *followState) isWaiting(f listed, now time.Time, period time.Duration) b
 // wait puts a file off, unless it has been the same for the period. It returns true if the
 // file is to wait.
 func (w *followState) wait(v *survey, copyOf *sourceFile, now time.Time, period time.Duration) bool {
-	p := w.pending[v.name]
-	if p == nil || !isSameState(p.info, v.info) {
-		p = &pending{info: v.info, changedAt: now}
-		w.pending[v.name] = p
+	p := w.pending[v.Name]
+	if p == nil || !isSameState(p.info, v.Info) {
+		p = &pending{info: v.Info, changedAt: now}
+		w.pending[v.Name] = p
 	}
 	p.isSurveyed, p.generation, p.copyOf, p.known = true, w.generation, copyOf, nil
 	p.deadline = p.changedAt.Add(period)
@@ -63,11 +64,11 @@ func (w *followState) wait(v *survey, copyOf *sourceFile, now time.Time, period 
 // waitForPermission puts a file off that cannot be read, since it may just be made: its
 // permissions may come after it. It returns false if the error says something else, or if the
 // file has been the same for the period.
-func (w *followState) waitForPermission(f listed, err error, now time.Time, period time.Duration) bool {
-	if !errors.Is(err, fs.ErrPermission) || !w.wait(&survey{listed: f}, nil, now, period) {
+func (w *followState) waitForPermission(f place.File, err error, now time.Time, period time.Duration) bool {
+	if !errors.Is(err, fs.ErrPermission) || !w.wait(&survey{File: f}, nil, now, period) {
 		return false
 	}
-	w.pending[f.name].isSurveyed = false // each look tries it again
+	w.pending[f.Name].isSurveyed = false // each look tries it again
 	return true
 }
 
@@ -109,11 +110,11 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 			return false, f.fault(f.offset, err)
 		}
 		if length < 0 {
-			if v.info.Size() > info.Size() {
+			if v.Info.Size() > info.Size() {
 				continue
 			}
-			if length, sum, err = s.hashFile(ctx, v.name); err != nil {
-				if isGone(err) {
+			if length, sum, err = s.hashFile(ctx, v.Name); err != nil {
+				if place.IsGone(err) {
 					return true, nil // the next look sees what has become of it
 				}
 				return false, err
@@ -127,7 +128,7 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 			continue
 		}
 		isWaiting := s.follow.wait(v, f, now, s.config.settlePeriod)
-		p := s.follow.pending[v.name]
+		p := s.follow.pending[v.Name]
 		if length == info.Size() || length >= fingerprintSize {
 			p.known = &knownFile{
 				beginning:     hashBeginning(v.head),
@@ -135,7 +136,7 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 				offset:        length,
 				sum:           sum,
 				isFinished:    true,
-				hints:         hintsOf(v.name, v.info, now),
+				hints:         hintsOf(v.Name, v.Info, now),
 				isPresent:     true,
 			}
 			return true, nil

@@ -10,6 +10,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/internal/life"
+	"github.com/conduitio/funnel/internal/place"
 )
 
 var _ funnel.Source = (*Source)(nil)
@@ -36,7 +37,7 @@ type Source struct {
 // if from is empty. NewSource returns an error if an argument or option is invalid, or if
 // from is not the position of a source of this format.
 func NewSource(path string, format Format, from opencdc.Position, opts ...SourceOption) (*Source, error) {
-	if err := checkPath(path); err != nil {
+	if err := place.Check(path); err != nil {
 		return nil, fmt.Errorf("file source: %w", err)
 	}
 	config, err := newSourceConfig(format, opts)
@@ -80,7 +81,7 @@ func (s *Source) Open(ctx context.Context) error {
 
 // open opens a session that resumes after the last acked record.
 func (s *Source) open(ctx context.Context) (life.Session, error) {
-	at, err := newPlace(s.path)
+	at, err := place.Find(s.path, ".")
 	if err != nil {
 		return nil, fmt.Errorf("file source: %w", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // settledAge is how long ago a file must have changed for its time of change to count: a
@@ -15,7 +17,7 @@ const settledAge = 2 * time.Second
 // hintsOf returns the hints of a file that is there under a name.
 func hintsOf(name string, info os.FileInfo, now time.Time) hints {
 	h := hints{name: hashName(name)}
-	device, number := inode(info)
+	device, number := place.Inode(info)
 	if number == 0 {
 		return h
 	}

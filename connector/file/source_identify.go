@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // copied is a file that need not be read: its bytes were read already.
@@ -28,7 +30,7 @@ func (s *session) open(ctx context.Context) error {
 		s.startFollowing(ctx)
 		return s.look(ctx)
 	}
-	files, _, err := s.list()
+	files, _, err := s.list(ctx)
 	if err != nil {
 		return err
 	}
@@ -37,8 +39,8 @@ func (s *session) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(files) == 0 && s.place.kind == oneFile {
-		return &os.PathError{Op: "open", Path: s.place.path, Err: os.ErrNotExist}
+	if len(files) == 0 && s.place.IsFile() {
+		return &os.PathError{Op: "open", Path: s.place.Path(), Err: os.ErrNotExist}
 	}
 	if err := s.identify(ctx, files, time.Now()); err != nil {
 		return err
@@ -48,12 +50,13 @@ func (s *session) open(ctx context.Context) error {
 	return nil
 }
 
-// list returns the files that are there.
-func (s *session) list() ([]listed, []string, error) {
-	s.place.update()
-	files, directories, err := s.place.list()
+// list returns the files that are there, each one once, and the directories to watch.
+func (s *session) list(ctx context.Context) ([]place.File, []string, error) {
+	s.place.Update()
+	files, directories, err := s.place.List(ctx)
+	files = place.Distinct(files)
 	if err == nil && len(files) > s.config.maxFiles {
-		err = fmt.Errorf("there are %d files at %q, more than the maximum of %d", len(files), s.place.path, s.config.maxFiles)
+		err = fmt.Errorf("there are %d files at %q, more than the maximum of %d", len(files), s.place.Path(), s.config.maxFiles)
 	}
 	return files, directories, err
 }
@@ -61,7 +64,7 @@ func (s *session) list() ([]listed, []string, error) {
 // identify decides what to do with files that nothing is known of yet: go on with a file
 // that was read in part, leave out a copy of what was read, or read the file from its
 // beginning.
-func (s *session) identify(ctx context.Context, files []listed, now time.Time) error {
+func (s *session) identify(ctx context.Context, files []place.File, now time.Time) error {
 	var surveys []*survey
 	var by *identifier
 	for _, file := range files {
@@ -71,12 +74,12 @@ func (s *session) identify(ctx context.Context, files []listed, now time.Time) e
 		if by == nil {
 			by = newIdentifier(s.allKnown(), s.scratch)
 		}
-		v, err := by.survey(ctx, file, hintsOf(file.name, file.info, now), s.config.isFollowed)
+		v, err := by.survey(ctx, file, hintsOf(file.Name, file.Info, now), s.config.isFollowed)
 		switch {
 		case err == nil:
 			surveys = append(surveys, v)
 		case s.config.isFollowed && s.follow.waitForPermission(file, err, now, s.config.settlePeriod):
-		case !isGone(err):
+		case !place.IsGone(err):
 			return err
 		}
 	}
@@ -126,13 +129,13 @@ func (s *session) identify(ctx context.Context, files []listed, now time.Time) e
 
 func (s *session) setCopied(v *survey, k *knownFile) {
 	s.headOf = nil
-	if h := hintsOf(v.name, v.info, time.Now()); !k.isPresent || k.hints.name == h.name {
+	if h := hintsOf(v.Name, v.Info, time.Now()); !k.isPresent || k.hints.name == h.name {
 		k.hints = h
 	}
 	k.isPresent = true
 	if s.config.isFollowed {
-		s.follow.copies[v.name] = &copied{info: v.info, known: k}
-		delete(s.follow.pending, v.name)
+		s.follow.copies[v.Name] = &copied{info: v.Info, known: k}
+		delete(s.follow.pending, v.Name)
 	}
 }
 
@@ -156,7 +159,7 @@ func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]mat
 	}
 	var pairs []pair
 	for _, v := range surveys {
-		h := hintsOf(v.name, v.info, now)
+		h := hintsOf(v.Name, v.Info, now)
 		for _, m := range v.matches {
 			p := pair{v, m, v.isExact(m), m.known.hints.likeness(h)}
 			if !m.known.isFinished || p.isExact || hasGrown(m.known, p.hints) {
@@ -206,7 +209,7 @@ func hasGrown(k *knownFile, likeness int) bool {
 // that was read in part up to the same place.
 func hasBetter(orphans []*orphan, v *survey, k *knownFile) bool {
 	return slices.ContainsFunc(orphans, func(o *orphan) bool {
-		return o.offset == k.offset && o.sum == k.sum && o.path == v.name
+		return o.offset == k.offset && o.sum == k.sum && o.path == v.Name
 	})
 }
 
@@ -249,7 +252,7 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 
 // adopt adds a file to those that are read.
 func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
-	f.name, f.info = v.name, v.info
+	f.name, f.info = v.Name, v.Info
 	f.isCompressed = v.isCompressed()
 	f.isQuoted = s.format == CSV
 	s.files = append(s.files, f)
@@ -270,19 +273,19 @@ func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
 
 // checkOrphans decides about files that were read in part and that no file continues. It
 // returns an error if there is another file at the path of one of them.
-func (s *session) checkOrphans(ctx context.Context, files []listed, assigned map[*survey]match) error {
+func (s *session) checkOrphans(ctx context.Context, files []place.File, assigned map[*survey]match) error {
 	continued := make(map[*knownFile]bool)
 	recognised := make(map[string]bool)
 	for v, m := range assigned {
 		continued[m.known] = true
-		recognised[v.name] = true
+		recognised[v.Name] = true
 	}
 	var err error
 	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool {
 		if continued[o.knownFile] || !o.deadline.IsZero() {
 			return false
 		}
-		isThere := !o.isMoved && !recognised[o.name] && slices.ContainsFunc(files, func(f listed) bool { return f.name == o.name })
+		isThere := !o.isMoved && !recognised[o.name] && slices.ContainsFunc(files, func(f place.File) bool { return f.Name == o.name })
 		if isThere && !s.config.startsAnew && !isHeld(o, assigned) {
 			err = fmt.Errorf("file %q, offset %d: %w, and no other file holds it; "+
 				"remove or rename the file, or use WithStartAnew to read it from its beginning", o.name, o.offset, errChanged)
@@ -312,7 +315,7 @@ func isHeld(o *orphan, assigned map[*survey]match) bool {
 // end since Open.
 func (s *session) isCopyOfFinished(ctx context.Context, f *sourceFile) (bool, error) {
 	now := time.Now()
-	v, err := s.fresh.survey(ctx, listed{f.name, f.info}, hintsOf(f.name, f.info, now), false)
+	v, err := s.fresh.survey(ctx, place.File{Name: f.name, Info: f.info}, hintsOf(f.name, f.info, now), false)
 	if err != nil {
 		return false, err
 	}

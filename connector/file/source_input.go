@@ -11,6 +11,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // compression is how the bytes of a file are compressed.
@@ -72,7 +74,7 @@ type input struct {
 // file is gone.
 func openInput(name string) (*input, error) {
 	// A pipe that was put there meanwhile would block the opening.
-	file, err := os.OpenFile(name, os.O_RDONLY|nonBlocking, 0)
+	file, err := place.Open(name)
 	if err != nil {
 		return nil, err
 	}

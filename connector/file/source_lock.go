@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/conduitio/funnel/internal/disk"
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // fileLocks are shared locks of the files of a source. A destination has the exclusive lock
@@ -13,7 +14,7 @@ type fileLocks []*os.File
 
 // lockFiles locks all of the files, or none. It returns those that are still there: one that
 // comes back is not locked.
-func lockFiles(files []listed) (locks fileLocks, locked []listed, err error) {
+func lockFiles(files []place.File) (locks fileLocks, locked []place.File, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, locks.release())
@@ -21,8 +22,8 @@ func lockFiles(files []listed) (locks fileLocks, locked []listed, err error) {
 		}
 	}()
 	for _, f := range files {
-		opened, err := os.OpenFile(f.name, os.O_RDONLY|nonBlocking, 0)
-		if isGone(err) {
+		opened, err := place.Open(f.Name)
+		if place.IsGone(err) {
 			continue
 		}
 		if err != nil {

@@ -177,5 +177,3 @@ func newSourceConfig(format Format, opts []SourceOption) (*sourceConfig, error) 
 	c.logger = c.logger.WithComponent("source:file")
 	return &c, c.validate(format)
 }
-
-var errNoPath = errors.New("the path is empty")

@@ -11,6 +11,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/internal/life"
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // errChanged means that what was read of a file is no longer there.
@@ -23,7 +24,7 @@ var errBegun = errors.New("the file has begun")
 type session struct {
 	config  *sourceConfig
 	format  Format
-	place   place
+	place   place.Place
 	decoder *decoder
 	window  window
 	scratch []byte // for surveys
@@ -59,7 +60,7 @@ type orphan struct {
 }
 
 // newSession returns a session that goes on where the state says.
-func newSession(config *sourceConfig, format Format, at place, state readState, report func(SourceStats, uint64)) *session {
+func newSession(config *sourceConfig, format Format, at place.Place, state readState, report func(SourceStats, uint64)) *session {
 	s := &session{
 		config:  config,
 		format:  format,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conduitio/funnel/connector/file/internal/scan"
 	"github.com/conduitio/funnel/internal/life"
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // start prepares a file for reading, unless it is ready. It returns false if the file is
@@ -57,10 +58,10 @@ func (s *session) start(ctx context.Context, f *sourceFile) (bool, error) {
 
 // skipGone drops a file that is gone.
 func (s *session) skipGone(ctx context.Context, f *sourceFile, err error) error {
-	if err != nil && !isGone(err) {
+	if err != nil && !place.IsGone(err) {
 		return err
 	}
-	if err != nil && s.place.kind == oneFile && !s.config.isFollowed {
+	if err != nil && s.place.IsFile() && !s.config.isFollowed {
 		return err
 	}
 	s.remove(f)

@@ -12,11 +12,12 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/conduitio/funnel/internal/life"
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // survey is what was found out about a file without reading records from it.
 type survey struct {
-	listed
+	place.File
 	kind    compression
 	head    []byte // the first bytes, up to fingerprintSize
 	matches []match
@@ -70,14 +71,14 @@ func (d *identifier) add(k *knownFile) {
 
 // survey reads as much of a file as it takes to tell which known files it is the same as.
 // With toEnd it reads a compressed file to its end, to see whether it has one.
-func (d *identifier) survey(ctx context.Context, f listed, h hints, toEnd bool) (*survey, error) {
-	in, err := openInput(f.name)
+func (d *identifier) survey(ctx context.Context, f place.File, h hints, toEnd bool) (*survey, error) {
+	in, err := openInput(f.Name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = in.close() }()
-	f.info = in.info // it may have grown since it was listed
-	v := &survey{listed: f, kind: in.kind, length: -1}
+	f.Info = in.info // it may have grown since it was listed
+	v := &survey{File: f, kind: in.kind, length: -1}
 	r := &surveyReader{identifier: d, in: in, survey: v}
 	if err := r.readHead(); err != nil || v.err != nil {
 		return v, err
@@ -114,11 +115,11 @@ func (d *identifier) candidates(v *survey, h hints) []*knownFile {
 			break
 		}
 		for _, k := range d.byBeginning[beginningKey{size, hashBeginning(v.head[:size])}] {
-			isSmaller := !v.isCompressed() && k.offset > v.info.Size()
+			isSmaller := !v.isCompressed() && k.offset > v.Info.Size()
 			if isSmaller || size == 0 {
 				continue
 			}
-			if k.isFinished && k.hints.isUnchanged(h) && (v.isCompressed() || k.offset == v.info.Size()) {
+			if k.isFinished && k.hints.isUnchanged(h) && (v.isCompressed() || k.offset == v.Info.Size()) {
 				return []*knownFile{k}
 			}
 			candidates = append(candidates, k)

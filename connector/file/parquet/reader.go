@@ -12,6 +12,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // reader reads the rows of a file.
@@ -46,7 +48,7 @@ func openReader(name string, scratch []byte, ended func() error) (r *reader, err
 
 // openFile opens a regular file.
 func openFile(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|nonBlocking, 0)
+	f, err := place.Open(name)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/internal/life"
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // errChanged means that a file that was read in part is no longer there.
@@ -121,7 +122,7 @@ func (s *session) start(f *sourceFile) (bool, error) {
 	}
 	r, err := openReader(f.name, s.scratch, s.ended)
 	switch {
-	case err != nil && isGone(err) && !s.isOne:
+	case err != nil && place.IsGone(err) && !s.isOne:
 		s.vanished(partlyRead{f.id, f.row, f.rows, f.name})
 		s.drop(f)
 		return false, nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/internal/life"
+	"github.com/conduitio/funnel/internal/place"
 )
 
 var _ funnel.Source = (*Source)(nil)
@@ -35,7 +36,7 @@ type Source struct {
 // record if from is empty. NewSource returns an error if an argument or an option is
 // invalid, or if from is not a position of a source of this package.
 func NewSource(path string, from opencdc.Position, opts ...Option) (*Source, error) {
-	if err := checkPath(path); err != nil {
+	if err := place.Check(path); err != nil {
 		return nil, fmt.Errorf("parquet source: %w", err)
 	}
 	config, err := newConfig(opts)

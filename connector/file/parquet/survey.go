@@ -4,27 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"syscall"
+
+	"github.com/conduitio/funnel/internal/place"
 )
 
 // open finds the files, and decides which of them are to be read from which row on.
 func (s *session) open(ctx context.Context, path string) error {
 	s.ctx = ctx
-	names, isOne, err := listFiles(ctx, path)
+	at, err := place.Find(path, "._")
 	if err != nil {
 		return err
 	}
-	s.isOne = isOne
-	if len(names) > s.config.maxFiles {
-		return fmt.Errorf("there are %d files at %q, more than the maximum of %d", len(names), path, s.config.maxFiles)
+	listed, _, err := at.List(ctx)
+	if err != nil {
+		return err
+	}
+	if s.isOne = at.IsFile(); s.isOne && len(listed) == 0 {
+		return &os.PathError{Op: "stat", Path: at.Path(), Err: syscall.ENOENT}
+	}
+	if len(listed) > s.config.maxFiles {
+		return fmt.Errorf("there are %d files at %q, more than the maximum of %d", len(listed), path, s.config.maxFiles)
 	}
 	var files []*sourceFile
 	isPresent := make(map[identity]bool)
-	for _, name := range names {
+	for _, l := range listed {
 		if err := s.ended(); err != nil {
 			return err
 		}
-		f, err := s.survey(name)
+		f, err := s.survey(l.Name)
 		if err != nil {
 			return err
 		}
@@ -65,7 +75,7 @@ func (s *session) survey(name string) (*sourceFile, error) {
 		return nil, s.ended()
 	case errors.As(err, &schema):
 		return nil, fmt.Errorf("file %q: %w", name, err)
-	case isGone(err) && !s.isOne:
+	case place.IsGone(err) && !s.isOne:
 		return nil, nil
 	}
 	f.err = err

@@ -1,6 +1,6 @@
 //go:build unix
 
-package file
+package place
 
 import (
 	"os"
@@ -10,8 +10,8 @@ import (
 // nonBlocking lets the opening of a pipe return at once.
 const nonBlocking = syscall.O_NONBLOCK
 
-// inode returns device and inode of a file, or zeros if the file system says none.
-func inode(info os.FileInfo) (device, number uint64) {
+// Inode returns device and inode of a file, or zeros if the file system says none.
+func Inode(info os.FileInfo) (device, number uint64) {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Dev), uint64(st.Ino)
 	}

@@ -1,5 +1,0 @@
-//go:build !unix
-
-package parquet
-
-const nonBlocking = 0
