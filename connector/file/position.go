@@ -2,32 +2,25 @@ package file
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/framing"
 )
 
-// A position is self-contained: it holds the state of all files, after its record. So it
-// has two parts. The head holds all that stays the same from one record of a file to the
-// next, and is made once for each change of the file. The tail holds what is new with each
-// record, and is appended to a copy of the head.
+// A position is self-contained: it holds the state of all files, after its record. Its head
+// is made once for each change of a file.
 //
-//	head  magic, version, format, finished files, other unfinished files, current file
+//	head  format, finished files, other unfinished files, current file
 //	tail  number of the record, bytes in all, offset, checksum up to the offset
-//	end   length of the tail (1 byte), checksum of all before (4 bytes)
 //
-// Numbers are varints, checksums have 8 bytes, and hints and hashes of beginnings have 4,
-// all of them little-endian.
+// Numbers are varints, checksums have 8 bytes, and hints and hashes of beginnings have 4.
+
+var positionFrame = framing.Frame{Magic: "\xf1fp", Version: 1, Files: "files", Sum: xxhash.Sum64}
 
 const (
-	positionMagic   = "\xf1fp"
-	positionVersion = 1
-	endSize         = 1 + 4
-	maxTailSize     = 3*binary.MaxVarintLen64 + 8
-
 	// movedMark stands before the name of a file that is no longer there.
 	movedMark = "\x00"
 
@@ -111,8 +104,7 @@ type readState struct {
 
 // appendHead appends the head of the positions of a file.
 func appendHead(b []byte, format Format, known []*knownFile, current *knownFile) []byte {
-	b = append(b, positionMagic...)
-	b = append(b, positionVersion, byte(format))
+	b = append(positionFrame.AppendStart(b), byte(format))
 	finished, others := 0, 0
 	for _, k := range known {
 		switch {
@@ -170,23 +162,8 @@ func appendTail(b []byte, headSum, record uint64, bytes, offset int64, sum uint6
 	b = binary.AppendUvarint(b, uint64(bytes))
 	b = binary.AppendUvarint(b, uint64(offset))
 	b = binary.LittleEndian.AppendUint64(b, sum)
-	check := positionCheck(headSum, b[start:])
-	b = append(b, byte(len(b)-start))
-	return binary.LittleEndian.AppendUint32(b, check)
+	return positionFrame.AppendEnd(b, start, headSum)
 }
-
-func positionCheck(headSum uint64, tail []byte) uint32 {
-	var buf [8 + maxTailSize]byte
-	binary.LittleEndian.PutUint64(buf[:], headSum)
-	n := 8 + copy(buf[8:], tail)
-	return uint32(xxhash.Sum64(buf[:n]))
-}
-
-// Errors of positions.
-var (
-	errForeignPosition = errors.New("the position is not one of a source of files")
-	errDamagedPosition = errors.New("the position of a source of files is damaged")
-)
 
 // positionTail is what the tail of a position says.
 type positionTail struct {
@@ -196,133 +173,75 @@ type positionTail struct {
 	sum    uint64
 }
 
-// parseTail checks a position and returns its head, and what its tail says.
-func parseTail(p opencdc.Position) (head []byte, tail positionTail, err error) {
-	if len(p) < len(positionMagic)+1 || string(p[:len(positionMagic)]) != positionMagic {
-		return nil, tail, errForeignPosition
+// parseTail checks a position. It returns what its tail says, and a reader of its head.
+func parseTail(p opencdc.Position) (head positionReader, tail positionTail, err error) {
+	var d framing.Reader
+	head.Reader, d, err = positionFrame.Split(p)
+	if err != nil {
+		return head, tail, err
 	}
-	if v := p[len(positionMagic)]; v != positionVersion {
-		return nil, tail, fmt.Errorf("the position of a source of files has version %d, only %d is known", v, positionVersion)
-	}
-	end := len(p) - endSize
-	if end < 0 || int(p[end]) > end || p[end] > maxTailSize {
-		return nil, tail, errDamagedPosition
-	}
-	head, rest := p[:end-int(p[end])], p[end-int(p[end]):end]
-	if positionCheck(xxhash.Sum64(head), rest) != binary.LittleEndian.Uint32(p[end+1:]) {
-		return nil, tail, errDamagedPosition
-	}
-	d := &positionReader{rest: rest}
-	tail.record = d.uvarint()
-	tail.bytes = d.offset()
-	tail.offset = d.offset()
-	tail.sum = d.uint64()
-	if d.isBad || len(d.rest) > 0 {
-		return nil, tail, errDamagedPosition
+	tail.record = d.Uvarint()
+	tail.bytes = d.Number()
+	tail.offset = d.Number()
+	tail.sum = d.Uint64()
+	if !d.IsDone() {
+		return head, tail, positionFrame.Damaged()
 	}
 	return head, tail, nil
 }
 
 // parsePosition returns what a position says.
 func parsePosition(p opencdc.Position) (readState, error) {
-	head, tail, err := parseTail(p)
+	d, tail, err := parseTail(p)
 	if err != nil {
 		return readState{}, err
 	}
-	d := &positionReader{rest: head[len(positionMagic)+1:]}
-	state := readState{format: Format(d.byte()), record: tail.record, bytes: tail.bytes}
-	for range d.count() {
+	state := readState{format: Format(d.Byte()), record: tail.record, bytes: tail.bytes}
+	for range d.Count() {
 		k := &knownFile{isFinished: true}
-		k.hints.name = d.uint32()
-		k.hints.stat = d.uint32()
+		k.hints.name = d.Uint32()
+		k.hints.stat = d.Uint32()
 		d.static(k)
 		d.progress(k)
 		state.known = append(state.known, k)
 	}
 	current := &knownFile{offset: tail.offset, sum: tail.sum}
 	var others []*knownFile
-	for range d.count() {
+	for range d.Count() {
 		k := &knownFile{}
 		d.unfinished(k)
 		d.progress(k)
 		others = append(others, k)
 	}
 	d.unfinished(current)
-	if d.isBad || len(d.rest) > 0 || !state.format.isKnown() {
-		return readState{}, errDamagedPosition
+	if !d.IsDone() || !state.format.isKnown() {
+		return readState{}, positionFrame.Damaged()
 	}
 	state.known = append(append(state.known, current), others...)
 	return state, nil
 }
 
-// positionReader reads the parts of a position. Once something is wrong, isBad is true and
-// all that it reads is 0.
-type positionReader struct {
-	rest  []byte
-	isBad bool
-}
-
-func (d *positionReader) take(n int) []byte {
-	if n < 0 || n > len(d.rest) {
-		d.isBad, d.rest = true, nil
-		return make([]byte, 8)
-	}
-	b := d.rest[:n]
-	d.rest = d.rest[n:]
-	return b
-}
-
-func (d *positionReader) byte() byte     { return d.take(1)[0] }
-func (d *positionReader) uint32() uint32 { return binary.LittleEndian.Uint32(d.take(4)) }
-func (d *positionReader) uint64() uint64 { return binary.LittleEndian.Uint64(d.take(8)) }
-
-func (d *positionReader) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.isBad, d.rest = true, nil
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-func (d *positionReader) offset() int64 {
-	v := d.uvarint()
-	if int64(v) < 0 {
-		d.isBad = true
-		return 0
-	}
-	return int64(v)
-}
-
-// count reads the number of parts that follow, each of which has more than a byte.
-func (d *positionReader) count() int {
-	v := d.uvarint()
-	if v > uint64(len(d.rest)) {
-		d.isBad, d.rest = true, nil
-		return 0
-	}
-	return int(v)
-}
+// positionReader reads the parts of a head.
+type positionReader struct{ framing.Reader }
 
 func (d *positionReader) static(k *knownFile) {
-	size := d.uvarint()
+	size := d.Uvarint()
 	if size > fingerprintSize {
-		d.isBad = true
+		d.Fail()
 		return
 	}
 	k.beginningSize = int(size)
-	k.beginning = d.uint32()
-	k.hints.inode = d.uint32()
+	k.beginning = d.Uint32()
+	k.hints.inode = d.Uint32()
 }
 
 func (d *positionReader) progress(k *knownFile) {
-	k.offset = d.offset()
-	k.sum = d.uint64()
+	k.offset = d.Number()
+	k.sum = d.Uint64()
 }
 
 func (d *positionReader) unfinished(k *knownFile) {
-	k.name = string(d.take(d.count()))
+	k.name = d.Text()
 	k.name, k.isMoved = strings.CutPrefix(k.name, movedMark)
 	if !k.isMoved {
 		k.hints.name = hashName(k.name)

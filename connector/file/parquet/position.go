@@ -2,31 +2,22 @@ package parquet
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/internal/framing"
 )
 
-// A position is self-contained: it holds the state of all files, after its record. So it
-// has two parts. The head holds all that stays the same from one record of a file to the
-// next, and is made once for each file. The tail holds what is new with each record, and is
-// appended to a copy of the head.
+// A position is self-contained: it holds the state of all files, after its record. Its head
+// is made once for each file.
 //
-//	head  magic, version, finished files, other unfinished files, current file
+//	head  finished files, other unfinished files, current file
 //	tail  number of the record, number of the row in the current file
-//	end   length of the tail (1 byte), checksum of all before (4 bytes)
 //
-// Numbers are varints, the hash of a footer has 8 bytes and that of a sample 4, all of them
-// little-endian.
+// Numbers are varints, the hash of a footer has 8 bytes and that of a sample 4.
 
-const (
-	positionMagic   = "\xf1pq"
-	positionVersion = 1
-	endSize         = 1 + 4
-	maxTailSize     = 2 * binary.MaxVarintLen64
-)
+var positionFrame = framing.Frame{Magic: "\xf1pq", Version: 1, Files: "Parquet files", Sum: xxhash.Sum64}
 
 // Progress is what a position says.
 type Progress struct {
@@ -88,8 +79,7 @@ type readState struct {
 
 // appendHead appends the head of the positions of a file.
 func appendHead(b []byte, finished []identity, others []partlyRead, current *partlyRead) []byte {
-	b = append(b, positionMagic...)
-	b = append(b, positionVersion)
+	b = positionFrame.AppendStart(b)
 	b = binary.AppendUvarint(b, uint64(len(finished)))
 	for _, id := range finished {
 		b = id.append(b)
@@ -122,23 +112,8 @@ func appendTail(b []byte, headSum, record uint64, row int64) []byte {
 	start := len(b)
 	b = binary.AppendUvarint(b, record)
 	b = binary.AppendUvarint(b, uint64(row))
-	check := positionCheck(headSum, b[start:])
-	b = append(b, byte(len(b)-start))
-	return binary.LittleEndian.AppendUint32(b, check)
+	return positionFrame.AppendEnd(b, start, headSum)
 }
-
-func positionCheck(headSum uint64, tail []byte) uint32 {
-	var buf [8 + maxTailSize]byte
-	binary.LittleEndian.PutUint64(buf[:], headSum)
-	n := 8 + copy(buf[8:], tail)
-	return uint32(xxhash.Sum64(buf[:n]))
-}
-
-// Errors of positions.
-var (
-	errForeignPosition = errors.New("the position is not one of a source of Parquet files")
-	errDamagedPosition = errors.New("the position of a source of Parquet files is damaged")
-)
 
 // positionTail is what the tail of a position says.
 type positionTail struct {
@@ -146,49 +121,35 @@ type positionTail struct {
 	row    int64
 }
 
-// parseTail checks a position and returns its head, and what its tail says.
-func parseTail(p opencdc.Position) (head []byte, tail positionTail, err error) {
-	if len(p) < len(positionMagic)+1 || string(p[:len(positionMagic)]) != positionMagic {
-		return nil, tail, errForeignPosition
+// parseTail checks a position. It returns what its tail says, and a reader of its head.
+func parseTail(p opencdc.Position) (head positionReader, tail positionTail, err error) {
+	var d framing.Reader
+	head.Reader, d, err = positionFrame.Split(p)
+	if err != nil {
+		return head, tail, err
 	}
-	if v := p[len(positionMagic)]; v != positionVersion {
-		return nil, tail, fmt.Errorf("the position of a source of Parquet files has version %d, only %d is known", v, positionVersion)
-	}
-	end := len(p) - endSize
-	if end < 0 || int(p[end]) > end || p[end] > maxTailSize {
-		return nil, tail, errDamagedPosition
-	}
-	head, rest := p[:end-int(p[end])], p[end-int(p[end]):end]
-	if positionCheck(xxhash.Sum64(head), rest) != binary.LittleEndian.Uint32(p[end+1:]) {
-		return nil, tail, errDamagedPosition
-	}
-	d := &positionReader{rest: rest}
-	tail.record = d.uvarint()
-	tail.row = d.number()
-	if d.isBad || len(d.rest) > 0 {
-		return nil, tail, errDamagedPosition
+	tail.record = d.Uvarint()
+	tail.row = d.Number()
+	if !d.IsDone() {
+		return head, tail, positionFrame.Damaged()
 	}
 	return head, tail, nil
 }
 
 // parsePosition returns what a position says.
 func parsePosition(p opencdc.Position) (readState, error) {
-	head, tail, err := parseTail(p)
+	d, tail, err := parseTail(p)
 	if err != nil {
 		return readState{}, err
 	}
-	if len(head) < len(positionMagic)+1 {
-		return readState{}, errDamagedPosition
-	}
-	d := &positionReader{rest: head[len(positionMagic)+1:]}
 	state := readState{record: tail.record}
-	for range d.count() {
+	for range d.Count() {
 		state.finished = append(state.finished, d.identity())
 	}
 	var others []partlyRead
-	for range d.count() {
+	for range d.Count() {
 		k := d.partlyRead()
-		k.row = d.number()
+		k.row = d.Number()
 		others = append(others, k)
 	}
 	current := d.partlyRead()
@@ -199,69 +160,23 @@ func parsePosition(p opencdc.Position) (readState, error) {
 		state.finished = append(state.finished, current.id)
 	}
 	state.unfinished = append(state.unfinished, others...)
-	if d.isBad || len(d.rest) > 0 || current.row > current.rows {
-		return readState{}, errDamagedPosition
+	if !d.IsDone() || current.row > current.rows {
+		return readState{}, positionFrame.Damaged()
 	}
 	return state, nil
 }
 
-// positionReader reads the parts of a position. Once something is wrong, isBad is true and
-// all that it reads is 0.
-type positionReader struct {
-	rest  []byte
-	isBad bool
-}
-
-func (d *positionReader) take(n int) []byte {
-	if n < 0 || n > len(d.rest) {
-		d.isBad, d.rest = true, nil
-		return make([]byte, 8)
-	}
-	b := d.rest[:n]
-	d.rest = d.rest[n:]
-	return b
-}
-
-func (d *positionReader) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.isBad, d.rest = true, nil
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-// number reads a number that fits an int64.
-func (d *positionReader) number() int64 {
-	v := d.uvarint()
-	if int64(v) < 0 {
-		d.isBad = true
-		return 0
-	}
-	return int64(v)
-}
-
-// count reads the number of parts that follow, each of which has at least a byte.
-func (d *positionReader) count() int {
-	v := d.uvarint()
-	if v > uint64(len(d.rest)) {
-		d.isBad, d.rest = true, nil
-		return 0
-	}
-	return int(v)
-}
+// positionReader reads the parts of a head.
+type positionReader struct{ framing.Reader }
 
 func (d *positionReader) identity() identity {
 	return identity{
-		size:   d.number(),
-		footer: binary.LittleEndian.Uint64(d.take(8)),
-		sample: binary.LittleEndian.Uint32(d.take(4)),
+		size:   d.Number(),
+		footer: d.Uint64(),
+		sample: d.Uint32(),
 	}
 }
 
 func (d *positionReader) partlyRead() partlyRead {
-	k := partlyRead{id: d.identity(), rows: d.number()}
-	k.name = string(d.take(d.count()))
-	return k
+	return partlyRead{id: d.identity(), rows: d.Number(), name: d.Text()}
 }
