@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -166,6 +168,77 @@ func TestProcessorFunc_ownResults(t *testing.T) {
 	fake.WantNoError(t, fake.Run(t, nil, fake.From(fake.SourceOf(j, batches...)), route.Node()))
 	if a, b := j.Given("a"), j.Given("b"); strings.Contains(a, "b") || strings.Contains(b, "a") || len(strings.Fields(a+" "+b)) != 200 {
 		t.Errorf("branch a got %s, branch b %s", a, b)
+	}
+}
+
+// plainProcessor is a processor of which a task knows nothing but the interface.
+type plainProcessor struct{ funnel.Processor }
+
+// A task applies a processor to the records in place. The outcome is the same as with the
+// results of Process, also beside records that were filtered, split or nacked before.
+func TestProcessorFunc_inPlace(t *testing.T) {
+	for seed := range uint64(200) {
+		outcome := func(hide func(funnel.Processor) funnel.Processor) string {
+			rng := rand.New(rand.NewPCG(seed, 0))
+			j := &fake.Journal{}
+			nodes := []*funnel.TaskNode{fake.From(fake.SourceOf(j, "1 2 3 4 5 6 7 8", "9 10 11 12 13 14 15 16"))}
+			for i := range 1 + rng.IntN(4) {
+				salt, size := rng.Uint64(), 2+rng.Uint64N(6)
+				chance := func(rec opencdc.Record) bool {
+					h := fnv.New64a()
+					_, _ = h.Write(rec.Position)
+					return (h.Sum64()^salt)>>8%size == 0
+				}
+				processors := []funnel.Processor{
+					funnel.Filter(func(rec opencdc.Record) bool { return !chance(rec) }),
+					funnel.Map(func(rec opencdc.Record) (opencdc.Record, error) {
+						if chance(rec) {
+							return opencdc.Record{}, fake.ErrTest
+						}
+						rec.Key = opencdc.RawData(fmt.Sprintf("%v.%d", rec.Key, i))
+						return rec, nil
+					}),
+					funnel.Split(func(rec opencdc.Record) ([]opencdc.Record, error) {
+						if chance(rec) {
+							return []opencdc.Record{rec, rec}, nil
+						}
+						return []opencdc.Record{rec}, nil
+					}),
+				}
+				nodes = append(nodes, fake.Through(fmt.Sprint("p", i), hide(processors[rng.IntN(len(processors))])))
+			}
+			end := fake.NewDestination(j, "out")
+			var written []string
+			end.OnWrite = func(_ context.Context, recs []opencdc.Record) error {
+				for _, rec := range recs {
+					written = append(written, fmt.Sprintf("%s:%v", rec.Position, rec.Key))
+				}
+				return nil
+			}
+			nodes = append(nodes, fake.To(end))
+			fake.WantNoError(t, fake.Run(t, fake.DLQ(j), nodes...))
+			return fmt.Sprint(written, j.Given("dlq"), j.Given("ack"))
+		}
+		inPlace := outcome(func(p funnel.Processor) funnel.Processor { return p })
+		byResults := outcome(func(p funnel.Processor) funnel.Processor { return plainProcessor{p} })
+		if inPlace != byResults {
+			t.Fatalf("seed %d: in place %s\nby results %s", seed, inPlace, byResults)
+		}
+	}
+}
+
+// Process does not write to the slice of records.
+func TestMap_process(t *testing.T) {
+	records := fake.Records("1", "e1", "2")
+	p := funnel.Map(func(rec opencdc.Record) (opencdc.Record, error) {
+		recs, err := byPosition(rec)
+		return recs[0], err
+	})
+	p.Process(t.Context(), records)
+	for i, want := range []string{"1", "e1", "2"} {
+		if got := string(records[i].Position); got != want {
+			t.Errorf("record %d has become %s, it was %s", i, got, want)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	sdk "github.com/conduitio/conduit-processor-sdk"
 
 	"github.com/conduitio/funnel/internal/batch"
+	"github.com/conduitio/funnel/internal/reuse"
 	"github.com/conduitio/funnel/log"
 )
 
@@ -55,6 +56,13 @@ type ProcessorTask struct {
 	logger         log.CtxLogger
 	metrics        ProcessorMetrics
 	metricsEnabled enablement
+	results        reuse.Buffer[sdk.ProcessedRecord] // of an inPlaceProcessor
+}
+
+// inPlaceProcessor is a Processor of the engine that may change the slice of records. It
+// appends its results to results. Among them may be batch.Kept.
+type inPlaceProcessor interface {
+	processInPlace(ctx context.Context, records []opencdc.Record, results []sdk.ProcessedRecord) []sdk.ProcessedRecord
 }
 
 // NewProcessorTask returns a task that runs processor. Nil metrics count as
@@ -125,8 +133,15 @@ func (t *ProcessorTask) Do(ctx context.Context, b *Batch) error {
 	if isMeasured {
 		start = time.Now()
 	}
+	var returned []sdk.ProcessedRecord
+	if p, ok := t.processor.(inPlaceProcessor); ok {
+		returned = p.processInPlace(ctx, in, t.results.Take(len(in)))
+		defer func() { t.results.Put(returned) }()
+	} else {
+		returned = t.processor.Process(ctx, in)
+	}
 	var results batch.Results
-	if err := checkResults(&results, in, t.processor.Process(ctx, in)); err != nil {
+	if err := checkResults(&results, in, returned); err != nil {
 		return taskError(t.id, err)
 	}
 	if isMeasured && results.Answers > 0 {

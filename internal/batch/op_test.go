@@ -50,6 +50,8 @@ type op struct {
 const (
 	resultSame     = 's' // the record that it was given
 	resultNew      = 'S'
+	resultKept     = 'k' // Kept: the record that it was given
+	resultKeptNew  = 'K' // Kept: a record that it put in place
 	resultFilter   = 'f'
 	resultNack     = 'n'
 	resultNil      = '-'
@@ -59,7 +61,7 @@ const (
 	resultMulti3   = '3'
 	resultMultiOwn = 'o' // at most three of the records that it was given, from this one on
 
-	allResults = "sSfn-0123o"
+	allResults = "sSkKfn-0123o"
 )
 
 func (o op) String() string {
@@ -161,6 +163,11 @@ func (o op) sdkResults(in []opencdc.Record) []sdk.ProcessedRecord {
 			results[k] = sdk.SingleRecord(in[k])
 		case resultNew:
 			results[k] = sdk.SingleRecord(record(number))
+		case resultKept:
+			results[k] = Kept
+		case resultKeptNew:
+			in[k] = record(number)
+			results[k] = Kept
 		case resultFilter:
 			results[k] = sdk.FilterRecord{}
 		case resultNack:
@@ -237,10 +244,10 @@ func (o op) modelResults(m *model) {
 		number := o.number + 3*i
 		var names []string
 		switch letter := o.results[i]; letter {
-		case resultSame:
+		case resultSame, resultKept:
 			m.set(i, in[i:i+1])
 			continue
-		case resultNew:
+		case resultNew, resultKeptNew:
 			m.set(i, numbers(number, 1))
 			continue
 		case resultFilter:

@@ -264,9 +264,9 @@ func (w *world) newOp(n int) op {
 		if w.roll(3) == 0 {
 			o.kind = opApplyStepOut
 		}
-		letters := "sSfn-0123" // not 'o': its pieces share maps with other records
+		letters := "sSkKfn-0123" // not 'o': its pieces share maps with other records
 		if w.roll(3) == 0 {
-			letters = "sSf23" // without marks
+			letters = "sSkKf23" // without marks
 		}
 		results := make([]byte, n-w.roll(2)*w.roll(n))
 		for k := range results {

@@ -23,6 +23,12 @@ type Results struct {
 	isMulti bool // a MultiRecord holds records, which may be those of the processor's input
 }
 
+// Kept is the result for a record that goes on as it stands in the slice of Records. Unlike
+// an sdk.SingleRecord, it takes no allocation. Only processors of the engine return it.
+var Kept sdk.ProcessedRecord = kept{}
+
+type kept struct{ sdk.ProcessedRecord } // nil, for its unexported method
+
 // Count counts results. It stops at one of an unknown type.
 func (r *Results) Count(results []sdk.ProcessedRecord) {
 	*r = Results{Unknown: -1}
@@ -32,6 +38,7 @@ func (r *Results) Count(results []sdk.ProcessedRecord) {
 			continue // the most frequent type
 		}
 		switch result := result.(type) {
+		case kept:
 		case nil:
 			nils++
 		case sdk.FilterRecord:
@@ -55,7 +62,7 @@ func (r *Results) Count(results []sdk.ProcessedRecord) {
 // IsKnown returns true if the SDK defines the type of a result.
 func IsKnown(result sdk.ProcessedRecord) bool {
 	switch result.(type) {
-	case nil, sdk.SingleRecord, sdk.FilterRecord, sdk.ErrorRecord, sdk.MultiRecord:
+	case nil, kept, sdk.SingleRecord, sdk.FilterRecord, sdk.ErrorRecord, sdk.MultiRecord:
 		return true
 	default:
 		return false
@@ -104,7 +111,11 @@ func (c *Copies) Apply(r *Results) {
 func (c *Copies) replace(results []sdk.ProcessedRecord) {
 	records := c.records.All()
 	for i, result := range results {
-		records[i] = opencdc.Record(result.(sdk.SingleRecord))
+		switch result := result.(type) {
+		case sdk.SingleRecord:
+			records[i] = opencdc.Record(result)
+		case kept:
+		}
 		records[i].Position = slices.Clip(records[i].Position) // clipPosition costs 0.7 ns more here
 	}
 }
@@ -119,6 +130,10 @@ func (c *Copies) replaceOrLeave(results []sdk.ProcessedRecord) {
 		switch result := result.(type) {
 		case sdk.SingleRecord:
 			records[n] = opencdc.Record(result)
+			records[n].Position = slices.Clip(records[n].Position)
+			n++
+		case kept:
+			records[n] = records[i]
 			records[n].Position = slices.Clip(records[n].Position)
 			n++
 		case sdk.ErrorRecord:
@@ -149,6 +164,11 @@ func (c *Copies) reshape(r *Results) {
 		switch result := result.(type) {
 		case sdk.SingleRecord:
 			out[n] = opencdc.Record(result)
+			clipPosition(&out[n])
+			n++
+			pieces[i] = 1
+		case kept:
+			out[n] = records[i]
 			clipPosition(&out[n])
 			n++
 			pieces[i] = 1
@@ -206,6 +226,8 @@ func (c *Copies) merge(r *Results) {
 		switch result := result.(type) {
 		case sdk.SingleRecord:
 			m.put(s, opencdc.Record(result))
+		case kept:
+			m.put(s, records[i])
 		case sdk.FilterRecord:
 			m.filter(s)
 		case sdk.ErrorRecord:
