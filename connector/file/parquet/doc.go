@@ -47,9 +47,10 @@
 // # Positions
 //
 // A position says where the source stands in all files, so that it can resume from the last
-// acked position alone; [ParsePosition] shows what is in it. The source goes straight to the
-// page of the row if the file has an index of its pages, and reads the row group from its
-// beginning if not.
+// acked position alone; [ParsePosition] shows what is in it. In each column the source goes
+// straight to the page of the row if the file has an index of the pages that their headers
+// confirm, and reads the row group from its beginning if not. Headers of version 1 cannot
+// confirm the index of a repeated column.
 //
 // Files are taken to be immutable. A file is known by its size, by a hash of its footer, and
 // by a hash of a sample of what is before that: of the first KiB, and of 15 more, spread

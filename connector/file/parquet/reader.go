@@ -271,7 +271,9 @@ func (r *reader) openColumn(c *columnReader, chunk *parquet.FileColumnChunk, met
 
 // findPage looks up the page of the row where reading goes on in the index of a column, and
 // moves the checker there. It returns false if there is no index, or if the headers of the
-// pages up to there contradict it: a wrong index would shift values to other rows.
+// pages up to there contradict it: a wrong index would shift values to other rows. So it
+// also returns false if the headers cannot confirm it. Those of version 1 count values, not
+// rows, and some writers count values in the index as well.
 func (r *reader) findPage(n *node, meta *format.ColumnChunk, checker *pageChecker) bool {
 	pages, err := readIndex(r.file, r.id.size, meta)
 	if err != nil || len(pages) == 0 || pages[0].FirstRowIndex != 0 {
@@ -284,13 +286,13 @@ func (r *reader) findPage(n *node, meta *format.ColumnChunk, checker *pageChecke
 			return false
 		}
 		rows := pages[1].FirstRowIndex - pages[0].FirstRowIndex
-		isRight := rows >= 0
+		isRight := false
 		switch {
 		case h.Type == format.DataPageV2:
 			isRight = int64(h.DataPageHeaderV2.V.NumRows) == rows
-		case h.Type == format.DataPage && n.rep == 0:
-			isRight = int64(h.DataPageHeader.V.NumValues) == rows
-		case h.Type != format.DataPage:
+		case h.Type == format.DataPage:
+			isRight = int64(h.DataPageHeader.V.NumValues) == rows && n.rep == 0
+		default:
 			continue
 		}
 		if !isRight || offset != pages[0].Offset || checker.next != pages[1].Offset {
