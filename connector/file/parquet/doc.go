@@ -74,7 +74,9 @@
 // them. Without them, and in footers and the headers of pages, which have none, what can
 // contradict itself is compared: numbers of rows and values, levels, sizes, names. If the
 // numbers of values in all pages of a column are not what the footer says, no row of that row
-// group is read. Sizes of pages are checked before memory is allocated for them. A panic of
+// group is read. Sizes of pages, and all sizes in footers and headers, are checked before
+// memory is allocated for them. What a page says inside of it is not: a damaged page without
+// a checksum may cost gigabytes, if it says that a value is repeated very often. A panic of
 // the library that decodes the pages becomes an error. All this finds damage; it does not
 // protect from files that were made to use up memory.
 package parquet
