@@ -54,7 +54,10 @@
 //
 // Files are taken to be immutable. A file is known by its size, by a hash of its footer, and
 // by a hash of a sample of what is before that: of the first KiB, and of 15 more, spread
-// evenly. So it is found wherever it is, renamed or copied.
+// evenly. So it is found wherever it is, renamed or copied. Two files of the same size and
+// with the same footer that differ only between these samples count as copies, and the second
+// one is left out: a few changed numbers in a table without compression may be such a
+// difference. Give files of that kind different footers, for example a time in the metadata.
 //
 //   - A file that was read in part goes on at its row, in one of its copies if it is gone
 //     itself.
