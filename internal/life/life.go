@@ -26,9 +26,10 @@ type Life struct {
 	session Session     // nil if the source is not open; guarded by inUse
 	inUse   *lock.Mutex // held while Open, Read or Teardown uses the session
 
-	mu     sync.Mutex
-	isTorn bool
-	cancel context.CancelCauseFunc // ends a pending Open or Read, or nil
+	mu        sync.Mutex
+	isTorn    bool
+	teardowns int                     // pending ones
+	cancel    context.CancelCauseFunc // ends a pending Open or Read, or nil
 }
 
 // New returns the life of a source that is not open. The name stands in its errors.
@@ -108,11 +109,16 @@ func (l *Life) Read(ctx context.Context) ([]opencdc.Record, error) {
 func (l *Life) Teardown(ctx context.Context) error {
 	l.mu.Lock()
 	l.isTorn = true
+	l.teardowns++
 	if l.cancel != nil {
 		l.cancel(tornDown{l.name})
 	}
 	l.mu.Unlock()
-	if l.inUse.Lock(ctx) != nil {
+	err := l.inUse.Lock(ctx)
+	l.mu.Lock()
+	l.teardowns--
+	l.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("a call of the %s is still pending: %w", l.name, Ended(ctx))
 	}
 	defer l.inUse.Unlock()
@@ -133,6 +139,9 @@ func (l *Life) begin(ctx context.Context) (inner context.Context, end func(), er
 	inner, cancel := context.WithCancelCause(ctx)
 	l.mu.Lock()
 	l.cancel = cancel
+	if l.teardowns > 0 { // it came before there was something to cancel
+		cancel(tornDown{l.name})
+	}
 	l.mu.Unlock()
 	return inner, func() {
 		l.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -190,5 +191,40 @@ func TestLife_waits(t *testing.T) {
 		close(d.release)
 		must(t, <-read)
 		must(t, l.Teardown(t.Context()))
+	})
+}
+
+// hooked is a context that calls a function when it is asked whether it ends.
+type hooked struct {
+	context.Context
+	hook func()
+}
+
+func (c hooked) Done() <-chan struct{} {
+	c.hook()
+	return c.Context.Done()
+}
+
+// A Teardown ends an Open that has only just begun, too.
+func TestLife_Teardown_early(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := life.New("source")
+		var once sync.Once
+		var torn error
+		ctx := hooked{t.Context(), func() {
+			once.Do(func() {
+				go func() { torn = l.Teardown(context.Background()) }()
+				synctest.Wait()
+			})
+		}}
+		err := l.Open(ctx, func(ctx context.Context) (life.Session, error) {
+			<-ctx.Done()
+			return nil, life.Ended(ctx)
+		})
+		says(t, err, "the source was torn down")
+		synctest.Wait()
+		must(t, torn)
+		open(t, l)
+		_ = l.Teardown(context.Background())
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,6 +129,31 @@ func TestSource_noParquet(t *testing.T) {
 			same(t, ids(recs), numbers(1, 3))
 			if err == nil || !strings.Contains(err.Error(), c.err) || !strings.Contains(err.Error(), fmt.Sprintf("file %q, row 1: ", path)) {
 				t.Fatalf("got the error %v, want one with %q", err, c.err)
+			}
+		})
+	}
+}
+
+// A footer that says more than it holds costs no memory.
+func TestSource_boundlessFooter(t *testing.T) {
+	sound := encoded(t, items(1, 3))
+	size := int(binary.LittleEndian.Uint32(sound[len(sound)-8:]))
+	footer := append([]byte{0x15, 2, 0x19, 0xfc}, binary.AppendUvarint(nil, 1<<22)...) // elements of the schema
+	content := append(bytes.Clone(sound[:len(sound)-8-size]), footer...)
+	content = append(binary.LittleEndian.AppendUint32(content, uint32(len(footer))), "PAR1"...)
+	deep := withFooter(t, sound, func(m *format.FileMetaData) {
+		m.Schema[0].NumChildren.V = 1
+		m.Schema = append(slices.Repeat(m.Schema[:1], 20_000), m.Schema[1])
+	})
+	for name, content := range map[string][]byte{"list": content, "groups": deep} {
+		t.Run(name, func(t *testing.T) {
+			path := save(t, t.TempDir(), "a", content)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := readUntilError(t, path)
+			runtime.ReadMemStats(&after)
+			if n := after.TotalAlloc - before.TotalAlloc; err == nil || n > 32<<20 {
+				t.Fatalf("%d bytes were allocated, and the error is %v", n, err)
 			}
 		})
 	}

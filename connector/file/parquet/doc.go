@@ -47,13 +47,17 @@
 // # Positions
 //
 // A position says where the source stands in all files, so that it can resume from the last
-// acked position alone; [ParsePosition] shows what is in it. The source goes straight to the
-// page of the row if the file has an index of its pages, and reads the row group from its
-// beginning if not.
+// acked position alone; [ParsePosition] shows what is in it. In each column the source goes
+// straight to the page of the row if the file has an index of the pages that their headers
+// confirm, and reads the row group from its beginning if not. Headers of version 1 cannot
+// confirm the index of a repeated column.
 //
 // Files are taken to be immutable. A file is known by its size, by a hash of its footer, and
 // by a hash of a sample of what is before that: of the first KiB, and of 15 more, spread
-// evenly. So it is found wherever it is, renamed or copied.
+// evenly. So it is found wherever it is, renamed or copied. Two files of the same size and
+// with the same footer that differ only between these samples count as copies, and the second
+// one is left out: a few changed numbers in a table without compression may be such a
+// difference. Give files of that kind different footers, for example a time in the metadata.
 //
 //   - A file that was read in part goes on at its row, in one of its copies if it is gone
 //     itself.
@@ -73,7 +77,9 @@
 // them. Without them, and in footers and the headers of pages, which have none, what can
 // contradict itself is compared: numbers of rows and values, levels, sizes, names. If the
 // numbers of values in all pages of a column are not what the footer says, no row of that row
-// group is read. Sizes of pages are checked before memory is allocated for them. A panic of
+// group is read. Sizes of pages, and all sizes in footers and headers, are checked before
+// memory is allocated for them. What a page says inside of it is not: a damaged page without
+// a checksum may cost gigabytes, if it says that a value is repeated very often. A panic of
 // the library that decodes the pages becomes an error. All this finds damage; it does not
 // protect from files that were made to use up memory.
 package parquet

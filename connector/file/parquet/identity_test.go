@@ -110,6 +110,37 @@ func TestSource_replaced(t *testing.T) {
 			t.Fatalf("%s: got the error %v, want one with %q", name, err, want)
 		}
 	}
+	// A file in its place that is known, in whole or in part, holds its rows no more than others.
+	save(t, dir, "a", encoded(t, items(1, 5)))
+	save(t, dir, "b", encoded(t, items(6, 9)))
+	later := firstRecords(t, dir, from, 4)
+	must(t, os.Rename(filepath.Join(dir, "b"), path))
+	if err := newSource(t, dir, later[3].Position).Open(t.Context()); err != nil {
+		t.Fatalf("a finished file was replaced by another one: %v", err)
+	}
+	for name, first := range map[string]int{"finished": 1, "read in part": 2} {
+		dir := t.TempDir()
+		save(t, dir, "a", encoded(t, items(1, first)))
+		path := save(t, dir, "b", encoded(t, items(6, 9)))
+		recs := firstRecords(t, dir, nil, 1)
+		from := recs[0].Position
+		if first == 2 {
+			must(t, os.Rename(filepath.Join(dir, "a"), filepath.Join(dir, ".a")))
+		}
+		from = firstRecords(t, dir, from, 1)[0].Position
+		if first == 2 {
+			must(t, os.Rename(filepath.Join(dir, ".a"), filepath.Join(dir, "a")))
+		}
+		must(t, os.Rename(filepath.Join(dir, "a"), path))
+		err := newSource(t, dir, from).Open(t.Context())
+		want := fmt.Sprintf("file %q, row 2: the file was replaced after it was read in part", path)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Fatalf("%s: got the error %v, want one with %q", name, err, want)
+		}
+		s := opened(t, dir, from, parquet.WithStartAnew())
+		same(t, len(mustReadAll(t, s)), first-1)
+		same(t, s.Stats().RowsVanished, 3)
+	}
 	save(t, dir, "a", encoded(t, items(6, 9)))
 	for _, place := range []string{dir, path} {
 		s := opened(t, place, from, parquet.WithStartAnew())

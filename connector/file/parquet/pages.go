@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 )
 
@@ -86,14 +85,11 @@ func (c *pageChecker) read(h *format.PageHeader) (int64, error) {
 			return 0, err
 		}
 		*h = format.PageHeader{}
-		var protocol thrift.CompactProtocol
-		r := protocol.NewReaderFromBytes(b)
-		err := thrift.NewDecoder(r).Decode(h)
+		n, err := decode(b, h)
 		if err == nil {
-			return int64(r.BytesRead()), nil
+			return int64(n), nil
 		}
-		isCut := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
-		if !isCut || size == c.end-c.next || size > maxHeader {
+		if !errors.Is(err, io.ErrUnexpectedEOF) || size == c.end-c.next || size > maxHeader {
 			return 0, fmt.Errorf("the header of the page at offset %d: %v", c.next, err)
 		}
 	}

@@ -150,6 +150,9 @@ func parsePosition(p opencdc.Position) (readState, error) {
 	for range d.Count() {
 		k := d.partlyRead()
 		k.row = d.Number()
+		if k.row < 1 || k.row >= k.rows {
+			d.Fail()
+		}
 		others = append(others, k)
 	}
 	current := d.partlyRead()
@@ -160,7 +163,7 @@ func parsePosition(p opencdc.Position) (readState, error) {
 		state.finished = append(state.finished, current.id)
 	}
 	state.unfinished = append(state.unfinished, others...)
-	if !d.IsDone() || current.row > current.rows {
+	if !d.IsDone() || state.record < uint64(current.row) || current.row < 1 || current.row > current.rows {
 		return readState{}, positionFrame.Damaged()
 	}
 	return state, nil

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/conduitio/funnel/internal/place"
@@ -72,46 +71,40 @@ func (r *reader) open(scratch []byte) error {
 	if r.id, body, err = identify(r.file, info.Size(), scratch); err != nil {
 		return err
 	}
+	root, err := r.readSchema(body)
+	if err != nil {
+		return err
+	}
 	err = guard(func() error {
 		// The indexes and filters that the library would read now have no bounds.
 		r.parquet, err = parquet.OpenFile(r.file, r.id.size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 		return err
 	})
 	if err != nil {
-		return r.explain(body, err)
-	}
-	meta := r.parquet.Metadata()
-	root, columns, err := newSchema(meta.Schema)
-	if err != nil {
 		return err
 	}
-	r.schema = columns
-	r.rows = &rowReader{root: root, columns: make([]*columnReader, len(columns))}
+	r.rows = &rowReader{root: root, columns: make([]*columnReader, len(r.schema))}
 	r.groups = r.parquet.RowGroups()
-	return r.checkMetadata(meta)
+	return r.checkMetadata(r.parquet.Metadata())
 }
 
-// explain returns why the library cannot open a file: the error of its schema if that is
-// the reason, since the library panics about some types.
-func (r *reader) explain(body int64, cause error) error {
-	err := guard(func() error {
-		footer := make([]byte, r.id.size-trailer-body)
-		if err := readFull(r.file, footer, body); err != nil {
-			return err
-		}
-		var protocol thrift.CompactProtocol
-		var meta format.FileMetaData
-		if err := thrift.NewDecoder(protocol.NewReaderFromBytes(footer)).Decode(&meta); err != nil {
-			return err
-		}
-		_, _, err := newSchema(meta.Schema)
+// readSchema reads the schema in the footer. It is checked before the library sees it, which
+// panics about some types, and uses up memory for a group in a group without end.
+func (r *reader) readSchema(body int64) (root *node, err error) {
+	footer := make([]byte, r.id.size-trailer-body)
+	if err := readFull(r.file, footer, body); err != nil {
+		return nil, err
+	}
+	var meta format.FileMetaData
+	err = guard(func() error {
+		_, err := decode(footer, &meta)
 		return err
 	})
-	var schema *schemaError
-	if errors.As(err, &schema) {
-		return err
+	if err != nil {
+		return nil, fmt.Errorf("its metadata: %w", err)
 	}
-	return cause
+	root, r.schema, err = newSchema(meta.Schema)
+	return root, err
 }
 
 // checkMetadata returns an error if the columns are not stored in a way that the library
@@ -271,7 +264,9 @@ func (r *reader) openColumn(c *columnReader, chunk *parquet.FileColumnChunk, met
 
 // findPage looks up the page of the row where reading goes on in the index of a column, and
 // moves the checker there. It returns false if there is no index, or if the headers of the
-// pages up to there contradict it: a wrong index would shift values to other rows.
+// pages up to there contradict it: a wrong index would shift values to other rows. So it
+// also returns false if the headers cannot confirm it. Those of version 1 count values, not
+// rows, and some writers count values in the index as well.
 func (r *reader) findPage(n *node, meta *format.ColumnChunk, checker *pageChecker) bool {
 	pages, err := readIndex(r.file, r.id.size, meta)
 	if err != nil || len(pages) == 0 || pages[0].FirstRowIndex != 0 {
@@ -284,13 +279,13 @@ func (r *reader) findPage(n *node, meta *format.ColumnChunk, checker *pageChecke
 			return false
 		}
 		rows := pages[1].FirstRowIndex - pages[0].FirstRowIndex
-		isRight := rows >= 0
+		isRight := false
 		switch {
 		case h.Type == format.DataPageV2:
 			isRight = int64(h.DataPageHeaderV2.V.NumRows) == rows
-		case h.Type == format.DataPage && n.rep == 0:
-			isRight = int64(h.DataPageHeader.V.NumValues) == rows
-		case h.Type != format.DataPage:
+		case h.Type == format.DataPage:
+			isRight = int64(h.DataPageHeader.V.NumValues) == rows && n.rep == 0
+		default:
 			continue
 		}
 		if !isRight || offset != pages[0].Offset || checker.next != pages[1].Offset {
@@ -312,9 +307,8 @@ func readIndex(file *os.File, size int64, meta *format.ColumnChunk) ([]format.Pa
 	if err := readFull(file, b, offset); err != nil {
 		return nil, err
 	}
-	var protocol thrift.CompactProtocol
 	var index format.OffsetIndex
-	err := thrift.Unmarshal(&protocol, b, &index)
+	_, err := decode(b, &index)
 	return index.PageLocations, err
 }
 

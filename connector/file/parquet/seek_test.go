@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 
 	pq "github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/conduitio/funnel/connector/file/parquet"
@@ -111,6 +113,44 @@ func TestSource_wrongIndex(t *testing.T) {
 			for j, rec := range rest {
 				same(t, row(rec), row(all[400+j]))
 			}
+		}
+	}
+}
+
+// An index of a repeated column that counts values instead of rows, as some writers make it,
+// shifts nothing to other rows.
+func TestSource_indexCountsValues(t *testing.T) {
+	for version := 1; version <= 2; version++ {
+		content := encoded(t, wides(400), pq.PageBufferSize(300), pq.DataPageVersion(version))
+		f, err := pq.OpenFile(bytes.NewReader(content), int64(len(content)))
+		must(t, err)
+		number := slices.IndexFunc(f.Metadata().RowGroups[0].Columns, func(c format.ColumnChunk) bool {
+			return c.MetaData.PathInSchema[0] == "tags"
+		})
+		chunk := f.Metadata().RowGroups[0].Columns[number]
+		var protocol thrift.CompactProtocol
+		var index format.OffsetIndex
+		must(t, thrift.Unmarshal(&protocol, content[chunk.OffsetIndexOffset:][:chunk.OffsetIndexLength], &index))
+		values := int64(0)
+		for i := range index.PageLocations {
+			l := &index.PageLocations[i]
+			l.FirstRowIndex = values
+			var h format.PageHeader
+			must(t, thrift.NewDecoder(protocol.NewReaderFromBytes(content[l.Offset:])).Decode(&h))
+			values += int64(h.DataPageHeader.V.NumValues + h.DataPageHeaderV2.V.NumValues)
+		}
+		b, err := thrift.Marshal(&protocol, &index)
+		must(t, err)
+		body := len(content) - 8 - int(binary.LittleEndian.Uint32(content[len(content)-8:]))
+		content = withFooter(t, slices.Insert(content, body, b...), func(m *format.FileMetaData) {
+			c := &m.RowGroups[0].Columns[number]
+			c.OffsetIndexOffset, c.OffsetIndexLength = int64(body), int32(len(b))
+		})
+		path := save(t, t.TempDir(), "a", content)
+		all := mustReadAll(t, opened(t, path, nil))
+		for i := 0; i < len(all); i += 9 {
+			rest := mustReadAll(t, opened(t, path, all[i].Position))
+			same(t, rest, all[i+1:])
 		}
 	}
 }

@@ -157,17 +157,18 @@ func (s *session) readFile(f *sourceFile, b *batch) error {
 		b.add(f.name, row, f.row, size)
 		return !b.isFull() && s.ended() == nil
 	})
-	switch {
-	case err == io.EOF:
+	switch err {
+	case nil:
+		return nil
+	case io.EOF:
 		return s.finish(f)
-	case err != nil && s.ended() != nil:
-		_ = f.reader.close() // nothing was written
-		f.reader = nil       // it may stand anywhere; another Read goes back to the row
-		return s.ended()
-	case err != nil:
-		return f.fault(err)
 	}
-	return nil
+	_ = f.reader.close() // nothing was written
+	f.reader = nil       // it may stand anywhere; another Read goes back to the row
+	if err := s.ended(); err != nil {
+		return err
+	}
+	return f.fault(err)
 }
 
 // fault returns an error about the next row of a file.

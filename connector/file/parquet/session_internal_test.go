@@ -77,6 +77,48 @@ func TestSession_endsAnywhere(t *testing.T) {
 	}
 }
 
+// Wherever a context ends, the rows after one that cannot be read stay unread.
+func TestSession_endsAtDamage(t *testing.T) {
+	type pair struct {
+		A int64 `parquet:"a"`
+		B int32 `parquet:"b,optional,int(8)"`
+	}
+	path := filepath.Join(t.TempDir(), "a")
+	rows := make([]pair, 20)
+	for i := range rows {
+		rows[i] = pair{int64(i + 1), int32(i + 1)}
+	}
+	rows[9].B = 1000
+	if err := parquet.WriteFile(path, rows); err != nil {
+		t.Fatal(err)
+	}
+	config, err := newConfig(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for left := range 100 {
+		s := newSession(config, readState{}, func(SourceStats) {})
+		if err := s.open(context.Background(), path); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for i := range 5 {
+			ctx := context.Background()
+			if i == 0 {
+				ctx = &countdown{ctx, left}
+			}
+			recs, err := s.Read(ctx)
+			n += len(recs)
+			if n > 9 || i == 4 && (n < 9 || err == nil) {
+				t.Fatalf("the context ended after %d calls: %d rows were read, and then the error is %v", left, n, err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A file that is replaced after Open, of which a part was read before, is an error.
 func TestSession_replacedAfterOpen(t *testing.T) {
 	type single struct{ V int64 }

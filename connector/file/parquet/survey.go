@@ -29,6 +29,7 @@ func (s *session) open(ctx context.Context, path string) error {
 		return fmt.Errorf("there are %d files at %q, more than the maximum of %d", len(listed), path, s.config.maxFiles)
 	}
 	var files []*sourceFile
+	found := make(map[string]*sourceFile)
 	isPresent := make(map[identity]bool)
 	for _, l := range listed {
 		if err := s.ended(); err != nil {
@@ -41,6 +42,7 @@ func (s *session) open(ctx context.Context, path string) error {
 		if f == nil {
 			continue
 		}
+		found[f.name] = f
 		if f.err == nil {
 			isPresent[f.id] = true
 		}
@@ -49,7 +51,7 @@ func (s *session) open(ctx context.Context, path string) error {
 		}
 	}
 	s.resume(files)
-	if err := s.checkOrphans(files); err != nil {
+	if err := s.checkOrphans(found); err != nil {
 		return err
 	}
 	s.forget(isPresent)
@@ -109,8 +111,8 @@ func (s *session) resume(files []*sourceFile) {
 }
 
 // checkOrphans decides about files that were read in part and are gone. It returns an error
-// if there is another file at the path of one of them.
-func (s *session) checkOrphans(files []*sourceFile) error {
+// if another file was found at the path of one of them, whether that is to be read or not.
+func (s *session) checkOrphans(found map[string]*sourceFile) error {
 	gone := s.orphans
 	s.orphans = nil
 	for _, k := range gone {
@@ -118,12 +120,11 @@ func (s *session) checkOrphans(files []*sourceFile) error {
 			s.orphans = append(s.orphans, k)
 			continue
 		}
-		i := slices.IndexFunc(files, func(f *sourceFile) bool { return f.name == k.name && f.row == 0 })
-		if i >= 0 && !s.config.startsAnew {
+		if f := found[k.name]; f != nil && !s.config.startsAnew {
 			err := fmt.Errorf("file %q, row %d: %w, and no other file holds it; "+
 				"remove or rename the file, or use WithStartAnew to read it from its first row", k.name, k.row+1, errChanged)
-			if files[i].err != nil {
-				err = fmt.Errorf("%w (%w)", err, files[i].err)
+			if f.err != nil {
+				err = fmt.Errorf("%w (%w)", err, f.err)
 			}
 			return err
 		}
