@@ -70,6 +70,12 @@ func (d *DLQ) ID() string {
 	return d.task.ID()
 }
 
+// Errors returns the channel of the destination's background errors, for the host. The
+// engine never calls it.
+func (d *DLQ) Errors() <-chan error {
+	return d.task.Errors()
+}
+
 // Open opens the destination and empties the window.
 func (d *DLQ) Open(ctx context.Context) error {
 	if err := d.task.Open(ctx); err != nil {

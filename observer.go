@@ -121,14 +121,59 @@ func (NopObserver) BatchDone(context.Context, BatchDone) {}
 // WithObserver reports what the worker does to an observer. Besides the observer's own
 // work, an event costs up to 100 ns, and each batch that goes to branches costs a new
 // context for them. [NewWorker] returns an error if the observer is nil.
+//
+// The option can be given several times. The observers then get each event one after the
+// other, in the order of the options; TaskDone and BatchDone go in reverse order. Each gets
+// the context that the one before it has returned.
 func WithObserver(observer Observer) WorkerOption {
 	return workerOption(func(o *options) error {
-		if isNil(observer) {
+		switch {
+		case isNil(observer):
 			return errors.New("the observer is nil")
+		case o.observer != nil:
+			observer = observerPair{o.observer, observer}
 		}
 		o.observer = observer
 		return nil
 	})
+}
+
+// observerPair reports to two observers.
+type observerPair struct{ first, second Observer }
+
+func (p observerPair) BatchRead(ctx context.Context, e BatchRead) context.Context {
+	ctx = derived(ctx, p.first.BatchRead(ctx, e))
+	return derived(ctx, p.second.BatchRead(ctx, e))
+}
+
+func (p observerPair) TaskBegin(ctx context.Context, e TaskBegin) context.Context {
+	ctx = derived(ctx, p.first.TaskBegin(ctx, e))
+	return derived(ctx, p.second.TaskBegin(ctx, e))
+}
+
+func (p observerPair) TaskDone(ctx context.Context, e TaskDone) {
+	p.second.TaskDone(ctx, e)
+	p.first.TaskDone(ctx, e)
+}
+
+func (p observerPair) BatchDivided(ctx context.Context, e BatchDivided) {
+	p.first.BatchDivided(ctx, e)
+	p.second.BatchDivided(ctx, e)
+}
+
+func (p observerPair) DeadLettersWritten(ctx context.Context, e DeadLettersWritten) {
+	p.first.DeadLettersWritten(ctx, e)
+	p.second.DeadLettersWritten(ctx, e)
+}
+
+func (p observerPair) RecordsAcked(ctx context.Context, e RecordsAcked) {
+	p.first.RecordsAcked(ctx, e)
+	p.second.RecordsAcked(ctx, e)
+}
+
+func (p observerPair) BatchDone(ctx context.Context, e BatchDone) {
+	p.second.BatchDone(ctx, e)
+	p.first.BatchDone(ctx, e)
 }
 
 // derived returns the context that a method of an observer has returned, or ctx if it is

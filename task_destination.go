@@ -73,6 +73,12 @@ func (t *DestinationTask) ID() string {
 	return t.id
 }
 
+// Errors returns the channel of the destination's background errors, for the host. The
+// engine never calls it.
+func (t *DestinationTask) Errors() <-chan error {
+	return t.destination.Errors()
+}
+
 // Open opens the destination.
 func (t *DestinationTask) Open(ctx context.Context) error {
 	t.logger.Debug(ctx).Msg("opening destination")
