@@ -237,6 +237,9 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 	}
 	if !v.isCompressed() {
 		f.readEnd = max(f.readEnd, int64(len(v.head)))
+		if f.readEnd == f.offset { // otherwise the beginning says more
+			f.tail = m.tail
+		}
 	}
 	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool {
 		if o.knownFile != m.known {
