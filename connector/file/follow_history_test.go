@@ -139,3 +139,18 @@ func TestSource_compressedReplaced(t *testing.T) {
 		t.Fatalf("got %d records and then %q, want 2 and %q", seen, rest, want)
 	}
 }
+
+// An empty file that is written and renamed at once is identified under its new name.
+func TestFollow_begunAndRenamed(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		write(t, dir, "a", "1\n2\n")
+		b := write(t, dir, "b.gz", "")
+		f := follow(t, dir, file.Lines, nil)
+		defer f.close()
+		f.want("1", "2")
+		grow(t, b, gzipped(t, "1\n2\n"))
+		move(t, dir, "b.gz", "c.gz")
+		f.wantWithin(30 * time.Second)
+	})
+}
