@@ -154,3 +154,28 @@ func TestFollow_begunAndRenamed(t *testing.T) {
 		f.wantWithin(30 * time.Second)
 	})
 }
+
+// A file of which a longer, finished copy is there is no reason for Open to fail when another
+// file has its name.
+func TestFollow_heldByLonger(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		path := write(t, dir, "log", "")
+		b := write(t, dir, "log.gz", "")
+		f := follow(t, dir, file.Lines, nil, file.WithBatch(1, 1))
+		f.want()
+		grow(t, path, "1\n2\n3\n")
+		grow(t, b, gzipped(t, "1\n2\n3\n"))
+		drop(t, dir, "log")
+		write(t, dir, "log", "")
+		recs, err := f.poll(3 * time.Second)
+		must(t, err)
+		f.close()
+		for _, rec := range recs { // wherever it is restarted, it opens
+			f = follow(t, dir, file.Lines, rec.Position)
+			_, err := f.poll(3 * time.Second)
+			must(t, err)
+			f.close()
+		}
+	})
+}
