@@ -36,8 +36,9 @@
 //     float64 if that holds their decimal value, and [encoding/json.Number] otherwise, so
 //     that no digit is lost. Duplicate names, invalid UTF-8, and more than 9,900 levels are
 //     refused.
-//   - [CSV]: every file begins with a header. A column without a name, or two columns with
-//     the same name, end the source with an error. Inside quotes, \r\n becomes \n.
+//   - [CSV]: every file begins with a header. A column without a name, two columns with the
+//     same name, or a header with a lone \r outside of quotes end the source with an error.
+//     Inside quotes, \r\n becomes \n.
 //   - [Records]: the JSON form of [opencdc.Record]. Any part may be missing. Its position is
 //     ignored.
 //

@@ -48,9 +48,17 @@ func (s *session) putBack(begun []*sourceFile, hasFailed bool) {
 }
 
 // isFound returns true if the file is one of those that are read, or wait, or need not be
-// read.
+// read. It may have another name by now.
 func (s *session) isFound(f *sourceFile) bool {
-	p, c := s.follow.pending[f.name], s.follow.copies[f.name]
-	return p != nil && os.SameFile(p.info, f.info) || c != nil && os.SameFile(c.info, f.info) ||
-		slices.ContainsFunc(s.files, func(other *sourceFile) bool { return os.SameFile(other.info, f.info) })
+	for _, p := range s.follow.pending {
+		if os.SameFile(p.info, f.info) {
+			return true
+		}
+	}
+	for _, c := range s.follow.copies {
+		if os.SameFile(c.info, f.info) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.files, func(other *sourceFile) bool { return os.SameFile(other.info, f.info) })
 }

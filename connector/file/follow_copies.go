@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -26,6 +27,7 @@ type pending struct {
 
 	copyOf *sourceFile // the followed file that it is a copy of
 	known  *knownFile  // its own content, if that is the content of copyOf
+	isTorn bool        // the content ends in the middle of a record
 }
 
 // isWaiting returns true if it is too early to look into a file again. A file that is
@@ -84,8 +86,10 @@ func (s *session) checkPending(files map[string]os.FileInfo, now time.Time) {
 			continue // it may be still growing
 		}
 		delete(s.follow.pending, name)
-		s.finished = append(s.finished, p.known)
-		s.headOf = nil
+		if !p.isTorn { // otherwise nobody has read it up to there, and it may become another file
+			s.finished = append(s.finished, p.known)
+			s.headOf = nil
+		}
 		s.stats.FilesCopied++
 		s.follow.copies[name] = &copied{info: p.info, known: p.known}
 	}
@@ -104,7 +108,7 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 		} else if !isIntact { // it was truncated after its copy was made
 			return true, s.leaveChanged(ctx, f)
 		}
-		length, sum := v.length, v.sum
+		length, sum, end := v.length, v.sum, v.end
 		info, err := f.in.file.Stat() // it may have grown until the copy was made
 		if err != nil {
 			return false, f.fault(f.offset, err)
@@ -113,7 +117,7 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 			if v.Info.Size() > info.Size() {
 				continue
 			}
-			if length, sum, err = s.hashFile(ctx, v.Name); err != nil {
+			if length, sum, end, err = s.hashFile(ctx, v.Name); err != nil {
 				if place.IsGone(err) {
 					return true, nil // the next look sees what has become of it
 				}
@@ -139,6 +143,7 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 				hints:         hintsOf(v.Name, v.Info, now),
 				isPresent:     true,
 			}
+			p.isTorn = end.isTorn(s.format)
 			return true, nil
 		}
 		return isWaiting, nil // part of a copy, or a file of its own
@@ -146,11 +151,29 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 	return false, nil
 }
 
-// hashFile returns length and checksum of a file.
-func (s *session) hashFile(ctx context.Context, name string) (int64, uint64, error) {
+// textEnd says how a text ends that is added part by part.
+type textEnd struct {
+	last   byte
+	quotes int
+}
+
+func (e *textEnd) add(b []byte) {
+	if len(b) > 0 {
+		e.last = b[len(b)-1]
+		e.quotes += bytes.Count(b, []byte{'"'})
+	}
+}
+
+// isTorn returns true if the text may end in the middle of a record.
+func (e *textEnd) isTorn(format Format) bool {
+	return e.last != '\n' || format == CSV && e.quotes%2 != 0
+}
+
+// hashFile returns length and checksum of a file, and how it ends.
+func (s *session) hashFile(ctx context.Context, name string) (int64, uint64, textEnd, error) {
 	in, err := openInput(name)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, textEnd{}, err
 	}
 	defer func() { _ = in.close() }()
 	return s.hashInput(ctx, in, 1<<62)
@@ -158,27 +181,29 @@ func (s *session) hashFile(ctx context.Context, name string) (int64, uint64, err
 
 // hashBytes returns the checksum of the first bytes of a plain file.
 func (s *session) hashBytes(ctx context.Context, in *input, n int64) (uint64, error) {
-	_, sum, err := s.hashInput(ctx, in, n)
+	_, sum, _, err := s.hashInput(ctx, in, n)
 	return sum, err
 }
 
-func (s *session) hashInput(ctx context.Context, in *input, limit int64) (int64, uint64, error) {
+func (s *session) hashInput(ctx context.Context, in *input, limit int64) (int64, uint64, textEnd, error) {
 	var digest xxhash.Digest
 	digest.Reset()
+	var end textEnd
 	offset := int64(0)
 	for offset < limit {
 		if err := life.Ended(ctx); err != nil {
-			return 0, 0, err
+			return 0, 0, end, err
 		}
 		n, err := in.readAt(s.scratch[:min(int64(len(s.scratch)), limit-offset)], offset)
 		_, _ = digest.Write(s.scratch[:n])
+		end.add(s.scratch[:n])
 		offset += int64(n)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, end, err
 		}
 	}
-	return offset, digest.Sum64(), nil
+	return offset, digest.Sum64(), end, nil
 }

@@ -237,6 +237,9 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 	}
 	if !v.isCompressed() {
 		f.readEnd = max(f.readEnd, int64(len(v.head)))
+		if f.readEnd == f.offset { // otherwise the beginning says more
+			f.tail = m.tail
+		}
 	}
 	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool {
 		if o.knownFile != m.known {
@@ -301,10 +304,13 @@ func (s *session) checkOrphans(ctx context.Context, files []place.File, assigned
 }
 
 // isHeld returns true if another file holds what was read of an orphan, such as a copy that
-// was recognised before the file was truncated.
+// was recognised before the file was truncated, or one of which more was read.
 func isHeld(o *orphan, assigned map[*survey]match) bool {
-	for _, m := range assigned {
-		if m.known.offset == o.offset && m.known.sum == o.sum {
+	isOrphan := func(m match) bool {
+		return m.known == o.knownFile || m.known.offset == o.offset && m.known.sum == o.sum
+	}
+	for v, m := range assigned {
+		if isOrphan(m) || slices.ContainsFunc(v.matches, isOrphan) {
 			return true
 		}
 	}

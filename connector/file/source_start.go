@@ -56,13 +56,16 @@ func (s *session) start(ctx context.Context, f *sourceFile) (bool, error) {
 	return true, nil
 }
 
-// skipGone drops a file that is gone.
+// skipGone drops a file that is gone. While following, it may turn up under another name.
 func (s *session) skipGone(ctx context.Context, f *sourceFile, err error) error {
 	if err != nil && !place.IsGone(err) {
 		return err
 	}
 	if err != nil && s.place.IsFile() && !s.config.isFollowed {
 		return err
+	}
+	if err != nil && s.config.isFollowed {
+		return s.leaveChanged(ctx, f)
 	}
 	s.remove(f)
 	if err != nil {
