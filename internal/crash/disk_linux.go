@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 )
@@ -72,6 +73,7 @@ func holdDisk(dir string) int {
 		fmt.Fprintln(os.Stderr, "mounting a tmpfs:", err)
 		return codeFailed
 	}
+	signal.Ignore(os.Interrupt) // which is for those who use the disk
 	fmt.Println(childReady)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return codeDone

@@ -26,7 +26,7 @@ type life struct {
 	plan plan
 	dir  string
 	disk *smallDisk    // the directory is its root, or nil
-	rng  *rand.Rand    // for the moments of the kills, and how full the disk is
+	rng  *rand.Rand    // for the moments of the kills
 	mean time.Duration // how long the next run lives on average
 
 	// starts holds the state at the beginning of each run, and after the last one.
@@ -113,8 +113,8 @@ func (l *life) live(ctx context.Context) error {
 
 // runOnDisk is runChild on a disk that may be nearly full.
 func (l *life) runOnDisk(ctx context.Context, run uint64) (done bool, err error) {
-	if l.disk != nil && l.rng.IntN(2) == 0 {
-		if err := l.disk.leave(l.rng.Int64N(200 << 10)); err != nil {
+	if rng := rand.New(rand.NewPCG(^l.plan.seed, run)); l.disk != nil && rng.IntN(2) == 0 {
+		if err := l.disk.leave(rng.Int64N(200 << 10)); err != nil {
 			return false, err
 		}
 		defer func() { err = errors.Join(err, l.disk.empty()) }()

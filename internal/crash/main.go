@@ -5,7 +5,14 @@
 //
 // A life is an input with all the runs that it takes to read it to its end. Its seed decides
 // everything but the moments of the kills: the options of the worker, the records and the
-// fate of each, and which other faults there are.
+// fate of each, where positions are kept, and which other faults there are.
+//
+// The outputs of some lives rotate by size, or by age on a clock that is set forward and back
+// all the time. Those of some have names from the records, and fewer of them may be open than
+// there are names. Positions are in files or in a bbolt database. Other faults are saves that
+// fail before or after they have happened, a limit on the size of files, and a full disk: a
+// small tmpfs, where the machine lets this program mount one in a namespace of its own.
+// Otherwise the last line says why there was none.
 package main
 
 import (

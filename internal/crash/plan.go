@@ -32,7 +32,7 @@ type plan struct {
 }
 
 // names is how many names the records have.
-const names = 4
+const names = 3
 
 func newPlan(seed uint64) plan {
 	rng := rand.New(rand.NewPCG(seed, 1))
