@@ -211,15 +211,15 @@ func (l *pipelineLife) run() error {
 		}
 		return pieces, nil
 	}
-	ctx := context.Background()
-	if l.setup.now != nil {
-		ctx = clock.With(ctx, l.setup.now)
-	}
 	checkB := func(_ context.Context, r opencdc.Record) sdk.ProcessedRecord {
 		if of(r).bad {
 			return sdk.ErrorRecord{Error: errRefused}
 		}
 		return sdk.SingleRecord(r)
+	}
+	ctx := context.Background()
+	if l.setup.now != nil {
+		ctx = clock.With(ctx, l.setup.now)
 	}
 	return funnel.From("source", source).
 		Through("check", funnel.ProcessorFunc(check)).

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -154,7 +155,7 @@ func (c *child) run(ctx context.Context) (err error) {
 
 // destination returns a destination. name is its placeholder for the name of a record.
 func (c *child) destination(destination, name string, format file.Format) (*file.Destination, error) {
-	return file.NewDestination(c.plan.destinationPath(c.dir, destination, name), format, c.plan.destinationOptions()...)
+	return file.NewDestination(filepath.Join(c.dir, c.plan.outputPath(destination, name)), format, c.plan.destinationOptions()...)
 }
 
 // pipeline describes the part of the pipeline from a source to the split of its records.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -57,6 +58,9 @@ func newSmallDisk(dir string) (*smallDisk, error) {
 	d := &smallDisk{dir: fmt.Sprintf("/proc/%d/root%s", cmd.Process.Pid, dir), holder: cmd, end: stdin}
 	if _, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
 		return nil, fmt.Errorf("%w: %s", d.close(), bytes.TrimSpace(stderr.Bytes()))
+	}
+	if _, err := os.Stat(d.dir); err != nil {
+		return nil, errors.Join(err, d.close())
 	}
 	return d, nil
 }

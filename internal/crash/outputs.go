@@ -25,13 +25,8 @@ const (
 
 func queueOf(source int) string { return fmt.Sprintf("queue-%d", source) }
 
-// destinationPath returns the path that a destination is given. name is its placeholder for
-// the name of a record.
-func (p plan) destinationPath(dir, destination, name string) string {
-	return filepath.Join(dir, filepath.FromSlash(p.outputPath(destination, name)))
-}
-
-// outputPath returns the path of an output in the directory of the life.
+// outputPath returns the path of an output in the directory of the life. name is the name of
+// its records, or a placeholder for it.
 func (p plan) outputPath(destination, name string) string {
 	if p.openFiles == 0 {
 		return destination + ".jsonl"
@@ -106,8 +101,8 @@ func (o output) files(dir string) ([]string, error) {
 	return append(paths, o.path), nil
 }
 
-// read returns the content of the output. A rotated file is complete, and holds more than
-// one Write only if it is not larger than it may be.
+// read returns the content of the output. It returns an error if a rotated file is torn, or
+// a file is larger than it may be, although it holds more than one Write.
 func (o output) read(dir string, p plan) ([]byte, error) {
 	paths, err := o.files(dir)
 	if err != nil {

@@ -13,7 +13,9 @@ import (
 	"github.com/conduitio/funnel/position/bolt"
 )
 
-// openStore opens the store of the positions of a life.
+// openStore opens the store of the positions of a life. The parent opens it before the first
+// run, so no kill and no full disk interrupts the making of the database: bbolt does not open
+// what that leaves.
 func (p plan) openStore(dir string) (store position.Store, closeStore func() error, err error) {
 	if p.bolt {
 		s, err := bolt.Open(filepath.Join(dir, "positions.db"))
