@@ -17,7 +17,7 @@ func limitFileSize(n uint64) error {
 	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)
 }
 
-// isDiskFull returns true if a write has failed because of the limit.
-func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.ENOSPC)
-}
+// isFileTooLarge returns true if a write has failed because of the limit.
+func isFileTooLarge(err error) bool { return errors.Is(err, syscall.EFBIG) }
+
+func isDiskFull(err error) bool { return errors.Is(err, syscall.ENOSPC) }
