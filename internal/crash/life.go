@@ -166,18 +166,18 @@ func (l *life) runChild(ctx context.Context, run uint64) (done bool, err error) 
 
 // noteStart notes the state in which the next run begins.
 func (l *life) noteStart(ctx context.Context) (err error) {
-	s := start{sizes: map[string]int64{}}
-	store, closeStore, err := l.plan.openStore(l.dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeStore()) }()
-	for source := range l.plan.sources {
-		n, err := savedRecords(ctx, store, sourceID(source))
+	s := start{sizes: map[string]int64{}, acked: make([]int, l.plan.sources)}
+	if len(l.starts) > 0 { // the first run makes the store
+		store, closeStore, err := l.plan.openStore(l.dir)
 		if err != nil {
 			return err
 		}
-		s.acked = append(s.acked, n)
+		defer func() { err = errors.Join(err, closeStore()) }()
+		for source := range s.acked {
+			if s.acked[source], err = savedRecords(ctx, store, sourceID(source)); err != nil {
+				return err
+			}
+		}
 	}
 	for _, o := range l.plan.outputs() {
 		data, err := o.read(l.dir, l.plan)

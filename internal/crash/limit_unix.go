@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 )
 
@@ -18,6 +19,11 @@ func limitFileSize(n uint64) error {
 }
 
 // isFileTooLarge returns true if a write has failed because of the limit.
-func isFileTooLarge(err error) bool { return errors.Is(err, syscall.EFBIG) }
+func isFileTooLarge(err error) bool { return isErrno(err, syscall.EFBIG) }
 
-func isDiskFull(err error) bool { return errors.Is(err, syscall.ENOSPC) }
+func isDiskFull(err error) bool { return isErrno(err, syscall.ENOSPC) }
+
+// isErrno also finds the text of an errno, since bbolt does not wrap all errors.
+func isErrno(err error, errno syscall.Errno) bool {
+	return errors.Is(err, errno) || strings.Contains(err.Error(), errno.Error())
+}

@@ -13,9 +13,7 @@ import (
 	"github.com/conduitio/funnel/position/bolt"
 )
 
-// openStore opens the store of the positions of a life. The parent opens it before the first
-// run, so no kill and no full disk interrupts the making of the database: bbolt does not open
-// what that leaves.
+// openStore opens the store of the positions of a life.
 func (p plan) openStore(dir string) (store position.Store, closeStore func() error, err error) {
 	if p.bolt {
 		s, err := bolt.Open(filepath.Join(dir, "positions.db"))
