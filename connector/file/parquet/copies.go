@@ -1,6 +1,7 @@
 package parquet
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -94,36 +95,16 @@ func (s *session) resume(files []*sourceFile) error {
 			if resumed[i] != nil || k.row == 0 {
 				continue
 			}
-			var alike []*sourceFile
-			for _, f := range files {
-				switch n := f.likeness(k); {
-				case f.row > 0 || n < 0:
-				case n == likeness && resumed[i] == nil:
-					resumed[i] = f
-					alike = slices.Insert(alike, 0, f)
-				default:
-					alike = append(alike, f)
-				}
+			f, err := s.find(k, files, likeness)
+			switch {
+			case err == nil && f != nil:
+				f.row = k.row
+				resumed[i] = f
+			case errors.Is(err, errAmbiguous) && s.config.startsAnew:
+				k.row = 0 // no file takes its place later on, either
+			case err != nil:
+				return err
 			}
-			f := resumed[i]
-			if f == nil {
-				continue
-			}
-			if likeness < sameStamp {
-				other, err := s.differing(alike)
-				switch {
-				case err != nil:
-					return err
-				case other != nil && !s.config.startsAnew:
-					return fmt.Errorf("files %q and %q differ, but both look like the one that was read up to row %d; "+
-						"remove or rename those that are not the one, or use WithStartAnew to read them from their first rows",
-						f.name, other.name, k.row)
-				case other != nil:
-					resumed[i], k.row = nil, 0 // no file takes its place later on, either
-					continue
-				}
-			}
-			f.row = k.row
 		}
 	}
 	var gone []partlyRead
@@ -144,27 +125,57 @@ func (s *session) resume(files []*sourceFile) error {
 	return nil
 }
 
-// differing returns a file that has not the same bytes as the first one, or nil if there is
-// none.
-func (s *session) differing(files []*sourceFile) (*sourceFile, error) {
-	if len(files) < 2 {
-		return nil, nil
+// errAmbiguous means that it is in doubt which file was read in part.
+var errAmbiguous = errors.New("it is not certain which file was read in part")
+
+// find returns a file with a likeness to one that was read in part, or nil if there is none.
+// It returns an error if that may be the wrong file, since others look like it, too.
+func (s *session) find(k *partlyRead, files []*sourceFile, likeness int) (*sourceFile, error) {
+	var found *sourceFile
+	var others []*sourceFile
+	for _, f := range files {
+		switch n := f.likeness(k); {
+		case f.row > 0 || n < 0: // it goes on itself, or is another one
+		case n == likeness && found == nil:
+			found = f
+		default:
+			others = append(others, f)
+		}
 	}
+	if found == nil || likeness >= sameStamp {
+		return found, nil
+	}
+	for _, other := range others {
+		isSame, err := s.haveSameBytes(found, other)
+		if err != nil {
+			return nil, err
+		}
+		if !isSame {
+			return nil, fmt.Errorf("%w up to row %d: %q and %q look like it, but differ; "+
+				"remove or rename all but the one, or use WithStartAnew to read them from their first rows",
+				errAmbiguous, k.row, found.name, other.name)
+		}
+	}
+	return found, nil
+}
+
+// haveSameBytes compares files by their checksums.
+func (s *session) haveSameBytes(files ...*sourceFile) (bool, error) {
 	for _, f := range files {
 		file, err := openFile(f.name)
 		if err != nil {
-			return nil, err
+			return false, err
 		}
 		err = s.extendChecksum(f, file, f.id.size)
 		_ = file.Close() // nothing was written
 		if err != nil {
-			return nil, fmt.Errorf("file %q: %w", f.name, err)
+			return false, fmt.Errorf("file %q: %w", f.name, err)
 		}
 		if f.checksum.digest.Sum64() != files[0].checksum.digest.Sum64() {
-			return f, nil
+			return false, nil
 		}
 	}
-	return nil, nil
+	return true, nil
 }
 
 // maxVanished is the number of files that are remembered although they are gone.

@@ -193,7 +193,7 @@ func TestSource_ambiguous(t *testing.T) {
 	must(t, os.Remove(filepath.Join(dir, "a")))
 	save(t, dir, "c", correction)
 	err := newSource(t, dir, from).Open(t.Context())
-	want := fmt.Sprintf("parquet source: files %q and %q differ, but both look like the one that was read up to row 3; ", path, filepath.Join(dir, "c"))
+	want := fmt.Sprintf("parquet source: it is not certain which file was read in part up to row 3: %q and %q look like it, but differ; ", path, filepath.Join(dir, "c"))
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Fatalf("got the error %v, want %s", err, want)
 	}
