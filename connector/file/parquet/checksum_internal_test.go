@@ -106,12 +106,30 @@ func TestSession_checksumOfLookalike(t *testing.T) {
 	state := func() readState {
 		return readState{finished: []*finishedFile{{content: content{id: id}}}}
 	}
-	s := openSession(t, state(), path)
-	if f := s.files[0]; f.checksum.next != id.size {
-		t.Fatal("Open did not hash the file")
+	for _, age := range []time.Duration{time.Hour, -time.Hour} {
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+		s := openSession(t, state(), path)
+		f := s.files[0]
+		if f.checksum.next != id.size {
+			t.Fatal("Open did not hash the file")
+		}
+		sum := f.checksum.digest.Sum64()
+		f.checksum.digest.Reset() // so that it shows whether it is made again
+		_, err := s.start(f)
+		if isSame := f.checksum.digest.Sum64() == sum; err != nil || isSame != (age < 0) {
+			t.Fatalf("changed %v ago: whether the file was hashed again is %t, and the error is %v", age, isSame, err)
+		}
 	}
-	if _, err := s.start(s.files[0]); err != nil || s.files[0].checksum.next != id.size {
-		t.Fatalf("the checksum is at byte %d of %d, and the error is %v", s.files[0].checksum.next, id.size, err)
+	// It goes on itself: nothing is in doubt.
+	k := openSession(t, readState{}, path).files[0].partlyRead()
+	k.row = 1
+	goingOn := state()
+	goingOn.unfinished = []partlyRead{k}
+	if f := openSession(t, goingOn, path).files[0]; f.row != 1 || f.checksum.next != 0 {
+		t.Fatalf("the checksum of a file that goes on at row %d is at byte %d", f.row, f.checksum.next)
 	}
 
 	config, err := newConfig(nil)
@@ -119,7 +137,7 @@ func TestSession_checksumOfLookalike(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	s = newSession(config, state(), func(SourceStats) {})
+	s := newSession(config, state(), func(SourceStats) {})
 	err = s.open(hooked{t.Context(), func() {
 		if n++; n == 10 {
 			if err := os.Chtimes(path, time.Time{}, time.Now()); err != nil {

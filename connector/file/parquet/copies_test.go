@@ -119,14 +119,24 @@ func TestSource_unchanged(t *testing.T) {
 		must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
 		same(t, len(mustReadAll(t, opened(t, path, recs[rowCount-1].Position))), want)
 	}
-	// Of a copy that was found, too.
+	// Another file with the same name, size and time is read.
+	path := save(t, t.TempDir(), "a", export)
+	age(t, path, time.Hour)
+	info, err := os.Stat(path)
+	must(t, err)
+	recs := mustReadAll(t, opened(t, path, nil))
+	other := save(t, t.TempDir(), "a", correction)
+	must(t, os.Chtimes(other, info.ModTime(), info.ModTime()))
+	must(t, os.Rename(other, path))
+	same(t, len(mustReadAll(t, opened(t, path, recs[rowCount-1].Position))), rowCount)
+	// Of a copy that was found, nothing is read, either.
 	dir := t.TempDir()
 	age(t, save(t, dir, "a", export), time.Hour)
-	path := save(t, dir, "b", export)
+	path = save(t, dir, "b", export)
 	age(t, path, time.Hour)
 	save(t, dir, "c", encoded(t, items(1, 1)))
-	recs := mustReadAll(t, opened(t, dir, nil))
-	info, err := os.Stat(path)
+	recs = mustReadAll(t, opened(t, dir, nil))
+	info, err = os.Stat(path)
 	must(t, err)
 	must(t, writeAgain(path, correction))
 	must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
@@ -173,6 +183,25 @@ func TestSource_resumesItself(t *testing.T) {
 		}
 		same(t, []int{len(recs), corrected(recs[rowCount-3:])}, []int{2*rowCount - 3, 1})
 	}
+}
+
+// Two files that look the same and were both read in part do not go on in one file.
+func TestSource_resumesOnce(t *testing.T) {
+	export, correction := alike(t)
+	dir := t.TempDir()
+	a := save(t, dir, "a", export)
+	from := firstRecords(t, dir, nil, 3)[2].Position
+	b := save(t, dir, "b", correction)
+	s := opened(t, dir, from, parquet.WithBatch(2, 1<<20))
+	must(t, os.Remove(a))
+	recs, err := s.Read(t.Context())
+	must(t, err)
+	p, err := parquet.ParsePosition(recs[1].Position)
+	must(t, err)
+	same(t, p.Files, fmt.Sprintf("[{%s 2 4000} { 3 4000}]", b))
+	age(t, b, time.Hour)
+	recs = append(recs, mustReadAll(t, opened(t, dir, recs[1].Position))...)
+	same(t, []int{len(recs), corrected(recs)}, "[4000 1]")
 }
 
 // If it is in doubt which file goes on, that is an error, or all are read from their first
