@@ -123,6 +123,13 @@ func TestSession_checksumOfLookalike(t *testing.T) {
 			t.Fatalf("changed %v ago: whether the file was hashed again is %t, and the error is %v", age, isSame, err)
 		}
 	}
+	// The file changes in an hour, so that Read makes the checksum again.
+	s := openSession(t, state(), path)
+	for left := range 10 {
+		if _, err := s.Read(&countdown{context.Background(), left}); err != context.Canceled {
+			t.Fatalf("after %d calls got the error %v", left, err)
+		}
+	}
 	// It goes on itself: nothing is in doubt.
 	k := openSession(t, readState{}, path).files[0].partlyRead()
 	k.row = 1
@@ -137,7 +144,7 @@ func TestSession_checksumOfLookalike(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := 0
-	s := newSession(config, state(), func(SourceStats) {})
+	s = newSession(config, state(), func(SourceStats) {})
 	err = s.open(hooked{t.Context(), func() {
 		if n++; n == 10 {
 			if err := os.Chtimes(path, time.Time{}, time.Now()); err != nil {

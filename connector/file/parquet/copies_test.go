@@ -119,7 +119,7 @@ func TestSource_unchanged(t *testing.T) {
 		must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
 		same(t, len(mustReadAll(t, opened(t, path, recs[rowCount-1].Position))), want)
 	}
-	// Another file with the same name, size and time is read.
+	// Another file with the same name, size and time is read, and so is one with another name.
 	path := save(t, t.TempDir(), "a", export)
 	age(t, path, time.Hour)
 	info, err := os.Stat(path)
@@ -127,6 +127,10 @@ func TestSource_unchanged(t *testing.T) {
 	recs := mustReadAll(t, opened(t, path, nil))
 	other := save(t, t.TempDir(), "a", correction)
 	must(t, os.Chtimes(other, info.ModTime(), info.ModTime()))
+	must(t, os.Rename(path, path+"b"))
+	must(t, writeAgain(path+"b", correction))
+	must(t, os.Chtimes(path+"b", info.ModTime(), info.ModTime()))
+	same(t, len(mustReadAll(t, opened(t, path+"b", recs[rowCount-1].Position))), rowCount)
 	must(t, os.Rename(other, path))
 	same(t, len(mustReadAll(t, opened(t, path, recs[rowCount-1].Position))), rowCount)
 	// Of a copy that was found, nothing is read, either.
@@ -156,6 +160,16 @@ func TestSource_changes(t *testing.T) {
 	recs, err := readAll(t, s)
 	want := fmt.Sprintf("parquet source: file %q, row %d: the file changed while it was read", path, rowCount)
 	if len(recs) != rowCount/2-1 || err == nil || err.Error() != want {
+		t.Fatalf("got %d records and the error %v, want %s", len(recs), err, want)
+	}
+	// The same before a file that was read in part is opened.
+	must(t, writeAgain(path, export))
+	from := firstRecords(t, path, nil, 3)[2].Position
+	s = opened(t, path, from)
+	must(t, os.Rename(save(t, t.TempDir(), "a", correction), path))
+	recs, err = readAll(t, s)
+	want = fmt.Sprintf("parquet source: file %q, row 4: the file changed while it was read", path)
+	if len(recs) > 0 || err == nil || err.Error() != want {
 		t.Fatalf("got %d records and the error %v, want %s", len(recs), err, want)
 	}
 }

@@ -60,9 +60,9 @@
 //     only one value is another one.
 //   - A file that was read in part goes on at its row. If it is gone or was touched, the file
 //     goes on that has its size, its footer, and its bytes in 16 samples of a KiB. What is
-//     between them is not compared: to replace a file while it is read in part is an error that
-//     may not be found. If several files look like it, and they differ, Open returns an error
-//     that names two of them. With [WithStartAnew] they are read from their first rows instead.
+//     between them is not compared, so that it may go unnoticed if the file was replaced. If
+//     several files look like it, and they differ, Open returns an error that names two of
+//     them. With [WithStartAnew] they are read from their first rows instead.
 //   - If there is another file at the path of one that was read in part, and what was read is
 //     nowhere else, Open returns an error that names path and row. With [WithStartAnew] the
 //     new file is read from its first row instead.

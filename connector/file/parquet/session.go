@@ -126,10 +126,13 @@ func (s *session) start(f *sourceFile) (bool, error) {
 			s.drop(f)
 			return false, nil
 		case err != nil:
-			return false, f.fault(err)
+			return false, s.fail(f, err)
 		}
-		if r.id != f.id && f.row > 0 {
+		if f.row > 0 && r.id != f.id {
 			return false, errors.Join(f.fault(errChanged), r.close())
+		}
+		if f.row > 0 && r.stamp.hash != f.stamp.hash {
+			return false, errors.Join(f.fault(errUnsteady), r.close())
 		}
 		s.known += r.numRows() - f.rows
 		f.found(r)
@@ -154,7 +157,8 @@ func (s *session) start(f *sourceFile) (bool, error) {
 	return false, r.close()
 }
 
-// found says as what a file was found.
+// found takes over what a reader has found out about a file. The checksum begins anew, unless
+// the file is certainly unchanged.
 func (f *sourceFile) found(r *reader) {
 	f.id, f.rows = r.id, r.numRows()
 	if r.stamp != f.stamp || !r.stamp.isSettled {
