@@ -33,11 +33,17 @@ func (s *session) start(ctx context.Context, f *sourceFile) (bool, error) {
 		if s.config.isFollowed {
 			return false, s.leaveChanged(ctx, f)
 		}
-		if f.offset > 0 {
+		if len(f.beginning) > 0 { // otherwise the file was empty, and nothing is missing
 			return false, f.fault(f.offset, errChanged)
 		}
 	}
 	f.info = in.info
+	s.initialize(f)
+	return s.prepare(ctx, f)
+}
+
+// initialize makes what a file needs that was opened.
+func (s *session) initialize(f *sourceFile) {
 	f.scanner = scan.Lines(s.config.maxRecordBytes)
 	if s.format == CSV {
 		f.scanner = scan.CSV(s.config.maxRecordBytes, s.config.comma)
@@ -45,7 +51,6 @@ func (s *session) start(ctx context.Context, f *sourceFile) (bool, error) {
 	if f.offset == 0 {
 		f.digest.Reset()
 	}
-	return s.prepare(ctx, f)
 }
 
 // prepare moves to where reading an open file begins, unless that was done. If the context
