@@ -338,8 +338,6 @@ func (w *world) check(rec opencdc.Record) {
 	if w.isAcked[n] {
 		if w.isFollowed || line.end >= fingerprint {
 			w.fail("once", "line %d was acked and is read again from %s", n, path)
-			q, _ := file.ParsePosition(w.acked)
-			w.fail("once", "\n%+v\n%+v\nline %d was acked and is read again from %s", p, q, n, path)
 		}
 		w.counts["lines repeated"]++
 	}
