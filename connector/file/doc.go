@@ -71,6 +71,8 @@
 //     [WithStartAnew], the file is read from its beginning instead. A finished file is read
 //     from its beginning without an error, since its path may belong to another file now. The
 //     file of the last acked record counts as read in part.
+//   - Without [WithFollow], a file that another one has replaced between Open and its turn is
+//     an error of Read. The next Open finds both.
 //   - The end of a file may be cut off again if it is a record without a line end, as a
 //     [Destination] does when it repairs a file. What was read before it is still known.
 //

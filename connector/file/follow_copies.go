@@ -31,8 +31,9 @@ type pending struct {
 }
 
 // isWaiting returns true if it is too early to look into a file again. A file that is
-// being written is not read over and over: it first has to stay the same for a period.
-func (w *followState) isWaiting(f place.File, now time.Time, period time.Duration) bool {
+// being written is not read over and over: it first has to stay the same for a period, unless
+// there is a new file, which may be a copy of it.
+func (w *followState) isWaiting(f place.File, hasNew bool, now time.Time, period time.Duration) bool {
 	p := w.pending[f.Name]
 	if p == nil {
 		return false
@@ -44,10 +45,24 @@ func (w *followState) isWaiting(f place.File, now time.Time, period time.Duratio
 	case p.generation != w.generation:
 		return false
 	case !p.isSurveyed:
-		return now.Before(p.changedAt.Add(period))
+		return !hasNew && now.Before(p.changedAt.Add(period))
 	default:
 		return p.known != nil || now.Before(p.deadline)
 	}
+}
+
+// waitingFirst returns the files with those first that have waited: if a new file is a copy of
+// one of them, that one is read. It returns whether there is a new file.
+func (w *followState) waitingFirst(files []place.File) (ordered []place.File, hasNew bool) {
+	var others []place.File
+	for _, f := range files {
+		if p := w.pending[f.Name]; p != nil && os.SameFile(p.info, f.Info) {
+			ordered = append(ordered, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	return append(ordered, others...), len(others) > 0
 }
 
 // wait puts a file off, unless it has been the same for the period. It returns true if the
@@ -77,7 +92,7 @@ func (w *followState) waitForPermission(f place.File, err error, now time.Time, 
 // checkPending decides about copies of files that are still read: when all bytes of a copy
 // were read, and it has stayed the same for a period, it is done. files are those that are
 // there.
-func (s *session) checkPending(files map[string]os.FileInfo, now time.Time) {
+func (s *session) checkPending(ctx context.Context, files map[string]os.FileInfo, now time.Time) {
 	for name, p := range s.follow.pending {
 		if p.copyOf == nil || p.known == nil || p.copyOf.offset < p.known.offset || !slices.Contains(s.files, p.copyOf) {
 			continue
@@ -85,7 +100,14 @@ func (s *session) checkPending(files map[string]os.FileInfo, now time.Time) {
 		if now.Before(p.changedAt.Add(s.config.pollPeriod)) || !isSameState(p.info, files[name]) {
 			continue // it may be still growing
 		}
+		sum, err := s.hashBytes(ctx, p.copyOf.in, p.known.offset)
+		if err != nil {
+			continue // another look tries it again
+		}
 		delete(s.follow.pending, name)
+		if sum != p.known.sum {
+			continue // the file was truncated before it was read, and has grown again
+		}
 		if !p.isTorn { // otherwise nobody has read it up to there, and it may become another file
 			s.finished = append(s.finished, p.known)
 			s.headOf = nil
@@ -130,6 +152,14 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 		}
 		if length > info.Size() || same != sum {
 			continue
+		}
+		if v.open != nil { // it does not grow any more
+			isCopy := length == info.Size() || length >= fingerprintSize
+			if isCopy {
+				_ = v.open.close()
+				s.stats.FilesCopied++
+			}
+			return isCopy, nil
 		}
 		isWaiting := s.follow.wait(v, f, now, s.config.settlePeriod)
 		p := s.follow.pending[v.Name]

@@ -21,6 +21,7 @@ type sourceFile struct {
 	info os.FileInfo // when it was last looked at
 	in   *input      // nil until reading begins
 
+	isPrepared   bool // reading can go on at the offset
 	isCompressed bool
 	isQuoted     bool // quotes may hold line ends
 
@@ -197,7 +198,7 @@ func (f *sourceFile) close() error {
 		return nil
 	}
 	in := f.in
-	f.in = nil
+	f.in, f.isPrepared = nil, false
 	return in.close()
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -25,6 +26,8 @@ type survey struct {
 	sum     uint64  // of all bytes, if the end was seen
 	end     textEnd // the same
 	err     error   // why the end of a compressed file cannot be seen
+
+	open *sourceFile // the open file, if no name leads to it any more; then Name is empty
 }
 
 // match is a known file whose bytes are the first ones of the file.
@@ -80,6 +83,24 @@ func (d *identifier) survey(ctx context.Context, f place.File, h hints, toEnd bo
 	}
 	defer func() { _ = in.close() }()
 	f.Info = in.info // it may have grown since it was listed
+	return d.surveyInput(ctx, in, f, h, toEnd && !in.isPlain())
+}
+
+// surveyOpen surveys a file that is open, and to which no name leads any more.
+func (d *identifier) surveyOpen(ctx context.Context, open *sourceFile, now time.Time) (*survey, error) {
+	info, err := open.in.file.Stat()
+	if err != nil {
+		return nil, open.fault(0, err)
+	}
+	v, err := d.surveyInput(ctx, open.in.again(), place.File{Info: info}, hintsOf("", info, now), true)
+	if err != nil {
+		return nil, open.fault(0, err)
+	}
+	v.open = open
+	return v, nil
+}
+
+func (d *identifier) surveyInput(ctx context.Context, in *input, f place.File, h hints, toEnd bool) (*survey, error) {
 	v := &survey{File: f, kind: in.kind, length: -1}
 	r := &surveyReader{identifier: d, in: in, survey: v}
 	if err := r.readHead(); err != nil || v.err != nil {
@@ -99,12 +120,14 @@ func (d *identifier) survey(ctx context.Context, f place.File, h hints, toEnd bo
 			v.matches = append(v.matches, match{known: k, digest: r.digest, lines: r.lines, isRest: r.isRest, tail: bytes.Clone(r.tail)})
 		}
 	}
+	end := r.offset
 	switch {
-	case toEnd && !in.isPlain():
-		_, err = r.readTo(ctx, 1<<62)
+	case toEnd:
+		end = 1 << 62
 	case len(v.matches) > 0:
-		_, err = r.readTo(ctx, r.offset+1)
+		end++
 	}
+	_, err := r.readTo(ctx, end)
 	return v, err
 }
 
