@@ -97,7 +97,7 @@ func short(attributes []attribute.KeyValue) []string {
 		if constant[a.Key] || strings.HasPrefix(name, "exception.") || name == "error.type" {
 			continue
 		}
-		parts = append(parts, name[strings.LastIndexByte(name, '.')+1:]+"="+a.Value.Emit())
+		parts = append(parts, name[strings.LastIndexByte(name, '.')+1:]+"="+a.Value.String())
 	}
 	return parts
 }

@@ -39,7 +39,7 @@ func runTraced(t *testing.T, records ...opencdc.Record) sdktrace.ReadOnlySpan {
 func omitted(s sdktrace.ReadOnlySpan) string {
 	for _, a := range s.Attributes() {
 		if a.Key == otel.OmittedLinksKey {
-			return a.Value.Emit()
+			return a.Value.String()
 		}
 	}
 	return ""

@@ -126,7 +126,7 @@ func (o *observer) TaskBegin(ctx context.Context, e funnel.TaskBegin) context.Co
 	if b == nil {
 		return ctx
 	}
-	if trace.SpanFromContext(ctx) != b.span {
+	if current := trace.SpanContextFromContext(ctx); current.SpanID() != b.span.SpanContext().SpanID() {
 		ctx = trace.ContextWithSpan(ctx, b.span) // another observer has put its own there
 	}
 	start := o.startOf(e.TaskID)

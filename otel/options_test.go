@@ -46,7 +46,7 @@ func TestNewObserver_attributes(t *testing.T) {
 	for _, s := range tr.Ended() {
 		got = append(got, s.Name()+" "+s.SpanKind().String()+" "+s.InstrumentationScope().Name)
 		for _, a := range s.Attributes() {
-			got = append(got, string(a.Key)+"="+a.Value.Emit())
+			got = append(got, string(a.Key)+"="+a.Value.String())
 		}
 	}
 	fake.WantLines(t, got,
@@ -90,7 +90,7 @@ func TestObserver_errors(t *testing.T) {
 			for _, s := range tr.Ended() {
 				event := map[attribute.Key]string{}
 				for _, a := range s.Events()[0].Attributes {
-					event[a.Key] = a.Value.Emit()
+					event[a.Key] = a.Value.String()
 				}
 				text := s.Status().Description
 				if !strings.HasPrefix(text, tt.text) || len(text) > 1_024 || !utf8.ValidString(text) {
