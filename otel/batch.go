@@ -15,7 +15,7 @@ import (
 // The parts of a divided batch continue one after the other, each to the end, before the
 // next one starts. So a call of a task belongs to the last division at this task or before
 // it in the pipeline, unless all parts of that division have ended. They have ended if
-//   - a part arrives at the task of the division, or before it, from somewhere else; or
+//   - a part comes to the task of the division that the task has not asked for again; or
 //   - fewer parts wait, on the same branch, than waited at the division.
 //
 // Behind a fan-out the second rule does not help, since nobody says there how many parts
@@ -58,7 +58,6 @@ func (b *batch) begin(e funnel.TaskBegin, span trace.Span) trace.SpanContext {
 		c = &call{node: e.Node}
 		b.calls[e.TaskID] = c
 	}
-	c.endOpen()
 	isRetry := c.retried > 0
 	c.retried = max(c.retried-e.Records, 0)
 	c.waiting, c.span, c.context = e.Waiting, span, span.SpanContext()
@@ -73,14 +72,10 @@ func (b *batch) begin(e funnel.TaskBegin, span trace.Span) trace.SpanContext {
 
 // hasEnded returns true if, when a call begins, all parts of the division have ended.
 func (d division) hasEnded(c *call, isRetry bool) bool {
-	switch {
-	case d.node == c.node:
-		return !isRetry || d.waiting > c.waiting
-	case isBefore(c.node, d.node):
+	if d.node == c.node && !isRetry {
 		return true
-	default:
-		return d.waiting > c.waiting && isInLine(d.node, c.node)
 	}
+	return d.waiting > c.waiting && isInLine(d.node, c.node)
 }
 
 // done ends a call, and returns its span.

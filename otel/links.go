@@ -19,7 +19,7 @@ const maxLinks = 32
 
 // linkRecords links a span to the traces of records, each once.
 func linkRecords(span trace.Span, records []opencdc.Record) {
-	var seen map[string]bool // by traceparent; false if it is invalid
+	var seen map[string]struct{} // linked or invalid, by traceparent
 	links, omitted := 0, 0
 	for i := range records {
 		metadata := records[i].Metadata
@@ -35,11 +35,11 @@ func linkRecords(span trace.Span, records []opencdc.Record) {
 			continue
 		}
 		if seen == nil {
-			seen = make(map[string]bool, maxLinks)
+			seen = make(map[string]struct{}, maxLinks)
 		}
 		ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier(metadata))
 		link := trace.SpanContextFromContext(ctx)
-		seen[header] = link.IsValid()
+		seen[header] = struct{}{}
 		if link.IsValid() {
 			span.AddLink(trace.Link{SpanContext: link})
 			links++

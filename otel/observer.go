@@ -110,7 +110,6 @@ func (o *observer) BatchRead(ctx context.Context, e funnel.BatchRead) context.Co
 func (o *observer) RecordsRead(ctx context.Context, e funnel.BatchRead, records []opencdc.Record) context.Context {
 	ctx, span := o.tracer.Start(ctx, o.name, o.start...)
 	if !span.IsRecording() {
-		o.current.Store(nil)
 		return ctx
 	}
 	span.SetAttributes(semconv.MessagingBatchMessageCount(e.Records))

@@ -3,10 +3,12 @@ package otel_test
 import (
 	"context"
 	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/conduitio/funnel"
@@ -117,29 +119,94 @@ func TestObserver_dividedAgain(t *testing.T) {
 	})
 }
 
+// What is given to a task again links to the call that has asked for it, also if another
+// part was divided again meanwhile.
+func TestObserver_retries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, tr := &fake.Journal{}, newTracing()
+		p := fake.ByPosition(fake.Answers{"1": fake.SecondTime(fake.Pass), "2": fake.SecondTime(fake.Fail), "4": fake.SecondTime(fake.Pass)})
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3 4")), fake.Through("p", p), fake.Out(j)),
+			fake.DLQ(j), funnel.WithObserver(tr.observer(t)))
+		fake.WantNoError(t, fake.RunWorker(t, w))
+		const acked = " [records acked acked=1]"
+		tr.wantTree(t,
+			"process p: message_count=4 acked=4 dead_lettered=1 nacked=1 retried=3 [batch divided parts=3] [batch divided parts=2]"+
+				acked+" [dead letters written dead_letters=1 confirmed=1]"+acked+acked+acked,
+			"  task p: in=4 out=1 retried=3",
+			"  task p: in=2 out=1 nacked=1 -> task p#1",
+			"  task out: in=1 out=1 -> task p#2",
+			"  task out: in=1 out=1 -> task p#1",
+			"  task p: in=1 out=1 -> task p#1",
+			"  task out: in=1 out=1 -> task p#1",
+		)
+	})
+}
+
 // Spans of branches are children of the batch. A division on one is not linked on another,
 // and not in a part that comes later; a division before the branches is.
 func TestObserver_branches(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
-		j, tr := &fake.Journal{}, newTracing()
+		j, tr, divided := &fake.Journal{}, newTracing(), make(chan bool, 5)
 		before := fake.Through("p", fake.ByPosition(fake.Answers{"3": fake.Fail}))
-		onBranch := fake.Through("q", fake.ByPosition(fake.Answers{"1": fake.Fail}))
-		fake.Chain(onBranch, fake.To(fake.NewDestination(j, "b")))
+		q := fake.Through("q", fake.ByPosition(fake.Answers{"1": fake.Fail, "2": fake.SecondTime(fake.Pass)}))
+		b := fake.NewDestination(j, "b")
+		b.OnWrite = func(context.Context, []opencdc.Record) error { divided <- true; return nil }
+		fake.Chain(q, fake.To(b))
+		waits := fake.Custom("waits", func(context.Context, *funnel.Batch) error { <-divided; return nil })
+		fake.Chain(waits, fake.Out(j))
 		first := fake.From(fake.SourceOf(j, "1 2 3 4"))
-		fake.Chain(first, fake.Fork(before, fake.Out(j), onBranch))
+		fake.Chain(first, fake.Fork(before, waits, q))
 		w := fake.NewWorker(t, first, fake.DLQ(j), append(opts, funnel.WithObserver(tr.observer(t)))...)
 		fake.WantNoError(t, fake.RunWorker(t, w))
 		dead := " [dead letters written dead_letters=1 confirmed=1] [records acked acked=1]"
 		tr.wantSorted(t,
-			"process p: message_count=4 acked=4 dead_lettered=2 nacked=2 [batch divided parts=3] [batch divided parts=2]"+
+			"process p: message_count=4 acked=4 dead_lettered=2 nacked=2 retried=1 [batch divided parts=3] [batch divided parts=2]"+
 				dead+" [records acked acked=1]"+dead+" [records acked acked=1]",
 			"  task p: in=4 out=3 nacked=1",
+			"  task waits: in=2 out=2 -> task p#1",
 			"  task out: in=2 out=2 -> task p#1",
-			"  task q: in=2 out=1 nacked=1 -> task p#1",
+			"  task q: in=2 out=0 nacked=1 retried=1 -> task p#1",
+			"  task q: in=1 out=1 -> task q#1",
 			"  task b: in=1 out=1 -> task q#1",
+			"  task waits: in=1 out=1 -> task p#1",
 			"  task out: in=1 out=1 -> task p#1",
 			"  task q: in=1 out=1 -> task p#1",
 			"  task b: in=1 out=1 -> task p#1",
+		)
+	})
+}
+
+// Behind a fan-out, parts link to the last division before it.
+func TestObserver_dividedAgainBeforeBranches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j, tr := &fake.Journal{}, newTracing()
+		p := fake.Through("p", fake.ByPosition(fake.Answers{"1": fake.SecondTime(fake.Pass), "2": fake.SecondTime(fake.Fail)}))
+		first := fake.From(fake.SourceOf(j, "1 2 3"))
+		fake.Chain(first, fake.Fork(p, fake.Out(j), fake.To(fake.NewDestination(j, "b"))))
+		w := fake.NewWorker(t, first, fake.DLQ(j), funnel.WithWholeBatches(), funnel.WithObserver(tr.observer(t)))
+		fake.WantNoError(t, fake.RunWorker(t, w))
+		tr.wantSorted(t,
+			"process p: message_count=3 acked=3 dead_lettered=1 nacked=1 retried=2 [batch divided parts=2]"+
+				" [dead letters written dead_letters=1 confirmed=1] [records acked acked=3]",
+			"  task p: in=3 out=1 retried=2",
+			"  task p: in=2 out=1 nacked=1 -> task p#1",
+			"  task out: in=1 out=1 -> task p#1", "  task b: in=1 out=1 -> task p#1",
+			"  task out: in=1 out=1 -> task p#1", "  task b: in=1 out=1 -> task p#1",
+		)
+		tr = newTracing()
+		j = &fake.Journal{}
+		p = fake.Through("p", fake.ByPosition(fake.Answers{"1": fake.SecondTime(fake.Pass), "2": fake.SecondTime(fake.Fail)}))
+		first = fake.From(fake.SourceOf(j, "1 2 3"))
+		fake.Chain(first, fake.Fork(p, fake.Out(j), fake.To(fake.NewDestination(j, "b"))))
+		w = fake.NewWorker(t, first, fake.DLQ(j), funnel.WithObserver(tr.observer(t)))
+		fake.WantNoError(t, fake.RunWorker(t, w))
+		tr.wantSorted(t,
+			"process p: message_count=3 acked=3 dead_lettered=1 nacked=1 retried=2 [batch divided parts=2] [batch divided parts=2]"+
+				" [records acked acked=1] [dead letters written dead_letters=1 confirmed=1] [records acked acked=1] [records acked acked=1]",
+			"  task p: in=3 out=1 retried=2",
+			"  task p: in=2 out=1 nacked=1 -> task p#1",
+			"  task out: in=1 out=1 -> task p#2", "  task b: in=1 out=1 -> task p#2",
+			"  task out: in=1 out=1 -> task p#2", "  task b: in=1 out=1 -> task p#2", // rather p#1, which nobody knows here
 		)
 	})
 }
@@ -290,4 +357,29 @@ func TestObserver_several(t *testing.T) {
 	if spans[1].SpanKind() != trace.SpanKindConsumer {
 		t.Errorf("the kind is %v", spans[1].SpanKind())
 	}
+}
+
+// unsampled drops the batches, and keeps the spans of the host.
+type unsampled struct{}
+
+func (unsampled) Description() string { return "unsampled" }
+
+func (unsampled) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	decision := sdktrace.RecordAndSample
+	if strings.HasPrefix(p.Name, "process ") {
+		decision = sdktrace.Drop
+	}
+	return sdktrace.SamplingResult{Decision: decision}
+}
+
+// The events of a batch that is sampled out are not those of another span.
+func TestObserver_sampledOutBelow(t *testing.T) {
+	j, tr := &fake.Journal{}, newTracing(sdktrace.WithSampler(unsampled{}))
+	p := fake.ByPosition(fake.Answers{"2": fake.Fail})
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3")), fake.Through("p", p), fake.Out(j)), fake.DLQ(j), funnel.WithObserver(tr.observer(t)))
+	ctx, span := tr.provider.Tracer("host").Start(t.Context(), "host")
+	fake.WantNoError(t, w.Do(ctx))
+	fake.WantNoError(t, w.Close(t.Context()))
+	span.End()
+	tr.wantTree(t, "host:")
 }
