@@ -16,16 +16,16 @@
 //
 // # Spans
 //
-// A batch is a span "process" with the name of the pipeline, of kind consumer, as the
-// semantic conventions for messaging (v1.43.0, in development) want it. It begins when the
-// batch was read, and ends when the batch is done. Its parent is the span in the context of
-// [funnel.Worker.Do], if there is one; a long-running worker should be started without one,
-// so that each batch begins a trace.
+// The span of a batch is named "process" and the pipeline, and has the kind consumer, as in
+// the semantic conventions for messaging (v1.43.0, in development). It begins when the batch
+// was read, and ends when the batch is done. Its parent is the span in the context of
+// [funnel.Worker.Do], if there is one. Start a long-running worker without one, so that each
+// batch begins a trace.
 //
-// Each call of a task is a span "task" with the ID of the task, of kind internal, and a
-// child of the batch, also on a branch and in a sink. The context of the call holds it. So
-// what a connector or processor traces itself is below it. The first task has no span: the
-// batch begins after it.
+// The span of a call of a task is named "task" and the ID of the task, and has the kind
+// internal. It is a child of the batch, also on a branch and in a sink. The context of the
+// call holds it, so what a connector or processor traces itself is below it. The first task
+// has no span: the batch begins after it.
 //
 // Acks of the source, writes to the dead-letter queue and divisions of the batch are events
 // of the span of the batch. What a host settles by [funnel.Worker.Ack] or
@@ -70,8 +70,8 @@
 //
 // The span of a batch links to the traces of its records: to the spans that their metadata
 // names as traceparent and tracestate (W3C Trace Context). Records of the same span share a
-// link. There are at most 32 links; records beyond are counted, also if their traceparent is
-// invalid, since it is not read. The links are added after the span has started, so samplers
+// link. There are at most 32 links. The records beyond are counted, also those with an invalid
+// traceparent, since it is not read. The links are added after the span has started, so samplers
 // do not see them.
 //
 // Where a task divides a batch, by nacks in the middle or by records that it wants again, the

@@ -15,12 +15,14 @@ import (
 // before a destination that writes metadata out, such as one that writes whole records to a
 // file. The batch of a pipeline that reads the records then links to this span.
 //
-// The current span is that of the task itself, if the worker has an observer of
-// [NewObserver], whether or not the batch is sampled. Without a span, the metadata stays as
-// it is. What is written replaces the trace that a record came with, to which the batch links.
+// The current span is the one in the context of the task. With an observer of [NewObserver]
+// it is the span of the task or, if the batch is sampled out, that of the batch, which says
+// so. Without a span, the metadata stays as it is. What is written replaces the trace that a
+// record came with, to which the batch links.
 //
-// The task changes metadata in place. For a record that has metadata nothing is allocated.
-// The ID is that of the task. NewInjectTask returns an error if it is empty.
+// The task changes metadata in place, which allocates nothing for a record that has a
+// traceparent already. A record without metadata gets a map. The ID is that of the task.
+// NewInjectTask returns an error if it is empty.
 func NewInjectTask(id string) (funnel.Task, error) {
 	if id == "" {
 		return nil, errors.New("the task has no ID")

@@ -16,10 +16,10 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// A batch of a worker that is sampled has a value in the context of its tasks, from which
-// their events find it. Only acks and dead letters come with the context of Do: they belong
-// to the batch in flight, of which a worker has one at a time. A batch that is not sampled
-// has no such value, so nothing is done for its events.
+// A sampled batch is a value in the context of its tasks, where their events find it. The
+// events of acks and dead letters have the context of Do. They belong to the batch in
+// flight, of which a worker has one at a time. A batch that is sampled out is no value in a
+// context, so its events find nothing, and do nothing.
 
 // scope is the name of the tracer.
 const scope = "github.com/conduitio/funnel/otel"
@@ -27,14 +27,14 @@ const scope = "github.com/conduitio/funnel/otel"
 // NewObserver returns an observer that makes spans of what a worker does, for
 // [funnel.WithObserver]. The documentation of the package says which.
 //
-// The provider makes the tracer; the global one is never used. The pipeline is the name that
-// the spans bear; it should be the same in each run. NewObserver returns an error if the
+// The provider makes the tracer; the global one is never used. The pipeline is part of the
+// names of spans, so it should be the same in each run. NewObserver returns an error if the
 // provider is nil, the pipeline has no name, or an option is nil or invalid.
 //
 // The observer is for one worker at a time. A later worker can use it again.
 //
-// A batch that is sampled out costs the start of its span, and nothing more for its tasks
-// than to see that; nothing is allocated for them.
+// A batch that is sampled out costs the start of its span. Its tasks and events then cost a
+// look into their context each, and allocate nothing.
 func NewObserver(provider trace.TracerProvider, pipeline string, opts ...Option) (funnel.Observer, error) {
 	if isNil(provider) {
 		return nil, errors.New("the tracer provider is nil")
