@@ -238,9 +238,15 @@ func (w *Worker) ackSource(ctx context.Context, s *batch.SourceBatch, from, to i
 
 // observeAges updates the timer with the time since records were read.
 func (w *Worker) observeAges(readAt []time.Time) {
+	if w.ages == nil {
+		w.ages = make([]time.Duration, maxValues)
+	}
 	now, timer := time.Now(), metrics.Resolve(w.timer)
-	for _, at := range readAt {
-		timer.Update(max(now.Sub(at), 0)) // a record may claim a read time in the future
+	for chunk := range slices.Chunk(readAt, maxValues) {
+		for i, at := range chunk {
+			w.ages[i] = max(now.Sub(at), 0) // a record may claim a read time in the future
+		}
+		metrics.UpdateAll(timer, w.ages[:len(chunk)])
 	}
 }
 
