@@ -207,7 +207,13 @@ func TestWindow_reset(t *testing.T) {
 		if w.IsFrozen() || w.Nacks() != 0 || w.Tolerates(4) != 3 {
 			t.Errorf("after Reset: frozen %t, %d nacks, %d tolerated", w.IsFrozen(), w.Nacks(), w.Tolerates(4))
 		}
-		w.CountNacks(1)
+		for range 3 {
+			w.CountAcks(4)
+			w.CountNacks(1)
+		}
+		if w.CountAcks(3); w.Nacks() != 2 {
+			t.Errorf("%d nacks after Reset and 3 nacks, of which the first has left", w.Nacks())
+		}
 	}
 }
 

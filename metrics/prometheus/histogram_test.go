@@ -11,6 +11,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/conduitio/funnel/metrics"
+	"github.com/conduitio/funnel/metrics/prometheus"
 )
 
 // histogramOf returns the only histogram of a family.
@@ -92,7 +93,7 @@ func TestHistogram_oddValues(t *testing.T) {
 // Timers count seconds, in the same way one by one and together. A duration that equals a
 // bound is in its bucket.
 func TestTimer(t *testing.T) {
-	bounds := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+	bounds := []float64{.001, .0025, .005, .009, .011, .013, .1, .25, .5, 1, 2.5, 5} // 9e6 * 1e-9 > .009
 	durations := []time.Duration{-time.Second, 0, 0, time.Hour}
 	for _, bound := range bounds {
 		exact := time.Duration(math.Round(bound * 1e9))
@@ -123,7 +124,7 @@ func TestTimer(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, registry := newExporter(t)
+			e, registry := newExporter(t, prometheus.WithDurationBuckets(bounds...))
 			observe(e.Set().NewTimer(metrics.Desc{Name: "t_seconds", Help: "T."}).WithValues())
 			wantEqual(t, histogramOf(t, registry, "t_seconds"), histogramOf(t, of, "t_seconds"))
 		})

@@ -134,6 +134,29 @@ func TestObserver_shared(t *testing.T) {
 	})
 }
 
+// slowObserver delays each batch before its tasks begin.
+type slowObserver struct{ funnel.NopObserver }
+
+func (slowObserver) BatchRead(ctx context.Context, _ funnel.BatchRead) context.Context {
+	time.Sleep(time.Second)
+	return ctx
+}
+
+// Observers of the same worker have clocks of their own.
+func TestObserver_several(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, registry := newExporter(t)
+		j := &fake.Journal{}
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Out(j)), nil,
+			funnel.WithObserver(e.Observer("a")), funnel.WithObserver(slowObserver{}), funnel.WithObserver(e.Observer("b")))
+		fake.WantNoError(t, fake.RunWorker(t, w))
+		got := gather(t, registry)["funnel_batch_duration_seconds"].GetMetric()
+		if a, b := got[0].GetHistogram().GetSampleSum(), got[1].GetHistogram().GetSampleSum(); a != 1 || b != 0 {
+			t.Errorf("the durations are %v and %v", a, b)
+		}
+	})
+}
+
 // Workers that share an observer do not mix up their clocks.
 func TestObserver_atTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -198,6 +221,9 @@ func TestObserver_failures(t *testing.T) {
 			}
 			if got := letters[1].GetCounter().GetValue(); got != c.failed {
 				t.Errorf("%v failed, want %v", got, c.failed)
+			}
+			if got := families["funnel_records_total"].GetMetric()[1].GetCounter().GetValue(); got != c.confirmed {
+				t.Errorf("%v dead-lettered, want %v", got, c.confirmed)
 			}
 			if got := families["funnel_batch_errors_total"].GetMetric()[0].GetCounter().GetValue(); got != 1 {
 				t.Errorf("%v batch errors", got)

@@ -168,7 +168,7 @@ func TestWatch_panics(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = registry.Gather()
-	wantText(t, err, "Watch", "the host has a bug")
+	wantText(t, err, "panic in the function given to Watch: the host has a bug")
 	fail = false
 	wantGauges(t, registry)
 }
