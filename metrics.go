@@ -246,8 +246,8 @@ func observeDuration(timer metrics.Timer, n int, start time.Time) {
 	metrics.UpdateN(metrics.Resolve(timer), share, n)
 }
 
-// valueBuffer holds the values of several observations between calls. A call that comes
-// while another one has the memory makes its own.
+// valueBuffer keeps memory for the values of several observations between calls. A call
+// that comes while another one has the memory makes its own.
 type valueBuffer struct {
 	unused atomic.Pointer[[maxValues]float64] // nil while a call has it, and before the first
 }
@@ -255,7 +255,7 @@ type valueBuffer struct {
 // maxValues is the most values that are observed at once.
 const maxValues = 256
 
-// take returns memory for values, of which the caller gives back what it likes.
+// take returns memory for values, which the caller gives back after use.
 func (b *valueBuffer) take() *[maxValues]float64 {
 	if values := b.unused.Swap(nil); values != nil {
 		return values

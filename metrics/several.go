@@ -3,20 +3,13 @@ package metrics
 import "time"
 
 // Several observations at once cost less than one after the other: a registry looks for
-// the bucket once, or takes its lock once. A timer may have the methods
-//
-//	UpdateN(d time.Duration, n int)
-//	UpdateAll(durations []time.Duration)
-//
-// and a histogram
-//
-//	ObserveAll(values []float64)
-//
-// They must do what Update or Observe does for each observation, and must not keep the
-// slice. The functions below call them where they exist. The metrics of a [Set] have them.
+// the bucket once, or takes its lock once. So metrics may have methods for that. They do
+// what Update or Observe does for each observation, and must not keep the slice. The
+// metrics of a Set have them.
 
-// UpdateN makes n observations of the same duration, by the method UpdateN of the timer if
-// it has one, otherwise by n calls of Update. It does nothing if n is not positive.
+// UpdateN makes n observations of the same duration: by the timer's method
+// UpdateN(time.Duration, int) if it has one, otherwise by n calls of Update. It does nothing
+// if n is not positive.
 func UpdateN(t Timer, d time.Duration, n int) {
 	if n <= 0 {
 		return
@@ -30,8 +23,9 @@ func UpdateN(t Timer, d time.Duration, n int) {
 	}
 }
 
-// UpdateAll observes each of the durations, by the method UpdateAll of the timer if it has
-// one, otherwise by calls of Update. It does nothing if there are none.
+// UpdateAll observes each of the durations: by the timer's method
+// UpdateAll([]time.Duration) if it has one, otherwise by calls of Update. The timer must not
+// keep the slice. UpdateAll does nothing if there are no durations.
 func UpdateAll(t Timer, durations []time.Duration) {
 	if len(durations) == 0 {
 		return
@@ -45,8 +39,9 @@ func UpdateAll(t Timer, durations []time.Duration) {
 	}
 }
 
-// ObserveAll observes each of the values, by the method ObserveAll of the histogram if it
-// has one, otherwise by calls of Observe. It does nothing if there are none.
+// ObserveAll observes each of the values: by the histogram's method ObserveAll([]float64) if
+// it has one, otherwise by calls of Observe. The histogram must not keep the slice.
+// ObserveAll does nothing if there are no values.
 func ObserveAll(h Histogram, values []float64) {
 	if len(values) == 0 {
 		return
