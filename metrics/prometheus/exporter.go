@@ -38,10 +38,10 @@ type options struct {
 }
 
 // WithDurationBuckets sets the upper bounds, in seconds and in ascending order, of the
-// buckets of all timers that come without bounds of their own: those whose names begin
-// with conduit_. The default are those of Conduit, from 0.001 to 5. A bucket without a
-// bound is always there. [New] returns an error if there are no bounds, or if they are not
-// ascending numbers.
+// buckets of all timers that have none of their own, such as those whose names begin with
+// conduit_. The default bounds are those of Conduit, from 0.001 to 5. There is always a
+// last bucket without a bound. [New] returns an error if there are no bounds, or if they
+// are not finite and ascending.
 func WithDurationBuckets(bounds ...float64) Option {
 	return option(func(o *options) error {
 		if len(bounds) == 0 {
