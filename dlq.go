@@ -118,6 +118,16 @@ func (d *DLQ) Nack(ctx context.Context, batch *Batch, taskID string) (int, error
 	return sources[stored], err
 }
 
+// windowStats returns what Stats say about the window. It may be called from any goroutine.
+func (d *DLQ) windowStats() NackWindow {
+	return NackWindow{
+		Size:      max(d.size, 0),
+		Threshold: max(d.threshold, 0),
+		Nacks:     d.window.Nacks(),
+		Refusing:  d.window.IsFrozen(),
+	}
+}
+
 // refuse freezes the window and returns the error for the record whose nack it refuses.
 func (d *DLQ) refuse(n *batch.NackedRecord) error {
 	d.window.Freeze()

@@ -1,6 +1,8 @@
 package funnel
 
 import (
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -39,7 +41,7 @@ var (
 )
 
 // Metrics makes the metrics of connectors, processors and DLQs. They report to one
-// [metrics.Set], once per record:
+// [metrics.Set], with one observation per record:
 //
 //	conduit_connector_bytes                         the record's size
 //	conduit_connector_execution_duration_seconds    the time it took
@@ -118,6 +120,7 @@ func (m *Metrics) Connector(pipelineName, pluginName string, connType connector.
 	return ConnectorMetricsImpl{
 		bytes: m.connectorBytes.WithValues(values...),
 		timer: m.connectorTimer.WithValues(values...),
+		sizes: &valueBuffer{},
 	}
 }
 
@@ -131,6 +134,7 @@ func (m *Metrics) DLQ(pipelineName, plugin string) ConnectorMetrics {
 	return ConnectorMetricsImpl{
 		bytes: m.dlqBytes.WithValues(pipelineName, plugin),
 		timer: m.dlqTimer.WithValues(pipelineName, plugin),
+		sizes: &valueBuffer{},
 	}
 }
 
@@ -162,6 +166,7 @@ func NewConnectorMetricsFrom(timer metrics.Timer, bytes metrics.Histogram) Conne
 	}
 	if !isNil(bytes) {
 		m.bytes = bytes
+		m.sizes = &valueBuffer{}
 	}
 	return m
 }
@@ -182,6 +187,7 @@ func NewProcessorMetricsFrom(timer metrics.Timer) ProcessorMetricsImpl {
 type ConnectorMetricsImpl struct {
 	bytes metrics.Histogram
 	timer metrics.Timer
+	sizes *valueBuffer // nil in the zero value
 }
 
 // Enabled reports whether anyone reads the observations.
@@ -198,9 +204,20 @@ func (m ConnectorMetricsImpl) Observe(records []opencdc.Record, start time.Time)
 		return
 	}
 	bytes := metrics.Resolve(m.bytes)
-	for i := range records {
-		bytes.Observe(float64(jsonsize.Record(&records[i])))
+	if len(records) == 1 || m.sizes == nil {
+		for i := range records {
+			bytes.Observe(float64(jsonsize.Record(&records[i])))
+		}
+		return
 	}
+	sizes := m.sizes.take()
+	for chunk := range slices.Chunk(records, maxValues) {
+		for i := range chunk {
+			sizes[i] = float64(jsonsize.Record(&chunk[i]))
+		}
+		metrics.ObserveAll(bytes, sizes[:len(chunk)])
+	}
+	m.sizes.giveBack(sizes)
 }
 
 // ProcessorMetricsImpl is the [ProcessorMetrics] that [Metrics] and
@@ -226,11 +243,27 @@ func observeDuration(timer metrics.Timer, n int, start time.Time) {
 		return
 	}
 	share := max(time.Since(start), 0) / time.Duration(n) // a start in the future counts as now
-	timer = metrics.Resolve(timer)
-	for range n {
-		timer.Update(share)
-	}
+	metrics.UpdateN(metrics.Resolve(timer), share, n)
 }
+
+// valueBuffer keeps memory for the values of several observations between calls. A call
+// that comes while another one has the memory makes its own.
+type valueBuffer struct {
+	unused atomic.Pointer[[maxValues]float64] // nil while a call has it, and before the first
+}
+
+// maxValues is the most values that are observed at once.
+const maxValues = 256
+
+// take returns memory for values, which the caller gives back after use.
+func (b *valueBuffer) take() *[maxValues]float64 {
+	if values := b.unused.Swap(nil); values != nil {
+		return values
+	}
+	return new([maxValues]float64)
+}
+
+func (b *valueBuffer) giveBack(values *[maxValues]float64) { b.unused.Store(values) }
 
 // enablement does what [metrics.Enabled] does for one metric, but looks up the method
 // only once.

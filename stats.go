@@ -28,9 +28,28 @@ type Stats struct {
 	// there was none.
 	LastAck time.Time
 
+	// Window is the window of the worker's dead-letter queue. It is zero if the worker has
+	// no queue.
+	Window NackWindow
+
 	// Tasks are the tasks that have the batch in flight: several if it is on several
 	// branches. It is empty without [WithStats].
 	Tasks []TaskStats
+}
+
+// NackWindow is the state of the window of a [DLQ]. Unlike the totals, it changes with each
+// outcome.
+type NackWindow struct {
+	// Size is the number of outcomes that the window holds, 0 if there is no window.
+	// Threshold is how many nacks among them are tolerated.
+	Size, Threshold int
+	// Nacks is the number of nacks among the last Size outcomes, at most Threshold. It is
+	// always 0 if Threshold is 0 or at least Size: such a window refuses all nacks or none,
+	// and counts none.
+	Nacks int
+	// Refusing is true once the window has refused a nack. It then refuses every nack until
+	// the queue is opened again.
+	Refusing bool
 }
 
 // TaskStats says what a task is doing with the batch in flight.

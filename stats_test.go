@@ -121,6 +121,79 @@ func TestWorker_statsFromOutside(t *testing.T) {
 	}
 }
 
+// The stats show how full the window of the queue is, while the worker runs.
+func TestWorker_statsOfTheWindow(t *testing.T) {
+	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
+		j := &fake.Journal{}
+		step := make(chan error)
+		out := fake.NewDestination(j, "out")
+		out.OnWrite = func(context.Context, []opencdc.Record) error { return <-step }
+		p := fake.ByPosition(fake.Answers{"2": fake.Fail, "3": fake.Fail, "8": fake.Fail, "9": fake.Fail, "10": fake.Fail})
+		source, reads := fake.NewSource(j), make(chan string)
+		source.OnRead = func(context.Context) ([]opencdc.Record, error) {
+			select {
+			case read := <-reads:
+				return fake.Records(strings.Fields(read)...), nil
+			case <-source.TornDown:
+				return nil, io.EOF
+			}
+		}
+		w := fake.NewWorker(t, fake.Chain(fake.From(source), fake.Through("p", p), fake.To(out)),
+			fake.Window(fake.NewDestination(j, "dlq"), 5, 2), opts...)
+		want := func(when string, nacks int, isRefusing bool) {
+			t.Helper()
+			if got, want := w.Stats().Window, (funnel.NackWindow{Size: 5, Threshold: 2, Nacks: nacks, Refusing: isRefusing}); got != want {
+				t.Errorf("%s: the window is %+v, want %+v", when, got, want)
+			}
+		}
+		want("before", 0, false)
+		done := make(chan error, 1)
+		go func() { done <- fake.RunWorker(t, w) }()
+		reads <- "1 2 3 4"
+		step <- nil
+		synctest.Wait()
+		want("within a batch", 2, false)
+		step <- nil
+		reads <- "5 6 7" // 3 to 7 are in the window
+		step <- nil
+		synctest.Wait()
+		want("after acks", 1, false)
+		reads <- "8 9 10"
+		err := <-done
+		fake.WantError(t, err, funnel.ErrNackThreshold)
+		want("at the end", 2, true)
+	})
+}
+
+// A window that refuses everything or nothing counts no nacks. Without a queue there is
+// no window.
+func TestWorker_statsOfOtherWindows(t *testing.T) {
+	for _, c := range []struct {
+		size, threshold int
+		want            funnel.NackWindow
+	}{
+		{0, 0, funnel.NackWindow{}},
+		{-1, -2, funnel.NackWindow{}},
+		{0, 7, funnel.NackWindow{Threshold: 7}},
+		{3, 3, funnel.NackWindow{Size: 3, Threshold: 3}},
+		{3, 0, funnel.NackWindow{Size: 3, Refusing: true}},
+		{3, -1, funnel.NackWindow{Size: 3, Refusing: true}},
+	} {
+		j := &fake.Journal{}
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2")), fake.Through("p", fake.Each(fake.Fail)), fake.Out(j)),
+			fake.Window(fake.NewDestination(j, "dlq"), c.size, c.threshold))
+		_ = fake.RunWorker(t, w)
+		if got := w.Stats().Window; got != c.want {
+			t.Errorf("size %d, threshold %d: %+v, want %+v", c.size, c.threshold, got, c.want)
+		}
+	}
+	j := &fake.Journal{}
+	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j)), fake.Out(j)), nil)
+	if got := w.Stats().Window; got != (funnel.NackWindow{}) {
+		t.Errorf("without a queue: %+v", got)
+	}
+}
+
 // Stats may be called at any time from any goroutine.
 func TestWorker_statsConcurrently(t *testing.T) {
 	var batches []string
@@ -128,8 +201,8 @@ func TestWorker_statsConcurrently(t *testing.T) {
 		batches = append(batches, fmt.Sprint(i))
 	}
 	j := &fake.Journal{}
-	first := fake.Fork(fake.From(fake.SourceOf(j, batches...)), fake.Out(j), fake.Chain(fake.Through("p", fake.Each(fake.Pass)), fake.To(fake.NewDestination(j, "b"))))
-	w := fake.NewWorker(t, first, nil, funnel.WithStats(), funnel.WithReadAhead(3))
+	first := fake.Fork(fake.From(fake.SourceOf(j, batches...)), fake.Out(j), fake.Chain(fake.Through("p", fake.ByPosition(fake.Answers{"7": fake.Fail, "99": fake.Fail})), fake.To(fake.NewDestination(j, "b"))))
+	w := fake.NewWorker(t, first, fake.Window(fake.NewDestination(j, "dlq"), 9, 1), funnel.WithStats(), funnel.WithReadAhead(3))
 	done := make(chan error, 1)
 	go func() { done <- fake.RunWorker(t, w) }()
 	var last funnel.Stats

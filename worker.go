@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/conduitio/funnel/internal/batch"
 	"github.com/conduitio/funnel/internal/gate"
@@ -84,10 +85,11 @@ type Worker struct {
 	checks     *ownershipChecks // or nil
 	outcomes   outcomeSource    // nil unless the source wants to know what becomes of its records
 
-	releaseLock    *lock.Mutex  // held while records are released
-	outside        atomic.Int32 // calls of Ack and Nack
-	isStoring      atomic.Bool  // dead letters are being written
-	releasingSince atomic.Int64 // when writing or acking began, like track.since
+	releaseLock    *lock.Mutex     // held while records are released
+	outside        atomic.Int32    // calls of Ack and Nack
+	isStoring      atomic.Bool     // dead letters are being written
+	releasingSince atomic.Int64    // when writing or acking began, like track.since
+	ages           []time.Duration // for the timer; guarded by releaseLock
 
 	ctx    context.Context // of Do
 	totals totals

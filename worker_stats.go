@@ -124,6 +124,9 @@ func (w *Worker) Stats() Stats {
 	if w.prefetcher != nil {
 		s.Read, s.Waiting = w.prefetcher.counts()
 	}
+	if w.DLQ != nil {
+		s.Window = w.DLQ.windowStats()
+	}
 	if w.stats {
 		s.Tasks = w.whereabouts()
 	}

@@ -19,7 +19,8 @@ type Gauge interface {
 	Add(delta float64)
 }
 
-// Timer observes durations.
+// Timer observes durations. It may have methods for several at once, see [UpdateN] and
+// [UpdateAll].
 type Timer interface {
 	// Update observes a duration, which must not be negative.
 	Update(d time.Duration)
@@ -27,7 +28,8 @@ type Timer interface {
 	UpdateSince(start time.Time)
 }
 
-// Histogram observes values and sorts them into buckets.
+// Histogram observes values and sorts them into buckets. It may have a method for several
+// at once, see [ObserveAll].
 type Histogram interface {
 	// Observe observes one value.
 	Observe(value float64)
@@ -72,7 +74,8 @@ type Desc struct {
 
 // Registry makes families of metrics. A host implements it on top of its metrics
 // library. The metrics must be safe for concurrent use. Update and Observe should not
-// block: they run on the worker's goroutine, once per record.
+// block: they run on the worker's goroutine, for each record. For metrics that have the
+// methods of [UpdateN], [UpdateAll] and [ObserveAll], these run once per batch instead.
 //
 // Timers report seconds.
 type Registry interface {

@@ -46,12 +46,17 @@ func Record(r *opencdc.Record) int {
 	return add(add(data(r.Key), data(r.Payload.Before)), data(r.Payload.After))
 }
 
+// data is small enough to be inlined: most data is nil or raw.
 func data(d opencdc.Data) int {
+	raw, isRaw := d.(opencdc.RawData)
+	if !isRaw && d != nil {
+		return notRaw(d)
+	}
+	return len(raw)
+}
+
+func notRaw(d opencdc.Data) int {
 	switch d := d.(type) {
-	case nil:
-		return 0
-	case opencdc.RawData:
-		return len(d)
 	case *opencdc.RawData:
 		if d == nil {
 			return 0

@@ -51,6 +51,20 @@ func (r *ring) tolerates(n int) int {
 	return n
 }
 
+// nacks returns the number of nacks that a window remembers.
+func (r *ring) nacks() int {
+	if r.threshold == 0 || r.threshold >= r.size {
+		return 0
+	}
+	nacks := 0
+	for _, isNack := range r.nacked {
+		if isNack {
+			nacks++
+		}
+	}
+	return min(nacks, r.threshold)
+}
+
 // op is a run of outcomes.
 type op struct {
 	nack bool
@@ -77,6 +91,9 @@ func check(t *testing.T, size, threshold int, ops []op) {
 				w.CountAcks(ops[i].n)
 			}
 			r.add(ops[i].nack, ops[i].n)
+		}
+		if got, want := w.Nacks(), r.nacks(); got != want {
+			t.Fatalf("size %d, threshold %d, %v: %d nacks, want %d", size, threshold, ops[:i+1], got, want)
 		}
 		for n := range max(size, 0) + 3 {
 			if got, want := w.Tolerates(n), r.tolerates(n); got != want {
@@ -171,6 +188,59 @@ func TestWindow_recordsWhatIsTolerated(t *testing.T) {
 			acks := rnd.IntN(4)
 			w.CountAcks(acks)
 			r.add(false, acks)
+		}
+	}
+}
+
+// Freeze lasts until Reset, which also forgets all nacks.
+func TestWindow_reset(t *testing.T) {
+	w := nackwindow.New(10, 3)
+	for range 2 {
+		w.CountNacks(5) // the ring is full, and begins anywhere
+		w.Freeze()
+		w.CountAcks(10)
+		if !w.IsFrozen() || w.Tolerates(1) != 0 {
+			t.Error("a frozen window tolerates a nack")
+		}
+		w.CountNacks(1)
+		w.Reset()
+		if w.IsFrozen() || w.Nacks() != 0 || w.Tolerates(4) != 3 {
+			t.Errorf("after Reset: frozen %t, %d nacks, %d tolerated", w.IsFrozen(), w.Nacks(), w.Tolerates(4))
+		}
+		for range 3 {
+			w.CountAcks(4)
+			w.CountNacks(1)
+		}
+		if w.CountAcks(3); w.Nacks() != 2 {
+			t.Errorf("%d nacks after Reset and 3 nacks, of which the first has left", w.Nacks())
+		}
+	}
+}
+
+// Other goroutines see a window that once was, or one with fewer nacks.
+func TestWindow_concurrently(t *testing.T) {
+	w := nackwindow.New(8, 3)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 20_000 {
+			w.CountAcks(i % 5)
+			w.CountNacks(w.Tolerates(i % 3))
+			if i%1_000 == 999 {
+				w.Freeze()
+				w.Reset()
+			}
+		}
+	}()
+	for {
+		if n := w.Nacks(); n < 0 || n > 3 {
+			t.Fatalf("%d nacks", n)
+		}
+		_ = w.IsFrozen()
+		select {
+		case <-done:
+			return
+		default:
 		}
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 
+	client "github.com/prometheus/client_golang/prometheus"
+
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/metrics"
+	"github.com/conduitio/funnel/metrics/prometheus"
 
 	"github.com/conduitio/funnel/benchmarks/internal/fake"
 	"github.com/conduitio/funnel/benchmarks/internal/measure"
@@ -59,6 +62,15 @@ func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
 			set := metrics.NewSet()
 			set.Register(&fake.Registry{})
 			return pipeline.Engine{Metrics: set}.Run(ctx, p)
+		case Prometheus:
+			e, err := prometheus.New(client.NewRegistry())
+			if err != nil {
+				return err
+			}
+			return pipeline.Engine{
+				Metrics: e.Set(),
+				Options: []funnel.WorkerOption{funnel.WithObserver(e.Observer("benchmark")), funnel.WithStats()},
+			}.Run(ctx, p)
 		default:
 			return errors.New("unknown series " + series)
 		}

@@ -19,7 +19,8 @@ const usual = 1_000
 // metrics, an observer, stats, lanes or a sink to the engine without.
 func Cases() []Case {
 	return slices.Concat(
-		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), observed(), tracedCases(), divided(), overSink(),
+		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), exported(),
+		observed(), tracedCases(), divided(), overSink(),
 	)
 }
 
@@ -136,6 +137,23 @@ func metered() []Case {
 			pipeline.Spec{Sizes: []int{usual}, Destinations: 1}),
 		withMetrics("metrics, structured", "metrics on, structured payloads of five fields", 250,
 			pipeline.Spec{Sizes: []int{usual}, Payload: fake.Structured, Destinations: 1}),
+	}
+}
+
+// exported returns the cases with everything that the Prometheus exporter offers.
+func exported() []Case {
+	of := func(size int, name, title string, target Target, spec pipeline.Spec) Case {
+		spec.Sizes, spec.Destinations = []int{size}, 1
+		return Case{
+			Row:  Row{Case: name, X: size, Title: "Prometheus, " + title, Base: Engine, Subject: Prometheus, Target: target},
+			Spec: spec,
+		}
+	}
+	return []Case{
+		of(usual, "prometheus, raw", "raw payloads", Target{More: 40, Allocs: perRecord}, pipeline.Spec{}),
+		of(usual, "prometheus, structured", "structured payloads of five fields", Target{More: 250, Allocs: perRecord},
+			pipeline.Spec{Payload: fake.Structured}),
+		of(1, "prometheus, raw", "raw payloads, batches of 1", Target{}, pipeline.Spec{}),
 	}
 }
 

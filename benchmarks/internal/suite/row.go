@@ -8,6 +8,7 @@ const (
 	Loop         = "loop"          // the hand-written loop
 	Engine       = "engine"        // a worker of funnel
 	Metrics      = "metrics"       // a worker with metrics that a registry reads
+	Prometheus   = "prometheus"    // a worker whose metrics, events and stats go to Prometheus
 	ReadAhead    = "read-ahead"    // a worker that reads ahead
 	Parallel     = "parallel"      // a worker with a parallel processor
 	WholeBatches = "whole batches" // a worker whose batches stay whole
