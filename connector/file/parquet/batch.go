@@ -14,8 +14,8 @@ const (
 	MetadataRow = "file.row"
 )
 
-// batch is what a Read returns, in the making. Positions and row numbers are cut from
-// buffers that are made for the batch.
+// batch collects what a Read returns. Positions and row numbers are parts of buffers that
+// belong to the batch.
 type batch struct {
 	maxRecords int
 	maxBytes   int
@@ -24,13 +24,13 @@ type batch struct {
 	bytes     int
 	positions []byte
 	numbers   []byte
-	ends      []batchEnds // memory that is used again
+	ends      []batchEnds // its memory is reused
 }
 
 // batchEnds says where the parts of a record end.
 type batchEnds struct{ position, number int }
 
-// reset empties the batch. It makes room for what the last one held.
+// reset empties the batch, and allocates as much as the last one needed.
 func (b *batch) reset() {
 	*b = batch{
 		maxRecords: b.maxRecords,
@@ -44,7 +44,7 @@ func (b *batch) reset() {
 
 func (b *batch) isFull() bool { return len(b.records) >= b.maxRecords || b.bytes >= b.maxBytes }
 
-// add adds the record of a row, whose position was appended to the positions.
+// add adds the record of a row. Its position was already appended to the positions.
 func (b *batch) add(path string, row map[string]any, number int64, size int) {
 	b.records = append(b.records, opencdc.Record{
 		Operation: opencdc.OperationCreate,

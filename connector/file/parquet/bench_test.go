@@ -22,8 +22,8 @@ type event struct {
 	Note   *string   `parquet:"note"`
 }
 
-// BenchmarkSource compares a source with loops of the library over the same file: one that
-// makes a map of each row, and one that only reads the values.
+// BenchmarkSource compares a source with two loops of the library over the same file: the
+// first makes a map of each row, the second only reads the values.
 func BenchmarkSource(b *testing.B) {
 	const n = 200_000
 	rows := make([]event, n)
@@ -96,9 +96,9 @@ func BenchmarkSource(b *testing.B) {
 	})
 }
 
-// BenchmarkSource_finished reads a file of 100 MB, and opens a source of it again: the file is
-// unchanged as far as one can see, or only the checksum of its bytes says so. That is made when
-// the file is read, too. The rows are large and not compressed, so that it counts the most.
+// BenchmarkSource_finished reads a file of 100 MB, and then opens a source of it again. Either
+// the file looks unchanged, or only the checksum of its bytes shows that it is. The checksum is
+// also made while the file is read. The rows are large and uncompressed, so that it weighs most.
 func BenchmarkSource_finished(b *testing.B) {
 	type blob struct {
 		ID   int64

@@ -9,16 +9,16 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// errUnsteady means that a file is written to while it is read.
+// errUnsteady means that a file changed while it was read.
 var errUnsteady = errors.New("the file changed while it was read")
 
-// checksum is a hash of the bytes of a file from an offset on, in the making.
+// checksum is a hash of the bytes of a file from an offset up to next. It can be extended.
 type checksum struct {
 	digest xxhash.Digest
 	next   int64 // offset of the next byte
 }
 
-// newChecksum returns the checksum of no bytes yet.
+// newChecksum returns a checksum that begins at an offset. It has no bytes yet.
 func newChecksum(from int64) (c checksum) {
 	c.digest.Reset()
 	c.next = from
@@ -41,7 +41,8 @@ func (c *checksum) extend(r io.ReaderAt, to int64, scratch []byte, ended func() 
 	return nil
 }
 
-// readFull fills b from an offset on.
+// readFull fills b with the bytes from an offset on. If there are fewer, it returns
+// [io.ErrUnexpectedEOF].
 func readFull(r io.ReaderAt, b []byte, offset int64) error {
 	n, err := r.ReadAt(b, offset)
 	switch {
@@ -55,7 +56,7 @@ func readFull(r io.ReaderAt, b []byte, offset int64) error {
 }
 
 // extendChecksum extends the checksum of a file up to an offset. At the end of the file, it
-// returns an error if the file is not as it was when the checksum was begun.
+// returns an error if the file has changed since the checksum was begun.
 func (s *session) extendChecksum(f *sourceFile, file *os.File, to int64) error {
 	err := f.checksum.extend(file, to, s.scratch, s.ended)
 	if err == nil && to == f.id.size {

@@ -47,7 +47,7 @@ func openSession(t *testing.T, state readState, dir string, opts ...Option) *ses
 	return s
 }
 
-// A checksum that contexts interrupt again and again is made nevertheless.
+// A checksum is completed even if contexts interrupt it again and again.
 func TestSession_checksumGoesOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	writeRows(t, path)
@@ -69,7 +69,7 @@ func TestSession_checksumGoesOn(t *testing.T) {
 	t.Fatalf("the checksum is at %d of %d bytes", s.files[0].checksum.next, s.files[0].id.size)
 }
 
-// The bytes of a row group are hashed when its rows were read, while they are in memory.
+// The bytes of a row group are hashed once its rows were read, while they are in memory.
 func TestSession_checksumByGroups(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	writeRows(t, path, parquet.MaxRowsPerRowGroup(10_000))
@@ -97,8 +97,8 @@ func TestSession_checksumByGroups(t *testing.T) {
 	}
 }
 
-// A file that looks like a finished one, but is another one, is hashed once. If it changes
-// meanwhile, that is an error when it is its turn.
+// A file that looks like a finished one, but differs, is hashed once. If it changes meanwhile,
+// that is an error when its turn comes.
 func TestSession_checksumOfLookalike(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	writeRows(t, path)
@@ -130,7 +130,7 @@ func TestSession_checksumOfLookalike(t *testing.T) {
 			t.Fatalf("after %d calls got the error %v", left, err)
 		}
 	}
-	// It goes on itself: nothing is in doubt.
+	// The file itself continues: nothing is in doubt.
 	k := openSession(t, readState{}, path).files[0].partlyRead()
 	k.row = 1
 	goingOn := state()
@@ -180,7 +180,7 @@ func (c hooked) Err() error {
 	return c.Context.Err()
 }
 
-// A read error is one of the checksum.
+// A read error is an error of the checksum.
 func TestChecksum_fails(t *testing.T) {
 	c := newChecksum(0)
 	ended := func() error { return nil }
@@ -194,7 +194,7 @@ func TestChecksum_fails(t *testing.T) {
 	}
 }
 
-// failing is a reader of which nothing can be read from byte 50 on.
+// failing is a reader that fails from byte 50 on.
 type failing struct{}
 
 func (failing) ReadAt(p []byte, offset int64) (int, error) {

@@ -12,7 +12,7 @@ import (
 var (
 	errInconsistent = errors.New("its levels contradict the schema or another column")
 	errTooShort     = errors.New("it ends before the last row of its row group")
-	errTooLong      = errors.New("it goes on behind the last row of its row group")
+	errTooLong      = errors.New("it has values after the last row of its row group")
 )
 
 const (
@@ -24,18 +24,18 @@ const (
 type columnReader struct {
 	*node
 	pages *parquet.FilePages
-	left  int64 // values in pages that are still to be read, or unknownLeft
+	left  int64 // unread values in the pages after the current one, or unknownLeft
 
 	page     parquet.Page // the current one, or nil
 	values   parquet.ValueReader
-	pageLeft int64 // values in the page that are still to be read
+	pageLeft int64 // unread values in the current page
 
 	buf []parquet.Value
 	pos int
 }
 
-// peek returns the next value, which is valid until the one after it is asked for. It
-// returns nil if there is none.
+// peek returns the next value, or nil if there is none. The value is valid until the one after
+// it is read.
 func (c *columnReader) peek() (*parquet.Value, error) {
 	if c.pos == len(c.buf) {
 		if err := c.fill(); err != nil {
@@ -48,7 +48,7 @@ func (c *columnReader) peek() (*parquet.Value, error) {
 	return &c.buf[c.pos], nil
 }
 
-// next returns the next value and goes on.
+// next returns the next value and moves past it.
 func (c *columnReader) next() (*parquet.Value, error) {
 	v, err := c.peek()
 	switch {
@@ -61,7 +61,7 @@ func (c *columnReader) next() (*parquet.Value, error) {
 	return v, nil
 }
 
-// isAtEnd returns true if there is no other value.
+// isAtEnd returns true if there is no further value.
 func (c *columnReader) isAtEnd() (bool, error) {
 	v, err := c.peek()
 	return v == nil, err
@@ -130,7 +130,7 @@ func (c *columnReader) release() {
 	}
 }
 
-// close gives the memory back.
+// close releases the memory.
 func (c *columnReader) close() {
 	c.release()
 	if c.pages != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// grouped returns a file whose two columns are put into a group by its footer, although each
-// has levels of its own.
+// grouped returns a file whose footer puts its two columns into a group, although each has
+// levels of its own.
 func grouped(t testing.TB, content []byte, repetition format.FieldRepetitionType) []byte {
 	return withFooter(t, content, func(m *format.FileMetaData) {
 		group := format.SchemaElement{Name: "g", RepetitionType: thrift.New(repetition), NumChildren: thrift.New[int32](2)}
@@ -28,8 +28,7 @@ func grouped(t testing.TB, content []byte, repetition format.FieldRepetitionType
 	})
 }
 
-// Columns of one group that contradict each other are an error in the first row where they
-// do.
+// Columns of one group that contradict each other are an error at the first row where they do.
 func TestSource_contradictoryLevels(t *testing.T) {
 	type optional struct {
 		A *int32 `parquet:"a"`
@@ -56,8 +55,8 @@ func TestSource_contradictoryLevels(t *testing.T) {
 	}
 }
 
-// A page that holds fewer values than its header says is an error: the rest would be what
-// memory happens to hold.
+// A page that holds fewer values than its header says is an error: the rest would be whatever
+// is in memory.
 func TestSource_shortPage(t *testing.T) {
 	const n = 100
 	for version := 1; version <= 2; version++ {
@@ -89,8 +88,8 @@ func TestSource_shortPage(t *testing.T) {
 	}
 }
 
-// If a page says that it has fewer values than were written, and only the sum of all pages
-// can show that, no row of the row group is delivered.
+// If a page says that it has fewer values than were written, and only the sum over all pages
+// shows it, no row of the row group is delivered.
 func TestSource_wrongSum(t *testing.T) {
 	type flat struct {
 		C string `parquet:"c,dict"`

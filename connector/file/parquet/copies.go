@@ -7,23 +7,24 @@ import (
 	"slices"
 )
 
-// Whether a file is another one is decided in up to three steps, each of which costs more than
-// the one before. Its stamp is seen without reading it. Its identity takes the footer and some
+// Up to three steps decide whether two files are the same; each costs more than the one
+// before. The stamp is known without reading the file. The identity takes the footer and some
 // samples. Files with the same identity may still differ, like an export and its correction,
-// so that only the checksum of all bytes makes a file a copy of a finished one. It is made of
-// every file, before the last row is read: the pages were just read, and are in memory. It is
-// also made of a file that has the identity of a finished one, but not its seal.
+// so only the checksum of all bytes makes a file a copy of a finished one. The source makes the
+// checksum of every file before it reads the last row: the pages were just read, and are in
+// memory. It also makes the checksum of a file that has the identity of a finished one, but
+// not its seal.
 //
-// A file that was read in part has no checksum yet. It goes on where its stamp is, and if that
-// is nowhere, in a file with its identity, as long as there is no doubt about which.
+// A file that was read in part has no checksum yet. It continues in the file with its stamp
+// or, if there is none, in a file with its identity, unless it is uncertain which.
 
-// addFinished remembers a file that need not be read.
+// addFinished remembers a file that need not be read again.
 func (s *session) addFinished(k *finishedFile) {
 	s.finished = append(s.finished, k)
 	s.alike[k.id] = append(s.alike[k.id], k)
 }
 
-// finished returns a file with a checksum as one that need not be read.
+// finished returns a file with a complete checksum as a finished one.
 func (f *sourceFile) finished() *finishedFile {
 	return &finishedFile{
 		content:   content{f.id, f.checksum.digest.Sum64()},
@@ -66,8 +67,8 @@ func (s *session) isFinished(f *sourceFile, file *os.File) (bool, error) {
 	return true, nil
 }
 
-// likeness says how much speaks for a file being one that was read in part, from 0 to 3, or -1
-// if it is another one.
+// likeness returns how likely it is that a file is one that was read in part: from 0 to 3, or
+// -1 if it is a different one.
 func (f *sourceFile) likeness(k *partlyRead) int {
 	if f.err != nil || f.id != k.id {
 		return -1
@@ -82,11 +83,11 @@ func (f *sourceFile) likeness(k *partlyRead) int {
 	return n
 }
 
-// sameStamp is the likeness from which on there is no doubt.
+// sameStamp is the least likeness that leaves no doubt.
 const sameStamp = 2
 
-// resume gives the files that were read in part their rows, and puts them before the others.
-// Each goes on in the file that is the most like it, and in one file only.
+// resume finds the files that were read in part, sets their rows, and puts them before the
+// others. Each continues in the one file that is most like it.
 func (s *session) resume(files []*sourceFile) error {
 	resumed := make([]*sourceFile, len(s.orphans))
 	for likeness := sameStamp + 1; likeness >= 0; likeness-- {
@@ -101,7 +102,7 @@ func (s *session) resume(files []*sourceFile) error {
 				f.row = k.row
 				resumed[i] = f
 			case errors.Is(err, errAmbiguous) && s.config.startsAnew:
-				k.row = 0 // no file takes its place later on, either
+				k.row = 0 // it is forgotten, so that no file continues it later
 			case err != nil:
 				return err
 			}
@@ -125,17 +126,18 @@ func (s *session) resume(files []*sourceFile) error {
 	return nil
 }
 
-// errAmbiguous means that it is in doubt which file was read in part.
+// errAmbiguous means that it is uncertain which file was read in part.
 var errAmbiguous = errors.New("it is not certain which file was read in part")
 
-// find returns a file with a likeness to one that was read in part, or nil if there is none.
-// It returns an error if that may be the wrong file, since others look like it, too.
+// find returns the file that has a likeness to one that was read in part, or nil if there is
+// none. It returns an error that wraps errAmbiguous if it may be the wrong file, since a
+// different file has the same identity.
 func (s *session) find(k *partlyRead, files []*sourceFile, likeness int) (*sourceFile, error) {
 	var found *sourceFile
 	var others []*sourceFile
 	for _, f := range files {
 		switch n := f.likeness(k); {
-		case f.row > 0 || n < 0: // it goes on itself, or is another one
+		case f.row > 0 || n < 0: // it continues another file, or is a different one
 		case n == likeness && found == nil:
 			found = f
 		default:
@@ -152,14 +154,14 @@ func (s *session) find(k *partlyRead, files []*sourceFile, likeness int) (*sourc
 		}
 		if !isSame {
 			return nil, fmt.Errorf("%w up to row %d: %q and %q look like it, but differ; "+
-				"remove or rename all but the one, or use WithStartAnew to read them from their first rows",
+				"remove or rename all but the right one, or use WithStartAnew to read them from their first rows",
 				errAmbiguous, k.row, found.name, other.name)
 		}
 	}
 	return found, nil
 }
 
-// haveSameBytes compares files by their checksums.
+// haveSameBytes returns true if files have the same bytes, by their checksums.
 func (s *session) haveSameBytes(files ...*sourceFile) (bool, error) {
 	for _, f := range files {
 		file, err := openFile(f.name)
@@ -178,10 +180,12 @@ func (s *session) haveSameBytes(files ...*sourceFile) (bool, error) {
 	return true, nil
 }
 
-// maxVanished is the number of files that are remembered although they are gone.
+// maxVanished is how many of the files that are gone are remembered: of the finished ones, and
+// also of those that were read in part.
 const maxVanished = 1000
 
-// forget forgets the oldest of the files that are gone, and those of which a copy is there.
+// forget forgets the oldest files that are gone, and all finished ones that are gone but have
+// a copy.
 func (s *session) forget() {
 	isPresent := make(map[content]bool)
 	for _, k := range s.finished {

@@ -19,7 +19,7 @@ import (
 // rowCount is the number of rows of the files that alike returns.
 const rowCount = 4000
 
-// alike returns two files that differ in one value only, which is in none of the samples.
+// alike returns two files that differ in only one value, outside of the samples.
 func alike(t testing.TB) (export, correction []byte) {
 	export = withoutChecksums(t, plain(t, numbers(1, rowCount)))
 	correction = bytes.Clone(export)
@@ -40,15 +40,15 @@ func corrected(recs []opencdc.Record) (n int) {
 	return n
 }
 
-// age lets a file be as if it was last changed some time ago.
+// age sets the modification time of a file to some time ago.
 func age(t testing.TB, path string, by time.Duration) {
 	t.Helper()
 	at := time.Now().Add(-by).Truncate(time.Second)
 	must(t, os.Chtimes(path, at, at))
 }
 
-// A correction is no copy of the export, whether both are there at once or one after the
-// other, under a name of its own or in place of the export.
+// A corrected export is not a copy of the export, whether both exist at once or one after the
+// other, and whether it has a name of its own or that of the export.
 func TestSource_correction(t *testing.T) {
 	export, correction := alike(t)
 	dir := t.TempDir()
@@ -71,8 +71,8 @@ func TestSource_correction(t *testing.T) {
 }
 
 // A file with the bytes of a finished one is not read, whether it is found in the same run or
-// after a restart, and whatever its name and time are. It is remembered as long as it is
-// there, but not twice.
+// after a restart, whatever its name and modification time are. It is remembered as long as it
+// exists, but not twice.
 func TestSource_copies(t *testing.T) {
 	export, _ := alike(t)
 	dir := t.TempDir()
@@ -105,8 +105,8 @@ func TestSource_copies(t *testing.T) {
 	}
 }
 
-// A file that is the same as before, as far as one can see without reading it, is not read.
-// The time of change counts only if it is some time ago.
+// A file that looks unchanged without being read is not read. Its modification time counts
+// only if it is some time ago.
 func TestSource_unchanged(t *testing.T) {
 	export, correction := alike(t)
 	for by, want := range map[time.Duration]int{time.Hour: 0, -time.Hour: rowCount} {
@@ -133,7 +133,7 @@ func TestSource_unchanged(t *testing.T) {
 	same(t, len(mustReadAll(t, opened(t, path+"b", recs[rowCount-1].Position))), rowCount)
 	must(t, os.Rename(other, path))
 	same(t, len(mustReadAll(t, opened(t, path, recs[rowCount-1].Position))), rowCount)
-	// Of a copy that was found, nothing is read, either.
+	// A copy that is already known is not read, either.
 	dir := t.TempDir()
 	age(t, save(t, dir, "a", export), time.Hour)
 	path = save(t, dir, "b", export)
@@ -147,8 +147,8 @@ func TestSource_unchanged(t *testing.T) {
 	same(t, len(mustReadAll(t, opened(t, dir, recs[rowCount].Position))), 0)
 }
 
-// A file that changes before its checksum is made is an error that names it: its rows are not
-// the ones that the checksum would stand for.
+// A file that changes before its checksum is made is an error that names it: the checksum
+// would not be that of the rows that were read.
 func TestSource_changes(t *testing.T) {
 	export, correction := alike(t)
 	path := save(t, t.TempDir(), "a", export)
@@ -174,8 +174,8 @@ func TestSource_changes(t *testing.T) {
 	}
 }
 
-// A file that was read in part goes on itself, and no other one that looks like it in its
-// place, even if that has its name.
+// A file that was read in part continues itself. A file that looks like it does not continue
+// instead, even under its name.
 func TestSource_resumesItself(t *testing.T) {
 	export, correction := alike(t)
 	for _, isRenamed := range []bool{false, true} {
@@ -199,7 +199,7 @@ func TestSource_resumesItself(t *testing.T) {
 	}
 }
 
-// Two files that look the same and were both read in part do not go on in one file.
+// Two files that look the same and were both read in part do not continue in the same file.
 func TestSource_resumesOnce(t *testing.T) {
 	export, correction := alike(t)
 	dir := t.TempDir()
@@ -218,8 +218,8 @@ func TestSource_resumesOnce(t *testing.T) {
 	same(t, []int{len(recs), corrected(recs)}, "[4000 1]")
 }
 
-// If it is in doubt which file goes on, that is an error, or all are read from their first
-// rows if that is asked for. There is no doubt about copies.
+// If it is uncertain in which file to continue, that is an error or, with the option, all are
+// read from their first rows. Copies are never uncertain.
 func TestSource_ambiguous(t *testing.T) {
 	export, correction := alike(t)
 	dir := t.TempDir()
@@ -243,7 +243,7 @@ func TestSource_ambiguous(t *testing.T) {
 	s := opened(t, dir, from, parquet.WithStartAnew(), parquet.WithBatch(10, 1<<20))
 	recs, err = s.Read(t.Context())
 	must(t, err)
-	recs = append(recs, mustReadAll(t, opened(t, dir, recs[9].Position))...) // nor does it go on later
+	recs = append(recs, mustReadAll(t, opened(t, dir, recs[9].Position))...) // nor does it continue later
 	same(t, []int{len(recs), corrected(recs)}, "[8000 1]")
 }
 
@@ -261,7 +261,7 @@ func endless(t testing.TB) (path string) {
 	return path
 }
 
-// The end of a context, or Teardown, ends the making of a checksum.
+// The end of a context interrupts a checksum, and so does Teardown.
 func TestSource_endsChecksum(t *testing.T) {
 	s := opened(t, endless(t), nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

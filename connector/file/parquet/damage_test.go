@@ -101,7 +101,7 @@ func TestSource_corruptHeader(t *testing.T) {
 	}
 }
 
-// A file that is no Parquet file, or not a whole one, is an error when it is its turn.
+// A file that is not a Parquet file, or incomplete, is an error when its turn comes.
 func TestSource_noParquet(t *testing.T) {
 	whole := encoded(t, items(4, 6))
 	long := append(append([]byte{}, whole...), make([]byte, 100)...)
@@ -190,9 +190,9 @@ func withoutChecksums(t testing.TB, content []byte) []byte {
 	return out
 }
 
-// Whatever is damaged in a file, the source ends in good order: with an error, or with all
-// rows. With checksums the values are right, too, except where the footer describes them
-// wrongly, of which there is no checksum.
+// Whatever is damaged in a file, the source ends with an error or with all rows; it does not
+// panic. With checksums, the values are right, too, unless the footer describes them wrongly:
+// it has no checksum.
 func TestSource_flippedBytes(t *testing.T) {
 	want := wides(300)
 	for _, version := range []int{1, 2} {

@@ -14,7 +14,7 @@ const (
 	blockCount = 16
 )
 
-// identify returns the identity of a file, and how many bytes are before its footer. It
+// identify returns the identity of a file, and the number of bytes before its footer. It
 // returns an error if the file has no footer.
 func identify(r io.ReaderAt, size int64, scratch []byte, ended func() error) (id identity, body int64, err error) {
 	if size < int64(len(magic))+trailer {
@@ -47,8 +47,9 @@ func identify(r io.ReaderAt, size int64, scratch []byte, ended func() error) (id
 
 var errEncrypted = errors.New("it is encrypted, which is not supported")
 
-// hashSample returns the hash of blocks from the first bytes up to the end of the body, at
-// equal distances. Two files may have the same footer and begin with the same bytes.
+// hashSample returns the hash of blocks at equal distances, from the first bytes to the end of
+// the body. The beginning would not do: files may have the same footer and the same first
+// bytes.
 func hashSample(r io.ReaderAt, body int64, scratch []byte, ended func() error) (uint32, error) {
 	sample := newChecksum(0)
 	if body <= blockSize*blockCount {

@@ -29,8 +29,8 @@ func firstRecords(t testing.TB, path string, from opencdc.Position, n int) (recs
 	return recs
 }
 
-// A file that was renamed goes on where it was read, before the others, and one that was read
-// to its end is left out, as are copies of both.
+// A renamed file that was read in part continues at its row, before the others. A file that was
+// read to its end is left out. So are copies of both.
 func TestSource_renamed(t *testing.T) {
 	dir := t.TempDir()
 	a, b := encoded(t, items(1, 3)), encoded(t, items(4, 6))
@@ -62,8 +62,8 @@ func plain(t testing.TB, values []int64) []byte {
 	return encoded(t, rows, pq.DataPageStatistics(false), pq.SkipPageBounds("v"), pq.PageBufferSize(1<<20))
 }
 
-// Files with the same footer and the same beginning are told apart by what is between, and
-// those with the same rows by their footers.
+// Files with the same footer and the same beginning are told apart by the bytes in between,
+// and files with the same rows by their footers.
 func TestSource_sameFooter(t *testing.T) {
 	values := numbers(1, 20_000)
 	first := withoutChecksums(t, plain(t, values))
@@ -82,8 +82,8 @@ func TestSource_sameFooter(t *testing.T) {
 	same(t, len(mustReadAll(t, opened(t, dir, nil))), 80_000)
 }
 
-// Another file in place of one that was read in part is an error, or is read from its
-// beginning if that is asked for.
+// A file that has replaced one that was read in part is an error or, with the option, is read
+// from its beginning.
 func TestSource_replaced(t *testing.T) {
 	dir := t.TempDir()
 	path := save(t, dir, "a", encoded(t, items(1, 5)))
@@ -97,7 +97,7 @@ func TestSource_replaced(t *testing.T) {
 			t.Fatalf("%s: got the error %v, want one with %q", name, err, want)
 		}
 	}
-	// A file in its place that is known, in whole or in part, holds its rows no more than others.
+	// A known file in its place, finished or read in part, does not hold its rows, either.
 	save(t, dir, "a", encoded(t, items(1, 5)))
 	save(t, dir, "b", encoded(t, items(6, 9)))
 	later := firstRecords(t, dir, from, 4)
@@ -140,7 +140,7 @@ func TestSource_replaced(t *testing.T) {
 	same(t, ids(mustReadAll(t, opened(t, dir, recs[0].Position))), "[7 8 9 3 4 5]")
 }
 
-// A file that vanishes is counted and logged once, and goes on at its row if it comes back.
+// A file that vanishes is counted and logged once, and continues at its row if it comes back.
 func TestSource_vanished(t *testing.T) {
 	dir := t.TempDir()
 	path := save(t, dir, "a", encoded(t, items(1, 5)))
@@ -175,7 +175,7 @@ func TestSource_vanished(t *testing.T) {
 	same(t, ids(mustReadAll(t, opened(t, dir, last))), numbers(3, 5))
 }
 
-// Positions stay small: finished files that are gone are forgotten, but for the last 1,000.
+// Positions stay small: finished files that are gone are forgotten, except for the last 1,000.
 func TestSource_forgets(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 1010 {

@@ -131,7 +131,7 @@ func textShape(node pq.Node) leafShape {
 	}}
 }
 
-// twosComplement returns a number in so many bytes.
+// twosComplement returns a number in two's complement, with a size in bytes.
 func twosComplement(n *big.Int, size int) []byte {
 	m := new(big.Int).Set(n)
 	if n.Sign() < 0 {

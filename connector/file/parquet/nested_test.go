@@ -40,8 +40,8 @@ type sub struct {
 	L []int32 `parquet:"l"`
 }
 
-// asGroup returns a file whose group "c" is a list or map in the deprecated form, with
-// another name for what is in it.
+// asGroup returns a file whose group "c" is a list or map in the deprecated form, and renames
+// the child of the group.
 func asGroup(t testing.TB, content []byte, c deprecated.ConvertedType, name string) []byte {
 	return withFooter(t, content, func(meta *format.FileMetaData) {
 		meta.Schema[1].ConvertedType = thrift.New(c)
@@ -54,7 +54,7 @@ func asGroup(t testing.TB, content []byte, c deprecated.ConvertedType, name stri
 	})
 }
 
-// Lists and maps have had several forms.
+// Lists and maps have several forms.
 func TestSource_oldLists(t *testing.T) {
 	ints := encoded(t, outers([]int32{1, 2}, nil))
 	ones := encoded(t, outers([]one{{1}, {2}}, nil))
@@ -83,7 +83,7 @@ func TestSource_oldLists(t *testing.T) {
 	}
 }
 
-// A group that says that it is a list or a map, and is none, is an error of Open.
+// A group that is annotated as a list or a map, but is neither, is an error of Open.
 func TestSource_badLists(t *testing.T) {
 	type flat struct {
 		C two `parquet:"c"`
@@ -96,14 +96,14 @@ func TestSource_badLists(t *testing.T) {
 		content []byte
 		err     string
 	}{
-		"list":             {asGroup(t, flats, deprecated.List, "a"), "a list without one repeated group"},
-		"map":              {asGroup(t, flats, deprecated.Map, "a"), "a map without one repeated group"},
-		"map of a column":  {asGroup(t, encoded(t, outers([]int32{1})), deprecated.Map, "a"), "a map without one repeated group"},
-		"map of three":     {asGroup(t, encoded(t, outers([]three{{}})), deprecated.Map, "a"), "a map of 3 columns"},
+		"list":             {asGroup(t, flats, deprecated.List, "a"), "a list must hold one repeated"},
+		"map":              {asGroup(t, flats, deprecated.Map, "a"), "a map must hold one repeated group"},
+		"map of a column":  {asGroup(t, encoded(t, outers([]int32{1})), deprecated.Map, "a"), "a map must hold one repeated group"},
+		"map of three":     {asGroup(t, encoded(t, outers([]three{{}})), deprecated.Map, "a"), "have 3 columns, not 1 or 2"},
 		"map of lists":     {asGroup(t, encoded(t, outers([]sub{{}})), deprecated.Map, "a"), "a map with a repeated key or value"},
 		"text":             {asGroup(t, flats, deprecated.UTF8, "a"), "a group of the converted type 0 is not supported"},
 		"variant":          {withFooter(t, flats, func(m *format.FileMetaData) { m.Schema[1].LogicalType.Value = &format.VariantType{} }), "a group of the type VARIANT"},
-		"root of a list":   {withFooter(t, flats, func(m *format.FileMetaData) { m.Schema[0].ConvertedType = thrift.New(deprecated.List) }), "a list without"},
+		"root of a list":   {withFooter(t, flats, func(m *format.FileMetaData) { m.Schema[0].ConvertedType = thrift.New(deprecated.List) }), "a list must hold"},
 		"strange repeated": {withFooter(t, flats, func(m *format.FileMetaData) { m.Schema[1].RepetitionType = thrift.New(format.FieldRepetitionType(7)) }), "repetition type"},
 	} {
 		t.Run(name, func(t *testing.T) {

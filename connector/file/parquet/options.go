@@ -24,9 +24,8 @@ type config struct {
 	logger       log.CtxLogger
 }
 
-// WithBatch sets how many records a Read returns at most, and after how many bytes it
-// returns: those of the values and of the positions. The defaults are 1,000 records and 1
-// MiB.
+// WithBatch bounds what a Read returns: at most this many records, and no further record once
+// their values and positions have this many bytes. The defaults are 1,000 records and 1 MiB.
 func WithBatch(records, bytes int) Option {
 	return option(func(c *config) error {
 		if records < 1 || bytes < 1 {
@@ -37,9 +36,10 @@ func WithBatch(records, bytes int) Option {
 	})
 }
 
-// WithMaxFiles sets how many files there may be. With more, the source fails, since every
-// position holds the state of every file: some 30 bytes of a finished one or a copy of it,
-// and some 30 and the path of one that was read in part. The default is 10,000.
+// WithMaxFiles sets how many files there may be; with more, Open returns an error. Every
+// position holds the state of every file: about 30 bytes for each finished file and each copy
+// of one, and about 30 bytes and the path for each file that was read in part. The default is
+// 10,000.
 func WithMaxFiles(n int) Option {
 	return option(func(c *config) error {
 		if n < 1 {
@@ -50,9 +50,9 @@ func WithMaxFiles(n int) Option {
 	})
 }
 
-// WithStartAnew lets the source read a file from its first row if it stands in place of one
-// that was read in part and is nowhere else, or if it is not certain which file that was.
-// Without it, both are errors of Open.
+// WithStartAnew lets the source read files from their first rows where Open would otherwise
+// return an error: if a file has replaced one that was read in part, and that one is nowhere
+// else, or if it is not certain which of several files was read in part.
 func WithStartAnew() Option {
 	return option(func(c *config) error {
 		c.startsAnew = true
@@ -60,8 +60,8 @@ func WithStartAnew() Option {
 	})
 }
 
-// WithLogger sets the logger. By default nothing is logged. The source logs at level warn
-// which files vanished before they were read to their end.
+// WithLogger sets the logger; by default, nothing is logged. The source logs at level warn
+// each file that vanishes before it was read to its end.
 func WithLogger(logger log.CtxLogger) Option {
 	return option(func(c *config) error {
 		c.logger = logger

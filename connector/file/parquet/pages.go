@@ -8,24 +8,24 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// pageChecker stands between the file and the library while the pages of a column are
-// read. It reads the header of each page first: the library allocates what a header says
-// before it looks whether there is that much, so that a flipped bit would cost gigabytes.
-// It also ends a long search for a row when the context has ended.
+// pageChecker passes the bytes of a file on to the library while that reads the pages of a
+// column. It reads the header of each page first: the library allocates the size in a header
+// before it checks it, so a flipped bit would cost gigabytes. It also ends a long search for a
+// row when the context has ended.
 type pageChecker struct {
 	r     io.ReaderAt
 	ended func() error
 	node  *node
 	meta  *format.ColumnMetaData
 	next  int64 // offset of the header of the next page
-	end   int64 // offset behind the last page
+	end   int64 // offset after the last page
 	buf   []byte
 }
 
 const (
 	usualHeader   = 512      // bytes of the header of a page
 	maxHeader     = 16 << 20 // it may hold two values of the column
-	smallPage     = 16 << 20 // bytes of a page that is always accepted
+	smallPage     = 16 << 20 // a page of this size is always accepted
 	noPages       = "its %d bytes of pages from offset %d on are not within the file"
 	pageDoesntFit = "the header of the page at offset %d says %d values and %d bytes (%d after decompression), which do not fit into the column"
 )
@@ -42,7 +42,7 @@ func newPageChecker(r io.ReaderAt, size int64, n *node, meta *format.ColumnMetaD
 	return &pageChecker{r: r, ended: ended, node: n, meta: meta, next: start, end: start + meta.TotalCompressedSize}, nil
 }
 
-// ReadAt reads up to the first page whose header is wrong.
+// ReadAt reads up to the first page with a wrong header, and returns an error there.
 func (c *pageChecker) ReadAt(p []byte, offset int64) (int, error) {
 	if err := c.ended(); err != nil {
 		return 0, err
@@ -56,7 +56,7 @@ func (c *pageChecker) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// pass checks the next header, and goes on to the one behind its page.
+// pass checks the next header, and moves to the header after its page.
 func (c *pageChecker) pass() (*format.PageHeader, error) {
 	var h format.PageHeader
 	size, err := c.read(&h)
@@ -95,9 +95,9 @@ func (c *pageChecker) read(h *format.PageHeader) (int64, error) {
 	}
 }
 
-// check returns an error if a page does not fit into the column, of which so many bytes
-// are left, or if there is not enough in it for its values: the library would add what
-// memory happens to hold.
+// check returns an error if a page does not fit into the rest of the column, which has left
+// bytes, or if the page is too small for its values: the library would fill them up with
+// whatever is in memory.
 func (c *pageChecker) check(h *format.PageHeader, left int64) error {
 	values, levels, required := int64(0), int64(0), int64(0)
 	isBad := false
@@ -128,14 +128,14 @@ func (c *pageChecker) check(h *format.PageHeader, left int64) error {
 	return nil
 }
 
-// isFixed returns true if an encoding takes at least as much as PLAIN.
+// isFixed returns true if values take at least as many bits in an encoding as in PLAIN.
 func isFixed(encoding format.Encoding) bool {
 	return encoding == format.Plain || encoding == format.ByteStreamSplit
 }
 
-// checkCounts returns an error if the headers of all pages together do not say as many values
-// as the footer, which is the number of rows unless the column is repeated. If a header is
-// damaged, it returns nil: the rows before that page can be read.
+// checkCounts returns an error if the numbers of values in all page headers do not add up to
+// the number in the footer or, unless the column is repeated, to the number of rows. If a
+// header is damaged, it returns nil: the rows before that page can be read.
 func (c pageChecker) checkCounts(rows int64) error {
 	values := int64(0)
 	for c.next < c.end {

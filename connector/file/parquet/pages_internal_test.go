@@ -14,7 +14,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// The checker passes on all bytes before a page that does not fit, and then an error.
+// The checker passes on all bytes before a page that does not fit, and then returns an error.
 func TestPageChecker(t *testing.T) {
 	page := func(change func(*format.PageHeader)) []byte {
 		h := format.PageHeader{Type: format.DataPage, UncompressedPageSize: 10, CompressedPageSize: 10}
@@ -91,7 +91,7 @@ func TestPageChecker(t *testing.T) {
 	}
 }
 
-// The search for a row ends when it is told so, also within a row group.
+// The search for a row ends with its context, also within a row group.
 func TestReader_ended(t *testing.T) {
 	type single struct{ V int64 }
 	var b bytes.Buffer

@@ -9,8 +9,8 @@ import (
 	"github.com/conduitio/funnel/internal/framing"
 )
 
-// A position is self-contained: it holds the state of all files, after its record. Its head
-// is made once for each file.
+// A position is self-contained: it holds the state of all files after its record. Its head is
+// made once for each file.
 //
 //	head  finished files, other unfinished files, current file
 //	tail  number of the record, number of the row in the current file,
@@ -23,13 +23,13 @@ var positionFrame = framing.Frame{Magic: "\xf1pq", Version: 1, Files: "Parquet f
 
 // Progress is what a position says.
 type Progress struct {
-	// Records is the number of the record among all that were read, from 1 on.
+	// Records is the number of records up to and with the record of the position.
 	Records uint64
-	// Finished is the number of files that were read to their end and are remembered, so
-	// that they are not read again. Copies of them that were found count, too.
+	// Finished is the number of files that were read to their end and are remembered, so that
+	// they are not read again. Copies of such files count, too.
 	Finished int
-	// Files are the files that were read in part. The first one is that of the record, unless
-	// the record is the last one of its file.
+	// Files are the files that were read in part. The first one is the file of the record,
+	// unless the record is the last one of its file.
 	Files []FileProgress
 }
 
@@ -44,7 +44,7 @@ type FileProgress struct {
 }
 
 // ParsePosition returns what a position of a [Source] says. It returns an error if the
-// position is from another source, or damaged.
+// position is damaged, or not one of a Source.
 func ParsePosition(p opencdc.Position) (Progress, error) {
 	state, err := parsePosition(p)
 	if err != nil {
@@ -57,21 +57,21 @@ func ParsePosition(p opencdc.Position) (Progress, error) {
 	return progress, nil
 }
 
-// identity says which file a file seems to be. Files that differ may have the same identity.
+// identity is what a file is recognised by. Different files may have the same identity.
 type identity struct {
 	size   int64
 	footer uint64 // hash of the footer
-	sample uint32 // hash of a sample of what is before it
+	sample uint32 // hash of a sample of the bytes before the footer
 }
 
 // finishedFile is a file that was read to its end, or a copy of one.
 type finishedFile struct {
 	content
-	seal      uint32 // of the file, or 0
+	seal      uint32 // seal of the stamp and path, or 0
 	isPresent bool
 }
 
-// content says what is in a file.
+// content identifies the content of a file.
 type content struct {
 	id  identity
 	sum uint64 // checksum of all bytes
@@ -80,9 +80,9 @@ type content struct {
 // partlyRead is a file that was read in part.
 type partlyRead struct {
 	id    identity
-	stamp uint32 // the hash of it
+	stamp uint32 // hash of the stamp
 	row   int64  // rows that were read
-	rows  int64  // of the file
+	rows  int64  // all rows
 	name  string
 }
 
@@ -90,7 +90,7 @@ type partlyRead struct {
 type readState struct {
 	record     uint64
 	finished   []*finishedFile
-	unfinished []partlyRead // that of the record first
+	unfinished []partlyRead // the file of the record first
 }
 
 // appendHead appends the head of the positions of a file.
@@ -121,7 +121,7 @@ func appendEnd(b []byte, sum uint64, seal uint32) []byte {
 	return binary.LittleEndian.AppendUint32(b, seal)
 }
 
-// append appends all but the row.
+// append appends all fields except the row.
 func (k *partlyRead) append(b []byte) []byte {
 	b = k.id.append(b)
 	b = binary.LittleEndian.AppendUint32(b, k.stamp)
@@ -130,8 +130,7 @@ func (k *partlyRead) append(b []byte) []byte {
 	return append(b, k.name...)
 }
 
-// appendTail appends the tail of a position, and what ends it. headSum is the checksum of
-// the head.
+// appendTail appends the tail and the end of a position. headSum is the checksum of the head.
 func appendTail(b []byte, headSum uint64, tail positionTail) []byte {
 	start := len(b)
 	b = binary.AppendUvarint(b, tail.record)
@@ -146,12 +145,12 @@ func appendTail(b []byte, headSum uint64, tail positionTail) []byte {
 type positionTail struct {
 	record uint64
 	row    int64
-	isLast bool // it is the last row of the file
+	isLast bool // the row is the last one of the file
 	sum    uint64
 	seal   uint32
 }
 
-// parseTail checks a position. It returns what its tail says, and a reader of its head.
+// parseTail checks a position. It returns a reader of its head, and the parsed tail.
 func parseTail(p opencdc.Position) (head positionReader, tail positionTail, err error) {
 	var d framing.Reader
 	head.Reader, d, err = positionFrame.Split(p)

@@ -14,17 +14,16 @@ import (
 	"github.com/conduitio/funnel/connector/file/parquet"
 )
 
-// shape is a node of a random schema, of which the test knows how to make values and how
-// they are written.
+// shape is a node of a random schema. It can make values and write them.
 type shape struct {
 	name     string
 	repeat   string // "required", "optional" or "repeated"
 	kind     string // "leaf", "group", "list" or "map"
 	leaf     leafShape
-	children []*shape // sorted by name; of a list the element; of a map key and value
+	children []*shape // of a group, sorted by name; a list has its element, a map its key and value
 }
 
-// cell is a value of a column: as it is written, and as it is to be read.
+// cell is a value of a column: as it is written, and as it should be read.
 type cell struct {
 	written pq.Value
 	want    any
@@ -103,7 +102,7 @@ func (s *shape) makeOne(rng *rand.Rand) any {
 	return m
 }
 
-// want returns what a value is to be read as.
+// want returns the value that a source should return.
 func (s *shape) want(v any) any {
 	switch {
 	case v == nil:
@@ -248,8 +247,8 @@ func notRepeated(rng *rand.Rand, name string, depth int) *shape {
 	}
 }
 
-// randomFile returns a file of random rows with a random schema, and what they are to be
-// read as.
+// randomFile returns a file of random rows with a random schema, and the rows that a source
+// should return.
 func randomFile(t testing.TB, rng *rand.Rand) (content []byte, want []map[string]any) {
 	root := &shape{name: "root", kind: "group", repeat: "required"}
 	for i := range 1 + rng.IntN(5) {

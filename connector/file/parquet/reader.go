@@ -25,14 +25,14 @@ type reader struct {
 	schema  []*node // the columns
 	ended   func() error
 
-	groups    []parquet.RowGroup // that are still to be read; the first one is the current one if it is open
-	isOpen    bool
-	groupRow  int64 // rows that were read of the current one
-	isResumed bool  // the first rows were not read
+	groups    []parquet.RowGroup // those not read to their end; the first one is the current one
+	isOpen    bool               // the current row group is open
+	groupRow  int64              // rows of the current row group that were read
+	isResumed bool               // reading has begun after the first row
 }
 
-// openReader opens a file. It returns a [*schemaError] if it is a sound file with a schema
-// that this package does not know. ended says when to stop.
+// openReader opens a file. It returns a [*schemaError] if the file is sound, but its schema is
+// not supported. ended returns an error once the context has ended.
 func openReader(name string, scratch []byte, ended func() error) (r *reader, err error) {
 	f, err := openFile(name)
 	if err != nil {
@@ -91,8 +91,8 @@ func (r *reader) open(name string, scratch []byte) error {
 	return r.checkMetadata(r.parquet.Metadata())
 }
 
-// readSchema reads the schema in the footer. It is checked before the library sees it, which
-// panics about some types, and uses up memory for a group in a group without end.
+// readSchema reads and checks the schema in the footer before the library does: the library
+// panics on some types, and uses up all memory on endlessly nested groups.
 func (r *reader) readSchema(body int64) (root *node, err error) {
 	footer := make([]byte, r.id.size-trailer-body)
 	if err := readFull(r.file, footer, body); err != nil {
@@ -145,8 +145,8 @@ func (r *reader) checkMetadata(meta *format.FileMetaData) error {
 	return nil
 }
 
-// isReadable returns true if the library can read what is compressed in a way. It gives
-// wrong data for some pages in LZ4_RAW, and allocates without end if one is damaged.
+// isReadable returns true if the library can read a compression. With LZ4_RAW, it returns
+// wrong data for some pages, and allocates without end for some damaged ones.
 func isReadable(codec format.CompressionCodec) bool {
 	switch codec {
 	case format.Uncompressed, format.Snappy, format.Gzip, format.Brotli, format.Zstd:
@@ -168,8 +168,8 @@ func (r *reader) seek(row int64) {
 	r.groupRow = row
 }
 
-// passed returns the offset of the current row group if the bytes before it were just read,
-// or else 0. The offset is what the footer says, within the file.
+// passed returns the offset of the current row group, according to the footer, if all bytes
+// before it were just read. Otherwise it returns 0.
 func (r *reader) passed() int64 {
 	all := r.parquet.Metadata().RowGroups
 	if r.isResumed || len(r.groups) == 0 {
@@ -178,8 +178,8 @@ func (r *reader) passed() int64 {
 	return min(all[len(all)-len(r.groups)].FileOffset, r.id.size)
 }
 
-// read passes rows to f, with the number of bytes in each, until f returns false. It
-// returns io.EOF after the last one.
+// read passes each row and its number of bytes to f, until f returns false. It returns io.EOF
+// after the last row.
 func (r *reader) read(f func(row map[string]any, size int) bool) error {
 	return guard(func() error {
 		for {
@@ -227,7 +227,7 @@ func (r *reader) toRow() error {
 	}
 }
 
-// openGroup prepares the columns of a row group, and moves to the row where reading goes on.
+// openGroup prepares the columns of a row group, and moves to the row where reading continues.
 func (r *reader) openGroup(g parquet.RowGroup) error {
 	number := len(r.parquet.RowGroups()) - len(r.groups)
 	meta := &r.parquet.Metadata().RowGroups[number]
@@ -242,7 +242,7 @@ func (r *reader) openGroup(g parquet.RowGroup) error {
 	return nil
 }
 
-// openColumn prepares a column of a row group with so many rows.
+// openColumn prepares a column of a row group with this number of rows.
 func (r *reader) openColumn(c *columnReader, chunk *parquet.FileColumnChunk, meta *format.ColumnChunk, rows int64) error {
 	checker, err := newPageChecker(r.file, r.id.size, c.node, &meta.MetaData, r.ended)
 	if err != nil {
@@ -269,18 +269,18 @@ func (r *reader) openColumn(c *columnReader, chunk *parquet.FileColumnChunk, met
 		c.left = left
 	}
 	if !r.findPage(c.node, meta, checker) {
-		checker.next = start // the library searches the row
-	} else if _, err := chunk.OffsetIndex(); err != nil { // this lets the library use it
+		checker.next = start // the library searches for the row
+	} else if _, err := chunk.OffsetIndex(); err != nil { // with it, the library goes to the page
 		return err
 	}
 	return c.pages.SeekToRow(r.groupRow)
 }
 
-// findPage looks up the page of the row where reading goes on in the index of a column, and
+// findPage looks up the page of the row where reading continues, in the index of a column, and
 // moves the checker there. It returns false if there is no index, or if the headers of the
-// pages up to there contradict it: a wrong index would shift values to other rows. So it
-// also returns false if the headers cannot confirm it. Those of version 1 count values, not
-// rows, and some writers count values in the index as well.
+// pages before it do not confirm the index: a wrong index would shift values to other rows.
+// For a repeated column, headers of version 1 cannot confirm it: they count values, not rows,
+// and some writers count values in the index as well.
 func (r *reader) findPage(n *node, meta *format.ColumnChunk, checker *pageChecker) bool {
 	pages, err := readIndex(r.file, r.id.size, meta)
 	if err != nil || len(pages) == 0 || pages[0].FirstRowIndex != 0 {
@@ -310,8 +310,8 @@ func (r *reader) findPage(n *node, meta *format.ColumnChunk, checker *pageChecke
 	return true
 }
 
-// readIndex returns what the index of a column says about its pages, or nothing if there is
-// none.
+// readIndex returns the locations of the pages in the index of a column, or nil if there is
+// no index.
 func readIndex(file *os.File, size int64, meta *format.ColumnChunk) ([]format.PageLocation, error) {
 	offset, length := meta.OffsetIndexOffset, int64(meta.OffsetIndexLength)
 	if offset <= 0 || length < 0 || length > size-offset {
@@ -326,7 +326,7 @@ func readIndex(file *os.File, size int64, meta *format.ColumnChunk) ([]format.Pa
 	return index.PageLocations, err
 }
 
-// closeGroup gives the memory of the current row group back.
+// closeGroup releases the memory of the current row group.
 func (r *reader) closeGroup() {
 	for i, c := range r.rows.columns {
 		if c != nil {
@@ -346,8 +346,8 @@ func (r *reader) close() error {
 	return r.file.Close()
 }
 
-// guard calls f. Panics of the library about damaged files become errors, and so do faults
-// of memory, to which its assembler code may come.
+// guard calls f, and turns panics of the library over damaged files into errors. So it does
+// with memory faults, which the assembly code of the library can cause.
 func guard(f func() error) (err error) {
 	before := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(before)

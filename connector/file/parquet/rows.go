@@ -7,9 +7,9 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// rowReader puts rows together from the values of the columns. It trusts no level: each
-// value must be where the schema and the other columns say, so that damage does not shift
-// values to other rows.
+// rowReader assembles rows from the values of the columns. It trusts no level: each value must
+// be where the schema and the other columns say, so that damage does not shift values to other
+// rows.
 type rowReader struct {
 	root    *node
 	columns []*columnReader
@@ -22,8 +22,8 @@ func (r *rowReader) next() (map[string]any, error) {
 	return r.group(r.root, 0)
 }
 
-// value returns the value of a node. rep is the repetition level at which it begins. All
-// around the node is there.
+// value returns the value of a node that begins at the repetition level rep. The nodes around
+// it must be neither null nor empty.
 func (r *rowReader) value(n *node, rep int) (any, error) {
 	switch n.repetition {
 	case format.Optional:
@@ -74,8 +74,8 @@ func (r *rowReader) skip(n *node, rep int) error {
 	return nil
 }
 
-// each calls f for each element of a repeated node, with the repetition level at which it
-// begins.
+// each calls f for each element of a repeated node, with the repetition level at which the
+// element begins.
 func (r *rowReader) each(n *node, rep int, f func(rep int) error) error {
 	isThere, err := r.isThere(n)
 	if err != nil {
@@ -99,7 +99,7 @@ func (r *rowReader) each(n *node, rep int, f func(rep int) error) error {
 	}
 }
 
-// content returns the value of a node that is there, or of one element of it.
+// content returns the value of a node that is not null, or of one element of a repeated node.
 func (r *rowReader) content(n *node, rep int) (any, error) {
 	switch n.kind {
 	case column:

@@ -12,9 +12,10 @@ import (
 
 // node is a column, or a group of columns, of the schema of a file.
 //
-// The levels are those of the format. A value with a definition level of at least def is
-// there down to this node. A value with a repetition level of rep begins another element of
-// the innermost repeated node around it, which may be this one.
+// The levels are those of the format. If the definition level of a value is at least def, this
+// node and all nodes around it are neither null nor empty. If the repetition level of a value
+// is rep, the value begins another element of the innermost repeated node, which is this node
+// or one around it.
 type node struct {
 	name       string
 	path       []string // the names from the root on
@@ -28,7 +29,7 @@ type node struct {
 
 	// Of a column only:
 	physical format.Type
-	bits     int64 // at least, of each value in the encoding PLAIN
+	bits     int64 // the least that a value takes in the encoding PLAIN
 	convert  converter
 	isText   bool // its values are strings
 }
@@ -40,12 +41,12 @@ const (
 	group               // its value is a map of its children
 	list                // its value is that of its only child, which is repeated
 	wrapper             // its value is that of its only child
-	dictionary          // its only child is an entry; its value is a map of keys to values
-	pairs               // as dictionary, but the keys are no strings: a list of entries
+	dictionary          // its only child is an entry; its value is a map from keys to values
+	pairs               // like dictionary, but the keys are not strings: a list of entries
 	entry               // key and value
 )
 
-// schemaError says that a file has a schema that this package does not know.
+// schemaError says why the schema of a file is not supported.
 type schemaError struct {
 	column string
 	reason string
@@ -75,8 +76,8 @@ func newSchema(elements []format.SchemaElement) (root *node, columns []*node, er
 	return root, c.columns, nil
 }
 
-// schemaCompiler makes nodes of the elements of a schema, which stand in the order of a
-// walk, parents first.
+// schemaCompiler makes nodes from the elements of a schema. These are in depth-first order,
+// parents first.
 type schemaCompiler struct {
 	rest    []format.SchemaElement
 	columns []*node
@@ -123,10 +124,10 @@ func (c *schemaCompiler) compile(parent *node) (*node, error) {
 	return n, err
 }
 
-// column returns the name of a column for errors.
+// column returns the path of a node, for errors.
 func (n *node) column() string { return strings.Join(n.path, ".") }
 
-// unknown returns an error about a node.
+// unknown returns a [*schemaError] about a node.
 func (n *node) unknown(reason string, args ...any) error {
 	return &schemaError{n.column(), fmt.Sprintf(reason, args...)}
 }
@@ -144,7 +145,7 @@ func (c *schemaCompiler) compileGroup(n, parent *node, e *format.SchemaElement) 
 			return err
 		}
 		if names[child.name] {
-			return child.unknown("its group has another one of that name")
+			return child.unknown("another column of its group has the same name")
 		}
 		names[child.name] = true
 		n.children = append(n.children, child)
@@ -167,10 +168,10 @@ const (
 	notAnnotated annotation = iota
 	annotatedList
 	annotatedMap
-	annotatedEntry // the entry of a map, or a map if it is in none
+	annotatedEntry // the entry of a map or, outside of a map, a map
 )
 
-// annotationOf returns what a group stands for.
+// annotationOf returns the annotation of a group.
 func annotationOf(e *format.SchemaElement) (annotation, error) {
 	switch t := e.LogicalType.Value.(type) {
 	case nil:
@@ -196,11 +197,11 @@ func annotationOf(e *format.SchemaElement) (annotation, error) {
 	}
 }
 
-// makeList makes a group a list. Writers have described the elements of lists in different
-// ways; the rules are those of the format for all of them.
+// makeList makes a group a list. Writers describe the elements of lists in different ways; the
+// rules for telling them apart are those of the format.
 func (n *node) makeList() error {
 	if len(n.children) != 1 || n.children[0].repetition != format.Repeated {
-		return n.unknown("a list without one repeated group in it")
+		return n.unknown("a list must hold one repeated column or group, and nothing else")
 	}
 	n.kind = list
 	repeated := n.children[0]
@@ -215,19 +216,19 @@ func (n *node) makeList() error {
 // makeMap makes a group a map. A map without values is a list of its keys.
 func (n *node) makeMap() error {
 	if len(n.children) != 1 || n.children[0].repetition != format.Repeated || n.children[0].kind != group {
-		return n.unknown("a map without one repeated group in it")
+		return n.unknown("a map must hold one repeated group, and nothing else")
 	}
 	e := n.children[0]
 	for _, child := range e.children {
 		if child.repetition == format.Repeated {
-			return n.unknown("a map with a repeated key or value")
+			return n.unknown("a map with a repeated key or value is not supported")
 		}
 	}
 	switch {
 	case len(e.children) == 1:
 		n.kind, e.kind = list, wrapper
 	case len(e.children) != 2:
-		return n.unknown("a map of %d columns", len(e.children))
+		return n.unknown("the entries of a map have %d columns, not 1 or 2", len(e.children))
 	case e.children[0].isText:
 		n.kind, e.kind = dictionary, entry
 	default:

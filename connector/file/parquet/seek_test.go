@@ -52,8 +52,7 @@ func TestSource_seeks(t *testing.T) {
 	}
 }
 
-// damage changes a byte from an offset on that is not part of what the source takes for the
-// identity of a file.
+// damage changes the first byte from an offset on that is not part of the file's identity.
 func damage(content []byte, from, size int) {
 	body := len(content) - footerSize(content)
 	step := (body - 1024) / 15
@@ -122,8 +121,8 @@ func TestSource_wrongIndex(t *testing.T) {
 	}
 }
 
-// An index of a repeated column that counts values instead of rows, as some writers make it,
-// shifts nothing to other rows.
+// Some writers count values instead of rows in the index of a repeated column. That shifts
+// nothing to other rows.
 func TestSource_indexCountsValues(t *testing.T) {
 	for version := 1; version <= 2; version++ {
 		content := encoded(t, wides(400), pq.PageBufferSize(300), pq.DataPageVersion(version))

@@ -13,7 +13,7 @@ import (
 	"github.com/conduitio/funnel/internal/place"
 )
 
-// errChanged means that a file that was read in part is no longer there.
+// errChanged means that another file stands at the path of a file that was read in part.
 var errChanged = errors.New("the file was replaced after it was read in part")
 
 // session is a source from Open to Teardown. Only one goroutine uses it at a time.
@@ -23,21 +23,21 @@ type session struct {
 	scratch []byte
 	batch   batch
 
-	isOne    bool            // the source is a single file
-	files    []*sourceFile   // that are still to be read, in this order
+	isOne    bool            // the path is that of a single file
+	files    []*sourceFile   // the unfinished files, in the order of reading
 	finished []*finishedFile // the oldest one first
 	alike    map[identity][]*finishedFile
-	orphans  []partlyRead // that are gone
+	orphans  []partlyRead // files that were read in part and are not found (any more)
 
 	record uint64 // the number of the last record
-	known  int64  // rows of the files that are still to be read, less those that were read of them
+	known  int64  // unread rows in files
 
-	head    []byte // of the positions of the first file, or nil
+	head    []byte // the head of the positions of the first file, or nil
 	headSum uint64
 
 	stats  SourceStats
 	report func(SourceStats)
-	err    error // why there is no more
+	err    error // the error that each further Read returns
 }
 
 // sourceFile is a file that is to be read.
@@ -45,14 +45,14 @@ type sourceFile struct {
 	name     string
 	id       identity
 	stamp    stamp
-	checksum checksum // of what has the stamp
+	checksum checksum // of the content with this stamp
 	row      int64    // rows that were read
-	rows     int64    // in all
+	rows     int64    // all rows
 	err      error    // why it cannot be read
 	reader   *reader
 }
 
-// newSession returns a session that goes on where the state says.
+// newSession returns a session that continues from a state.
 func newSession(config *config, state readState, report func(SourceStats)) *session {
 	s := &session{
 		config:  config,
@@ -88,8 +88,8 @@ func (s *session) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return nil, err
 }
 
-// collect adds records to the batch until it is full. It returns io.EOF if there are no
-// more.
+// collect adds records to the batch until it is full. It returns io.EOF if there are no more
+// records.
 func (s *session) collect(b *batch) error {
 	for !b.isFull() {
 		if err := s.ended(); err != nil {
@@ -113,7 +113,8 @@ func (s *session) collect(b *batch) error {
 // ended returns the error of the current context if it has ended.
 func (s *session) ended() error { return life.Ended(s.ctx) }
 
-// start opens a file, unless it is open. It returns false if the file is not to be read.
+// start opens a file, unless it is open. It returns false, and drops the file, if that has
+// vanished or is a copy of a finished one.
 func (s *session) start(f *sourceFile) (bool, error) {
 	if f.err != nil {
 		return false, f.fault(f.err)
@@ -157,8 +158,8 @@ func (s *session) start(f *sourceFile) (bool, error) {
 	return false, r.close()
 }
 
-// found takes over what a reader has found out about a file. The checksum begins anew, unless
-// the file is certainly unchanged.
+// found copies what a reader knows about a file. The checksum begins again, unless the file is
+// certainly unchanged.
 func (f *sourceFile) found(r *reader) {
 	f.id, f.rows = r.id, r.numRows()
 	if r.stamp != f.stamp || !r.stamp.isSettled {
@@ -166,8 +167,8 @@ func (f *sourceFile) found(r *reader) {
 	}
 }
 
-// readFile reads rows of a file until the batch is full or the file ends. The checksum is
-// made before the last row is read, whose position holds it.
+// readFile reads rows of a file until the batch is full or the file ends. It completes the
+// checksum before it reads the last row, since the position of that row holds the checksum.
 func (s *session) readFile(f *sourceFile, b *batch) error {
 	last := f.rows - 1
 	to := f.reader.passed()
@@ -198,11 +199,12 @@ func (s *session) readFile(f *sourceFile, b *batch) error {
 		return s.finish(f)
 	}
 	_ = f.reader.close() // nothing was written
-	f.reader = nil       // it may stand anywhere; another Read goes back to the row
+	f.reader = nil       // it may stand anywhere; the next Read opens the file again, at the row
 	return s.fail(f, err)
 }
 
-// fail returns an error about the next row of a file, or that of the current context.
+// fail returns the error of the current context if it has ended, and otherwise an error about
+// the next row of a file.
 func (s *session) fail(f *sourceFile, err error) error {
 	if err := s.ended(); err != nil {
 		return err
@@ -227,7 +229,7 @@ func (s *session) finish(f *sourceFile) error {
 	return r.close()
 }
 
-// drop takes the first file out of those that are to be read.
+// drop removes f, the first of the files, from those that are still to be read.
 func (s *session) drop(f *sourceFile) {
 	s.known -= f.rows - f.row
 	s.files = s.files[1:]
@@ -245,7 +247,7 @@ func (s *session) vanished(k partlyRead) {
 	}
 }
 
-// makeHead makes the head of the positions of a file, unless it is made.
+// makeHead makes the head of the positions of a file, unless there is one.
 func (s *session) makeHead(f *sourceFile) {
 	if s.head != nil {
 		return

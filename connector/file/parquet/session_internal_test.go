@@ -12,7 +12,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// countdown is a context that ends after it was asked some times.
+// countdown is a context that ends after it was asked for its error some number of times.
 type countdown struct {
 	context.Context
 	left int
@@ -77,7 +77,7 @@ func TestSession_endsAnywhere(t *testing.T) {
 	}
 }
 
-// Wherever a context ends, the rows after one that cannot be read stay unread.
+// Wherever a context ends, the rows after a damaged row stay unread.
 func TestSession_endsAtDamage(t *testing.T) {
 	type pair struct {
 		A int64 `parquet:"a"`
@@ -119,7 +119,7 @@ func TestSession_endsAtDamage(t *testing.T) {
 	}
 }
 
-// A file that is replaced after Open, of which a part was read before, is an error.
+// A file that was read in part, and is replaced after Open, is an error.
 func TestSession_replacedAfterOpen(t *testing.T) {
 	type single struct{ V int64 }
 	path := filepath.Join(t.TempDir(), "a")

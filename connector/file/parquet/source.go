@@ -27,14 +27,14 @@ type Source struct {
 }
 
 // NewSource returns a source of the rows in the Parquet files at path, which is a file, a
-// directory, or a pattern as in [path/filepath.Match] (without **). Of a directory it reads
-// the regular files, not those in directories below. Files whose names begin with a dot or
-// an underscore are left out, unless the pattern begins with the same character. Symbolic
-// links are followed.
+// directory, or a pattern as in [path/filepath.Match] (without **). In a directory, it reads
+// the regular files, but not those in directories below. Files whose names begin with a dot
+// or an underscore are left out, unless the last part of the pattern begins with the same
+// character. Symbolic links are followed.
 //
 // The source makes a checksum of each file before it reads the last row, so that only a file
-// with the same bytes counts as its copy and is left out. That takes some 30 ms for 100 MB in
-// memory, and 12 of the bytes that a position holds for each finished file.
+// with the same bytes counts as a copy and is left out. That takes about 30 ms for 100 MB in
+// memory, and 12 bytes in each position for each finished file.
 //
 // The source resumes after the record with the position from, or begins with the first
 // record if from is empty. NewSource returns an error if an argument or an option is
@@ -61,14 +61,13 @@ func NewSource(path string, from opencdc.Position, opts ...Option) (*Source, err
 // ID returns the path.
 func (s *Source) ID() string { return s.path }
 
-// Open finds the files, and reads the footer and up to 16 KiB of each. It reads all of a file
-// that may be a copy of a finished one, and of files if several look like the one to go on
-// with. It resumes after the last acked record.
+// Open finds the files, and resumes after the last acked record. It reads the footer and up
+// to 16 KiB of each file. It reads the whole file if that may be a copy of a finished one, or
+// if several files look like the one to continue in.
 //
-// It returns an error if a file that is still to be read has a column of a type that the
-// source does not know. A file that is damaged is an error of Read, after the rows of the
-// files before it. A path that leads to no file is an error. A directory or a pattern
-// without files is an empty source.
+// It returns an error if a file has a column of a type that the source does not know, or if
+// there is nothing at the path. A directory or a pattern without files is an empty source. A
+// damaged file is an error of Read, after the rows of the files before it.
 func (s *Source) Open(ctx context.Context) error {
 	return s.life.Open(ctx, s.open)
 }
@@ -89,7 +88,7 @@ func (s *Source) open(ctx context.Context) (life.Session, error) {
 	return session, nil
 }
 
-// resume goes back to the last acked record, and returns what its position says.
+// resume goes back to the last acked record, and returns the state in its position.
 func (s *Source) resume() (state readState, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,15 +100,16 @@ func (s *Source) resume() (state readState, err error) {
 	return state, err
 }
 
-// Read returns the next records, and [io.EOF] when all files were read. After an error Read
-// returns the same error again, until the source is opened anew.
+// Read returns the next records, and [io.EOF] when all files were read. After an error, it
+// returns the same error until the source is opened again. If only its context has ended, the
+// next Read continues where it stopped.
 func (s *Source) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return s.life.Read(ctx)
 }
 
-// Ack remembers the last position, at which the source resumes when it is opened again. It
-// returns an error, and remembers nothing, if that is not the position of a record that
-// Read has returned, or if it was acked before. The others are not looked at.
+// Ack remembers the last of the positions; the source resumes after it when it is opened
+// again. Ack ignores the other positions. It returns an error, and remembers nothing, if the
+// last one is not that of a record that Read has returned, or if it was acked before.
 func (s *Source) Ack(_ context.Context, positions []opencdc.Position) error {
 	if len(positions) == 0 {
 		return nil
@@ -131,5 +131,5 @@ func (s *Source) Ack(_ context.Context, positions []opencdc.Position) error {
 // Teardown ends a pending Read, and closes all files.
 func (s *Source) Teardown(ctx context.Context) error { return s.life.Teardown(ctx) }
 
-// Errors returns nil: all errors are returned by the calls.
+// Errors returns nil: the methods return all errors.
 func (s *Source) Errors() <-chan error { return nil }

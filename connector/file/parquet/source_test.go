@@ -121,8 +121,8 @@ func TestSource_batches(t *testing.T) {
 	}
 }
 
-// Ack takes the position of what was read and not acked, and nothing else. When the source
-// is opened again, it resumes there.
+// Ack takes only a position that was read and not yet acked. When the source is opened again,
+// it resumes there.
 func TestSource_ack(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
@@ -157,8 +157,8 @@ func TestSource_ack(t *testing.T) {
 	must(t, s.Teardown(ctx))
 }
 
-// Once a context has ended, Read returns its error, and the next Read goes on where the last
-// one stood.
+// Once a context has ended, Read returns its error, and the next Read continues where the last
+// one stopped.
 func TestSource_contexts(t *testing.T) {
 	path := save(t, t.TempDir(), "a", encoded(t, items(1, 100), pq.PageBufferSize(100)))
 	s := opened(t, path, nil, parquet.WithBatch(10, 1<<20))

@@ -10,15 +10,15 @@ import (
 	"github.com/conduitio/funnel/internal/place"
 )
 
-// settledAge is how long ago a file must have changed for its stamp to prove that it is
-// unchanged: a later change within the resolution of the clock would not show.
+// settledAge is the least age of a file's modification time for its stamp to prove that the
+// file is unchanged. Within the resolution of the clock, a later change would not show.
 const settledAge = 2 * time.Second
 
-// stamp is what can be seen of a file without reading it.
+// stamp is what is known of a file without reading it.
 type stamp struct {
-	// hash is that of the inode, the size and the time of change. Where there are no inodes,
-	// the path stands for it. The device is left out, since its number may be another one
-	// after each start of the machine.
+	// hash is that of the inode, the size and the modification time. Where there are no
+	// inodes, the path stands for the inode. The device is left out, since its number may
+	// change when the machine restarts.
 	hash      uint32
 	isSettled bool
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/conduitio/funnel/internal/place"
 )
 
-// open finds the files, and decides which of them are to be read from which row on.
+// open finds the files, and decides which of them to read, and from which row on.
 func (s *session) open(ctx context.Context, path string) error {
 	s.ctx = ctx
 	at, err := place.Find(path, "._")
@@ -60,9 +60,9 @@ func (s *session) open(ctx context.Context, path string) error {
 	return nil
 }
 
-// survey looks at a file. It returns true if the file need not be read, nil if it is gone, and
-// an error if its schema is not supported. Damage is for later, when the rows before it were
-// read.
+// survey looks at a file. isFinished is true if the file need not be read, and f is nil if the
+// file is gone. survey returns an error if the schema is not supported. It keeps any other
+// error in f: Read returns it after the rows of the files before.
 func (s *session) survey(name string) (f *sourceFile, isFinished bool, err error) {
 	f = &sourceFile{name: name}
 	r, err := openReader(name, s.scratch, s.ended)
@@ -86,13 +86,13 @@ func (s *session) survey(name string) (f *sourceFile, isFinished bool, err error
 	return f, false, nil
 }
 
-// checkOrphans decides about files that were read in part and are gone. It returns an error
-// if another file was found at the path of one of them, whether that is to be read or not.
+// checkOrphans handles the files that were read in part and are gone: they have vanished. It
+// returns an error if another file, finished or not, is at the path of one of them.
 func (s *session) checkOrphans(found map[string]*sourceFile) error {
 	gone := s.orphans
 	s.orphans = nil
 	for _, k := range gone {
-		if k.name == "" { // that is known
+		if k.name == "" { // it was already known to have vanished
 			s.orphans = append(s.orphans, k)
 			continue
 		}

@@ -10,9 +10,9 @@ import (
 )
 
 // Footers, indexes and the headers of pages are structs in the compact protocol of Thrift.
-// The library decodes them without bounds: it allocates what a list says before it looks
-// whether there is that much, and deep nesting overflows the stack, which ends the process.
-// So the source walks over each of them first.
+// The library decodes them without bounds: it allocates the size that a list claims before it
+// checks it, and deep nesting overflows the stack, which ends the process. So the source walks
+// over each of them first.
 
 const maxNesting = 100
 
@@ -28,12 +28,12 @@ func decode(b []byte, v any) (size int, err error) {
 	return size, thrift.NewDecoder(protocol.NewReaderFromBytes(b[:size])).Decode(v)
 }
 
-// thriftWalker goes over a struct without looking at its values.
+// thriftWalker walks over a struct without looking at its values.
 type thriftWalker struct{ rest []byte }
 
 var errNesting = errors.New("its parts are nested too deep")
 
-// fields goes over the fields of a struct at a depth, and over its end.
+// fields walks over the fields of a struct at a depth, and over its end.
 func (w *thriftWalker) fields(depth int) error {
 	if depth > maxNesting {
 		return errNesting
@@ -58,7 +58,7 @@ func (w *thriftWalker) fields(depth int) error {
 	}
 }
 
-// value goes over a value, or an element.
+// value walks over a value, or over an element of a list, set or map.
 func (w *thriftWalker) value(kind thrift.Type, depth int) error {
 	switch kind {
 	case thrift.TRUE, thrift.FALSE, thrift.I8:
@@ -105,7 +105,7 @@ func (w *thriftWalker) value(kind thrift.Type, depth int) error {
 	}
 }
 
-// elements goes over n elements, each of which has values of these kinds.
+// elements walks over n elements, each of which has values of these kinds.
 func (w *thriftWalker) elements(n uint64, depth int, kinds ...thrift.Type) error {
 	switch {
 	case depth > maxNesting:

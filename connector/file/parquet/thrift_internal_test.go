@@ -12,7 +12,8 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// A footer is decoded as the library does it, whatever is behind it. What is cut says so.
+// A footer is decoded as by the library, whatever follows it. A truncated footer is an
+// [io.ErrUnexpectedEOF].
 func TestDecode(t *testing.T) {
 	type row struct {
 		A []string         `parquet:"a,list"`
@@ -46,7 +47,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// Nothing is allocated for what is not there, and nesting has an end.
+// Nothing is allocated for elements that are not there, and the nesting is limited.
 func TestDecode_bounds(t *testing.T) {
 	huge := binary.AppendUvarint(nil, 1<<31-1)
 	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }

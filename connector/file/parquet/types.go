@@ -8,11 +8,10 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// converter returns the Go value of a value that is not null, and how many bytes it has.
+// converter returns the Go value of a value that is not null, and its number of bytes.
 type converter func(parquet.Value) (v any, size int, err error)
 
-// logical is the logical type of a column, whether it is written in the current form or in
-// the deprecated one.
+// logical is the logical type of a column, in the current form or in the deprecated one.
 type logical struct {
 	kind      logicalKind
 	bits      int
@@ -39,7 +38,7 @@ const (
 )
 
 // converterOf returns the converter of a column, and whether its values are strings. It
-// returns an error if the type is unknown.
+// returns an error if the type is not supported.
 func converterOf(e *format.SchemaElement) (c converter, isText bool, err error) {
 	l := logicalOf(e)
 	length := 0
@@ -100,12 +99,12 @@ var physicalNames = map[format.Type]string{
 	format.FixedLenByteArray: "FIXED_LEN_BYTE_ARRAY",
 }
 
-// bitsOf returns how many bits a value of a column has at least in the encoding PLAIN.
+// bitsOf returns the least number of bits that a value of a column takes in the encoding PLAIN.
 func bitsOf(e *format.SchemaElement) int64 {
 	switch e.Type.V {
 	case format.Boolean:
 		return 1
-	case format.Int32, format.Float, format.ByteArray: // of the bytes the length
+	case format.Int32, format.Float, format.ByteArray: // a byte array has at least its length
 		return 32
 	case format.Int64, format.Double:
 		return 64
@@ -142,7 +141,7 @@ func logicalOf(e *format.SchemaElement) logical {
 	}
 }
 
-// unitOf returns a unit of time in nanoseconds, or 0 if it is unknown.
+// unitOf returns the number of nanoseconds in a unit of time, or 0 if the unit is unknown.
 func unitOf(u format.TimeUnit) int64 {
 	switch u.Value.(type) {
 	case *format.MilliSeconds:

@@ -43,7 +43,7 @@ func column[T any](t testing.TB, values ...T) []byte {
 	return encoded(t, rows)
 }
 
-// asType returns a file whose column has another type than it was written with.
+// asType returns a file whose column has a different type from the one it was written with.
 func asType(t testing.TB, content []byte, change func(*format.SchemaElement)) []byte {
 	return withFooter(t, content, func(meta *format.FileMetaData) {
 		e := &meta.Schema[1]
@@ -102,7 +102,7 @@ func TestSource_deprecatedTypes(t *testing.T) {
 	}
 }
 
-// A type that is not known is an error of Open that names file, column and type, even if
+// An unknown type is an error of Open that names the file, the column and the type, even if
 // the file is not the first one.
 func TestSource_unknownTypes(t *testing.T) {
 	fixed := column[[2]byte](t, [2]byte{})
@@ -154,7 +154,7 @@ func TestSource_unknownStorage(t *testing.T) {
 		"other file": {func(m *format.FileMetaData) { m.RowGroups[1].Columns[1].FilePath = "b.parquet" }, `column "name": it is in another file, "b.parquet"`},
 		"lz4":        {func(m *format.FileMetaData) { m.RowGroups[1].Columns[1].MetaData.Codec = format.Lz4Raw }, "compression LZ4_RAW"},
 		"mixed":      {func(m *format.FileMetaData) { m.RowGroups[1].Columns[1].MetaData.Codec = format.Gzip }, "compressed in different ways"},
-		"twice":      {func(m *format.FileMetaData) { m.Schema[2].Name = "id" }, `column "id": its group has another one`},
+		"twice":      {func(m *format.FileMetaData) { m.Schema[2].Name = "id" }, `column "id": another column of its group`},
 		"no columns": {func(m *format.FileMetaData) {
 			*m = format.FileMetaData{Schema: m.Schema[:1]}
 			m.Schema[0].NumChildren.V = 0
@@ -179,7 +179,7 @@ func TestSource_nullColumn(t *testing.T) {
 	same(t, row(recs[1]), "map[c:<nil>]")
 }
 
-// A value that its type cannot hold is an error, and not a guess.
+// A value that its type cannot hold is an error.
 func TestSource_valueOutOfRange(t *testing.T) {
 	for err, content := range map[string][]byte{
 		"300 is not from 0 to 255": asType(t, column[int32](t, 3, 300), converted(deprecated.Uint8)),

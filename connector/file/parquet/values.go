@@ -15,7 +15,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// wordSize is the number of bytes that count for a value that is neither text nor bytes.
+// wordSize is the size that a number, date or time counts as.
 const wordSize = 8
 
 var plainConverters = map[format.Type]converter{
@@ -132,7 +132,8 @@ func timestampConverter(unit int64) converter {
 // julianEpoch is the Julian day number of 1970-01-01.
 const julianEpoch = 2440588
 
-// convertInt96 converts the nanoseconds of the day, and the Julian day.
+// convertInt96 converts a timestamp that consists of the nanoseconds of the day and the Julian
+// day.
 func convertInt96(v parquet.Value) (any, int, error) {
 	n := v.Int96()
 	nanos := int64(n[1])<<32 | int64(n[0])
@@ -145,8 +146,8 @@ const (
 	maxDecimalBytes = 1 << 10
 )
 
-// decimalConverter returns the converter of decimals. It returns nil if they cannot have
-// that physical type.
+// decimalConverter returns the converter of decimals, or nil if decimals cannot have the
+// physical type.
 func decimalConverter(t format.Type, l logical) (converter, error) {
 	if l.scale < 0 || l.scale > l.precision || l.precision < 1 || l.precision > maxPrecision {
 		return nil, fmt.Errorf("a decimal with precision %d and scale %d is not supported", l.precision, l.scale)
@@ -174,7 +175,7 @@ func decimalConverter(t format.Type, l logical) (converter, error) {
 	return nil, nil
 }
 
-// bigEndian returns the number that bytes hold in two's complement.
+// bigEndian returns the number that the bytes hold in two's complement.
 func bigEndian(b []byte) (*big.Int, error) {
 	if len(b) == 0 {
 		return nil, errors.New("a decimal of 0 bytes")
