@@ -1,5 +1,5 @@
-// Package framing writes and reads the positions of sources, which hold the state of many
-// files, without the cost of writing all of it for each record.
+// Package framing writes and reads positions that hold the state of many files, without the
+// cost of encoding all of it for each record.
 package framing
 
 import (
@@ -8,20 +8,20 @@ import (
 	"fmt"
 )
 
-// Frame is what is around the content of a position. A position has two parts. The head
-// holds what stays the same from one record to the next, and is made once for many of them.
-// The tail holds what is new with each record, and is appended to a copy of the head.
+// Frame describes the format of a position. A position has a head, a tail and an end. The head
+// holds what stays the same from one record to the next, and is made once for many records.
+// The tail holds what changes with each record, and is appended to a copy of the head.
 //
 //	head  magic, version (1 byte), content
-//	tail  content
-//	end   length of the tail (1 byte), checksum of all before (4 bytes)
+//	tail  content, up to 255 bytes
+//	end   length of the tail (1 byte), checksum (4 bytes)
 //
-// That checksum is the one of the tail and of the checksum of the head, so that the head is
-// not read for each record.
+// The checksum is that of the tail and the checksum of the head, so the head is not hashed for
+// each record.
 type Frame struct {
 	Magic   string
 	Version byte
-	Files   string // what the source reads, for errors
+	Files   string // the kind of files that the source reads, for errors
 	Sum     func([]byte) uint64
 }
 
@@ -32,13 +32,13 @@ const (
 	maxTail = 255
 )
 
-// AppendStart appends what stands before the content of a head.
+// AppendStart appends the magic and the version. The content of the head follows.
 func (f *Frame) AppendStart(b []byte) []byte {
 	return append(append(b, f.Magic...), f.Version)
 }
 
-// AppendEnd appends what ends a position whose tail begins at a place in b. headSum is the
-// checksum of the whole head.
+// AppendEnd appends the end of a position whose tail is b[tail:]. headSum is the checksum of
+// the whole head. AppendEnd panics if the tail has more than 255 bytes.
 func (f *Frame) AppendEnd(b []byte, tail int, headSum uint64) []byte {
 	size := len(b) - tail
 	if size > maxTail {
@@ -48,7 +48,7 @@ func (f *Frame) AppendEnd(b []byte, tail int, headSum uint64) []byte {
 	return binary.LittleEndian.AppendUint32(append(b, byte(size)), check)
 }
 
-// Split checks a position, and returns readers of the contents of head and tail.
+// Split checks a position, and returns readers of the contents of its head and tail.
 func (f *Frame) Split(p []byte) (head, tail Reader, err error) {
 	start := len(f.Magic) + 1
 	if len(p) < start || string(p[:len(f.Magic)]) != f.Magic {
@@ -69,7 +69,7 @@ func (f *Frame) Split(p []byte) (head, tail Reader, err error) {
 	return Reader{rest: p[start:middle]}, Reader{rest: p[middle:end]}, nil
 }
 
-// Damaged returns the error of a position whose content is wrong.
+// Damaged returns the error for a position with wrong content.
 func (f *Frame) Damaged() error {
 	return errors.New("the position of a source of " + f.Files + " is damaged")
 }

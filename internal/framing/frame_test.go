@@ -16,8 +16,8 @@ func sum(b []byte) uint64 {
 
 var frame = framing.Frame{Magic: "mm", Version: 7, Files: "things", Sum: sum}
 
-// framed returns a position with the contents of a head and a tail. It stands in a larger
-// slice, as the positions of a batch do.
+// framed returns a position with these contents of head and tail. It is part of a larger
+// slice, like the positions of a batch.
 func framed(head, tail string) []byte {
 	b := append(frame.AppendStart([]byte("before")), head...)
 	headSum := sum(b[len("before"):])
@@ -46,7 +46,7 @@ func TestFrame(t *testing.T) {
 	}
 }
 
-// Damage anywhere, and any cut, is an error.
+// Every flipped bit and every truncation is an error.
 func TestFrame_Split_damage(t *testing.T) {
 	p := framed("\x03abc", "\x04wxyz")
 	for i := range p {
@@ -82,7 +82,7 @@ func TestFrame_Split_errors(t *testing.T) {
 	}
 }
 
-// A position costs no allocation if there is room for it.
+// AppendEnd allocates nothing if the slice has room.
 func TestFrame_AppendEnd_allocations(t *testing.T) {
 	b := make([]byte, 0, 1000)
 	plain := framing.Frame{Sum: func(b []byte) uint64 { return uint64(len(b)) }}

@@ -2,20 +2,20 @@ package framing
 
 import "encoding/binary"
 
-// Reader reads the content of a head or a tail. Once something is wrong, all that it reads
-// is 0. Fixed sizes are little-endian.
+// Reader reads the content of a head or a tail. After an error, or after Fail, it returns only
+// zero values, and IsDone returns false. Integers of a fixed size are little-endian.
 type Reader struct {
 	rest  []byte
 	isBad bool
 }
 
-// IsDone returns true if all was read, and nothing was wrong.
+// IsDone returns true if all was read without an error.
 func (r *Reader) IsDone() bool { return !r.isBad && len(r.rest) == 0 }
 
-// Fail says that something is wrong.
+// Fail says that a value is wrong.
 func (r *Reader) Fail() { r.isBad, r.rest = true, nil }
 
-// take returns the next n bytes, or at least 8 zeros if there are fewer.
+// take returns the next n bytes. If there are fewer, it fails and returns 8 zeros.
 func (r *Reader) take(n int) []byte {
 	if n > len(r.rest) {
 		r.Fail()
@@ -46,7 +46,7 @@ func (r *Reader) Uvarint() uint64 {
 	return v
 }
 
-// Number reads a varint that fits an int64.
+// Number reads a varint that must fit into an int64.
 func (r *Reader) Number() int64 {
 	v := int64(r.Uvarint())
 	if v < 0 {
@@ -56,7 +56,7 @@ func (r *Reader) Number() int64 {
 	return v
 }
 
-// Count reads the number of parts that follow, each of which has at least a byte.
+// Count reads the number of elements that follow, each of which has at least a byte.
 func (r *Reader) Count() int {
 	v := r.Uvarint()
 	if v > uint64(len(r.rest)) {
@@ -66,5 +66,5 @@ func (r *Reader) Count() int {
 	return int(v)
 }
 
-// Text reads a text, and its length before it.
+// Text reads the length of a text and then the text.
 func (r *Reader) Text() string { return string(r.take(r.Count())) }

@@ -43,7 +43,7 @@ func TestReader(t *testing.T) {
 	}
 }
 
-// After something wrong, all is 0.
+// After an error, all values are zero.
 func TestReader_bad(t *testing.T) {
 	long := binary.AppendUvarint(nil, math.MaxUint64)
 	for name, tc := range map[string]struct {

@@ -1,5 +1,5 @@
-// Package life holds what the sources of files have in common, whatever the files hold: a
-// session from Open to Teardown, and how far it was read and acked.
+// Package life holds what all sources of files share, whatever the format: a session from Open
+// to Teardown, and how far it was read and acked.
 package life
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/conduitio/funnel/internal/lock"
 )
 
-// Session is what a source is from Open to Teardown. Only one goroutine uses it at a time.
+// Session is the state of a source from Open to Teardown. Only one goroutine uses it at a time.
 type Session interface {
 	Read(ctx context.Context) ([]opencdc.Record, error)
 	Close() error
@@ -27,12 +27,12 @@ type Life struct {
 	inUse   *lock.Mutex // held while Open, Read or Teardown uses the session
 
 	mu        sync.Mutex
-	isTorn    bool
-	teardowns int                     // pending ones
+	isTorn    bool                    // Teardown was called after the last Open
+	teardowns int                     // pending calls of Teardown
 	cancel    context.CancelCauseFunc // ends a pending Open or Read, or nil
 }
 
-// New returns the life of a source that is not open. The name stands in its errors.
+// New returns the life of a source that is not open. Its errors contain the name.
 func New(name string) *Life {
 	return &Life{name: name, inUse: lock.New()}
 }
@@ -42,8 +42,8 @@ type tornDown struct{ name string }
 
 func (e tornDown) Error() string { return fmt.Sprintf("the %s was torn down", e.name) }
 
-// Ended returns nil, or the error of a context that has ended. If Teardown has ended it, the
-// error says so, and otherwise it wraps the cause, too.
+// Ended returns an error if a context has ended, and otherwise nil. If Teardown has ended the
+// context, the error says so. Otherwise it wraps both the context's error and its cause.
 func Ended(ctx context.Context) error {
 	err, cause := ctx.Err(), context.Cause(ctx)
 	if err == nil {
@@ -55,8 +55,8 @@ func Ended(ctx context.Context) error {
 	return fmt.Errorf("%w: %w", err, cause)
 }
 
-// Open calls open for a session, unless there is one. The context that open gets ends with
-// ctx and at Teardown. The errors of open are returned as they are.
+// Open calls open to make a session, and returns its error unchanged. If there is a session
+// already, Open returns an error. The context that open gets ends with ctx and at Teardown.
 func (l *Life) Open(ctx context.Context, open func(context.Context) (Session, error)) error {
 	ctx, end, err := l.begin(ctx)
 	if err != nil {
@@ -78,7 +78,8 @@ func (l *Life) Open(ctx context.Context, open func(context.Context) (Session, er
 }
 
 // Read reads from the session. The context that the session gets ends with ctx and at
-// Teardown. Read puts the name before errors other than [io.EOF] and those of this context.
+// Teardown. Read puts the name before each error, unless it is [io.EOF] or that context has
+// ended.
 func (l *Life) Read(ctx context.Context) ([]opencdc.Record, error) {
 	if err := Ended(ctx); err != nil {
 		return nil, err
@@ -104,8 +105,8 @@ func (l *Life) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return records, err
 }
 
-// Teardown ends a pending Open or Read, waits for it, and closes the session. If nothing is
-// pending, it closes the session even if ctx has ended.
+// Teardown ends a pending Open or Read, waits until it has returned, and closes the session.
+// If no call is pending, it closes the session even if ctx has ended.
 func (l *Life) Teardown(ctx context.Context) error {
 	l.mu.Lock()
 	l.isTorn = true
@@ -131,7 +132,7 @@ func (l *Life) Teardown(ctx context.Context) error {
 }
 
 // begin waits until no other call uses the session, and returns a context that ends with ctx
-// and at Teardown. The caller calls end afterwards.
+// and at Teardown. The caller must call end after it has used the session.
 func (l *Life) begin(ctx context.Context) (inner context.Context, end func(), err error) {
 	if l.inUse.Lock(ctx) != nil {
 		return nil, nil, Ended(ctx)
@@ -139,7 +140,7 @@ func (l *Life) begin(ctx context.Context) (inner context.Context, end func(), er
 	inner, cancel := context.WithCancelCause(ctx)
 	l.mu.Lock()
 	l.cancel = cancel
-	if l.teardowns > 0 { // it came before there was something to cancel
+	if l.teardowns > 0 { // it came before there was a call to cancel
 		cancel(tornDown{l.name})
 	}
 	l.mu.Unlock()

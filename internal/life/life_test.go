@@ -13,8 +13,8 @@ import (
 	"github.com/conduitio/funnel/internal/life"
 )
 
-// session returns results of its Read one by one, and waits for the end of the context when
-// there are no more.
+// session is a session whose Read returns the results one by one. When there are no more, it
+// waits until the context ends.
 type session struct {
 	results  []error
 	closings int
@@ -106,7 +106,7 @@ func TestLife_Open_fails(t *testing.T) {
 	must(t, l.Teardown(t.Context()))
 }
 
-// A context that has ended keeps Read from the session, but not Teardown.
+// A context that has ended keeps Read away from the session, but not Teardown.
 func TestLife_ended(t *testing.T) {
 	l := life.New("x source")
 	s := open(t, l, nil)
@@ -164,7 +164,7 @@ func (d deaf) Read(context.Context) ([]opencdc.Record, error) {
 
 func (d deaf) Close() error { return nil }
 
-// Calls wait for a pending one no longer than their contexts allow.
+// Calls wait for a pending call, but no longer than their contexts allow.
 func TestLife_waits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := life.New("x source")
@@ -194,7 +194,7 @@ func TestLife_waits(t *testing.T) {
 	})
 }
 
-// hooked is a context that calls a function when it is asked whether it ends.
+// hooked is a context whose Done calls a function.
 type hooked struct {
 	context.Context
 	hook func()

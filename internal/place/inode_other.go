@@ -4,7 +4,7 @@ package place
 
 import "os"
 
-// nonBlocking is not needed.
+// nonBlocking is not needed here.
 const nonBlocking = 0
 
 // Inode returns zeros: there are no inodes.

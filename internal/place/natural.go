@@ -2,8 +2,7 @@ package place
 
 import "strings"
 
-// compareNatural compares names such that numbers in them are in order: a2 comes before
-// a10.
+// compareNatural compares names, and the numbers in them by their values: a2 comes before a10.
 func compareNatural(a, b string) int {
 	whole := strings.Compare(a, b)
 	for a != "" && b != "" {
@@ -30,7 +29,7 @@ func compareNatural(a, b string) int {
 	return whole
 }
 
-// digits returns how many digits the text begins with.
+// digits returns the number of digits at the beginning of a text.
 func digits(text string) int {
 	for i := range len(text) {
 		if text[i] < '0' || text[i] > '9' {

@@ -1,5 +1,5 @@
-// Package place finds the files of a source: one file, those in a directory, or those that
-// match a pattern.
+// Package place finds the files of a source: one file, the files in a directory, or the files
+// that match a pattern.
 package place
 
 import (
@@ -19,7 +19,7 @@ import (
 // Place is where the files of a source are. [Find] makes one.
 type Place struct {
 	path   string
-	hidden string // the first characters of the names that are left out
+	hidden string // names with one of these first characters are left out
 	kind   kind
 }
 
@@ -31,7 +31,7 @@ const (
 	pattern
 )
 
-// File is a file that is there.
+// File is a file that List has found.
 type File struct {
 	Name string // its path
 	Info os.FileInfo
@@ -40,7 +40,7 @@ type File struct {
 // hasMeta returns true if the path may be a pattern.
 func hasMeta(path string) bool { return strings.ContainsAny(path, `*?[`) }
 
-// Check returns an error if no files can be at the path.
+// Check returns an error if a path or pattern is invalid. It does not look at the file system.
 func Check(path string) error {
 	switch {
 	case path == "":
@@ -58,8 +58,10 @@ func Check(path string) error {
 	return nil
 }
 
-// Find finds out what a path stands for. Files whose names begin with one of the hidden
-// characters are left out, unless the pattern begins with the same one.
+// Find finds out whether a path is that of a file or a directory, or is a pattern. A path with
+// nothing at it counts as a file. In a directory or a pattern, files whose names begin with one
+// of the hidden characters are left out, unless the last part of the pattern begins with the
+// same character.
 func Find(path, hidden string) (Place, error) {
 	p := Place{path: filepath.Clean(path), hidden: hidden}
 	info, err := os.Stat(p.path)
@@ -80,10 +82,10 @@ func Find(path, hidden string) (Place, error) {
 // Path returns the path, in its shortest form.
 func (p Place) Path() string { return p.path }
 
-// IsFile returns true if the path is that of one file, which may be there or not.
+// IsFile returns true if the path is that of one file, whether it exists or not.
 func (p Place) IsFile() bool { return p.kind == oneFile }
 
-// Update looks again at a path that has led to no directory: one may have been made there.
+// Update looks again at a path that counts as a file: it may be a directory by now.
 func (p *Place) Update() {
 	if p.kind != oneFile {
 		return
@@ -93,13 +95,14 @@ func (p *Place) Update() {
 	}
 }
 
-// IsGone returns true if an error says that nothing is there. Symbolic links that lead to each
-// other lead to nothing.
+// IsGone returns true if an error means that there is no file. Symbolic links in a loop count
+// as that, too.
 func IsGone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP)
 }
 
-// Holds returns true if a file with the name may be one of those at the place.
+// Holds returns true if List may return a file with this path. It does not look at the file
+// system.
 func (p Place) Holds(name string) bool {
 	switch p.kind {
 	case oneFile:
@@ -112,13 +115,13 @@ func (p Place) Holds(name string) bool {
 	}
 }
 
-// isHidden returns true if a name is left out although it matches the pattern.
+// isHidden returns true if a name is left out even if it matches the pattern.
 func (p Place) isHidden(name, pattern string) bool {
 	return strings.Contains(p.hidden, name[:1]) && name[0] != pattern[0]
 }
 
-// List returns the files that are there, in natural order of their paths, and the
-// directories to watch.
+// List returns the regular files, in the natural order of their paths, and the directories in
+// which further files may appear.
 func (p Place) List(ctx context.Context) (files []File, directories []string, err error) {
 	switch p.kind {
 	case oneFile:
@@ -144,8 +147,8 @@ func (p Place) List(ctx context.Context) (files []File, directories []string, er
 	return files, directories, nil
 }
 
-// Distinct returns the files, but one with several names only under the first one of them.
-// It changes the slice.
+// Distinct returns each file once: a file with several names only under the first of them. It
+// changes the slice.
 func Distinct(files []File) []File {
 	type key struct{ device, inode uint64 }
 	seen := make(map[key]bool, len(files))
@@ -158,8 +161,8 @@ func Distinct(files []File) []File {
 	})
 }
 
-// globDirectories returns the directories that match a pattern. Unlike [filepath.Glob] it
-// returns what goes wrong: a directory that cannot be read may hold files.
+// globDirectories returns the directories that match a pattern. Unlike [filepath.Glob], it
+// returns errors: a directory that cannot be read may hold files.
 func globDirectories(pattern string) ([]string, error) {
 	if !hasMeta(pattern) {
 		return []string{pattern}, nil
@@ -216,7 +219,7 @@ func (p Place) readDir(ctx context.Context, files []File, dir, pattern string) (
 	return files, nil
 }
 
-// add adds a file if it is a regular one.
+// add adds a file, if it is a regular file.
 func add(files []File, name string) ([]File, error) {
 	info, err := os.Stat(name)
 	switch {

@@ -26,7 +26,7 @@ func TestPlace_List_unreadable(t *testing.T) {
 	}
 }
 
-// Nobody writes to the pipe.
+// Open returns although nothing writes to the pipe.
 func TestOpen_pipe(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	must(t, syscall.Mkfifo(path, 0o600))

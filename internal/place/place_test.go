@@ -73,7 +73,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// What a path leads to, in natural order. What a place lists, it holds.
+// A place lists files in natural order, and holds all files that it lists.
 func TestPlace_List(t *testing.T) {
 	dir := tree(t, "a10", "a2", "a1.log", ".hidden", "_under", "b", "a02", "c/x1", "d/x1", "d/.x2", "d/_x3", "d/deep/x4", "e[1]")
 	must(t, os.Symlink("none", filepath.Join(dir, "f")))
@@ -153,7 +153,7 @@ func TestFind_errors(t *testing.T) {
 	}
 }
 
-// A place where nothing is can become a directory.
+// A path with nothing at it can become a directory.
 func TestPlace_Update(t *testing.T) {
 	dir := t.TempDir()
 	p := find(t, dir+"/x/", ".")
