@@ -71,7 +71,7 @@ func (d *DLQ) ID() string {
 }
 
 // Errors returns the channel of the destination's background errors, for the host. The
-// engine never calls it.
+// engine never reads it.
 func (d *DLQ) Errors() <-chan error {
 	return d.task.Errors()
 }

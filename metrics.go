@@ -247,15 +247,15 @@ func observeDuration(timer metrics.Timer, n int, start time.Time) {
 }
 
 // valueBuffer keeps memory for the values of several observations between calls. A call
-// that comes while another one has the memory makes its own.
+// allocates its own memory while another call uses that of the buffer.
 type valueBuffer struct {
-	unused atomic.Pointer[[maxValues]float64] // nil while a call has it, and before the first
+	unused atomic.Pointer[[maxValues]float64] // nil while a call uses it, and before the first
 }
 
-// maxValues is the most values that are observed at once.
+// maxValues is the largest number of values that are observed at once.
 const maxValues = 256
 
-// take returns memory for values, which the caller gives back after use.
+// take returns memory for values. The caller gives it back after use.
 func (b *valueBuffer) take() *[maxValues]float64 {
 	if values := b.unused.Swap(nil); values != nil {
 		return values

@@ -13,17 +13,17 @@ import (
 // embeds [NopObserver] needs only the methods it uses, and still compiles when methods
 // are added.
 //
-// Each method is called on the goroutine on which the event happens. It may be that of a
-// branch, so the methods must be safe for concurrent use. They delay the batch. A panic
-// in a method is a panic of [Worker.Do]. They may call any method of the worker that does
-// not wait for the batch.
+// Each method is called on the goroutine of the event, which may be that of a branch. So the
+// methods must be safe for concurrent use. They delay the batch. A panic in a method is a
+// panic of [Worker.Do]. The methods may call any method of the worker that does not wait for
+// the batch.
 //
-// A method that returns a context must return the context that it was given or one
-// derived from it; nil means the given one. Source.Ack, the dead-letter queue, and the
-// events that report on them get contexts that are not derived from a returned one.
+// A method that returns a context must return the context that it was given, or one
+// derived from it; nil means the given one. The contexts of Source.Ack, of the dead-letter
+// queue, and of the events about these are not derived from a returned context.
 type Observer interface {
 	// BatchRead is called when a batch is about to be processed. It returns the context
-	// for its tasks and for the events until BatchDone.
+	// for the tasks of the batch and for its events, up to BatchDone.
 	BatchRead(context.Context, BatchRead) context.Context
 	// TaskBegin is called before a task gets a batch. It returns the context for that
 	// call and for its TaskDone. The first task is not observed.
@@ -52,13 +52,14 @@ type RecordsObserver interface {
 	RecordsRead(context.Context, BatchRead, []opencdc.Record) context.Context
 }
 
-// AbortObserver is an [Observer] that also hears of batches that a panic ends, for example
-// to end what it has begun for them.
+// AbortObserver is an [Observer] that is also told when a panic ends a batch, for example
+// to end a span.
 type AbortObserver interface {
 	Observer
 	// BatchAborted is called if a panic or [runtime.Goexit] ends a batch for which
-	// BatchRead has returned, with the context of BatchDone. The panic may be one of
-	// BatchDone. All tasks have ended, also those on branches; some without a TaskDone.
+	// BatchRead has returned, even if BatchDone itself panics. It gets the context that
+	// BatchDone gets. All tasks have ended, also on branches, some of them without a
+	// TaskDone.
 	BatchAborted(context.Context)
 }
 
@@ -144,16 +145,17 @@ func (NopObserver) RecordsAcked(context.Context, RecordsAcked) {}
 // BatchDone does nothing.
 func (NopObserver) BatchDone(context.Context, BatchDone) {}
 
-// WithObserver reports what the worker does to an observer. Besides the observer's own
-// work, an event costs up to 100 ns, and each batch that goes to branches costs a new
-// context for them. [NewWorker] returns an error if the observer is nil.
+// WithObserver reports the events of the worker to an observer. Besides the observer's own
+// work, an event costs up to 100 ns, and a batch that goes to branches costs one more
+// context. [NewWorker] returns an error if the observer is nil.
 //
 // The option can be given several times. The observers then get each event one after the
-// other, in the order of the options; TaskDone and BatchDone go in reverse order. Each gets
-// the context that the one before it has returned.
+// other, in the order of the options; TaskDone, BatchDone and BatchAborted go in reverse
+// order. In BatchRead and TaskBegin, each observer gets the context that the observer before
+// it has returned.
 //
 // An observer can also be a [RecordsObserver] or an [AbortObserver]. An observer that wraps
-// one of them must have their methods itself.
+// such an observer must have its methods, too.
 func WithObserver(observer Observer) WorkerOption {
 	return workerOption(func(o *options) error {
 		switch {

@@ -25,8 +25,8 @@ import (
 // The processor keeps nothing from call to call. So several pipelines, or several places in
 // one, may use it if several goroutines may call process at a time.
 //
-// Besides process, a record costs about 15 ns. An sdk.SingleRecord or sdk.MultiRecord takes
-// one allocation when it becomes an sdk.ProcessedRecord, an sdk.FilterRecord none.
+// Besides process, a record costs about 15 ns. An sdk.SingleRecord or sdk.MultiRecord that is
+// returned as an sdk.ProcessedRecord costs an allocation, an sdk.FilterRecord none.
 func ProcessorFunc(process func(context.Context, opencdc.Record) sdk.ProcessedRecord) Processor {
 	if process == nil {
 		return &processorFunc{invalid: errors.New("the function of ProcessorFunc is nil")}
@@ -122,7 +122,8 @@ func Concurrent(p Processor) ConcurrentProcessor {
 
 // processorFunc calls a function for each record. Calls share nothing else.
 type processorFunc struct {
-	// apply returns the result for a record. batch.Kept means the record as apply leaves it.
+	// apply returns the result for a record, which it may change. batch.Kept means the record
+	// as apply leaves it.
 	apply   func(context.Context, *opencdc.Record) sdk.ProcessedRecord
 	invalid error // why there is no function
 }

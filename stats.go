@@ -40,12 +40,12 @@ type Stats struct {
 // NackWindow is the state of the window of a [DLQ]. Unlike the totals, it changes with each
 // outcome.
 type NackWindow struct {
-	// Size is the number of outcomes that the window holds, 0 if there is no window.
-	// Threshold is how many nacks among them are tolerated.
+	// Size is the number of outcomes that the window holds, or 0 if there is no window.
+	// Threshold is the number of nacks among them that the window tolerates.
 	Size, Threshold int
 	// Nacks is the number of nacks among the last Size outcomes, at most Threshold. It is
 	// always 0 if Threshold is 0 or at least Size: such a window refuses all nacks or none,
-	// and counts none.
+	// so it does not count them.
 	Nacks int
 	// Refusing is true once the window has refused a nack. It then refuses every nack until
 	// the queue is opened again.

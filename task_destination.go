@@ -74,7 +74,7 @@ func (t *DestinationTask) ID() string {
 }
 
 // Errors returns the channel of the destination's background errors, for the host. The
-// engine never calls it.
+// engine never reads it.
 func (t *DestinationTask) Errors() <-chan error {
 	return t.destination.Errors()
 }

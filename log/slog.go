@@ -12,18 +12,18 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// FromSlog returns a logger that writes to a handler of log/slog. The handler gets the level,
-// the message, the fields in their order, objects as groups, and the context of the line. If
+// FromSlog returns a logger that writes to a handler of log/slog. The handler gets the context
+// of each line, its level and message, and its fields in order, with objects as groups. If the
 // handler is nil, nothing is written.
 //
-// The handler decides which levels are on; a line of a level that is off costs one call of
-// its Enabled method. Any other line is encoded and decoded again, which takes some
+// The handler decides which levels are enabled. A line of a disabled level costs one call of
+// its method Enabled. Any other line is encoded as JSON and decoded again, which takes some
 // microseconds. So numbers arrive as int64, uint64 or float64, lists as slices, and times and
 // durations as zerolog writes them.
 //
-// The levels trace, fatal and panic arrive as [LevelTrace], [LevelFatal] and [LevelPanic], a
-// line without a level as [slog.LevelInfo]. A line that is written through the field Logger
-// has no context.
+// The levels trace, fatal and panic arrive as [LevelTrace], [LevelFatal] and [LevelPanic], and
+// a line without a level as [slog.LevelInfo]. Lines that are written through the field Logger
+// arrive with [context.Background].
 func FromSlog(handler slog.Handler) CtxLogger {
 	if handler == nil {
 		return Nop()
@@ -62,8 +62,8 @@ func slogLevel(level zerolog.Level) slog.Level {
 
 var off = zerolog.Nop()
 
-// atSlog returns the logger for a line that goes to a handler of log/slog. Its writer holds
-// the context.
+// atSlog returns the logger for one line of a logger made by FromSlog. The writer of the line
+// holds its context.
 func (l *CtxLogger) atSlog(ctx context.Context, level zerolog.Level) *zerolog.Logger {
 	if level < l.GetLevel() || !l.handler.Enabled(ctx, slogLevel(level)) {
 		return &off
@@ -88,7 +88,7 @@ func (w slogWriter) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 		return len(line), nil
 	}
 	message, attrs, err := parseLine(line)
-	if err != nil { // a hook or an object has written something else
+	if err != nil { // a hook or an object has written invalid JSON
 		message, attrs = string(bytes.TrimSpace(line)), nil
 	}
 	record := slog.NewRecord(time.Now(), l, message, 0)
@@ -156,8 +156,8 @@ func parseGroup(d *json.Decoder) (slog.Value, error) {
 	return slog.GroupValue(attrs...), err
 }
 
-// parseList reads the rest of a list. Objects in it are maps, since a handler finds groups
-// only in fields.
+// parseList reads the rest of a list. Objects in it become maps, since a handler expects groups
+// only as values of attributes.
 func parseList(d *json.Decoder) (slog.Value, error) {
 	list := []any{}
 	for d.More() {
@@ -183,7 +183,7 @@ func plainValue(value slog.Value) any {
 	return m
 }
 
-// numberValue returns a number without losing a digit of an integer.
+// numberValue returns a number. Integers of 64 bits keep all digits.
 func numberValue(n json.Number) slog.Value {
 	if i, err := n.Int64(); err == nil {
 		return slog.Int64Value(i)

@@ -19,8 +19,8 @@ type Gauge interface {
 	Add(delta float64)
 }
 
-// Timer observes durations. It may have methods for several at once, see [UpdateN] and
-// [UpdateAll].
+// Timer observes durations. It may also have methods that make several observations at once,
+// see [UpdateN] and [UpdateAll].
 type Timer interface {
 	// Update observes a duration, which must not be negative.
 	Update(d time.Duration)
@@ -28,8 +28,8 @@ type Timer interface {
 	UpdateSince(start time.Time)
 }
 
-// Histogram observes values and sorts them into buckets. It may have a method for several
-// at once, see [ObserveAll].
+// Histogram observes values and sorts them into buckets. It may also have a method that makes
+// several observations at once, see [ObserveAll].
 type Histogram interface {
 	// Observe observes one value.
 	Observe(value float64)

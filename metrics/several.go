@@ -2,9 +2,9 @@ package metrics
 
 import "time"
 
-// Several observations at once cost less than one after the other: a registry looks for
-// the bucket once, or takes its lock once. So metrics may have methods for that. They do
-// what Update or Observe does for each observation, and must not keep the slice. The
+// Several observations at once cost less than the same observations one by one: a registry
+// finds the bucket once, or takes its lock once. So metrics may have methods for that. These
+// have the effect of Update or Observe for each observation, and must not keep the slice. The
 // metrics of a Set have them.
 
 // UpdateN makes n observations of the same duration: by the timer's method
@@ -70,7 +70,7 @@ func (t timer) UpdateAll(durations []time.Duration) {
 		return
 	}
 	for _, d := range durations {
-		if d < 0 { // they may not be changed
+		if d < 0 { // Update makes it 0; the slice must not be changed
 			for _, d := range durations {
 				t.Update(d)
 			}

@@ -18,8 +18,8 @@ import (
 //   - a part comes to the task of the division that the task has not asked for again; or
 //   - fewer parts wait, on the same branch, than waited at the division.
 //
-// Behind a fan-out the second rule does not help, since nobody says there how many parts
-// wait before the fan-out.
+// After a fan-out, the second rule does not help: the number of parts that wait before the
+// fan-out is not known there.
 type batch struct {
 	span trace.Span
 
@@ -34,7 +34,7 @@ type call struct {
 	waiting int        // parts that wait, as the call began
 	span    trace.Span // nil once it has ended
 	context trace.SpanContext
-	retried int // records that the task has still to get again
+	retried int // records that the task still has to get again
 }
 
 // division says that the outcome of a call was divided.

@@ -12,7 +12,7 @@
 //		Run(ctx)
 //
 // Each worker gets an observer of its own. Nothing is global: the provider is an argument,
-// and observers side by side do not mix.
+// and observers do not affect each other.
 //
 // # Spans
 //
@@ -23,9 +23,9 @@
 // batch begins a trace.
 //
 // The span of a call of a task is named "task" and the ID of the task, and has the kind
-// internal. It is a child of the batch, also on a branch and in a sink. The context of the
-// call holds it, so what a connector or processor traces itself is below it. The first task
-// has no span: the batch begins after it.
+// internal. It is a child of the span of the batch, also on a branch and in a sink. The
+// context of the call holds it, so the spans of a connector or processor are its children. The
+// first task has no span: the batch begins after it.
 //
 // Acks of the source, writes to the dead-letter queue and divisions of the batch are events
 // of the span of the batch. What a host settles by [funnel.Worker.Ack] or
@@ -35,8 +35,8 @@
 // The span of a batch or task that fails has the status error, the attribute error.type, and
 // an event exception with the text of the error: 1,024 bytes at most. The text may name
 // positions, as errors of the engine do; nothing else of a record is in a span. A nacked
-// record is no failure of its task. If a panic or [runtime.Goexit] ends a batch, its spans
-// end, too, with an error that says so; the value of the panic is not in them.
+// record is not a failure of its task. If a panic or [runtime.Goexit] ends a batch, its spans
+// end with an error that says so; the value of the panic is not in them.
 //
 // # Attributes
 //
@@ -70,24 +70,24 @@
 //
 // The span of a batch links to the traces of its records: to the spans that their metadata
 // names as traceparent and tracestate (W3C Trace Context). Records of the same span share a
-// link. There are at most 32 links. The records beyond are counted, also those with an invalid
-// traceparent, since it is not read. The links are added after the span has started, so samplers
+// link. There are at most 32 links. Further records with a traceparent are counted, even if it
+// is invalid, since it is not read. The links are added after the span has started, so samplers
 // do not see them.
 //
 // Where a task divides a batch, by nacks in the middle or by records that it wants again, the
 // parts continue one after the other. The span of a task then links to the span of the call
-// that has divided the batch: the last one at this task or before it in the pipeline, while
-// parts of it are on their way. Parts that were divided again are told apart up to the next
-// fan-out; behind it, a part may link to a later call of the same task. A division by the
-// first task is not linked, since it has no span.
+// that has divided the batch: the last such call, of this task or of one before it in the
+// pipeline, that has parts on their way. Parts that were divided again are told apart up to
+// the next fan-out. After the fan-out, a part may link to a later call of the same task. A
+// division by the first task is not linked, since that has no span.
 //
 // # Passing the trace on
 //
 // A destination that sends records to another system finds the span in the context of Write,
-// and can put it into what it sends. A destination that writes metadata out, such as the one
-// of connector/file with its format Records, writes the trace that the records came with.
-// [NewInjectTask] before it puts the current span in its place, so that the next pipeline
-// links to this one, whose batch links to where the records came from:
+// and can send it along. A destination that stores metadata, such as that of connector/file
+// with its format Records, stores the trace that the records came with. [NewInjectTask] before
+// the destination replaces that trace by the current span. So the next pipeline links to this
+// one, whose batch links to where the records came from:
 //
 //	inject, err := otel.NewInjectTask("trace")
 //	...
@@ -95,7 +95,7 @@
 //
 // # Cost
 //
-// A batch that is sampled out costs the start of its span, which the provider decides; its
-// tasks and events cost a look into their context and allocate nothing. The metadata of its
-// records is not read.
+// A batch that is sampled out costs the start of its span, which depends on the provider. Each
+// of its tasks and events then costs a look into its context, and allocates nothing. The
+// metadata of its records is not read.
 package otel

@@ -30,9 +30,9 @@ func setError(span trace.Span, err error) {
 	span.AddEvent(semconv.ExceptionEventName, trace.WithAttributes(semconv.ExceptionMessage(text), semconv.ExceptionType(kind)))
 }
 
-// describe returns the text of an error, valid and not too long, and its type. A TaskError
-// stands around every error of a task, so the type is that of the error in it. A panic in
-// a method of the error must not end the worker.
+// describe returns the text of an error, as valid UTF-8 and not too long, and its type. A
+// TaskError wraps every error of a task, so the type is that of the error in it. A panic in a
+// method of the error does not end the worker.
 func describe(err error) (text, kind string) {
 	text, kind = "a method of the error panics", semconv.ErrorTypeOther.Value.AsString()
 	defer func() { _ = recover() }()

@@ -12,13 +12,13 @@ import (
 
 // NewInjectTask returns a task that passes the trace on: it writes the current span into the
 // metadata of the records, as traceparent and tracestate of W3C Trace Context. It belongs
-// before a destination that writes metadata out, such as one that writes whole records to a
-// file. The batch of a pipeline that reads the records then links to this span.
+// before a destination that stores metadata, such as one that writes whole records to a file.
+// The batch of a pipeline that reads these records then links to the span.
 //
 // The current span is the one in the context of the task. With an observer of [NewObserver]
-// it is the span of the task or, if the batch is sampled out, that of the batch, which says
-// so. Without a span, the metadata stays as it is. What is written replaces the trace that a
-// record came with, to which the batch links.
+// it is the span of the task. If the batch is sampled out, it is the span of the batch, and the
+// traceparent says that it is not sampled. Without a span, the metadata stays as it is. The
+// new trace replaces the one that a record came with; the batch links to that one.
 //
 // The task changes metadata in place, which allocates nothing for a record that has a
 // traceparent already. A record without metadata gets a map. The ID is that of the task.

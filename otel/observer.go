@@ -16,16 +16,16 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// A sampled batch is a value in the context of its tasks, where their events find it. The
-// events of acks and dead letters have the context of Do. They belong to the batch in
-// flight, of which a worker has one at a time. A batch that is sampled out is no value in a
-// context, so its events find nothing, and do nothing.
+// The context of a sampled batch's tasks holds the batch, so their events find it there. The
+// events of acks and dead letters have the context of Do. They belong to the batch in flight,
+// of which a worker has one at a time. No context holds a batch that is sampled out, so its
+// events find nothing, and do nothing.
 
 // scope is the name of the tracer.
 const scope = "github.com/conduitio/funnel/otel"
 
-// NewObserver returns an observer that makes spans of what a worker does, for
-// [funnel.WithObserver]. The documentation of the package says which.
+// NewObserver returns an observer that traces a worker, for [funnel.WithObserver]. The
+// documentation of the package describes the spans.
 //
 // The provider makes the tracer; the global one is never used. The pipeline is part of the
 // names of spans, so it should be the same in each run. NewObserver returns an error if the
@@ -126,7 +126,7 @@ func (o *observer) TaskBegin(ctx context.Context, e funnel.TaskBegin) context.Co
 		return ctx
 	}
 	if current := trace.SpanContextFromContext(ctx); current.SpanID() != b.span.SpanContext().SpanID() {
-		ctx = trace.ContextWithSpan(ctx, b.span) // another observer has put its own there
+		ctx = trace.ContextWithSpan(ctx, b.span) // another observer has put its own span there
 	}
 	start := o.startOf(e.TaskID)
 	ctx, span := o.tracer.Start(ctx, start.name, start.options...)
@@ -199,8 +199,8 @@ func (o *observer) RecordsAcked(ctx context.Context, e funnel.RecordsAcked) {
 }
 
 // spanOf returns the span for an event of acks or dead letters, or nil if none is sampled.
-// If the host has asked for them, it is the span of the host's context; in a task, it is
-// that of the batch.
+// If the host has asked for the acks or dead letters, it is the span in the context of the
+// host's call, or that of the batch if the call comes from a task.
 func (o *observer) spanOf(ctx context.Context, outside bool) trace.Span {
 	b := o.current.Load()
 	if outside {

@@ -101,11 +101,12 @@ func (d *decoder) header(text []byte) ([]string, error) {
 	return names, nil
 }
 
-// errBareReturn means that the header seems to hold the rest of the file, too.
+// errBareReturn means that a header holds a lone carriage return. If that is the line end of
+// the file, the header would hold the rest of the file, too.
 var errBareReturn = errors.New("a carriage return without a line feed stands outside of quotes, so it may end the line")
 
-// hasBareReturn returns true if a row, which is without its line end, holds a carriage return
-// outside of quotes.
+// hasBareReturn returns true if a row, without its line end, holds a carriage return outside
+// of quotes.
 func hasBareReturn(text []byte) bool {
 	isQuoted := false
 	for _, c := range text {

@@ -13,9 +13,9 @@
 //
 // Files that are compressed with gzip or zstd are recognised by their first bytes and
 // decompressed. They may consist of several parts. An incomplete or corrupt file is an error,
-// which comes after the records before the damage. (The checksum of gzip stands at the end of
-// a part, so a corrupt part may give some wrong records before the error.) All offsets count
-// decompressed bytes.
+// after the records before the damage. (The checksum of gzip is at the end of a part, so a
+// corrupt part may yield some wrong records before the error.) All offsets count decompressed
+// bytes.
 //
 // The source never writes to the files. Its memory does not grow with their size: it holds
 // some hundred KiB, or twice [WithMaxRecordBytes], some KiB for each file, and what the batch
@@ -66,18 +66,19 @@
 //     bytes were read, its path or inode must be the same, too. Otherwise it may be another
 //     file with the same beginning, and is read from its own beginning: it is better to read
 //     it twice than not at all.
-//   - If a file that was read in part was truncated or replaced, and what was read of it is
-//     nowhere else, Open returns an error that names the path and the offset. With
-//     [WithStartAnew], the file is read from its beginning instead. A finished file is read
-//     from its beginning without an error, since its path may belong to another file now. The
-//     file of the last acked record counts as read in part.
-//   - Without [WithFollow], a file that another one has replaced between Open and its turn is
-//     an error of Read. The next Open finds both.
-//   - The end of a file may be cut off again if it is a record without a line end, as a
-//     [Destination] does when it repairs a file. What was read before it is still known.
+//   - If a file that was read in part was truncated or replaced, and no other file has the
+//     content that was read, Open returns an error that names the path and the offset. With
+//     [WithStartAnew], the file is read from its beginning instead. A finished file that was
+//     truncated or replaced is read from its beginning without an error, since its path may
+//     belong to another file now. The file of the last acked record counts as read in part.
+//   - Without [WithFollow], a file that was replaced after Open and before its turn is an
+//     error of Read. The next Open finds both files.
+//   - If a file ends with a record without a line end, that record may be cut off again, as a
+//     [Destination] does when it repairs the file. The content before it is still recognised.
 //
-// Open does not read a finished file again if its path, inode, size, time of change and first
-// bytes are the same. Finished files that are gone are forgotten, except for the last 1,000.
+// Open does not read a finished file again if its path, inode, size, modification time and
+// first bytes are the same. Finished files that are gone are forgotten, except for the last
+// 1,000.
 //
 // # Following
 //

@@ -91,7 +91,7 @@ type knownFile struct {
 type hints struct {
 	name  uint32 // of the path
 	inode uint32 // of device and inode
-	stat  uint32 // of device, inode, size and time of change, if that was some time ago
+	stat  uint32 // of device, inode, size and modification time, if that is some time ago
 }
 
 // readState is all that a position says.

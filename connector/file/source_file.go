@@ -21,7 +21,7 @@ type sourceFile struct {
 	info os.FileInfo // when it was last looked at
 	in   *input      // nil until reading begins
 
-	isPrepared   bool // reading can go on at the offset
+	isPrepared   bool // reading can continue at the offset
 	isCompressed bool
 	isQuoted     bool // quotes may hold line ends
 

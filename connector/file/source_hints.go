@@ -10,11 +10,11 @@ import (
 	"github.com/conduitio/funnel/internal/place"
 )
 
-// settledAge is how long ago a file must have changed for its time of change to count: a
-// later change within the resolution of the clock would not show.
+// settledAge is the least age of a file's modification time for that to count. Within the
+// resolution of the clock, a later change would not show.
 const settledAge = 2 * time.Second
 
-// hintsOf returns the hints of a file that is there under a name.
+// hintsOf returns the hints of a file with a name.
 func hintsOf(name string, info os.FileInfo, now time.Time) hints {
 	h := hints{name: hashName(name)}
 	device, number := place.Inode(info)
@@ -45,8 +45,8 @@ func (h hints) likeness(other hints) int {
 	return n
 }
 
-// isUnchanged returns true if nothing about the file has changed. That is as sure as the
-// time of change is.
+// isUnchanged returns true if nothing about the file has changed. It is as reliable as the
+// modification time.
 func (h hints) isUnchanged(other hints) bool {
 	return h.stat != 0 && h.stat == other.stat && h.name == other.name
 }

@@ -222,7 +222,7 @@ func TestSource_changedInTheMiddle(t *testing.T) {
 	}
 }
 
-// The time of change counts only if a later change would have another one.
+// The modification time counts only if a later change would have a different one.
 func TestSource_changedAtTheSameTime(t *testing.T) {
 	content := numbered(1, 3000)
 	dir := t.TempDir()

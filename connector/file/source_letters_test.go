@@ -253,8 +253,8 @@ func TestNewDeadLetterSource(t *testing.T) {
 	}
 }
 
-// A letter that a crash has torn was never acked. A replay stops there until the queue was
-// opened, which cuts it off, and then comes to its end.
+// A letter that a crash has torn was never acked. A replay stops there. Once the queue was
+// opened, which cuts the letter off, a replay reads to the end.
 func TestNewDeadLetterSource_torn(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()

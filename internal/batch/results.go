@@ -23,8 +23,8 @@ type Results struct {
 	isMulti bool // a MultiRecord holds records, which may be those of the processor's input
 }
 
-// Kept is the result for a record that goes on as it stands in the slice of Records. Unlike
-// an sdk.SingleRecord, it takes no allocation. Only processors of the engine return it.
+// Kept is the result for a record that continues as it stands in the slice of Records. Unlike
+// an sdk.SingleRecord, it needs no allocation. Only processors of the engine return it.
 var Kept sdk.ProcessedRecord = kept{}
 
 type kept struct{ sdk.ProcessedRecord } // nil, for its unexported method

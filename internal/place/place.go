@@ -102,7 +102,7 @@ func IsGone(err error) bool {
 }
 
 // Holds returns true if List may return a file with this path. It does not look at the file
-// system.
+// system. If the place is a directory, the path must be that of a file in it.
 func (p Place) Holds(name string) bool {
 	switch p.kind {
 	case oneFile:

@@ -13,10 +13,10 @@
 //	...
 //	err = e.Watch(group.Stats) // gauges of all pipelines of a group, read at each scrape
 //
-// Each of these lines is worth having alone; a family to which nothing reports is not
-// exported. An [Exporter] reports to its registerer only: there is no default registry, and
-// several exporters with different registerers do not mix. What reports to a
-// [metrics.Set], as a supervisor of pipelines does, reports to [Exporter.Set].
+// Each of these lines is useful alone; a family to which nothing reports is not exported. An
+// [Exporter] reports to its registerer only: there is no default registry, and exporters with
+// different registerers do not affect each other. Code that reports to a [metrics.Set], such
+// as a supervisor of pipelines, can report to [Exporter.Set].
 //
 // # Metrics
 //
@@ -57,27 +57,27 @@
 // The label outcome is read, acked or dead_lettered, which count source records, or
 // filtered, nacked or retried, which count copies: each piece of a split record, on each
 // branch, as in [funnel.Stats]. Acked records include the dead-lettered ones. The label
-// result is confirmed or failed; their sum is what was written to the queue, and a letter
-// that failed is written again by the next worker. The label flow is in, added, out,
+// result is confirmed or failed; their sum is the number of letters in all writes to the
+// queue, and the next worker writes a failed letter again. The label flow is in, added, out,
 // filtered, nacked or retried, as in [funnel.TaskDone]; the first task is not observed.
 //
 // Labels hold names of pipelines, connectors and tasks, never positions, errors or data, so
 // there are as many series as the host has names. Bytes of a name that are not UTF-8 become
-// U+FFFD. Counters and histograms of a pipeline stay until the process ends, so that a new
-// worker goes on counting; gauges disappear with it. If a batch ends by a panic, its
-// duration and its copies are not counted.
+// U+FFFD. Counters and histograms of a pipeline stay until the process ends, so a new worker
+// continues them; gauges disappear with the pipeline. If a batch ends by a panic, its duration
+// and its copies are not counted.
 //
 // # Dashboard and alerts
 //
-// Beside the code are dashboard.json, a dashboard for Grafana with variables for the data
-// source and the pipelines, and alerts.yaml, rules for pipelines that are stuck, degraded,
-// recovering for long, lagging or dead-lettering, with their tests in alerts_test.yaml.
+// The directory of the package has two files for operators: dashboard.json is a dashboard for
+// Grafana, with variables for the data source and the pipelines; alerts.yaml has rules for
+// pipelines that are stuck, degraded, lagging, dead-lettering, or recovering for a long time.
+// alerts_test.yaml tests the rules.
 //
 // # Cost
 //
-// An observation takes no lock that a scrape holds for longer than it takes to copy a
-// histogram, and allocates nothing. The engine hands over a batch at a time. With batches of
-// 1,000 raw records, all of the above costs some 30 ns for each record, most of it for
-// looking at the sizes and the times of the records. The rows prometheus of the benchmarks
-// measure it.
+// An observation allocates nothing, and waits for a scrape at most as long as that copies a
+// histogram. The engine hands over a batch at a time. With batches of 1,000 raw records, all
+// of the above costs about 30 ns for each record, most of it to look at the sizes and the times
+// of the records. The rows named prometheus in the benchmarks measure it.
 package prometheus

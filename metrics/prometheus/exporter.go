@@ -14,7 +14,7 @@ import (
 )
 
 // Exporter exports the metrics of any number of pipelines to one registerer. It is safe
-// for concurrent use. [New] makes one; the zero value is of no use.
+// for concurrent use. [New] makes one; the zero value is not usable.
 type Exporter struct {
 	set     *metrics.Set
 	metrics *funnel.Metrics
@@ -120,8 +120,8 @@ func New(registerer client.Registerer, opts ...Option) (*Exporter, error) {
 // something else has a metric of the same name; the set then does not get it.
 func (e *Exporter) Set() *metrics.Set { return e.set }
 
-// Metrics returns what makes the metrics of connectors, processors and dead-letter queues
-// that the exporter exports. It is the same as [funnel.NewMetrics] of the exporter's set.
+// Metrics returns the [funnel.Metrics] whose metrics of connectors, processors and dead-letter
+// queues the exporter exports. It is the same as [funnel.NewMetrics] of the exporter's set.
 func (e *Exporter) Metrics() *funnel.Metrics { return e.metrics }
 
 // Timer returns the timer for the workers of a pipeline, see [funnel.NewWorker] and

@@ -16,8 +16,8 @@ import (
 // The engine observes several values for each record. The histograms of the client library
 // take one value at a time, with several atomic operations each, and these would cost more
 // than the engine itself. The histograms here take a batch at a time, and lock once for it.
-// Under the lock they only count, so nobody waits for long. A scrape locks, too, so it never
-// sees a part of a batch, and count, sum and buckets always agree.
+// Under the lock they only count, so no wait is long. A scrape locks, too, so it never sees a
+// part of a batch, and count, sum and buckets always agree.
 
 // histograms is a family of histograms or timers.
 type histograms struct {

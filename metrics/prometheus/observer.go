@@ -138,7 +138,7 @@ func (o *observer) task(id string) *taskCounters {
 	return t
 }
 
-// add adds to a counter what is not 0.
+// add adds n to a counter, unless it is 0.
 func add(c metrics.Counter, n int) {
 	if n != 0 {
 		c.Inc(float64(n))
@@ -204,7 +204,7 @@ func (o *observer) RecordsAcked(_ context.Context, e funnel.RecordsAcked) {
 	add(o.acked, e.Records)
 }
 
-// BatchDone counts what has become of the copies of a batch, and stops the clock.
+// BatchDone counts the outcomes of the copies of a batch, and stops the clock.
 func (o *observer) BatchDone(ctx context.Context, e funnel.BatchDone) {
 	add(o.filtered, e.Filtered)
 	add(o.nacked, e.Nacked)

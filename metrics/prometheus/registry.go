@@ -138,8 +138,8 @@ func (g gauges) WithValues(values ...string) metrics.Gauge {
 	return g.WithLabelValues(valid(values)...)
 }
 
-// valid returns the label values as UTF-8, without which a scrape would fail. What is no
-// UTF-8 becomes U+FFFD; values that differ only there are the same afterwards.
+// valid returns the label values as valid UTF-8, without which a scrape would fail. Invalid
+// bytes become U+FFFD; values that differ only in these become the same.
 func valid(values []string) []string {
 	made := make([]string, len(values))
 	for i, value := range values {

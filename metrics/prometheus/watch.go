@@ -13,14 +13,15 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// Watch adds gauges for the pipelines whose names and stats the function yields. It is
-// called at each scrape, and so from any goroutine, also by several at the same time. It
-// must not block. A pipeline that it no longer yields disappears.
+// Watch adds gauges for the pipelines whose names and stats the function yields. Each scrape
+// calls the function, on any goroutine, and several scrapes may call it at the same time. It
+// must not block. The gauges of a pipeline that it no longer yields disappear.
 //
-// The workers of a pipeline may be yielded one by one, under the same name: what is in
-// flight, waits or was skipped is then added up, the last ack is the latest one, and the
-// window is the one that is closest to refusing a nack. The same holds if Watch is called
-// several times, once for each group of pipelines; nothing is removed.
+// The function may yield the workers of a pipeline one by one, under the same name. The
+// numbers of records in flight, waiting records and skipped branches are then added up, the
+// last ack is the latest one, and the window is the one that is closest to refusing a nack.
+// The same holds if Watch is called several times, for example once for each group of
+// pipelines: each call adds a function, and none removes one.
 //
 // A panic of the function fails the scrape. Watch returns an error if the function is nil.
 func (e *Exporter) Watch(stats func() iter.Seq2[string, funnel.Stats]) error {
@@ -41,7 +42,7 @@ type watched struct {
 	stats []func() iter.Seq2[string, funnel.Stats]
 }
 
-// gauge is a gauge of each pipeline.
+// gauge describes a gauge that each pipeline has.
 type gauge struct {
 	desc *client.Desc
 	// value returns false if the pipeline has no value.

@@ -76,11 +76,11 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // Open returns a store in the database at path. It makes the file if it is missing or empty;
-// the directory must exist. A missing file is made under another name and then linked, so it
-// appears as a whole. Only one store at a time can have the database open, in this
-// process or another. If another one has, Open waits (see [WithTimeout]), and then returns an
-// error that wraps [position.ErrClaimed]. The caller must close the store. A damaged file may
-// stay locked until the process ends.
+// the directory must exist. If the file system has links, a missing file is made under another
+// name and then linked, so it appears as a whole. Only one store at a time can have the
+// database open, in any process. If another store has, Open waits (see [WithTimeout]), and
+// then returns an error that wraps [position.ErrClaimed]. The caller must close the store. A
+// damaged file may stay locked until the process ends.
 func Open(path string, opts ...Option) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("the path of the database is missing")
@@ -120,8 +120,8 @@ func Open(path string, opts ...Option) (*Store, error) {
 	return s, nil
 }
 
-// create makes a database if there is no file at path. bbolt cannot open a database whose
-// making was interrupted, by a kill or a full disk. So create makes it under another name.
+// create makes a database if there is no file at path. bbolt cannot open a database if a kill
+// or a full disk has interrupted its making. So create makes it under another name.
 func create(path string) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return nil
