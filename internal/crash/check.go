@@ -50,9 +50,9 @@ func ofSource(lines []line, source int) (its []line) {
 // A want holds the lines that an output may have: true for those that must be there.
 type want map[[2]int]bool // by record and piece
 
-// wantPieces returns the lines of a source in an output of a or b. A piece on the way to b whose
-// sibling was refused on the way to b may be there or not: siblings that were given to the
-// processor in the same call are refused with it, others are not.
+// wantPieces returns the lines of a source in an output of a or b. If a piece was refused on
+// the way to b, its siblings may be in b or not: those that the processor was given in the same
+// call are refused with it, the others are not.
 func (l *life) wantPieces(o output, source int) want {
 	w := want{}
 	for id := range l.plan.records {
@@ -88,7 +88,7 @@ func (l *life) checkLines(name string, source int, lines []line, w want) error {
 	if err := l.checkRuns(name, source, lines); err != nil {
 		return err
 	}
-	// Without the repeats, every line must be there, in order.
+	// Apart from repeats, every line must be there, in order.
 	seen := map[[2]int]bool{}
 	var last *line
 	for i, at := range lines {
@@ -115,8 +115,8 @@ func (l *life) checkLines(name string, source int, lines []line, w want) error {
 }
 
 // checkRuns checks the lines of each run: they are in order, none of their records was acked
-// when the run began, and the run repeats no more records than were in flight when the run
-// before it ended.
+// when the run began, and the run repeats no more records than can have been in flight when
+// the run before it ended.
 func (l *life) checkRuns(name string, source int, lines []line) error {
 	highest := -1 // the highest record that was written
 	for run := range len(l.starts) - 1 {

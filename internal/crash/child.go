@@ -30,12 +30,12 @@ const (
 
 	codeDone    = 0
 	codeFailed  = 1
-	codeInjured = 3 // failed because of a fault of the plan
+	codeInjured = 3 // failed because of an injected fault
 )
 
 var errInjected = errors.New("injected fault")
 
-// childArguments say which life, and which of its runs, a child is for.
+// childArguments say for which life, and for which of its runs, a child is.
 type childArguments struct {
 	dir  string
 	seed uint64
@@ -76,7 +76,7 @@ func runChild(args childArguments) int {
 	return codeFailed
 }
 
-// isInjected returns true if an error is a consequence of a fault of the plan.
+// isInjected returns true if an error is the consequence of an injected fault.
 func (p plan) isInjected(err error) bool {
 	return p.failingStore && errors.Is(err, errInjected) || p.limitedFiles && isFileTooLarge(err) || p.fullDisk && isDiskFull(err)
 }
@@ -153,7 +153,7 @@ func (c *child) run(ctx context.Context) (err error) {
 	return errors.Join(append(errs, sink.Close(ctx))...)
 }
 
-// destination returns a destination. name is its placeholder for the name of a record.
+// destination returns a destination. name is the placeholder for the name of a record.
 func (c *child) destination(destination, name string, format file.Format) (*file.Destination, error) {
 	return file.NewDestination(filepath.Join(c.dir, c.plan.outputPath(destination, name)), format, c.plan.destinationOptions()...)
 }
@@ -238,7 +238,7 @@ func intOf(r opencdc.Record, field string) int {
 	}
 }
 
-// limitFiles makes the writes of some runs fail when a file gets large.
+// limitFiles makes writes fail in some runs, once a file gets large.
 func (c *child) limitFiles() error {
 	if !c.plan.limitedFiles || c.rng.IntN(2) == 0 {
 		return nil

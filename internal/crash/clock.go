@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// jumpingClock returns a clock that is often set forward or back, to at most three hours from
-// the time of day. It may be called concurrently.
+// jumpingClock returns a clock that is often set forward or back, at most three hours away from
+// the time of day. It is safe for concurrent use.
 func jumpingClock(rng *rand.Rand) func() time.Time {
 	var mu sync.Mutex
 	jump := func() time.Duration { return time.Duration((2*rng.Float64() - 1) * float64(3*time.Hour)) }

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The lives of the first seeds have every option and fault.
+// Together, the lives of the first seeds have every option and fault.
 const (
 	firstSeed = 2978102
 	seeds     = 3
@@ -206,7 +206,7 @@ func TestSmallDisk(t *testing.T) {
 	}
 }
 
-// TestFailingStore checks that some of the saves that fail have happened.
+// TestFailingStore checks that some of the failed saves take effect.
 func TestFailingStore(t *testing.T) {
 	inner := position.NewMemory()
 	store := &failingStore{Store: inner, rng: rand.New(rand.NewPCG(1, 1)), left: 1}

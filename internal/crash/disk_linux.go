@@ -13,13 +13,13 @@ import (
 	"syscall"
 )
 
-// A small disk is a tmpfs. Only a process in a namespace of its own may mount one without
-// being root, so another child of this program does it, and does nothing else. Everyone
-// reaches the disk through the root of that process, whose path is in /proc. The disk
-// outlives the children that are killed, and ends with the process that has mounted it.
+// A small disk is a tmpfs. Without being root, only a process in a namespace of its own may
+// mount one. So another child of this program, the holder, mounts it and does nothing else. The
+// other processes reach the disk through the root of the holder, which has a path in /proc. The
+// disk outlives the children that are killed, and ends with the holder.
 
 const (
-	diskVariable = "FUNNEL_CRASH_DISK" // where to mount; the process is for a disk if it is set
+	diskVariable = "FUNNEL_CRASH_DISK" // the directory to mount at, in the environment of the holder
 	diskSize     = 8 << 20             // bytes
 )
 
@@ -77,7 +77,7 @@ func holdDisk(dir string) int {
 		fmt.Fprintln(os.Stderr, "mounting a tmpfs:", err)
 		return codeFailed
 	}
-	signal.Ignore(os.Interrupt) // which is for those who use the disk
+	signal.Ignore(os.Interrupt) // the disk must outlive the processes that use it
 	fmt.Println(childReady)
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return codeDone

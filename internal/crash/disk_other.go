@@ -4,7 +4,7 @@ package main
 
 import "errors"
 
-// smallDisk is a disk that does not exist here.
+// smallDisk is not supported here.
 type smallDisk struct{ dir string }
 
 func newSmallDisk(string) (*smallDisk, error) { return nil, errors.ErrUnsupported }

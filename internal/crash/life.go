@@ -26,8 +26,8 @@ type life struct {
 	plan plan
 	dir  string
 	disk *smallDisk    // the directory is its root, or nil
-	rng  *rand.Rand    // for the moments of the kills
-	mean time.Duration // how long the next run lives on average
+	rng  *rand.Rand    // decides the moments of the kills
+	mean time.Duration // how long the next run lives, on average
 
 	// starts holds the state at the beginning of each run, and after the last one.
 	starts []start
@@ -164,7 +164,7 @@ func (l *life) runChild(ctx context.Context, run uint64) (done bool, err error) 
 	}
 }
 
-// noteStart notes the state in which the next run begins.
+// noteStart records the state in which the next run begins.
 func (l *life) noteStart(ctx context.Context) (err error) {
 	s := start{sizes: map[string]int64{}, acked: make([]int, l.plan.sources)}
 	if len(l.starts) > 0 { // the first run makes the store

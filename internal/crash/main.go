@@ -1,18 +1,18 @@
 // Crash kills pipelines. It runs a real pipeline, from files to files, in a child process,
 // kills the process at random moments, and starts it again until the input is done. Then it
-// checks that nothing is lost, damaged or out of order and, unless saves are coalesced, that
-// no more was written twice than can have been in flight.
+// checks that nothing is lost, damaged or out of order. Unless saves are coalesced, it also
+// checks that no more records were written twice than can have been in flight.
 //
 // A life is an input with all the runs that it takes to read it to its end. Its seed decides
-// everything but the moments of the kills: the options of the worker, the records and the
+// everything except the moments of the kills: the options of the worker, the records and the
 // fate of each, where positions are kept, and which other faults there are.
 //
-// The outputs of some lives rotate by size, or by age on a clock that is set forward and back
-// all the time. Those of some have names from the records, and fewer of them may be open than
-// there are names. Positions are in files or in a bbolt database. Other faults are saves that
-// fail before or after they have happened, a limit on the size of files, and a full disk: a
-// small tmpfs, where the machine lets this program mount one in a namespace of its own.
-// Otherwise the last line says why there was none.
+// In some lives, the outputs rotate by size, or by age, with a clock that is often set forward
+// and back. In some, records name the outputs, and fewer outputs may be open than there are
+// names. Positions are in files or in a bbolt database. Other faults are saves that fail
+// before or after they take effect, a limit on the size of files, and a full disk. That disk is
+// a small tmpfs, which the program mounts in a namespace of its own. If the machine refuses
+// that, the last line of the output says why.
 package main
 
 import (
@@ -45,7 +45,8 @@ func main() {
 	}
 }
 
-// beChild ends the process if it was started by another one, and has done what it is for.
+// beChild does the work of a child and ends the process, if the process is a child of this
+// program.
 func beChild() {
 	if args, ok := childArgs(); ok {
 		os.Exit(runChild(args))
@@ -72,8 +73,8 @@ func run(ctx context.Context, seed uint64, kills, lives int, keep bool) (report,
 // A report counts what happened in lives.
 type report struct {
 	lives, kills, failures int   // failures are runs that have ended with an injected fault
-	records, repeats       int   // repeats are records that were written more than once
-	longest                int   // the most records that were read again after one kill
+	records, repeats       int   // repeats are lines that were written again
+	longest                int   // the largest number of records that were written again after one run
 	rotations              int   // files that were rotated
 	noDisk                 error // why lives had no small disk, or nil
 }

@@ -46,11 +46,11 @@ func (p plan) destinationOptions() []file.DestinationOption {
 	return opts
 }
 
-// An output is a file of a destination, with those that were rotated.
+// An output is a file of a destination, together with its rotated files.
 type output struct {
 	destination string
 	path        string
-	name        string // of all its records, or "" if they can have any
+	name        string // the name that all its records have, or "" if they can have any name
 }
 
 // takes returns true if the output is for records with a fate.
@@ -93,7 +93,7 @@ func (o output) files(dir string) ([]string, error) {
 	}
 	_, err := os.Stat(filepath.Join(dir, o.path))
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // no record was written, or a rotation has not ended
+	case errors.Is(err, fs.ErrNotExist): // no record was written, or a rotation was interrupted
 		return paths, nil
 	case err != nil:
 		return nil, err
@@ -101,8 +101,8 @@ func (o output) files(dir string) ([]string, error) {
 	return append(paths, o.path), nil
 }
 
-// read returns the content of the output. It returns an error if a rotated file is torn, or
-// a file is larger than it may be, although it holds more than one Write.
+// read returns the content of the output. It returns an error if a rotated file is torn, or if
+// a file with more than one Write exceeds the limit of its size.
 func (o output) read(dir string, p plan) ([]byte, error) {
 	paths, err := o.files(dir)
 	if err != nil {
@@ -119,7 +119,7 @@ func (o output) read(dir string, p plan) ([]byte, error) {
 		case isRotated && !bytes.HasSuffix(data, []byte("\n")):
 			return nil, fmt.Errorf("%s was rotated, but ends with a part of a line, or is empty", path)
 		case p.rotation.Bytes > 0 && int64(len(data)) > p.rotation.Bytes && lines > p.inFlight()*maxPieces:
-			return nil, fmt.Errorf("%s has %d bytes and %d lines, which are of several Writes, but may have only %d bytes",
+			return nil, fmt.Errorf("%s has %d bytes and %d lines, more than a single Write can have, but may have only %d bytes",
 				path, len(data), lines, p.rotation.Bytes)
 		}
 		all = append(all, data...)
@@ -144,7 +144,7 @@ func (l line) String() string {
 	return fmt.Sprintf("piece %d of record %d of source %d at byte %d", l.piece, l.id, l.source, l.at)
 }
 
-// lines reads the lines of the output. parse is given the text of each line.
+// lines returns the lines of the output. It calls parse with the text of each line.
 func (o output) lines(dir string, p plan, parse func(text []byte, p plan) (line, error)) ([]line, error) {
 	data, err := o.read(dir, p)
 	if err != nil {
@@ -222,8 +222,8 @@ func parseLetter(text []byte, p plan) (line, error) {
 	return l, nil
 }
 
-// checkFiles returns an error if a destination has left a file that is none of its outputs,
-// such as a rotated one whose number does not follow the one before.
+// checkFiles returns an error if a destination has left a file that is not one of its outputs,
+// such as a rotated file with a gap before its number.
 func (l *life) checkFiles() error {
 	known := map[string]bool{}
 	for _, o := range l.plan.outputs() {

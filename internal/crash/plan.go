@@ -28,10 +28,10 @@ type plan struct {
 	bolt         bool // positions are in a database, not in files
 
 	rotation  file.Rotation // of all outputs; the zero value for none
-	openFiles int           // how many files with names from records may be open; 0 without such names
+	openFiles int           // how many files may be open if records name them; 0 if they do not
 }
 
-// names is how many names the records have.
+// names is the number of different names that records have.
 const names = 3
 
 func newPlan(seed uint64) plan {
@@ -97,7 +97,7 @@ func (p plan) inFlight() int {
 	return p.batch + p.readAhead
 }
 
-// maxPieces is how many pieces a record is split into at most.
+// maxPieces is the largest number of pieces that a record is split into.
 const maxPieces = 3
 
 // A fate is what happens to a record.
@@ -107,7 +107,7 @@ type fate struct {
 	retried  bool // a processor answers only on its second call
 	pieces   int
 	bad      int    // the piece that is refused on the way to b, or -1
-	name     string // which of its files each output uses, if records name them
+	name     string // the name of the record, for files that records name
 }
 
 // fate returns the fate of a record. It is the same in every run.

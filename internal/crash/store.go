@@ -26,8 +26,8 @@ func (p plan) openStore(dir string) (store position.Store, closeStore func() err
 	return s, func() error { return nil }, err
 }
 
-// failingStore is a store whose saves begin to fail after a while. Some of them have
-// happened all the same.
+// failingStore is a store whose saves fail after a while. Some of the failed saves take effect
+// all the same.
 type failingStore struct {
 	position.Store
 	mu   sync.Mutex
