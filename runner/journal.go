@@ -123,9 +123,22 @@ func (g *Group) write(t *Transition) {
 				e = e.Str("stack", stacks)
 			}
 		}
+		if t.isOver() {
+			delete(g.logged, t.Pipeline)
+		}
 		e.Msg("pipeline is " + string(t.To))
 		return nil
 	})
+}
+
+// isOver returns true if the transition is the end of a run.
+func (t *Transition) isOver() bool {
+	switch t.To {
+	case Stopped, Recovering, Degraded, Done:
+		return true
+	default:
+		return false
+	}
 }
 
 func (t *Transition) level() zerolog.Level {
@@ -152,10 +165,6 @@ func (g *Group) newStacks(t *Transition) string {
 			logged[p] = true
 			stacks = append(stacks, string(p.Stack))
 		}
-	}
-	switch t.To {
-	case Stopped, Recovering, Degraded, Done: // the run is over
-		delete(g.logged, t.Pipeline)
 	}
 	return strings.Join(stacks, "\n")
 }

@@ -100,8 +100,18 @@ func (p *pipeline) ask(f func()) error {
 	case p.inbox <- f:
 		return nil
 	case <-p.gone:
-		return fmt.Errorf("%w %q", ErrUnknown, p.name)
+		return p.goneError()
 	}
+}
+
+// goneError returns why there is no actor.
+func (p *pipeline) goneError() error {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	if p.g.isClosed {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w %q", ErrUnknown, p.name)
 }
 
 func (p *pipeline) arm(at time.Time) {
@@ -162,10 +172,11 @@ func (p *pipeline) begin(t *Transition) {
 	r.ended = func(e ending) {
 		p.inbox <- func() { p.ended(e) }
 	}
+	r.prepare(p.g.context())
 	p.run = r
 	p.status.setRun(r)
 	p.publish(t)
-	r.start(p.g.context())
+	go r.main()
 }
 
 // ended is called when the run is over.
@@ -247,10 +258,8 @@ func (p *pipeline) remove() {
 // wait has the actor end the run, and waits until that is done or the context ends.
 func (p *pipeline) wait(ctx context.Context, kind waiterKind) error {
 	w := waiter{kind, make(chan error, 1)}
-	select {
-	case p.inbox <- func() { p.end(w) }:
-	case <-p.gone:
-		return fmt.Errorf("%w %q", ErrUnknown, p.name)
+	if err := p.ask(func() { p.end(w) }); err != nil {
+		return err
 	}
 	select {
 	case err := <-w.done:

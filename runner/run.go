@@ -43,7 +43,6 @@ type run struct {
 	softTimer  *time.Timer
 	reason     error // the first error
 	members    []*member
-	closing    *funnel.Sink // being closed
 	sinks      []*funnel.Sink
 	sinkDoing  doing
 	isOver     bool
@@ -110,26 +109,28 @@ func (p Parts) check() error {
 	return nil
 }
 
-// start begins the run.
-func (r *run) start(ctx context.Context) {
+// prepare makes the run ready for main. The context is that of the group.
+func (r *run) prepare(ctx context.Context) {
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.winding = make(chan struct{})
 	r.begun = time.Now()
-	go func() {
-		e := r.live()
-		if e.err != nil {
-			// A function of the host classifies the error: it is part of the run.
-			e.err, e.class = classify(e.err, r.classify)
-		}
-		r.mu.Lock()
-		r.isOver = true
-		if r.softTimer != nil {
-			r.softTimer.Stop()
-		}
-		r.mu.Unlock()
-		r.cancel(nil)
-		r.ended(e)
-	}()
+}
+
+// main is the goroutine of the run.
+func (r *run) main() {
+	e := r.live()
+	if e.err != nil {
+		// A function of the host classifies the error: it is part of the run.
+		e.err, e.class = classify(e.err, r.classify)
+	}
+	r.mu.Lock()
+	r.isOver = true
+	if r.softTimer != nil {
+		r.softTimer.Stop()
+	}
+	r.mu.Unlock()
+	r.cancel(nil)
+	r.ended(e)
 }
 
 // stop makes the run wind up, and returns its hard bound.
@@ -362,7 +363,6 @@ func (r *run) close(tried int) error {
 // the soft bound, or half way from now to the hard one if that is later.
 func (r *run) closeContext() (context.Context, context.CancelFunc) {
 	r.mu.Lock()
-	r.windLocked() // a run that never served because it was stopped winds up already
 	now := time.Now()
 	end := now.Add(r.hard.Sub(now) / 2)
 	if end.Before(r.soft) {

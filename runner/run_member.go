@@ -33,6 +33,7 @@ type member struct {
 	served atomic.Bool   // Do has begun
 	doing  doing         // what but Do is being called
 	gaveUp atomic.Pointer[error]
+	lag    lagCalls
 }
 
 func newMember(index, n int, w *funnel.Worker, ctx context.Context) *member {

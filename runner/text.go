@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -60,8 +59,7 @@ func (g *Group) statusText(pipeline string, err error) string {
 		return shorten(errorText(err))
 	}
 	// What the runner adds to an error is no secret, and worth keeping.
-	var used *attemptsError
-	if errors.As(err, &used) && error(used) == err {
+	if used, ok := err.(*attemptsError); ok {
 		return shorten(used.prefix() + g.statusText(pipeline, used.err))
 	}
 	return shorten(clean(err, textOf(err, func() string { return g.errorText(pipeline, err) })))
