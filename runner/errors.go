@@ -136,6 +136,11 @@ func saysOnly(err error, targets ...error) (is bool) {
 			is = false
 		}
 	}()
+	for _, target := range targets {
+		if err == target { // which may itself wrap something
+			return true
+		}
+	}
 	switch e := err.(type) {
 	case interface{ Unwrap() []error }:
 		joined := e.Unwrap()

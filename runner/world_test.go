@@ -265,3 +265,21 @@ func wantError(t *testing.T, err, target error, words ...string) {
 		}
 	}
 }
+
+// buffer is a bytes.Buffer that is safe for concurrent use.
+type buffer struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
