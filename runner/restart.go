@@ -112,9 +112,9 @@ func (c Class) String() string {
 	}
 }
 
-// classify returns Transient or Fatal for err. A panic of the host's function is joined
+// classify returns Transient or Fatal for err, and err itself. A panic of the host's function is joined
 // to err.
-func classify(err error, classifier func(error) Class) (error, Class) {
+func classify(err error, classifier func(error) Class) (Class, error) {
 	class := Unclassified
 	if classifier != nil {
 		if callErr := call(func() error { class = classifier(err); return nil }); callErr != nil {
@@ -127,5 +127,5 @@ func classify(err error, classifier func(error) Class) (error, Class) {
 			class = Fatal
 		}
 	}
-	return err, class
+	return class, err
 }

@@ -121,7 +121,7 @@ func (r *run) main() {
 	e := r.live()
 	if e.err != nil {
 		// A function of the host classifies the error: it is part of the run.
-		e.err, e.class = classify(e.err, r.classify)
+		e.class, e.err = classify(e.err, r.classify)
 	}
 	r.mu.Lock()
 	r.isOver = true
@@ -208,8 +208,8 @@ func (r *run) live() (e ending) {
 	r.mu.Unlock()
 
 	var channels []*channel
-	opened := 0
-	err, opened = r.open()
+	var opened int // sinks and workers
+	opened, err = r.open()
 	if err == nil {
 		channels, err = r.channels()
 	}
@@ -242,30 +242,30 @@ func (r *run) unlessStopped(err error) error {
 
 // open opens the sinks and then the workers, until one fails or the run is stopped. It
 // returns how many of both it has tried to open.
-func (r *run) open() (err error, tried int) {
+func (r *run) open() (tried int, err error) {
 	for i, s := range r.sinks {
 		if r.ctx.Err() != nil {
-			return context.Cause(r.ctx), tried
+			return tried, context.Cause(r.ctx)
 		}
 		tried++
 		r.sinkDoing.set("opening sink", i)
 		if err := call(func() error { return s.Open(r.ctx) }); err != nil {
-			return fmt.Errorf("failed to open sink %d: %w", i, err), tried
+			return tried, fmt.Errorf("failed to open sink %d: %w", i, err)
 		}
 		r.sinkDoing.clear()
 	}
 	for _, m := range r.members {
 		if r.ctx.Err() != nil {
-			return context.Cause(r.ctx), tried
+			return tried, context.Cause(r.ctx)
 		}
 		tried++
 		m.doing.set("opening", 0)
 		if err := call(func() error { return m.worker.Open(r.ctx) }); err != nil {
-			return m.wrap("failed to open", err), tried
+			return tried, m.wrap("failed to open", err)
 		}
 		m.doing.clear()
 	}
-	return nil, tried
+	return tried, nil
 }
 
 // beginServing returns true if the workers shall run. From then on the run is stopped

@@ -322,8 +322,8 @@ func (s *sim) run() {
 			s.t.Errorf("%s is %v after Run", st.Name, st.State)
 		}
 	}
-	if isStuck != errors.Is(err, runner.ErrStuck) {
-		s.t.Errorf("a pipeline is stuck: %t, but Run returned %v", isStuck, err)
+	if isStuck && !errors.Is(err, runner.ErrStuck) { // a stuck run may have ended meanwhile
+		s.t.Errorf("a pipeline is stuck, but Run returned %v", err)
 	}
 	wg.Wait()
 	close(s.release)
