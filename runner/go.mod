@@ -4,12 +4,12 @@ go 1.25.0
 
 require (
 	github.com/cenkalti/backoff/v5 v5.0.3
+	github.com/conduitio/conduit-commons v0.6.0
 	github.com/conduitio/funnel v0.0.0
 	github.com/rs/zerolog v1.35.1
 )
 
 require (
-	github.com/conduitio/conduit-commons v0.6.0 // indirect
 	github.com/conduitio/conduit-processor-sdk v0.5.0 // indirect
 	github.com/goccy/go-json v0.10.5 // indirect
 	github.com/hamba/avro/v2 v2.28.0 // indirect
