@@ -39,6 +39,7 @@ func TestGroup_lifecycle(t *testing.T) {
 		}
 		wantError(t, w.Start("runs"), runner.ErrRunning, "runs")
 		want(t, w.Start("waits"))
+		synctest.Wait()
 		want(t, w.Stop(t.Context(), "runs"))
 		want(t, w.Restart(t.Context(), "waits"))
 		want(t, w.Remove(t.Context(), "ends"))
@@ -192,7 +193,8 @@ func TestGroup_failures(t *testing.T) {
 					if errors.As(last.Cause, &p) != (how == "panic") {
 						t.Errorf("the cause is %#v", last.Cause)
 					}
-					if s := w.status("x"); strings.Contains(s.Cause, ".go:") || s.Cause == "" {
+					if s := w.status("x"); strings.Contains(s.Cause, ".go:") || s.Cause == "" ||
+						strings.Contains(last.Cause.Error(), ".go:") {
 						t.Errorf("the cause is %s", s.Cause)
 					}
 					wantStacks := 0

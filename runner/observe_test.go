@@ -79,6 +79,13 @@ func TestMetrics(t *testing.T) {
 				s.OnOpen = func(context.Context) error { return errTest }
 			}
 		}), runner.WithRestart(runner.Restart{Jitter: -1}))
+		w.add("y", build(func(s *source, _ *destination) {
+			s.OnOpen = func(context.Context) error { return errTest }
+		}))
+		synctest.Wait()
+		want(t, w.Start("y")) // before the pause is over
+		synctest.Wait()
+		want(t, w.Remove(t.Context(), "y"))
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		check := func(key string, want float64) {
@@ -92,6 +99,8 @@ func TestMetrics(t *testing.T) {
 		check("conduit_pipeline_transitions_total[x recovering]", 2)
 		check("conduit_pipeline_transitions_total[x starting]", 3)
 		check("conduit_pipeline_restarts_total[x]", 2)
+		check("conduit_pipeline_transitions_total[y starting]", 2)
+		check("conduit_pipeline_restarts_total[y]", 0)
 		if s := w.status("x"); s.Restarts != 2 || s.LastError == "" || s.LastErrorAt.IsZero() || s.Cause != "" {
 			t.Errorf("got %+v", s)
 		}

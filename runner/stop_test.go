@@ -39,6 +39,7 @@ func TestStop_cancelled(t *testing.T) {
 		w.add("x", build(func(s *source, d *destination) {
 			s.single("1")
 			d.OnWrite = func(ctx context.Context, _ []opencdc.Record) error { <-ctx.Done(); return ctx.Err() }
+			d.OnTeardown = func(ctx context.Context) error { return ctx.Err() }
 		}))
 		synctest.Wait()
 		begun := time.Now()
@@ -240,7 +241,11 @@ func TestStop_teardownContext(t *testing.T) {
 			}
 		}))
 		synctest.Wait()
+		begun := time.Now()
 		wantError(t, w.Stop(t.Context(), "x"), context.DeadlineExceeded)
+		if d := time.Since(begun); d != graceful {
+			t.Errorf("the context of Teardown has ended after %v", d)
+		}
 		w.wantState("x", runner.Stopped)
 		want(t, w.end())
 	})
