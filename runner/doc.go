@@ -52,8 +52,8 @@
 //   - The run cannot be ended. The pipeline is stuck, and is never started beside a run
 //     that still lives.
 //
-// If all sources end, the pipeline is done. What a failed run has not acked is read again by the next
-// one, if the source can resume; see package position.
+// If all sources end, the pipeline is done. What a failed run has not acked is read again
+// by the next one, if the source can resume; see package position.
 //
 // # Stopping
 //

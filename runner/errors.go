@@ -163,6 +163,12 @@ func saysOnly(err error, targets ...error) (is bool) {
 	return false
 }
 
+// holds is [errors.Is], but returns false if a method of err panics.
+func holds(err, target error) (is bool) {
+	defer func() { _ = recover() }()
+	return errors.Is(err, target)
+}
+
 // panicsIn returns all panics that err holds.
 func panicsIn(err error) (all []*funnel.PanicError) {
 	defer func() { _ = recover() }() // of a method of err

@@ -97,7 +97,7 @@ func (g *Group) guard(what, pipeline string, f func()) {
 	}
 	e := g.logger.Error(context.Background()).Str(PipelineNameField, pipeline).Str(zerolog.ErrorFieldName, errorText(err))
 	for _, p := range panicsIn(err) {
-		e = e.Bytes("stack", p.Stack)
+		e = e.Str("stack", string(p.Stack))
 	}
 	e.Msg(what)
 }

@@ -82,7 +82,7 @@ func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 		case <-ctx.Done():
 			err = fmt.Errorf("no answer in time: %w", ctx.Err())
 		}
-		all[i].Worker, all[i].Source, all[i].Error = asked[i].index, asked[i].sourceID(), g.statusText(name, err)
+		all[i].Worker, all[i].Source, all[i].Error = asked[i].index, asked[i].sourceID, g.statusText(name, err)
 	}
 	return all, nil
 }

@@ -33,8 +33,6 @@ type run struct {
 	winding chan struct{} // closed when the run begins to wind up
 
 	mu         sync.Mutex
-	begun      time.Time
-	isBuilt    bool
 	isServing  bool // the workers may run
 	isStopped  bool // the host has stopped the run
 	isForced   bool // the soft bound has passed while workers ran
@@ -44,7 +42,7 @@ type run struct {
 	reason     error // the first error
 	members    []*member
 	sinks      []*funnel.Sink
-	sinkDoing  doing
+	doing      doing // what but a worker is being called
 	isOver     bool
 }
 
@@ -113,14 +111,14 @@ func (p Parts) check() error {
 func (r *run) prepare(ctx context.Context) {
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.winding = make(chan struct{})
-	r.begun = time.Now()
 }
 
 // main is the goroutine of the run.
 func (r *run) main() {
 	e := r.live()
 	if e.err != nil {
-		// A function of the host classifies the error: it is part of the run.
+		// A function of the host classifies the error, and may hang: it is part of the run.
+		r.doing.set(noWorker, "classifying its error")
 		e.class, e.err = classify(e.err, r.classify)
 	}
 	r.mu.Lock()
@@ -189,6 +187,7 @@ func (r *run) force() {
 // live does everything, and returns how it has ended.
 func (r *run) live() (e ending) {
 	var parts Parts
+	r.doing.set(noWorker, "building the pipeline")
 	err := call(func() (err error) {
 		parts, err = r.build(r.ctx)
 		return err
@@ -199,12 +198,13 @@ func (r *run) live() (e ending) {
 	if err != nil {
 		return ending{err: r.unlessStopped(fmt.Errorf("failed to build the pipeline: %w", err))}
 	}
+	r.doing.clear()
 	var members []*member
 	for i, w := range parts.Workers {
 		members = append(members, newMember(i, len(parts.Workers), w, r.ctx))
 	}
 	r.mu.Lock()
-	r.isBuilt, r.members, r.sinks = true, members, parts.Sinks
+	r.members, r.sinks = members, parts.Sinks
 	r.mu.Unlock()
 
 	var channels []*channel
@@ -248,18 +248,18 @@ func (r *run) open() (tried int, err error) {
 			return tried, context.Cause(r.ctx)
 		}
 		tried++
-		r.sinkDoing.set("opening sink", i)
+		r.doing.set(noWorker, fmt.Sprintf("opening sink %d", i))
 		if err := call(func() error { return s.Open(r.ctx) }); err != nil {
 			return tried, fmt.Errorf("failed to open sink %d: %w", i, err)
 		}
-		r.sinkDoing.clear()
+		r.doing.clear()
 	}
 	for _, m := range r.members {
 		if r.ctx.Err() != nil {
 			return tried, context.Cause(r.ctx)
 		}
 		tried++
-		m.doing.set("opening", 0)
+		m.doing.set(m.index, "opening")
 		if err := call(func() error { return m.worker.Open(r.ctx) }); err != nil {
 			return tried, m.wrap("failed to open", err)
 		}
@@ -350,11 +350,11 @@ func (r *run) close(tried int) error {
 	}
 	wg.Wait()
 	for i, s := range r.sinks[:min(tried, len(r.sinks))] {
-		r.sinkDoing.set("closing sink", i)
+		r.doing.set(noWorker, fmt.Sprintf("closing sink %d", i))
 		if err := call(func() error { return s.Close(ctx) }); err != nil {
 			errs[len(r.members)+i] = fmt.Errorf("failed to close sink %d: %w", i, err)
 		}
-		r.sinkDoing.clear()
+		r.doing.clear()
 	}
 	return join(errs...)
 }

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,35 +10,47 @@ import (
 )
 
 // doing says what a call is about, and since when. The zero value says nothing.
-type doing struct{ at atomic.Pointer[activity] }
+type doing struct{ at atomic.Pointer[TaskStatus] }
 
-type activity struct {
-	name  string
-	index int
-	since time.Time
+func (d *doing) set(worker int, activity string) {
+	d.at.Store(&TaskStatus{Worker: worker, Activity: activity, Since: time.Now()})
 }
 
-func (d *doing) set(name string, index int) { d.at.Store(&activity{name, index, time.Now()}) }
-func (d *doing) clear()                     { d.at.Store(nil) }
+func (d *doing) clear() { d.at.Store(nil) }
+
+const activityStopping = "stopping"
+
+// noWorker stands for the index of a worker where there is none.
+const noWorker = -1
 
 // member is a worker in a run.
 type member struct {
-	index  int
-	many   bool // there are several workers
-	worker *funnel.Worker
-	ctx    context.Context // of Do
-	cancel context.CancelCauseFunc
-	done   chan struct{} // closed when Do has ended
-	served atomic.Bool   // Do has begun
-	doing  doing         // what but Do is being called
-	gaveUp atomic.Pointer[error]
-	lag    lagCalls
+	index    int
+	many     bool // there are several workers
+	worker   *funnel.Worker
+	sourceID string
+	ctx      context.Context // of Do
+	cancel   context.CancelCauseFunc
+	done     chan struct{} // closed when Do has ended
+	served   atomic.Bool   // Do has begun
+	doing    doing         // what but Do is being called
+	gaveUp   atomic.Pointer[error]
+	lag      lagCalls
 }
 
 func newMember(index, n int, w *funnel.Worker, ctx context.Context) *member {
 	m := &member{index: index, many: n > 1, worker: w, done: make(chan struct{})}
+	m.sourceID = idOf(w.FirstTask.Task)
 	m.ctx, m.cancel = context.WithCancelCause(ctx)
 	return m
+}
+
+// idOf returns the ID of a task, or a text if that panics. It is called only where a
+// method of the host may hang.
+func idOf(t funnel.Task) string {
+	id := "(unknown)"
+	_ = call(func() error { id = t.ID(); return nil })
+	return id
 }
 
 // wrap names the worker, if there are several.
@@ -49,8 +60,6 @@ func (m *member) wrap(what string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
-
-func (m *member) sourceID() string { return m.worker.FirstTask.Task.ID() }
 
 func (m *member) isRunning() bool {
 	select {
@@ -81,13 +90,13 @@ func (m *member) run() error {
 func (m *member) stop(bound time.Time) error {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(m.ctx), bound)
 	defer cancel()
-	m.doing.set("stopping", 0)
+	m.doing.set(m.index, activityStopping)
 	defer m.doing.clear()
 	err := call(func() error { return m.worker.Stop(ctx) })
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if ctx.Err() != nil && holds(err, ctx.Err()) {
 		m.gaveUp.Store(&err)
 		return nil
 	}
@@ -95,7 +104,7 @@ func (m *member) stop(bound time.Time) error {
 }
 
 func (m *member) close(ctx context.Context) error {
-	m.doing.set("closing", 0)
+	m.doing.set(m.index, "closing")
 	defer m.doing.clear()
 	defer m.cancel(nil)
 	if err := call(func() error { return m.worker.Close(ctx) }); err != nil {
@@ -134,7 +143,7 @@ func (r *run) channels() ([]*channel, error) {
 		return nil
 	}
 	for _, m := range r.members {
-		m.doing.set("asking for the errors of its connectors", 0)
+		m.doing.set(m.index, "asking for the errors of its connectors")
 		w := m.worker
 		first := true
 		for node := range w.FirstTask.TaskNodes() {
@@ -147,7 +156,8 @@ func (r *run) channels() ([]*channel, error) {
 				get = t.Errors
 			}
 			first = false
-			wrap := func(err error) error { return &funnel.TaskError{TaskID: node.Task.ID(), Err: err} }
+			id := idOf(node.Task)
+			wrap := func(err error) error { return &funnel.TaskError{TaskID: id, Err: err} }
 			if err := add(m, get, wrap); err != nil {
 				return nil, err
 			}
@@ -197,14 +207,11 @@ func (c *channel) listen(quit <-chan struct{}, report chan<- error) {
 // than read.
 func (r *run) tasks(all bool) []TaskStatus {
 	r.mu.Lock()
-	members, isBuilt, begun := r.members, r.isBuilt, r.begun
+	members := r.members
 	r.mu.Unlock()
-	if !isBuilt {
-		return []TaskStatus{{Worker: -1, Activity: "building the pipeline", Since: begun}}
-	}
 	var tasks []TaskStatus
-	if a := r.sinkDoing.at.Load(); a != nil {
-		tasks = append(tasks, TaskStatus{Worker: -1, Activity: fmt.Sprintf("%s %d", a.name, a.index), Since: a.since})
+	if a := r.doing.at.Load(); a != nil {
+		tasks = append(tasks, *a)
 	}
 	for _, m := range members {
 		tasks = append(tasks, m.tasks(all)...)
@@ -227,11 +234,11 @@ func (m *member) tasks(withReads bool) []TaskStatus {
 			all = append(all, t)
 		}
 	}
-	if a := m.doing.at.Load(); a != nil && (len(all) == 0 || a.name != "stopping") {
-		all = append(all, TaskStatus{Worker: m.index, Activity: a.name, Since: a.since})
+	if a := m.doing.at.Load(); a != nil && (len(all) == 0 || a.Activity != activityStopping) {
+		all = append(all, *a)
 	}
 	if withReads && len(all) == 0 && m.isRunning() {
-		all = append(all, TaskStatus{Worker: m.index, ID: m.sourceID(), Activity: "reading"})
+		all = append(all, TaskStatus{Worker: m.index, ID: m.sourceID, Activity: "reading"})
 	}
 	return all
 }

@@ -200,3 +200,44 @@ func TestGroup_sinkBackground(t *testing.T) {
 		want(t, w.end())
 	})
 }
+
+// A classifier that hangs is part of the run.
+func TestStuck_classifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		w := newWorld(t)
+		w.add("x", runner.Single(func(context.Context) (*funnel.Worker, error) { return nil, errTest }),
+			runner.WithClassifier(func(error) runner.Class { <-release; return runner.Transient }))
+		synctest.Wait()
+		wantError(t, w.Stop(t.Context(), "x"), runner.ErrStuck, "classifying its error for 14s")
+		close(release)
+		synctest.Wait()
+		w.wantState("x", runner.Stopped)
+		want(t, w.end())
+	})
+}
+
+// hostileError is an error whose methods panic.
+type hostileError struct{}
+
+func (hostileError) Error() string   { panic("text") }
+func (hostileError) Is(error) bool   { panic("is") }
+func (hostileError) Unwrap() []error { panic("unwrap") }
+
+func TestGroup_hostileErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.add("background", build(func(s *source, _ *destination) { s.Background <- hostileError{} }))
+		w.add("teardown", build(func(s *source, _ *destination) {
+			s.OnTeardown = func(ctx context.Context) error { <-ctx.Done(); return hostileError{} }
+		}))
+		w.add("build", runner.Single(func(context.Context) (*funnel.Worker, error) { return nil, hostileError{} }))
+		synctest.Wait()
+		w.wantState("background", runner.Recovering)
+		w.wantState("build", runner.Recovering)
+		if err := w.end(); err == nil {
+			t.Error("no error")
+		}
+		w.wantState("teardown", runner.Stopped)
+	})
+}

@@ -43,7 +43,7 @@ type Transition struct {
 }
 
 // queue calls functions in order, one at a time, on a goroutine that lives while there
-// are any. The zero value is empty.
+// are any. The functions neither panic nor end the goroutine. The zero value is empty.
 type queue struct {
 	mu     sync.Mutex
 	calls  []func()
@@ -63,16 +63,10 @@ func (q *queue) add(f func()) {
 }
 
 func (q *queue) run() {
-	isEmpty := false
-	defer func() {
-		if !isEmpty {
-			go q.run() // f has ended the goroutine
-		}
-	}()
 	for {
 		q.mu.Lock()
 		if len(q.calls) == 0 {
-			isEmpty, q.isBusy = true, false
+			q.isBusy = false
 			if q.idle != nil {
 				close(q.idle)
 				q.idle = nil
