@@ -1,6 +1,6 @@
 # All modules of the repository. Those in RELEASE are released together, at one version,
 # and the others never. PEERS has large dependencies: it is only built and vetted.
-RELEASE := . runner position/bolt connector/file connector/file/parquet
+RELEASE := . runner position/bolt connector/file connector/file/parquet otel
 UNRELEASED := examples examples/host benchmarks internal/crash internal/release
 MODULES := $(RELEASE) $(UNRELEASED)
 PEERS := benchmarks/peers

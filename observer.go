@@ -3,6 +3,9 @@ package funnel
 import (
 	"context"
 	"errors"
+	"slices"
+
+	"github.com/conduitio/conduit-commons/opencdc"
 )
 
 // Observer receives the events of a worker, for the host's traces, metrics and logs. It
@@ -40,6 +43,25 @@ type Observer interface {
 	BatchDone(context.Context, BatchDone)
 }
 
+// RecordsObserver is an [Observer] that also sees the records of a batch, for example to
+// find the traces that they belong to.
+type RecordsObserver interface {
+	Observer
+	// RecordsRead is called in place of BatchRead, with the active records of the batch.
+	// It must not change the records or the slice, and must not keep them.
+	RecordsRead(context.Context, BatchRead, []opencdc.Record) context.Context
+}
+
+// AbortObserver is an [Observer] that also hears of batches that a panic ends, for example
+// to end what it has begun for them.
+type AbortObserver interface {
+	Observer
+	// BatchAborted is called if a panic or [runtime.Goexit] ends a batch for which
+	// BatchRead has returned, with the context of BatchDone. The panic may be one of
+	// BatchDone. All tasks have ended, also those on branches; some without a TaskDone.
+	BatchAborted(context.Context)
+}
+
 // BatchRead says that a batch is about to be processed.
 type BatchRead struct {
 	Records int // source records
@@ -48,7 +70,9 @@ type BatchRead struct {
 // TaskBegin says that a task gets a batch or a part of one.
 type TaskBegin struct {
 	TaskID  string
-	Records int // active records
+	Records int       // active records
+	Node    *TaskNode // the place of the task in the pipeline, which must not be changed
+	Waiting int       // parts of the batch that continue after this one, on the same branch
 }
 
 // TaskDone says what a task has done with a batch or a part of one. If the task has
@@ -76,11 +100,13 @@ type DeadLettersWritten struct {
 	Records   int   // dead letters in the write
 	Confirmed int   // dead letters that the queue has confirmed
 	Err       error // why not all are confirmed
+	Outside   bool  // by [Worker.Ack] or [Worker.Nack], with the context of that call
 }
 
 // RecordsAcked says that the source has acked records.
 type RecordsAcked struct {
 	Records int
+	Outside bool // by [Worker.Ack] or [Worker.Nack], with the context of that call
 }
 
 // BatchDone says how a batch ended. Read, Acked and DeadLettered count source records,
@@ -125,6 +151,9 @@ func (NopObserver) BatchDone(context.Context, BatchDone) {}
 // The option can be given several times. The observers then get each event one after the
 // other, in the order of the options; TaskDone and BatchDone go in reverse order. Each gets
 // the context that the one before it has returned.
+//
+// An observer can also be a [RecordsObserver] or an [AbortObserver]. An observer that wraps
+// one of them must have their methods itself.
 func WithObserver(observer Observer) WorkerOption {
 	return workerOption(func(o *options) error {
 		switch {
@@ -174,6 +203,29 @@ func (p observerPair) RecordsAcked(ctx context.Context, e RecordsAcked) {
 func (p observerPair) BatchDone(ctx context.Context, e BatchDone) {
 	p.second.BatchDone(ctx, e)
 	p.first.BatchDone(ctx, e)
+}
+
+// batchRead reports that a batch was read, with its records if the observer wants them.
+func batchRead(ctx context.Context, o Observer, e BatchRead, b *Batch) context.Context {
+	switch o := o.(type) {
+	case observerPair:
+		return batchRead(batchRead(ctx, o.first, e, b), o.second, e, b)
+	case RecordsObserver:
+		return derived(ctx, o.RecordsRead(ctx, e, slices.Clip(b.ActiveRecords())))
+	default:
+		return derived(ctx, o.BatchRead(ctx, e))
+	}
+}
+
+// batchAborted reports that a batch was aborted, in reverse order.
+func batchAborted(ctx context.Context, o Observer) {
+	switch o := o.(type) {
+	case observerPair:
+		batchAborted(ctx, o.second)
+		batchAborted(ctx, o.first)
+	case AbortObserver:
+		o.BatchAborted(ctx)
+	}
 }
 
 // derived returns the context that a method of an observer has returned, or ctx if it is

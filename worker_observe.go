@@ -16,7 +16,13 @@ type releaseEvent struct {
 func (w *Worker) processObserved(ctx context.Context, b *Batch) error {
 	n := len(b.copies.Source().Positions)
 	w.track.leave() // no task has the batch while the observer is told
-	taskCtx := derived(ctx, w.observer.BatchRead(ctx, BatchRead{Records: n}))
+	taskCtx := batchRead(ctx, w.observer, BatchRead{Records: n}, b)
+	hasEnded := false
+	defer func() {
+		if !hasEnded {
+			batchAborted(taskCtx, w.observer)
+		}
+	}()
 	err := w.processInside(taskCtx, b)
 	w.track.leave()
 	c := &w.track.counts
@@ -24,6 +30,7 @@ func (w *Worker) processObserved(ctx context.Context, b *Batch) error {
 		Read: n, Acked: c.acked, DeadLettered: c.deadLettered,
 		Filtered: c.filtered, Nacked: c.nacked, Retried: c.retried, Err: err,
 	})
+	hasEnded = true
 	return err
 }
 
@@ -31,7 +38,7 @@ func (w *Worker) processObserved(ctx context.Context, b *Batch) error {
 func (k *walk) callObserved(ctx context.Context) error {
 	o, id, b := k.worker.observer, k.worker.ids[k.node], k.batch
 	in := b.copies.Len()
-	taskCtx := derived(ctx, o.TaskBegin(ctx, TaskBegin{TaskID: id, Records: in}))
+	taskCtx := derived(ctx, o.TaskBegin(ctx, TaskBegin{TaskID: id, Records: in, Node: k.node, Waiting: len(k.later)}))
 	err := k.callTask(taskCtx)
 	if err == nil && !b.copies.IsSettled() {
 		if err = k.checkContext(taskCtx); err != nil {
@@ -56,15 +63,16 @@ func (k *walk) callObserved(ctx context.Context) error {
 	return nil
 }
 
-// reportReleased reports what was written to the queue and acked.
-func (w *Worker) reportReleased(ctx context.Context, c *counts) {
+// reportReleased reports what was written to the queue and acked, in the walk or outside
+// it.
+func (w *Worker) reportReleased(ctx context.Context, c *counts, outside bool) {
 	events := c.released
 	c.released = nil
 	for _, e := range events {
 		if e.letters > 0 {
-			w.observer.DeadLettersWritten(ctx, DeadLettersWritten{Records: e.letters, Confirmed: e.confirmed, Err: e.err})
+			w.observer.DeadLettersWritten(ctx, DeadLettersWritten{Records: e.letters, Confirmed: e.confirmed, Err: e.err, Outside: outside})
 		} else {
-			w.observer.RecordsAcked(ctx, RecordsAcked{Records: e.acked})
+			w.observer.RecordsAcked(ctx, RecordsAcked{Records: e.acked, Outside: outside})
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 func (w *Worker) release(ctx context.Context, s *batch.SourceBatch, c *counts) error {
 	err := w.releaseLocked(ctx, s, c)
 	if w.observer != nil {
-		w.reportReleased(ctx, c)
+		w.reportReleased(ctx, c, false)
 	}
 	return err
 }
@@ -304,7 +304,7 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func(*counts) erro
 	defer w.addOutside(&c) // also after a panic
 	err := w.settleLocked(ctx, s, settle, &c)
 	if w.observer != nil {
-		w.reportReleased(ctx, &c)
+		w.reportReleased(ctx, &c, true)
 	}
 	return err
 }

@@ -4,6 +4,7 @@ package log
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -28,6 +29,7 @@ const (
 type CtxLogger struct {
 	zerolog.Logger
 	component string
+	handler   slog.Handler // of FromSlog, or nil
 }
 
 // New returns a CtxLogger that writes to logger.
@@ -67,56 +69,67 @@ func (l CtxLogger) WithField(name, value string) CtxLogger {
 // Trace starts a line of level trace. As with all levels, nothing is written until Msg
 // or Send is called on the event.
 func (l CtxLogger) Trace(ctx context.Context) *zerolog.Event {
-	return l.start(ctx, l.Logger.Trace())
+	return l.start(ctx, l.at(ctx, zerolog.TraceLevel).Trace())
 }
 
 // Debug starts a line of level debug.
 func (l CtxLogger) Debug(ctx context.Context) *zerolog.Event {
-	return l.start(ctx, l.Logger.Debug())
+	return l.start(ctx, l.at(ctx, zerolog.DebugLevel).Debug())
 }
 
 // Info starts a line of level info.
 func (l CtxLogger) Info(ctx context.Context) *zerolog.Event {
-	return l.start(ctx, l.Logger.Info())
+	return l.start(ctx, l.at(ctx, zerolog.InfoLevel).Info())
 }
 
 // Warn starts a line of level warn.
 func (l CtxLogger) Warn(ctx context.Context) *zerolog.Event {
-	return l.start(ctx, l.Logger.Warn())
+	return l.start(ctx, l.at(ctx, zerolog.WarnLevel).Warn())
 }
 
 // Error starts a line of level error.
 func (l CtxLogger) Error(ctx context.Context) *zerolog.Event {
-	return l.start(ctx, l.Logger.Error())
+	return l.start(ctx, l.at(ctx, zerolog.ErrorLevel).Error())
 }
 
 // Err starts a line of level error with err, or of level info if err is nil.
 func (l CtxLogger) Err(ctx context.Context, err error) *zerolog.Event {
-	return l.start(ctx, l.Logger.Err(err))
+	if err == nil {
+		return l.Info(ctx)
+	}
+	return l.start(ctx, l.at(ctx, zerolog.ErrorLevel).Err(err))
 }
 
 // Fatal starts a line of level fatal. As in zerolog, writing it ends the
 // process, and so does Fatal itself if the level is off. The engine never calls
 // it.
 func (l CtxLogger) Fatal(ctx context.Context) *zerolog.Event {
-	return l.start(ctx, l.Logger.Fatal())
+	return l.start(ctx, l.at(ctx, zerolog.FatalLevel).Fatal())
 }
 
 // Panic starts a line of level panic. As in zerolog, writing it panics, and so
 // does Panic itself if the level is off. The engine never calls it.
 func (l CtxLogger) Panic(ctx context.Context) *zerolog.Event {
-	return l.start(ctx, l.Logger.Panic())
+	return l.start(ctx, l.at(ctx, zerolog.PanicLevel).Panic())
 }
 
 // WithLevel starts a line of the given level. It neither ends the process nor
 // panics, whatever the level.
 func (l CtxLogger) WithLevel(ctx context.Context, level zerolog.Level) *zerolog.Event {
-	return l.start(ctx, l.Logger.WithLevel(level))
+	return l.start(ctx, l.at(ctx, level).WithLevel(level))
 }
 
 // Log starts a line without a level.
 func (l CtxLogger) Log(ctx context.Context) *zerolog.Event {
-	return l.start(ctx, l.Logger.Log())
+	return l.start(ctx, l.at(ctx, zerolog.NoLevel).Log())
+}
+
+// at returns the logger for a line of a level.
+func (l *CtxLogger) at(ctx context.Context, level zerolog.Level) *zerolog.Logger {
+	if l.handler == nil {
+		return &l.Logger
+	}
+	return l.atSlog(ctx, level)
 }
 
 // start adds the context and the component to an event. The event of a disabled level

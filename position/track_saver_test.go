@@ -248,12 +248,7 @@ func TestCoalescing_failures(t *testing.T) {
 			})
 			t.Run("panic", func(t *testing.T) {
 				coalescing(t, func(t *testing.T, w *world, s funnel.Source) {
-					w.on = func(_ context.Context, call string) error {
-						if call == test.failing {
-							panic("oh no")
-						}
-						return nil
-					}
+					w.on = when(test.failing, func() error { panic("oh no") })
 					must(t, ack(s, "1 2 3"))
 					synctest.Wait()
 					w.take()
@@ -272,12 +267,7 @@ func TestCoalescing_failures(t *testing.T) {
 			})
 			t.Run("panic, seen by Teardown", func(t *testing.T) {
 				coalescing(t, func(t *testing.T, w *world, s funnel.Source) {
-					w.on = func(_ context.Context, call string) error {
-						if call == test.failing {
-							panic("oh no")
-						}
-						return nil
-					}
+					w.on = when(test.failing, func() error { panic("oh no") })
 					must(t, ack(s, "1 2 3"))
 					synctest.Wait()
 					w.take()
@@ -289,12 +279,7 @@ func TestCoalescing_failures(t *testing.T) {
 			})
 			t.Run("Goexit", func(t *testing.T) {
 				coalescing(t, func(t *testing.T, w *world, s funnel.Source) {
-					w.on = func(_ context.Context, call string) error {
-						if call == test.failing {
-							return exit()
-						}
-						return nil
-					}
+					w.on = when(test.failing, exit)
 					must(t, ack(s, "1 2 3"))
 					synctest.Wait()
 					w.failing()
@@ -305,6 +290,16 @@ func TestCoalescing_failures(t *testing.T) {
 				})
 			})
 		})
+	}
+}
+
+// when returns what happens in a call: the others succeed.
+func when(call string, happens func() error) func(context.Context, string) error {
+	return func(_ context.Context, c string) error {
+		if c != call {
+			return nil
+		}
+		return happens()
 	}
 }
 

@@ -38,7 +38,41 @@ type figure struct {
 	command []string
 }
 
+// maxMiB is the largest size of the input.
+const maxMiB = 1 << 20
+
+// validate checks the flags, before minutes are spent on runs whose figures are of no use.
+func (c *comparison) validate() error {
+	switch {
+	case c.MiB < 1 || c.MiB > maxMiB:
+		return fmt.Errorf("-mib %d: the size must be from 1 to %d", c.MiB, maxMiB)
+	case c.Runs < 1:
+		return fmt.Errorf("-runs %d: each contestant must run at least once", c.Runs)
+	}
+	if c.benthos != "" {
+		if _, err := exec.LookPath(c.benthos); err != nil {
+			return fmt.Errorf("-benthos: %w", err)
+		}
+	}
+	if c.results == "" {
+		return nil
+	}
+	switch info, err := os.Stat(filepath.Dir(c.results)); {
+	case err != nil:
+		return fmt.Errorf("-o: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("-o %s: %s is no directory", c.results, filepath.Dir(c.results))
+	}
+	if info, err := os.Stat(c.results); err == nil && info.IsDir() {
+		return fmt.Errorf("-o %s is a directory", c.results)
+	}
+	return nil
+}
+
 func (c *comparison) run() error {
+	if err := c.validate(); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "funnel-load-")
 	if err != nil {
 		return err

@@ -69,6 +69,40 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestFlags checks that flags that cannot work are refused before anything runs.
+func TestFlags(t *testing.T) {
+	dir := t.TempDir()
+	regular := filepath.Join(dir, "file")
+	if err := os.WriteFile(regular, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		c    comparison
+		want string
+	}{
+		"no runs":           {comparison{MiB: 1}, "-runs 0"},
+		"negative runs":     {comparison{MiB: 1, Runs: -1}, "-runs -1"},
+		"no input":          {comparison{Runs: 1}, "-mib 0"},
+		"negative size":     {comparison{MiB: -1, Runs: 1}, "-mib -1"},
+		"size too large":    {comparison{MiB: 1 << 50, Runs: 1}, "-mib 1125899906842624"},
+		"no such program":   {comparison{MiB: 1, Runs: 1, benthos: filepath.Join(dir, "none")}, "-benthos"},
+		"no such directory": {comparison{MiB: 1, Runs: 1, results: filepath.Join(dir, "none", "load.json")}, "-o"},
+		"below a file":      {comparison{MiB: 1, Runs: 1, results: filepath.Join(regular, "load.json")}, "is no directory"},
+		"a directory":       {comparison{MiB: 1, Runs: 1, results: dir}, "is a directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := test.c.run(); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error is %v, want %q in it", err, test.want)
+			}
+		})
+	}
+	for _, c := range []comparison{{MiB: 1, Runs: 1}, {MiB: maxMiB, Runs: 9, results: regular}, {MiB: 1, Runs: 1, results: filepath.Join(dir, "new")}} {
+		if err := c.validate(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // idOf returns the ID of the event in a dead letter.
 func idOf(t *testing.T, contestant string, letter map[string]any) any {
 	t.Helper()

@@ -83,6 +83,9 @@ func (d *decoder) header(text []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if hasBareReturn(text) {
+		return nil, errBareReturn
+	}
 	names := make([]string, len(row))
 	columns := make(map[string]int, len(row))
 	for i, name := range row {
@@ -96,6 +99,24 @@ func (d *decoder) header(text []byte) ([]string, error) {
 		names[i] = name
 	}
 	return names, nil
+}
+
+// errBareReturn means that the header seems to hold the rest of the file, too.
+var errBareReturn = errors.New("a carriage return without a line feed stands outside of quotes, so it may end the line")
+
+// hasBareReturn returns true if a row, which is without its line end, holds a carriage return
+// outside of quotes.
+func hasBareReturn(text []byte) bool {
+	isQuoted := false
+	for _, c := range text {
+		switch {
+		case c == '"':
+			isQuoted = !isQuoted
+		case c == '\r' && !isQuoted:
+			return true
+		}
+	}
+	return false
 }
 
 var errInvalidUTF8 = errors.New("the text is not valid UTF-8")

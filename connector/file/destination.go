@@ -8,6 +8,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/connector"
+	"github.com/conduitio/funnel/internal/clock"
 	"github.com/conduitio/funnel/internal/reuse"
 )
 
@@ -132,6 +133,7 @@ func (d *Destination) Open(ctx context.Context) error {
 	}
 	d.dropAcks()
 	d.isOpen, d.failure = false, nil
+	d.outputs.now = clock.Of(ctx)
 	if err := d.open(ctx); err != nil {
 		return fmt.Errorf("file destination: %w", errors.Join(err, d.outputs.abandon()))
 	}

@@ -1,8 +1,6 @@
 package file
 
 import (
-	"time"
-
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/internal/disk"
@@ -11,11 +9,6 @@ import (
 // WithDisk replaces the file system.
 func WithDisk(fsys disk.FS) DestinationOption {
 	return destinationOption(func(c *destinationConfig) { c.fsys = fsys })
-}
-
-// WithClock replaces the clock.
-func WithClock(now func() time.Time) DestinationOption {
-	return destinationOption(func(c *destinationConfig) { c.now = now })
 }
 
 // WithMaxAppend sets the maximum number of bytes of an append of several records.

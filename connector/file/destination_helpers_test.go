@@ -29,7 +29,14 @@ func newDestination(t testing.TB, path string, format file.Format, opts ...file.
 func openDestination(t testing.TB, path string, format file.Format, opts ...file.DestinationOption) *file.Destination {
 	t.Helper()
 	d := newDestination(t, path, format, opts...)
-	if err := d.Open(t.Context()); err != nil {
+	open(t, t.Context(), d)
+	return d
+}
+
+// open opens a destination, which is torn down after the test.
+func open(t testing.TB, ctx context.Context, d *file.Destination) {
+	t.Helper()
+	if err := d.Open(ctx); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -37,7 +44,6 @@ func openDestination(t testing.TB, path string, format file.Format, opts ...file
 			t.Error(err)
 		}
 	})
-	return d
 }
 
 // deliver writes records, and returns the errors of their acks.

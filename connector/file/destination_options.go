@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/conduitio/funnel/internal/disk"
 )
@@ -73,7 +72,6 @@ type destinationConfig struct {
 
 	// For tests.
 	fsys      disk.FS
-	now       func() time.Time
 	maxAppend int
 }
 
@@ -84,7 +82,6 @@ func newDestinationConfig(format Format, opts []DestinationOption) (*destination
 		maxOpenFiles: 64,
 		fileMode:     0o644,
 		fsys:         disk.OS,
-		now:          time.Now,
 		maxAppend:    defaultMaxAppend,
 	}
 	for i, o := range opts {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/conduitio/funnel/internal/disk"
 )
@@ -20,6 +21,7 @@ type outputs struct {
 	*destinationConfig
 	template *template
 	encoder  *encoder
+	now      func() time.Time // the clock, set by Open
 
 	open   map[string]*list.Element // of byUse, by path
 	byUse  list.List                // *output, the most recently used one first

@@ -12,6 +12,7 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 
 	"github.com/conduitio/funnel/connector/file"
+	"github.com/conduitio/funnel/internal/clock"
 	"github.com/conduitio/funnel/internal/disk/disktest"
 )
 
@@ -54,7 +55,8 @@ func TestRotation_age(t *testing.T) {
 	if err := os.Chtimes(path, start, start.Add(-5*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	d := openDestination(t, path, file.CSV, columnA, file.WithRotation(file.Rotation{Age: time.Hour}), file.WithClock(func() time.Time { return now }))
+	d := newDestination(t, path, file.CSV, columnA, file.WithRotation(file.Rotation{Age: time.Hour}))
+	open(t, clock.With(t.Context(), func() time.Time { return now }), d)
 	at := func(after time.Duration, text string) {
 		now = start.Add(after)
 		mustWrite(t, d, fields("a", text))

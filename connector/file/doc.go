@@ -36,8 +36,9 @@
 //     float64 if that holds their decimal value, and [encoding/json.Number] otherwise, so
 //     that no digit is lost. Duplicate names, invalid UTF-8, and more than 9,900 levels are
 //     refused.
-//   - [CSV]: every file begins with a header. A column without a name, or two columns with
-//     the same name, end the source with an error. Inside quotes, \r\n becomes \n.
+//   - [CSV]: every file begins with a header. A column without a name, two columns with the
+//     same name, or a header with a lone \r outside of quotes end the source with an error.
+//     Inside quotes, \r\n becomes \n.
 //   - [Records]: the JSON form of [opencdc.Record]. Any part may be missing. Its position is
 //     ignored.
 //
@@ -70,6 +71,8 @@
 //     [WithStartAnew], the file is read from its beginning instead. A finished file is read
 //     from its beginning without an error, since its path may belong to another file now. The
 //     file of the last acked record counts as read in part.
+//   - Without [WithFollow], a file that another one has replaced between Open and its turn is
+//     an error of Read. The next Open finds both.
 //   - The end of a file may be cut off again if it is a record without a line end, as a
 //     [Destination] does when it repairs a file. What was read before it is still known.
 //

@@ -161,7 +161,8 @@ func (s *session) look(ctx context.Context) (err error) {
 			}
 		}
 	}
-	if err := s.identify(ctx, s.matchNames(files, now), now); err != nil {
+	unnamed := nameless(begun, files)
+	if err := s.identify(ctx, s.matchNames(ctx, files, now), unnamed, now); err != nil {
 		return err
 	}
 	s.follow.forgetFormer()
@@ -242,7 +243,7 @@ func (s *session) giveUp(ctx context.Context, o *orphan) {
 
 // matchNames finds the names of the files that are read, and returns the other files of
 // which nothing is known.
-func (s *session) matchNames(files []place.File, now time.Time) (unknown []place.File) {
+func (s *session) matchNames(ctx context.Context, files []place.File, now time.Time) (unknown []place.File) {
 	type key struct{ device, inode uint64 }
 	byInode := make(map[key]*sourceFile, len(s.files))
 	byName := make(map[string]*sourceFile, len(s.files))
@@ -283,7 +284,7 @@ func (s *session) matchNames(files []place.File, now time.Time) (unknown []place
 			delete(s.follow.pending, name)
 		}
 	}
-	s.checkPending(infos, now)
+	s.checkPending(ctx, infos, now)
 	for _, f := range s.files {
 		if isThere[f] {
 			if f.isLost {

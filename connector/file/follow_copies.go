@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -26,11 +27,13 @@ type pending struct {
 
 	copyOf *sourceFile // the followed file that it is a copy of
 	known  *knownFile  // its own content, if that is the content of copyOf
+	isTorn bool        // the content ends in the middle of a record
 }
 
 // isWaiting returns true if it is too early to look into a file again. A file that is
-// being written is not read over and over: it first has to stay the same for a period.
-func (w *followState) isWaiting(f place.File, now time.Time, period time.Duration) bool {
+// being written is not read over and over: it first has to stay the same for a period, unless
+// there is a new file, which may be a copy of it.
+func (w *followState) isWaiting(f place.File, hasNew bool, now time.Time, period time.Duration) bool {
 	p := w.pending[f.Name]
 	if p == nil {
 		return false
@@ -42,10 +45,24 @@ func (w *followState) isWaiting(f place.File, now time.Time, period time.Duratio
 	case p.generation != w.generation:
 		return false
 	case !p.isSurveyed:
-		return now.Before(p.changedAt.Add(period))
+		return !hasNew && now.Before(p.changedAt.Add(period))
 	default:
 		return p.known != nil || now.Before(p.deadline)
 	}
+}
+
+// waitingFirst returns the files with those first that have waited: if a new file is a copy of
+// one of them, that one is read. It returns whether there is a new file.
+func (w *followState) waitingFirst(files []place.File) (ordered []place.File, hasNew bool) {
+	var others []place.File
+	for _, f := range files {
+		if p := w.pending[f.Name]; p != nil && os.SameFile(p.info, f.Info) {
+			ordered = append(ordered, f)
+		} else {
+			others = append(others, f)
+		}
+	}
+	return append(ordered, others...), len(others) > 0
 }
 
 // wait puts a file off, unless it has been the same for the period. It returns true if the
@@ -75,7 +92,7 @@ func (w *followState) waitForPermission(f place.File, err error, now time.Time, 
 // checkPending decides about copies of files that are still read: when all bytes of a copy
 // were read, and it has stayed the same for a period, it is done. files are those that are
 // there.
-func (s *session) checkPending(files map[string]os.FileInfo, now time.Time) {
+func (s *session) checkPending(ctx context.Context, files map[string]os.FileInfo, now time.Time) {
 	for name, p := range s.follow.pending {
 		if p.copyOf == nil || p.known == nil || p.copyOf.offset < p.known.offset || !slices.Contains(s.files, p.copyOf) {
 			continue
@@ -83,9 +100,18 @@ func (s *session) checkPending(files map[string]os.FileInfo, now time.Time) {
 		if now.Before(p.changedAt.Add(s.config.pollPeriod)) || !isSameState(p.info, files[name]) {
 			continue // it may be still growing
 		}
+		sum, err := s.hashBytes(ctx, p.copyOf.in, p.known.offset)
+		if err != nil {
+			continue // another look tries it again
+		}
 		delete(s.follow.pending, name)
-		s.finished = append(s.finished, p.known)
-		s.headOf = nil
+		if sum != p.known.sum {
+			continue // the file was truncated before it was read, and has grown again
+		}
+		if !p.isTorn { // otherwise nobody has read it up to there, and it may become another file
+			s.finished = append(s.finished, p.known)
+			s.headOf = nil
+		}
 		s.stats.FilesCopied++
 		s.follow.copies[name] = &copied{info: p.info, known: p.known}
 	}
@@ -104,7 +130,7 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 		} else if !isIntact { // it was truncated after its copy was made
 			return true, s.leaveChanged(ctx, f)
 		}
-		length, sum := v.length, v.sum
+		length, sum, end := v.length, v.sum, v.end
 		info, err := f.in.file.Stat() // it may have grown until the copy was made
 		if err != nil {
 			return false, f.fault(f.offset, err)
@@ -113,7 +139,7 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 			if v.Info.Size() > info.Size() {
 				continue
 			}
-			if length, sum, err = s.hashFile(ctx, v.Name); err != nil {
+			if length, sum, end, err = s.hashFile(ctx, v.Name); err != nil {
 				if place.IsGone(err) {
 					return true, nil // the next look sees what has become of it
 				}
@@ -127,6 +153,14 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 		if length > info.Size() || same != sum {
 			continue
 		}
+		if v.open != nil { // it does not grow any more
+			isCopy := length == info.Size() || length >= fingerprintSize
+			if isCopy {
+				_ = v.open.close()
+				s.stats.FilesCopied++
+			}
+			return isCopy, nil
+		}
 		isWaiting := s.follow.wait(v, f, now, s.config.settlePeriod)
 		p := s.follow.pending[v.Name]
 		if length == info.Size() || length >= fingerprintSize {
@@ -139,6 +173,7 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 				hints:         hintsOf(v.Name, v.Info, now),
 				isPresent:     true,
 			}
+			p.isTorn = end.isTorn(s.format)
 			return true, nil
 		}
 		return isWaiting, nil // part of a copy, or a file of its own
@@ -146,11 +181,29 @@ func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.T
 	return false, nil
 }
 
-// hashFile returns length and checksum of a file.
-func (s *session) hashFile(ctx context.Context, name string) (int64, uint64, error) {
+// textEnd says how a text ends that is added part by part.
+type textEnd struct {
+	last   byte
+	quotes int
+}
+
+func (e *textEnd) add(b []byte) {
+	if len(b) > 0 {
+		e.last = b[len(b)-1]
+		e.quotes += bytes.Count(b, []byte{'"'})
+	}
+}
+
+// isTorn returns true if the text may end in the middle of a record.
+func (e *textEnd) isTorn(format Format) bool {
+	return e.last != '\n' || format == CSV && e.quotes%2 != 0
+}
+
+// hashFile returns length and checksum of a file, and how it ends.
+func (s *session) hashFile(ctx context.Context, name string) (int64, uint64, textEnd, error) {
 	in, err := openInput(name)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, textEnd{}, err
 	}
 	defer func() { _ = in.close() }()
 	return s.hashInput(ctx, in, 1<<62)
@@ -158,27 +211,29 @@ func (s *session) hashFile(ctx context.Context, name string) (int64, uint64, err
 
 // hashBytes returns the checksum of the first bytes of a plain file.
 func (s *session) hashBytes(ctx context.Context, in *input, n int64) (uint64, error) {
-	_, sum, err := s.hashInput(ctx, in, n)
+	_, sum, _, err := s.hashInput(ctx, in, n)
 	return sum, err
 }
 
-func (s *session) hashInput(ctx context.Context, in *input, limit int64) (int64, uint64, error) {
+func (s *session) hashInput(ctx context.Context, in *input, limit int64) (int64, uint64, textEnd, error) {
 	var digest xxhash.Digest
 	digest.Reset()
+	var end textEnd
 	offset := int64(0)
 	for offset < limit {
 		if err := life.Ended(ctx); err != nil {
-			return 0, 0, err
+			return 0, 0, end, err
 		}
 		n, err := in.readAt(s.scratch[:min(int64(len(s.scratch)), limit-offset)], offset)
 		_, _ = digest.Write(s.scratch[:n])
+		end.add(s.scratch[:n])
 		offset += int64(n)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return 0, 0, err
+			return 0, 0, end, err
 		}
 	}
-	return offset, digest.Sum64(), nil
+	return offset, digest.Sum64(), end, nil
 }

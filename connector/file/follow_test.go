@@ -30,11 +30,14 @@ type follower struct {
 func follow(t *testing.T, path string, format file.Format, from opencdc.Position, opts ...file.SourceOption) *follower {
 	t.Helper()
 	f := &follower{t: t}
-	opts = append([]file.SourceOption{file.WithFollow(), file.WithoutNotifications(), file.WithLogger(log.New(zerolog.New(&f.log)))}, opts...)
+	opts = append([]file.SourceOption{file.WithFollow(), file.WithoutNotifications(), f.logger()}, opts...)
 	f.s = newSource(t, path, format, from, opts...)
 	must(t, f.s.Open(context.Background()))
 	return f
 }
+
+// logger lets the source log to f.log.
+func (f *follower) logger() file.SourceOption { return file.WithLogger(log.New(zerolog.New(&f.log))) }
 
 func (f *follower) close() { must(f.t, f.s.Teardown(context.Background())) }
 

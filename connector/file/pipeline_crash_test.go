@@ -19,6 +19,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector/file"
+	"github.com/conduitio/funnel/internal/clock"
 	"github.com/conduitio/funnel/internal/disk/disktest"
 	"github.com/conduitio/funnel/internal/positionfs"
 	"github.com/conduitio/funnel/position"
@@ -32,6 +33,7 @@ type pipelineSetup struct {
 	options []funnel.WorkerOption
 	track   []position.TrackOption
 	outputs []file.DestinationOption
+	now     func() time.Time
 }
 
 func pipelineSetups() []pipelineSetup {
@@ -39,7 +41,7 @@ func pipelineSetups() []pipelineSetup {
 	return []pipelineSetup{
 		{name: "plain", batch: 4},
 		{name: "whole batches", batch: 5, ahead: 3, options: []funnel.WorkerOption{funnel.WithWholeBatches(), funnel.WithReadAhead(3)}},
-		{name: "rotation", batch: 4, outputs: []file.DestinationOption{rotation, file.WithClock(jumpingClock())}},
+		{name: "rotation", batch: 4, outputs: []file.DestinationOption{rotation}, now: jumpingClock()},
 		{name: "coalesced", batch: 3, track: []position.TrackOption{position.WithCoalescing(5, time.Millisecond)}},
 	}
 }
@@ -215,6 +217,10 @@ func (l *pipelineLife) run() error {
 		}
 		return sdk.SingleRecord(r)
 	}
+	ctx := context.Background()
+	if l.setup.now != nil {
+		ctx = clock.With(ctx, l.setup.now)
+	}
 	return funnel.From("source", source).
 		Through("check", funnel.ProcessorFunc(check)).
 		Through("split", funnel.Split(split)).
@@ -224,7 +230,7 @@ func (l *pipelineLife) run() error {
 		).
 		DeadLetters("queue", destination("queue.jsonl", file.Records), 0, 0).
 		Options(l.setup.options...).
-		Run(context.Background())
+		Run(ctx)
 }
 
 // saved returns the number of records whose position is saved.

@@ -21,6 +21,7 @@ type sourceFile struct {
 	info os.FileInfo // when it was last looked at
 	in   *input      // nil until reading begins
 
+	isPrepared   bool // reading can go on at the offset
 	isCompressed bool
 	isQuoted     bool // quotes may hold line ends
 
@@ -123,6 +124,11 @@ func (f *sourceFile) fill(w *window) error {
 		} else if !isIntact {
 			return errChanged
 		}
+	} else if at := w.endOffset(); at < int64(len(f.beginning)) { // of the file that was there before
+		want := f.beginning[at:]
+		if k := min(n, len(want)); !bytes.Equal(room[:k], want[:k]) {
+			return errChanged
+		}
 	}
 	if from := int64(len(f.beginning)) - w.endOffset(); from >= 0 && from < int64(n) {
 		more := room[from:n]
@@ -165,11 +171,25 @@ func (f *sourceFile) isIntact(w *window) (bool, error) {
 	return true, nil
 }
 
+// enter puts the last bytes that were read into the window, which was loaded for the file, so
+// that its history does not begin anew each time that files take turns.
+func (f *sourceFile) enter(w *window) {
+	begin := f.readEnd - int64(len(f.tail))
+	if len(f.tail) == 0 || begin > f.offset {
+		return
+	}
+	w.base, w.begin = begin, int(f.offset-begin)
+	w.end = copy(w.buf, f.tail)
+}
+
 // leave keeps the last bytes of the window, which another file needs.
 func (f *sourceFile) leave(w *window) {
+	w.owner = nil
+	if len(f.tail) > 0 && w.endOffset() < f.readEnd {
+		return // it was not read again up to there
+	}
 	f.tail = append([]byte(nil), w.history()...)
 	f.readEnd = w.endOffset()
-	w.owner = nil
 }
 
 // close closes the file.
@@ -178,7 +198,7 @@ func (f *sourceFile) close() error {
 		return nil
 	}
 	in := f.in
-	f.in = nil
+	f.in, f.isPrepared = nil, false
 	return in.close()
 }
 

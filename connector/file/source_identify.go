@@ -42,7 +42,7 @@ func (s *session) open(ctx context.Context) error {
 	if len(files) == 0 && s.place.IsFile() {
 		return &os.PathError{Op: "open", Path: s.place.Path(), Err: os.ErrNotExist}
 	}
-	if err := s.identify(ctx, files, time.Now()); err != nil {
+	if err := s.identify(ctx, files, nil, time.Now()); err != nil {
 		return err
 	}
 	s.forget()
@@ -63,12 +63,23 @@ func (s *session) list(ctx context.Context) ([]place.File, []string, error) {
 
 // identify decides what to do with files that nothing is known of yet: go on with a file
 // that was read in part, leave out a copy of what was read, or read the file from its
-// beginning.
-func (s *session) identify(ctx context.Context, files []place.File, now time.Time) error {
+// beginning. unnamed are open files to which no name leads any more.
+func (s *session) identify(ctx context.Context, files []place.File, unnamed []*sourceFile, now time.Time) error {
 	var surveys []*survey
 	var by *identifier
+	for _, open := range unnamed {
+		if by == nil {
+			by = newIdentifier(s.allKnown(), s.scratch)
+		}
+		v, err := by.surveyOpen(ctx, open, now)
+		if err != nil {
+			return err
+		}
+		surveys = append(surveys, v)
+	}
+	files, hasNew := s.follow.waitingFirst(files)
 	for _, file := range files {
-		if s.follow.isWaiting(file, now, s.config.pollPeriod) {
+		if s.follow.isWaiting(file, hasNew, now, s.config.pollPeriod) {
 			continue
 		}
 		if by == nil {
@@ -128,6 +139,10 @@ func (s *session) identify(ctx context.Context, files []place.File, now time.Tim
 }
 
 func (s *session) setCopied(v *survey, k *knownFile) {
+	if v.open != nil {
+		_ = v.open.close()
+		return
+	}
 	s.headOf = nil
 	if h := hintsOf(v.Name, v.Info, time.Now()); !k.isPresent || k.hints.name == h.name {
 		k.hints = h
@@ -237,6 +252,9 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 	}
 	if !v.isCompressed() {
 		f.readEnd = max(f.readEnd, int64(len(v.head)))
+		if f.readEnd == f.offset { // otherwise the beginning says more
+			f.tail = m.tail
+		}
 	}
 	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool {
 		if o.knownFile != m.known {
@@ -253,6 +271,9 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 // adopt adds a file to those that are read.
 func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
 	f.name, f.info = v.Name, v.Info
+	if v.open != nil {
+		s.takeOver(v.open, f)
+	}
 	f.isCompressed = v.isCompressed()
 	f.isQuoted = s.format == CSV
 	s.files = append(s.files, f)
@@ -260,10 +281,12 @@ func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
 	if !s.config.isFollowed {
 		return nil
 	}
-	delete(s.follow.pending, f.name)
-	delete(s.follow.copies, f.name)
-	f.after = s.follow.formerOf(f)
-	f.grownAt = time.Now()
+	if v.open == nil {
+		delete(s.follow.pending, f.name)
+		delete(s.follow.copies, f.name)
+		f.after = s.follow.formerOf(f)
+		f.grownAt = time.Now()
+	}
 	if f.isCompressed {
 		return nil
 	}
@@ -286,12 +309,15 @@ func (s *session) checkOrphans(ctx context.Context, files []place.File, assigned
 			return false
 		}
 		isThere := !o.isMoved && !recognised[o.name] && slices.ContainsFunc(files, func(f place.File) bool { return f.Name == o.name })
-		if isThere && !s.config.startsAnew && !isHeld(o, assigned) {
+		isLost := !isHeld(o, assigned)
+		if isLost && isThere && !s.config.startsAnew {
 			err = fmt.Errorf("file %q, offset %d: %w, and no other file holds it; "+
 				"remove or rename the file, or use WithStartAnew to read it from its beginning", o.name, o.offset, errChanged)
 			return false
 		}
-		s.vanished(ctx, o.path, o.offset, 0)
+		if isLost {
+			s.vanished(ctx, o.path, o.offset, 0)
+		}
 		k := o.knownFile
 		k.isFinished, k.isPresent, k.hints.stat = true, false, 0
 		s.finished = append(s.finished, k)
@@ -301,10 +327,13 @@ func (s *session) checkOrphans(ctx context.Context, files []place.File, assigned
 }
 
 // isHeld returns true if another file holds what was read of an orphan, such as a copy that
-// was recognised before the file was truncated.
+// was recognised before the file was truncated, or one of which more was read.
 func isHeld(o *orphan, assigned map[*survey]match) bool {
-	for _, m := range assigned {
-		if m.known.offset == o.offset && m.known.sum == o.sum {
+	isOrphan := func(m match) bool {
+		return m.known == o.knownFile || m.known.offset == o.offset && m.known.sum == o.sum
+	}
+	for v, m := range assigned {
+		if isOrphan(m) || slices.ContainsFunc(v.matches, isOrphan) {
 			return true
 		}
 	}

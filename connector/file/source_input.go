@@ -173,10 +173,21 @@ func (in *input) failure(err error) error {
 	return fmt.Errorf("the compressed file is corrupt: %w", err)
 }
 
-// close closes the file.
-func (in *input) close() error {
+// again returns an input that reads the same open file from its beginning. It is stopped, but
+// not closed.
+func (in *input) again() *input {
+	return &input{name: in.name, file: in.file, info: in.info, kind: in.kind}
+}
+
+// stop ends the decompression.
+func (in *input) stop() {
 	if in.zstd != nil {
 		in.zstd.Close()
 	}
+}
+
+// close closes the file.
+func (in *input) close() error {
+	in.stop()
 	return in.file.Close()
 }

@@ -13,6 +13,10 @@ import (
 // it has rotated away. (A queue with a template closes files that it does not use. If it needs
 // one of them while that is replayed, its Write fails.)
 //
+// A crash of the machine can tear the last letters of the file. They were never acked, but a
+// replay cannot know that, and stops there with an error. Run the pipeline of the queue first:
+// it cuts them off when it opens the file.
+//
 // path, from and opts are those of [NewSource]. versions are those of
 // [funnel.NewReplaySource]: the versions of the record that letters may hold, or none for
 // all.

@@ -252,3 +252,39 @@ func TestNewDeadLetterSource(t *testing.T) {
 		t.Errorf("the output is %q, %v, want %q", text, err, want)
 	}
 }
+
+// A letter that a crash has torn was never acked. A replay stops there until the queue was
+// opened, which cuts it off, and then comes to its end.
+func TestNewDeadLetterSource_torn(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	queue := filepath.Join(dir, "refused.jsonl")
+	numbers, err := file.NewSource(write(t, dir, "in.jsonl", "{\"n\":1}\n{\"n\":3}\n"), file.JSONLines, nil)
+	must(t, err)
+	must(t, bonus(numbers, dir, "refused.jsonl", false).Run(ctx))
+	letters, err := os.ReadFile(queue)
+	must(t, err)
+	grow(t, queue, string(letters[:100]))
+	replay := func() (n int, err error) {
+		letters, err := file.NewDeadLetterSource(queue, nil, nil)
+		must(t, err)
+		must(t, letters.Open(ctx))
+		defer func() { must(t, letters.Teardown(ctx)) }()
+		for {
+			recs, err := letters.Read(ctx)
+			if n += len(recs); err != nil {
+				return n, err
+			}
+		}
+	}
+	if n, err := replay(); n != 2 || !strings.Contains(fmt.Sprint(err), "the JSON object is incomplete") {
+		t.Errorf("got %d records, %v", n, err)
+	}
+	d, err := file.NewDestination(queue, file.Records)
+	must(t, err)
+	must(t, d.Open(ctx))
+	must(t, d.Teardown(ctx))
+	if n, err := replay(); n != 2 || err != io.EOF {
+		t.Errorf("once the queue was opened: got %d records, %v", n, err)
+	}
+}

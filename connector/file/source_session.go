@@ -197,6 +197,7 @@ func (s *session) switchTo(f *sourceFile) {
 	}
 	s.leaveWindow()
 	s.window.load(f, f.offset)
+	f.enter(&s.window)
 	f.scanner.Reset()
 }
 

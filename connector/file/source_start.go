@@ -16,7 +16,7 @@ import (
 // not to be read.
 func (s *session) start(ctx context.Context, f *sourceFile) (bool, error) {
 	if f.in != nil {
-		return true, nil
+		return s.prepare(ctx, f)
 	}
 	if f.offset == 0 && s.fresh != nil && (f.isCompressed || !s.config.isFollowed) { // it may be a copy of a file that was read meanwhile
 		isCopy, err := s.isCopyOfFinished(ctx, f)
@@ -33,36 +33,55 @@ func (s *session) start(ctx context.Context, f *sourceFile) (bool, error) {
 		if s.config.isFollowed {
 			return false, s.leaveChanged(ctx, f)
 		}
-		if f.offset > 0 {
+		if len(f.beginning) > 0 { // otherwise the file was empty, and nothing is missing
 			return false, f.fault(f.offset, errChanged)
 		}
 	}
 	f.info = in.info
+	s.initialize(f)
+	return s.prepare(ctx, f)
+}
+
+// initialize makes what a file needs that was opened.
+func (s *session) initialize(f *sourceFile) {
 	f.scanner = scan.Lines(s.config.maxRecordBytes)
 	if s.format == CSV {
 		f.scanner = scan.CSV(s.config.maxRecordBytes, s.config.comma)
 	}
 	if f.offset == 0 {
 		f.digest.Reset()
-		return true, nil
 	}
-	if err := s.resume(ctx, f); err != nil {
-		if s.window.owner == f {
-			s.window.owner = nil
+}
+
+// prepare moves to where reading an open file begins, unless that was done. If the context
+// ends meanwhile, another Read does it. A plain file stays open until then: its name may lead
+// to another file, and its copies are recognised only while it is open.
+func (s *session) prepare(ctx context.Context, f *sourceFile) (bool, error) {
+	if !f.isPrepared && f.offset > 0 {
+		if err := s.resume(ctx, f); err != nil {
+			if !f.in.isPlain() { // what was decompressed has to be decompressed again
+				if s.window.owner == f {
+					s.window.owner = nil
+				}
+				_ = f.close()
+			}
+			return false, err
 		}
-		_ = f.close() // another Read tries it again
-		return false, err
 	}
+	f.isPrepared = true
 	return true, nil
 }
 
-// skipGone drops a file that is gone.
+// skipGone drops a file that is gone. While following, it may turn up under another name.
 func (s *session) skipGone(ctx context.Context, f *sourceFile, err error) error {
 	if err != nil && !place.IsGone(err) {
 		return err
 	}
 	if err != nil && s.place.IsFile() && !s.config.isFollowed {
 		return err
+	}
+	if err != nil && s.config.isFollowed {
+		return s.leaveChanged(ctx, f)
 	}
 	s.remove(f)
 	if err != nil {
@@ -78,7 +97,7 @@ func (s *session) skipGone(ctx context.Context, f *sourceFile, err error) error 
 // resume moves to the offset of a file. What was read before it was checked.
 func (s *session) resume(ctx context.Context, f *sourceFile) error {
 	if s.format == CSV {
-		header, err := s.readHeader(ctx, f.name)
+		header, err := s.readHeader(ctx, f.in)
 		if err != nil {
 			return f.fault(0, err)
 		}
@@ -111,13 +130,10 @@ func (s *session) resume(ctx context.Context, f *sourceFile) error {
 
 // readHeader reads the header of a file of which rows were read before. It leaves the window
 // alone: a compressed file may be in it.
-func (s *session) readHeader(ctx context.Context, name string) ([]string, error) {
-	in, err := openInput(name)
-	if err != nil {
-		return nil, err
-	}
-	f := &sourceFile{name: name, in: in, scanner: scan.CSV(s.config.maxRecordBytes, s.config.comma)}
-	defer func() { _ = f.close() }()
+func (s *session) readHeader(ctx context.Context, in *input) ([]string, error) {
+	in = in.again()
+	defer in.stop()
+	f := &sourceFile{in: in, scanner: scan.CSV(s.config.maxRecordBytes, s.config.comma)}
 	var w window
 	w.load(f, 0)
 	for {

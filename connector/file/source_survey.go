@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -21,9 +22,12 @@ type survey struct {
 	kind    compression
 	head    []byte // the first bytes, up to fingerprintSize
 	matches []match
-	length  int64  // of all bytes, or -1 if the end was not seen
-	sum     uint64 // of all bytes, if the end was seen
-	err     error  // why the end of a compressed file cannot be seen
+	length  int64   // of all bytes, or -1 if the end was not seen
+	sum     uint64  // of all bytes, if the end was seen
+	end     textEnd // the same
+	err     error   // why the end of a compressed file cannot be seen
+
+	open *sourceFile // the open file, if no name leads to it any more; then Name is empty
 }
 
 // match is a known file whose bytes are the first ones of the file.
@@ -32,6 +36,7 @@ type match struct {
 	digest xxhash.Digest // of the bytes up to the known offset
 	lines  int64
 	isRest bool
+	tail   []byte // the last of these bytes, up to fingerprintSize
 }
 
 // isCompressed returns true if the file is compressed.
@@ -78,6 +83,24 @@ func (d *identifier) survey(ctx context.Context, f place.File, h hints, toEnd bo
 	}
 	defer func() { _ = in.close() }()
 	f.Info = in.info // it may have grown since it was listed
+	return d.surveyInput(ctx, in, f, h, toEnd && !in.isPlain())
+}
+
+// surveyOpen surveys a file that is open, and to which no name leads any more.
+func (d *identifier) surveyOpen(ctx context.Context, open *sourceFile, now time.Time) (*survey, error) {
+	info, err := open.in.file.Stat()
+	if err != nil {
+		return nil, open.fault(0, err)
+	}
+	v, err := d.surveyInput(ctx, open.in.again(), place.File{Info: info}, hintsOf("", info, now), true)
+	if err != nil {
+		return nil, open.fault(0, err)
+	}
+	v.open = open
+	return v, nil
+}
+
+func (d *identifier) surveyInput(ctx context.Context, in *input, f place.File, h hints, toEnd bool) (*survey, error) {
 	v := &survey{File: f, kind: in.kind, length: -1}
 	r := &surveyReader{identifier: d, in: in, survey: v}
 	if err := r.readHead(); err != nil || v.err != nil {
@@ -94,15 +117,17 @@ func (d *identifier) survey(ctx context.Context, f place.File, h hints, toEnd bo
 			return v, err
 		}
 		if r.digest.Sum64() == k.sum {
-			v.matches = append(v.matches, match{known: k, digest: r.digest, lines: r.lines, isRest: r.isRest})
+			v.matches = append(v.matches, match{known: k, digest: r.digest, lines: r.lines, isRest: r.isRest, tail: bytes.Clone(r.tail)})
 		}
 	}
+	end := r.offset
 	switch {
-	case toEnd && !in.isPlain():
-		_, err = r.readTo(ctx, 1<<62)
+	case toEnd:
+		end = 1 << 62
 	case len(v.matches) > 0:
-		_, err = r.readTo(ctx, r.offset+1)
+		end++
 	}
+	_, err := r.readTo(ctx, end)
 	return v, err
 }
 
@@ -139,8 +164,10 @@ type surveyReader struct {
 	digest     xxhash.Digest
 	lines      int64
 	isRest     bool
-	begin, end int   // in the buffer, of what was read and not hashed
-	readEnd    int64 // the offset behind what was read
+	textEnd    textEnd
+	tail       []byte // the last bytes that were hashed, up to fingerprintSize
+	begin, end int    // in the buffer, of what was read and not hashed
+	readEnd    int64  // the offset behind what was read
 	isEnd      bool
 }
 
@@ -182,7 +209,7 @@ func (r *surveyReader) readTo(ctx context.Context, offset int64) (bool, error) {
 		if r.begin == r.end {
 			if r.isEnd {
 				if r.survey.err == nil {
-					r.survey.length, r.survey.sum = r.offset, r.digest.Sum64()
+					r.survey.length, r.survey.sum, r.survey.end = r.offset, r.digest.Sum64(), r.textEnd
 				}
 				return false, nil
 			}
@@ -197,9 +224,18 @@ func (r *surveyReader) readTo(ctx context.Context, offset int64) (bool, error) {
 		taken := r.buf[r.begin:min(int64(r.end), int64(r.begin)+offset-r.offset)]
 		r.begin += len(taken)
 		_, _ = r.digest.Write(taken)
+		r.textEnd.add(taken)
+		r.tail = lastBytes(r.tail, taken)
 		r.offset += int64(len(taken))
 		r.lines += int64(bytes.Count(taken, []byte{'\n'}))
 		r.isRest = taken[len(taken)-1] != '\n' && !(r.offset == int64(len(byteOrderMark)) && bytes.HasPrefix(r.survey.head, byteOrderMark))
 	}
 	return true, nil
+}
+
+// lastBytes appends b to tail, and drops all but the last fingerprintSize bytes.
+func lastBytes(tail, b []byte) []byte {
+	b = b[max(0, len(b)-fingerprintSize):]
+	drop := max(0, len(tail)+len(b)-fingerprintSize)
+	return append(append(tail[:0], tail[drop:]...), b...)
 }

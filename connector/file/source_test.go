@@ -212,10 +212,11 @@ func TestParsePosition(t *testing.T) {
 // A header that cannot be used is an error that says why.
 func TestSource_badHeader(t *testing.T) {
 	for content, want := range map[string]string{
-		"a,b,a\n1,2,3\n": `offset 0: the header: the columns 1 and 3 have the same name "a"`,
-		"\na,,b\n1,2\n":  `offset 1: the header: column 2 has no name`,
-		"a,b\"\n1,2\n":   `offset 0: the header: a field without quotes around it holds a quote`,
-		"a,\xff\n1,2\n":  `offset 0: the header: the text is not valid UTF-8`,
+		"a,b,a\n1,2,3\n":  `offset 0: the header: the columns 1 and 3 have the same name "a"`,
+		"\na,,b\n1,2\n":   `offset 1: the header: column 2 has no name`,
+		"a,b\"\n1,2\n":    `offset 0: the header: a field without quotes around it holds a quote`,
+		"a,\xff\n1,2\n":   `offset 0: the header: the text is not valid UTF-8`,
+		"a,b\r1,2\r3,4\r": `offset 0: the header: a carriage return without a line feed`,
 	} {
 		path := write(t, t.TempDir(), "a", content)
 		recs, err := readAll(t, opened(t, path, file.CSV, nil))

@@ -1,14 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
-
-	"github.com/conduitio/conduit-commons/opencdc"
-
-	"github.com/conduitio/funnel"
+	"slices"
 )
 
 // check compares the outputs of the life with its input.
@@ -19,26 +14,28 @@ func (l *life) check() error {
 			errs = append(errs, fmt.Errorf("at the end, %d of %d records of source %d are acked", acked, l.plan.records, source))
 		}
 	}
-	for i, name := range outputs {
-		lines, err := readOutput(filepath.Join(l.dir, name), parsePiece)
+	for _, o := range slices.Concat(l.plan.outputsOf(destinationA), l.plan.outputsOf(destinationB)) {
+		lines, err := o.lines(l.dir, l.plan, parsePiece)
 		if err != nil {
 			return err
 		}
 		for source := range l.plan.sources {
-			errs = append(errs, l.checkLines(name, source, ofSource(lines, source), l.wantPieces(i, source)))
+			errs = append(errs, l.checkLines(o.path, source, ofSource(lines, source), l.wantPieces(o, source)))
 		}
 	}
 	for source := range l.plan.sources {
-		lines, err := readOutput(filepath.Join(l.dir, queueFile(source)), parseLetter)
-		if err != nil {
-			return err
+		for _, o := range l.plan.outputsOf(queueOf(source)) {
+			lines, err := o.lines(l.dir, l.plan, parseLetter)
+			if err != nil {
+				return err
+			}
+			if foreign := len(lines) - len(ofSource(lines, source)); foreign > 0 {
+				errs = append(errs, fmt.Errorf("%s holds %d records of other sources", o.path, foreign))
+			}
+			errs = append(errs, l.checkLines(o.path, source, ofSource(lines, source), l.wantLetters(o, source)))
 		}
-		if foreign := len(lines) - len(ofSource(lines, source)); foreign > 0 {
-			errs = append(errs, fmt.Errorf("%s holds %d records of other sources", queueFile(source), foreign))
-		}
-		errs = append(errs, l.checkLines(queueFile(source), source, ofSource(lines, source), l.wantLetters(source)))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, l.checkFiles())...)
 }
 
 func ofSource(lines []line, source int) (its []line) {
@@ -53,19 +50,19 @@ func ofSource(lines []line, source int) (its []line) {
 // A want holds the lines that an output may have: true for those that must be there.
 type want map[[2]int]bool // by record and piece
 
-// wantPieces returns the lines of a source in a (output 0) or b (output 1). A piece whose
+// wantPieces returns the lines of a source in an output of a or b. A piece on the way to b whose
 // sibling was refused on the way to b may be there or not: siblings that were given to the
 // processor in the same call are refused with it, others are not.
-func (l *life) wantPieces(output, source int) want {
+func (l *life) wantPieces(o output, source int) want {
 	w := want{}
 	for id := range l.plan.records {
 		f := l.plan.fate(source, id)
-		if f.filtered || f.refused {
+		if f.filtered || f.refused || !o.takes(f) {
 			continue
 		}
 		for piece := range f.pieces {
 			switch {
-			case output == 0 || f.bad < 0:
+			case o.destination == destinationA || f.bad < 0:
 				w[[2]int{id, piece}] = true
 			case piece != f.bad:
 				w[[2]int{id, piece}] = false
@@ -75,11 +72,11 @@ func (l *life) wantPieces(output, source int) want {
 	return w
 }
 
-// wantLetters returns the lines of a source in its queue.
-func (l *life) wantLetters(source int) want {
+// wantLetters returns the lines of a source in an output of its queue.
+func (l *life) wantLetters(o output, source int) want {
 	w := want{}
 	for id := range l.plan.records {
-		if f := l.plan.fate(source, id); f.refused || !f.filtered && f.bad >= 0 {
+		if f := l.plan.fate(source, id); o.takes(f) && (f.refused || !f.filtered && f.bad >= 0) {
 			w[[2]int{id, 0}] = true
 		}
 	}
@@ -152,30 +149,4 @@ func (l *life) checkRuns(name string, source int, lines []line) error {
 		return fmt.Errorf("%s: %v was written after the last run", name, lines[0])
 	}
 	return nil
-}
-
-// parseLetter parses a line of a queue, and checks that the record in it is the one from the
-// input.
-func parseLetter(text []byte) (line, error) {
-	var record opencdc.Record
-	if err := json.Unmarshal(text, &record); err != nil {
-		return line{}, err
-	}
-	letter, err := funnel.ParseDeadLetter(record)
-	if err != nil {
-		return line{}, err
-	}
-	data, ok := letter.Record.Payload.After.(opencdc.StructuredData)
-	if !ok {
-		return line{}, fmt.Errorf("the payload is a %T", letter.Record.Payload.After)
-	}
-	source, isSource := data["source"].(int64)
-	id, isID := data["id"].(int64)
-	switch text := fmt.Sprintf("record %d of source %d", id, source); {
-	case !isSource || !isID || data["text"] != text || len(data) != 3:
-		return line{}, fmt.Errorf("the record in it is %v", data)
-	case letter.Reason != errRefused.Error():
-		return line{}, fmt.Errorf("the reason is %q", letter.Reason)
-	}
-	return line{source: int(source), id: int(id)}, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/connector/file"
+	"github.com/conduitio/funnel/internal/clock"
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/position"
 )
@@ -64,7 +65,7 @@ func runChild(args childArguments) int {
 		rng:     rand.New(rand.NewPCG(args.seed, args.run)),
 		isReady: func() { fmt.Println(childReady) },
 	}
-	err := c.run(context.Background())
+	err := c.run(clock.With(context.Background(), jumpingClock(rand.New(rand.NewPCG(args.seed, ^args.run)))))
 	if err == nil {
 		return codeDone
 	}
@@ -77,27 +78,37 @@ func runChild(args childArguments) int {
 
 // isInjected returns true if an error is a consequence of a fault of the plan.
 func (p plan) isInjected(err error) bool {
-	return p.failingStore && errors.Is(err, errInjected) || p.limitedFiles && isDiskFull(err)
+	return p.failingStore && errors.Is(err, errInjected) || p.limitedFiles && isFileTooLarge(err) || p.fullDisk && isDiskFull(err)
 }
 
 type child struct {
-	plan plan
-	dir  string
-	rng  *rand.Rand
+	plan  plan
+	dir   string
+	rng   *rand.Rand
+	store position.Store
 
 	isReady func() // called before reading begins
 }
 
 // run runs a worker with two branches, or two workers that share these branches as a sink.
-func (c *child) run(ctx context.Context) error {
+func (c *child) run(ctx context.Context) (err error) {
 	if err := c.limitFiles(); err != nil {
 		return err
 	}
-	a, err := file.NewDestination(filepath.Join(c.dir, outputs[0]), file.JSONLines)
+	store, closeStore, err := c.plan.openStore(c.dir)
 	if err != nil {
 		return err
 	}
-	b, err := file.NewDestination(filepath.Join(c.dir, outputs[1]), file.JSONLines)
+	defer func() { err = errors.Join(err, closeStore()) }()
+	if c.plan.failingStore {
+		store = &failingStore{Store: store, rng: c.rng, left: c.rng.IntN(200)}
+	}
+	c.store = store
+	a, err := c.destination(destinationA, "{{name}}", file.JSONLines)
+	if err != nil {
+		return err
+	}
+	b, err := c.destination(destinationB, "{{name}}", file.JSONLines)
 	if err != nil {
 		return err
 	}
@@ -142,24 +153,21 @@ func (c *child) run(ctx context.Context) error {
 	return errors.Join(append(errs, sink.Close(ctx))...)
 }
 
+// destination returns a destination. name is its placeholder for the name of a record.
+func (c *child) destination(destination, name string, format file.Format) (*file.Destination, error) {
+	return file.NewDestination(filepath.Join(c.dir, c.plan.outputPath(destination, name)), format, c.plan.destinationOptions()...)
+}
+
 // pipeline describes the part of the pipeline from a source to the split of its records.
 func (c *child) pipeline(source int) (*funnel.Pipeline, error) {
-	files, err := position.NewFiles(filepath.Join(c.dir, positionsDir))
-	if err != nil {
-		return nil, err
-	}
-	var store position.Store = files
-	if c.plan.failingStore {
-		store = &failingStore{Store: files, left: c.rng.IntN(200)}
-	}
 	var opts []position.TrackOption
 	if c.plan.coalesced {
 		opts = append(opts, position.WithCoalescing(1+c.rng.IntN(200), time.Duration(1+c.rng.IntN(20))*time.Millisecond))
 	}
-	tracked := position.Track(sourceID(source), store, func(from opencdc.Position) (funnel.Source, error) {
+	tracked := position.Track(sourceID(source), c.store, func(from opencdc.Position) (funnel.Source, error) {
 		return file.NewSource(inputDir(c.dir, source), file.JSONLines, from, file.WithBatch(c.plan.batch, 1<<20))
 	}, opts...)
-	queue, err := file.NewDestination(filepath.Join(c.dir, queueFile(source)), file.Records)
+	queue, err := c.destination(queueOf(source), "{{payload.after.name}}", file.Records)
 	if err != nil {
 		return nil, err
 	}
@@ -230,45 +238,10 @@ func intOf(r opencdc.Record, field string) int {
 	}
 }
 
-// limitFiles makes the writes of some runs fail as on a full disk.
+// limitFiles makes the writes of some runs fail when a file gets large.
 func (c *child) limitFiles() error {
 	if !c.plan.limitedFiles || c.rng.IntN(2) == 0 {
 		return nil
 	}
 	return limitFileSize(uint64(c.rng.IntN(200 << 10)))
-}
-
-// failingStore is a store whose saves begin to fail after a while. Every other one of them
-// has happened all the same.
-type failingStore struct {
-	position.Store
-	mu   sync.Mutex
-	left int // saves that succeed
-}
-
-func (s *failingStore) Claim(ctx context.Context, id string) (position.Claim, error) {
-	claim, err := s.Store.Claim(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return failingClaim{claim, s}, nil
-}
-
-type failingClaim struct {
-	position.Claim
-	store *failingStore
-}
-
-func (c failingClaim) Save(ctx context.Context, p opencdc.Position) error {
-	c.store.mu.Lock()
-	defer c.store.mu.Unlock()
-	c.store.left--
-	switch {
-	case c.store.left >= 0:
-		return c.Claim.Save(ctx, p)
-	case c.store.left%2 == 0:
-		return errors.Join(errInjected, c.Claim.Save(ctx, p))
-	default:
-		return errInjected
-	}
 }

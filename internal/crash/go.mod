@@ -7,6 +7,7 @@ require (
 	github.com/conduitio/conduit-processor-sdk v0.5.0
 	github.com/conduitio/funnel v0.0.0
 	github.com/conduitio/funnel/connector/file v0.0.0
+	github.com/conduitio/funnel/position/bolt v0.0.0
 )
 
 require (
@@ -24,11 +25,13 @@ require (
 	github.com/modern-go/reflect2 v1.0.2 // indirect
 	github.com/rs/zerolog v1.35.1 // indirect
 	github.com/twmb/go-cache v1.2.1 // indirect
-	golang.org/x/sys v0.33.0 // indirect
+	go.etcd.io/bbolt v1.5.0 // indirect
+	golang.org/x/sys v0.45.0 // indirect
 	google.golang.org/protobuf v1.36.6 // indirect
 )
 
 replace (
 	github.com/conduitio/funnel => ../../
 	github.com/conduitio/funnel/connector/file => ../../connector/file
+	github.com/conduitio/funnel/position/bolt => ../../position/bolt
 )

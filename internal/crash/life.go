@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -26,6 +25,7 @@ const maxRuns = 2000
 type life struct {
 	plan plan
 	dir  string
+	disk *smallDisk    // the directory is its root, or nil
 	rng  *rand.Rand    // for the moments of the kills
 	mean time.Duration // how long the next run lives on average
 
@@ -51,16 +51,29 @@ const minMean = 30 * time.Millisecond
 // run lives the life in a new directory, and then removes the directory, unless there is an
 // error and keep is set.
 func (l *life) run(ctx context.Context, keep bool) (r report, err error) {
-	if l.dir, err = os.MkdirTemp("", "funnel-crash-"); err != nil {
+	dir, err := os.MkdirTemp("", "funnel-crash-")
+	if err != nil {
 		return r, err
 	}
+	l.dir = dir
 	defer func() {
 		if err != nil && keep {
-			err = fmt.Errorf("%w (the files are in %s)", err, l.dir)
+			err = fmt.Errorf("%w (the files are in %s)", err, dir)
 			return
 		}
-		err = errors.Join(err, os.RemoveAll(l.dir))
+		err = errors.Join(err, os.RemoveAll(dir))
 	}()
+	if l.plan.fullDisk {
+		if l.disk, l.report.noDisk = newSmallDisk(dir); l.disk != nil {
+			l.dir = l.disk.dir
+			defer func() {
+				if err != nil && keep {
+					err = errors.Join(err, os.CopyFS(dir, os.DirFS(l.dir)))
+				}
+				err = errors.Join(err, l.disk.close())
+			}()
+		}
+	}
 	if err := l.live(ctx); err != nil {
 		return l.report, err
 	}
@@ -80,7 +93,7 @@ func (l *life) live(ctx context.Context) error {
 		return err
 	}
 	for run := range maxRuns {
-		done, err := l.runChild(ctx, uint64(run))
+		done, err := l.runOnDisk(ctx, uint64(run))
 		if err != nil {
 			return fmt.Errorf("run %d: %w", run, err)
 		}
@@ -96,6 +109,17 @@ func (l *life) live(ctx context.Context) error {
 		}
 	}
 	return fmt.Errorf("the input is not done after %d runs", maxRuns)
+}
+
+// runOnDisk is runChild on a disk that may be nearly full.
+func (l *life) runOnDisk(ctx context.Context, run uint64) (done bool, err error) {
+	if rng := rand.New(rand.NewPCG(^l.plan.seed, run)); l.disk != nil && rng.IntN(2) == 0 {
+		if err := l.disk.leave(rng.Int64N(200 << 10)); err != nil {
+			return false, err
+		}
+		defer func() { err = errors.Join(err, l.disk.empty()) }()
+	}
+	return l.runChild(ctx, run)
 }
 
 // runChild returns true if the child has read the input to its end.
@@ -141,25 +165,26 @@ func (l *life) runChild(ctx context.Context, run uint64) (done bool, err error) 
 }
 
 // noteStart notes the state in which the next run begins.
-func (l *life) noteStart(ctx context.Context) error {
-	s := start{sizes: map[string]int64{}}
-	store, err := position.NewFiles(filepath.Join(l.dir, positionsDir))
-	if err != nil {
-		return err
-	}
-	for source := range l.plan.sources {
-		n, err := savedRecords(ctx, store, sourceID(source))
+func (l *life) noteStart(ctx context.Context) (err error) {
+	s := start{sizes: map[string]int64{}, acked: make([]int, l.plan.sources)}
+	if len(l.starts) > 0 { // the first run makes the store
+		store, closeStore, err := l.plan.openStore(l.dir)
 		if err != nil {
 			return err
 		}
-		s.acked = append(s.acked, n)
+		defer func() { err = errors.Join(err, closeStore()) }()
+		for source := range s.acked {
+			if s.acked[source], err = savedRecords(ctx, store, sourceID(source)); err != nil {
+				return err
+			}
+		}
 	}
-	for _, name := range l.outputs() {
-		data, err := os.ReadFile(filepath.Join(l.dir, name))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
+	for _, o := range l.plan.outputs() {
+		data, err := o.read(l.dir, l.plan)
+		if err != nil {
 			return err
 		}
-		s.sizes[name] = int64(bytes.LastIndexByte(data, '\n') + 1)
+		s.sizes[o.path] = int64(bytes.LastIndexByte(data, '\n') + 1)
 	}
 	l.starts = append(l.starts, s)
 	return nil
@@ -178,12 +203,4 @@ func savedRecords(ctx context.Context, store position.Store, id string) (int, er
 	}
 	progress, err := file.ParsePosition(saved)
 	return int(progress.Records), err
-}
-
-func (l *life) outputs() []string {
-	names := outputs[:]
-	for source := range l.plan.sources {
-		names = append(names[:len(names):len(names)], queueFile(source))
-	}
-	return names
 }

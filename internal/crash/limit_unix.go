@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 )
 
@@ -17,7 +18,12 @@ func limitFileSize(n uint64) error {
 	return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit)
 }
 
-// isDiskFull returns true if a write has failed because of the limit.
-func isDiskFull(err error) bool {
-	return errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.ENOSPC)
+// isFileTooLarge returns true if a write has failed because of the limit.
+func isFileTooLarge(err error) bool { return isErrno(err, syscall.EFBIG) }
+
+func isDiskFull(err error) bool { return isErrno(err, syscall.ENOSPC) }
+
+// isErrno also finds the text of an errno, since bbolt does not wrap all errors.
+func isErrno(err error, errno syscall.Errno) bool {
+	return errors.Is(err, errno) || strings.Contains(err.Error(), errno.Error())
 }

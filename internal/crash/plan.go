@@ -6,6 +6,9 @@ import (
 	"hash/fnv"
 	"math/rand/v2"
 	"strings"
+	"time"
+
+	"github.com/conduitio/funnel/connector/file"
 )
 
 // A plan is everything that the seed of a life decides.
@@ -20,8 +23,16 @@ type plan struct {
 	coalesced    bool // one save stands for many positions
 	gzipped      bool // some input files are compressed
 	failingStore bool // saves fail now and then
-	limitedFiles bool // some runs may not write large files, as on a full disk
+	limitedFiles bool // some runs may not write large files
+	fullDisk     bool // some runs fill a small disk
+	bolt         bool // positions are in a database, not in files
+
+	rotation  file.Rotation // of all outputs; the zero value for none
+	openFiles int           // how many files with names from records may be open; 0 without such names
 }
+
+// names is how many names the records have.
+const names = 3
 
 func newPlan(seed uint64) plan {
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -43,22 +54,40 @@ func newPlan(seed uint64) plan {
 	p.gzipped = maybe(2)
 	p.failingStore = maybe(4)
 	p.limitedFiles = maybe(4)
+	p.fullDisk = maybe(4)
+	p.bolt = maybe(3)
+	if maybe(2) {
+		p.openFiles = 1 + rng.IntN(names-1)
+	}
+	switch size := int64(2000 + rng.IntN(30_000)); rng.IntN(6) {
+	case 0:
+		p.rotation.Bytes = size
+	case 1:
+		p.rotation.Age = time.Hour
+	case 2:
+		p.rotation = file.Rotation{Bytes: size, Age: time.Hour}
+	}
 	return p
 }
 
 func (p plan) String() string {
 	words := []string{fmt.Sprintf("%d × %d records in batches of %d", p.sources, p.records, p.batch)}
-	if p.readAhead > 0 {
-		words = append(words, fmt.Sprintf("read-ahead of %d", p.readAhead))
-	}
-	for word, is := range map[string]bool{
-		"whole batches": p.wholeBatches, "coalesced saves": p.coalesced, "gzip": p.gzipped,
-		"failing store": p.failingStore, "limited files": p.limitedFiles,
-	} {
+	add := func(is bool, format string, args ...any) {
 		if is {
-			words = append(words, word)
+			words = append(words, fmt.Sprintf(format, args...))
 		}
 	}
+	add(p.readAhead > 0, "read-ahead of %d", p.readAhead)
+	add(p.wholeBatches, "whole batches")
+	add(p.coalesced, "coalesced saves")
+	add(p.gzipped, "gzip")
+	add(p.bolt, "bolt")
+	add(p.openFiles > 0, "names from records with %d open files", p.openFiles)
+	add(p.rotation.Bytes > 0, "rotation by size")
+	add(p.rotation.Age > 0, "rotation by age")
+	add(p.failingStore, "failing store")
+	add(p.limitedFiles, "limited files")
+	add(p.fullDisk, "full disk")
 	return strings.Join(words, ", ")
 }
 
@@ -68,13 +97,17 @@ func (p plan) inFlight() int {
 	return p.batch + p.readAhead
 }
 
+// maxPieces is how many pieces a record is split into at most.
+const maxPieces = 3
+
 // A fate is what happens to a record.
 type fate struct {
 	filtered bool
 	refused  bool // before it is split
 	retried  bool // a processor answers only on its second call
 	pieces   int
-	bad      int // the piece that is refused on the way to b, or -1
+	bad      int    // the piece that is refused on the way to b, or -1
+	name     string // which of its files each output uses, if records name them
 }
 
 // fate returns the fate of a record. It is the same in every run.
@@ -88,11 +121,12 @@ func (p plan) fate(source, id int) fate {
 		filtered: rng.IntN(10) == 0,
 		refused:  rng.IntN(30) == 0,
 		retried:  rng.IntN(20) == 0,
-		pieces:   1 + rng.IntN(3),
+		pieces:   1 + rng.IntN(maxPieces),
 		bad:      -1,
 	}
 	if rng.IntN(40) == 0 {
 		f.bad = rng.IntN(f.pieces)
 	}
+	f.name = fmt.Sprintf("n%d", rng.IntN(names))
 	return f
 }

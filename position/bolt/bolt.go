@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -74,7 +76,8 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // Open returns a store in the database at path. It makes the file if it is missing or empty;
-// the directory must exist. Only one store at a time can have the database open, in this
+// the directory must exist. A missing file is made under another name and then linked, so it
+// appears as a whole. Only one store at a time can have the database open, in this
 // process or another. If another one has, Open waits (see [WithTimeout]), and then returns an
 // error that wraps [position.ErrClaimed]. The caller must close the store. A damaged file may
 // stay locked until the process ends.
@@ -90,6 +93,9 @@ func Open(path string, opts ...Option) (*Store, error) {
 		if err := opt.apply(&c); err != nil {
 			return nil, err
 		}
+	}
+	if err := create(path); err != nil {
+		return nil, fmt.Errorf("failed to make the database %s: %w", path, err)
 	}
 	var db *bbolt.DB
 	err := guard(func() (err error) {
@@ -112,6 +118,34 @@ func Open(path string, opts ...Option) (*Store, error) {
 	}
 	s.isOurs = true
 	return s, nil
+}
+
+// create makes a database if there is no file at path. bbolt cannot open a database whose
+// making was interrupted, by a kill or a full disk. So create makes it under another name.
+func create(path string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	if err != nil {
+		return err
+	}
+	name := file.Name()
+	defer func() { _ = os.Remove(name) }()
+	if err := file.Close(); err != nil {
+		return err
+	}
+	db, err := bbolt.Open(name, 0o600, nil)
+	if err != nil {
+		return err
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	// A link does not replace the database of another process. If the file system has no
+	// links, bbolt makes the database in place.
+	_ = os.Link(name, path)
+	return nil
 }
 
 // New returns a store in an open database, which the host closes after the store. The store

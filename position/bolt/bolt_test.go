@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -261,6 +262,43 @@ func TestClaim_databaseClosedByHost(t *testing.T) {
 	}
 	if _, err := c.Load(ctx); !errors.Is(err, position.ErrFenced) {
 		t.Errorf("Load returned %v", err)
+	}
+}
+
+// Open makes a missing database as a whole: several calls at a time make one of them, and leave
+// nothing else behind.
+func TestOpen_missing(t *testing.T) {
+	for range 20 {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "db")
+		stores := make(chan *bolt.Store, 4)
+		var calls sync.WaitGroup
+		for range cap(stores) {
+			calls.Go(func() {
+				s, err := bolt.Open(path, bolt.WithTimeout(time.Millisecond))
+				if err == nil {
+					stores <- s
+				} else if !errors.Is(err, position.ErrClaimed) {
+					t.Error(err)
+				}
+			})
+		}
+		calls.Wait()
+		close(stores)
+		n := 0
+		for s := range stores {
+			n++
+			save(t, claim(t, s, "orders"), "1")
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if n != 1 {
+			t.Fatalf("%d of the calls have opened the database at the same time", n)
+		}
+		if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+			t.Errorf("the directory holds %v, %v", files, err)
+		}
 	}
 }
 

@@ -45,6 +45,12 @@ func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
 			return withOption(funnel.WithWholeBatches()).Run(ctx, p)
 		case Observer:
 			return withOption(funnel.WithObserver(funnel.NopObserver{})).Run(ctx, p)
+		case Traces, SampledOut:
+			option, err := traced(series == Traces)
+			if err != nil {
+				return err
+			}
+			return withOption(option).Run(ctx, p)
 		case Stats:
 			return withOption(funnel.WithStats()).Run(ctx, p)
 		case Sink:

@@ -19,7 +19,7 @@ const usual = 1_000
 // metrics, an observer, stats, lanes or a sink to the engine without.
 func Cases() []Case {
 	return slices.Concat(
-		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), observed(), divided(), overSink(),
+		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), observed(), tracedCases(), divided(), overSink(),
 	)
 }
 

@@ -13,6 +13,8 @@ const (
 	WholeBatches = "whole batches" // a worker whose batches stay whole
 	Observer     = "observer"      // a worker with an observer that does nothing
 	Stats        = "stats"         // a worker that knows since when a task has the batch
+	Traces       = "traces"        // a worker with an observer that traces
+	SampledOut   = "sampled out"   // the same, but no batch is sampled
 	Lanes        = "lanes"         // a worker with a partitioned destination
 	Sink         = "sink"          // workers whose destinations are a sink
 )

@@ -21,7 +21,7 @@ type amounts struct{ written, dead int }
 // wantAmounts returns the amounts of a case.
 func wantAmounts(c *suite.Case) amounts {
 	switch c.Case {
-	case "linear", "single acks", "destinations, batch 1", "metrics, raw", "metrics, structured", "observer", "stats", "lanes, no wait":
+	case "linear", "single acks", "destinations, batch 1", "metrics, raw", "metrics, structured", "observer", "stats", "traces", "traces, sampled out", "lanes, no wait":
 		return amounts{written: c.X}
 	case "processors, batch 1":
 		return amounts{written: 1}

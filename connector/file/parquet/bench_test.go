@@ -3,10 +3,12 @@ package parquet_test
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"os"
 	"testing"
 	"time"
 
+	"github.com/conduitio/conduit-commons/opencdc"
 	pq "github.com/parquet-go/parquet-go"
 )
 
@@ -92,4 +94,52 @@ func BenchmarkSource(b *testing.B) {
 		must(b, f.Close())
 		return rows
 	})
+}
+
+// BenchmarkSource_finished reads a file of 100 MB, and opens a source of it again: the file is
+// unchanged as far as one can see, or only the checksum of its bytes says so. That is made when
+// the file is read, too. The rows are large and not compressed, so that it counts the most.
+func BenchmarkSource_finished(b *testing.B) {
+	type blob struct {
+		ID   int64
+		Data []byte
+	}
+	rng := rand.NewChaCha8([32]byte{})
+	rows := make([]blob, 100_000)
+	for i := range rows {
+		rows[i] = blob{int64(i), make([]byte, 1000)}
+		_, _ = rng.Read(rows[i].Data)
+	}
+	content := encoded(b, rows)
+	path := save(b, b.TempDir(), "a", content)
+	age(b, path, time.Hour)
+	read := func(from opencdc.Position) (last opencdc.Position) {
+		s := newSource(b, path, from)
+		must(b, s.Open(context.Background()))
+		for {
+			recs, err := s.Read(context.Background())
+			if err == io.EOF {
+				break
+			}
+			must(b, err)
+			last = recs[len(recs)-1].Position
+		}
+		must(b, s.Teardown(context.Background()))
+		return last
+	}
+	last := read(nil)
+	run := func(name string, from opencdc.Position, hasRecords bool) {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(content)))
+			for b.Loop() {
+				if (read(from) != nil) != hasRecords {
+					b.Fatal("it was not read, or read again")
+				}
+			}
+		})
+	}
+	run("read", nil, true)
+	run("unchanged", last, false)
+	age(b, path, time.Minute)
+	run("touched", last, false)
 }

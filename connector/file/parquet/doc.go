@@ -52,16 +52,17 @@
 // confirm, and reads the row group from its beginning if not. Headers of version 1 cannot
 // confirm the index of a repeated column.
 //
-// Files are taken to be immutable. A file is known by its size, by a hash of its footer, and
-// by a hash of a sample of what is before that: of the first KiB, and of 15 more, spread
-// evenly. So it is found wherever it is, renamed or copied. Two files of the same size and
-// with the same footer that differ only between these samples count as copies, and the second
-// one is left out: a few changed numbers in a table without compression may be such a
-// difference. Give files of that kind different footers, for example a time in the metadata.
+// Files are taken to be immutable, and are known by what is in them. So they are found
+// wherever they are, renamed or copied.
 //
-//   - A file that was read in part goes on at its row, in one of its copies if it is gone
-//     itself.
-//   - A file that was read to its end is left out, and so are its copies.
+//   - A file that was read to its end is left out, and so are its copies. A copy has the same
+//     bytes, all of them, by a checksum (xxHash64). So a correction of a file is read, even if
+//     only one value is another one.
+//   - A file that was read in part goes on at its row. If it is gone or was touched, the file
+//     goes on that has its size, its footer, and its bytes in 16 samples of a KiB. What is
+//     between them is not compared, so that it may go unnoticed if the file was replaced. If
+//     several files look like it, and they differ, Open returns an error that names two of
+//     them. With [WithStartAnew] they are read from their first rows instead.
 //   - If there is another file at the path of one that was read in part, and what was read is
 //     nowhere else, Open returns an error that names path and row. With [WithStartAnew] the
 //     new file is read from its first row instead.
@@ -69,6 +70,24 @@
 //     logged. If it comes back, it goes on at its row.
 //
 // Finished files that are gone are forgotten, but for the last 1,000.
+//
+// # Checksums
+//
+// The source makes a checksum of all bytes of each file before it reads the last row, whose
+// position holds it. It adds a row group when it has read the rows of it, while the bytes are
+// in memory. After a restart in the middle of a file it reads the file for it at the end. It
+// also makes the checksum of a file, in Open or before the first row, that has the size, the
+// footer and the samples of a finished one, to see whether it is a copy. It does not if path,
+// inode, size and time of change say that nothing has changed; that time counts if it is at
+// least 2 seconds ago. Copies, and finished files that were moved or touched, are remembered in
+// the positions of the records that follow. Until there is one, each Open reads them.
+//
+// A checksum takes one pass over the file with a buffer of 64 KiB, some 30 ms for 100 MB that
+// are in memory. That is less than 1 % of the time for reading small rows, and 15 % if a row
+// holds 1,000 bytes that are not compressed. A Read or an Open that ends with its context may
+// be called again; Read goes on with the checksum where it was.
+//
+// A file that changes while it is read is an error of Read, at its last row at the latest.
 //
 // # Damage
 //

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 const (
@@ -18,7 +16,7 @@ const (
 
 // identify returns the identity of a file, and how many bytes are before its footer. It
 // returns an error if the file has no footer.
-func identify(r io.ReaderAt, size int64, scratch []byte) (id identity, body int64, err error) {
+func identify(r io.ReaderAt, size int64, scratch []byte, ended func() error) (id identity, body int64, err error) {
 	if size < int64(len(magic))+trailer {
 		return identity{}, 0, fmt.Errorf("it is no Parquet file: it has only %d bytes", size)
 	}
@@ -38,58 +36,30 @@ func identify(r io.ReaderAt, size int64, scratch []byte) (id identity, body int6
 		return identity{}, 0, fmt.Errorf("the footer has %d bytes, more than the file", size-body)
 	}
 	id.size = size
-	if id.footer, err = hashRange(r, body, size, scratch); err != nil {
+	footer := newChecksum(body)
+	if err := footer.extend(r, size, scratch, ended); err != nil {
 		return identity{}, 0, err
 	}
-	id.sample, err = hashSample(r, body, scratch)
+	id.footer = footer.digest.Sum64()
+	id.sample, err = hashSample(r, body, scratch, ended)
 	return id, body, err
 }
 
 var errEncrypted = errors.New("it is encrypted, which is not supported")
 
-// hashRange returns the hash of the bytes from one offset to another.
-func hashRange(r io.ReaderAt, from, to int64, scratch []byte) (uint64, error) {
-	var digest xxhash.Digest
-	digest.Reset()
-	for from < to {
-		b := scratch[:min(int64(len(scratch)), to-from)]
-		if err := readFull(r, b, from); err != nil {
-			return 0, err
-		}
-		_, _ = digest.Write(b)
-		from += int64(len(b))
-	}
-	return digest.Sum64(), nil
-}
-
 // hashSample returns the hash of blocks from the first bytes up to the end of the body, at
 // equal distances. Two files may have the same footer and begin with the same bytes.
-func hashSample(r io.ReaderAt, body int64, scratch []byte) (uint32, error) {
+func hashSample(r io.ReaderAt, body int64, scratch []byte, ended func() error) (uint32, error) {
+	sample := newChecksum(0)
 	if body <= blockSize*blockCount {
-		sum, err := hashRange(r, 0, body, scratch)
-		return uint32(sum), err
+		err := sample.extend(r, body, scratch, ended)
+		return uint32(sample.digest.Sum64()), err
 	}
-	var digest xxhash.Digest
-	digest.Reset()
 	for i := range int64(blockCount) {
-		b := scratch[:blockSize]
-		if err := readFull(r, b, (body-blockSize)/(blockCount-1)*i); err != nil {
+		sample.next = (body - blockSize) / (blockCount - 1) * i
+		if err := sample.extend(r, sample.next+blockSize, scratch, ended); err != nil {
 			return 0, err
 		}
-		_, _ = digest.Write(b)
 	}
-	return uint32(digest.Sum64()), nil
-}
-
-// readFull fills b from an offset on.
-func readFull(r io.ReaderAt, b []byte, offset int64) error {
-	n, err := r.ReadAt(b, offset)
-	switch {
-	case n == len(b):
-		return nil
-	case err == io.EOF:
-		return io.ErrUnexpectedEOF
-	default:
-		return err
-	}
+	return uint32(sample.digest.Sum64()), nil
 }

@@ -38,8 +38,8 @@ func WithBatch(records, bytes int) Option {
 }
 
 // WithMaxFiles sets how many files there may be. With more, the source fails, since every
-// position holds the state of every file: some 20 bytes of a finished one, and some 30 and
-// the path of any other. The default is 10,000.
+// position holds the state of every file: some 30 bytes of a finished one or a copy of it,
+// and some 30 and the path of one that was read in part. The default is 10,000.
 func WithMaxFiles(n int) Option {
 	return option(func(c *config) error {
 		if n < 1 {
@@ -51,7 +51,8 @@ func WithMaxFiles(n int) Option {
 }
 
 // WithStartAnew lets the source read a file from its first row if it stands in place of one
-// that was read in part and is nowhere else. Without it, that is an error of Open.
+// that was read in part and is nowhere else, or if it is not certain which file that was.
+// Without it, both are errors of Open.
 func WithStartAnew() Option {
 	return option(func(c *config) error {
 		c.startsAnew = true

@@ -13,9 +13,11 @@ import (
 // is made once for each file.
 //
 //	head  finished files, other unfinished files, current file
-//	tail  number of the record, number of the row in the current file
+//	tail  number of the record, number of the row in the current file,
+//	      checksum and seal of the current file if the row is its last one
 //
-// Numbers are varints, the hash of a footer has 8 bytes and that of a sample 4.
+// Numbers are varints. The checksum of a file and the hash of a footer have 8 bytes. The hash
+// of a sample, a stamp and a seal have 4.
 
 var positionFrame = framing.Frame{Magic: "\xf1pq", Version: 1, Files: "Parquet files", Sum: xxhash.Sum64}
 
@@ -24,7 +26,7 @@ type Progress struct {
 	// Records is the number of the record among all that were read, from 1 on.
 	Records uint64
 	// Finished is the number of files that were read to their end and are remembered, so
-	// that they are not read again.
+	// that they are not read again. Copies of them that were found count, too.
 	Finished int
 	// Files are the files that were read in part. The first one is that of the record, unless
 	// the record is the last one of its file.
@@ -55,34 +57,49 @@ func ParsePosition(p opencdc.Position) (Progress, error) {
 	return progress, nil
 }
 
-// identity says which file a file is, by its content.
+// identity says which file a file seems to be. Files that differ may have the same identity.
 type identity struct {
 	size   int64
 	footer uint64 // hash of the footer
 	sample uint32 // hash of a sample of what is before it
 }
 
+// finishedFile is a file that was read to its end, or a copy of one.
+type finishedFile struct {
+	content
+	seal      uint32 // of the file, or 0
+	isPresent bool
+}
+
+// content says what is in a file.
+type content struct {
+	id  identity
+	sum uint64 // checksum of all bytes
+}
+
 // partlyRead is a file that was read in part.
 type partlyRead struct {
-	id   identity
-	row  int64 // rows that were read
-	rows int64 // of the file
-	name string
+	id    identity
+	stamp uint32 // the hash of it
+	row   int64  // rows that were read
+	rows  int64  // of the file
+	name  string
 }
 
 // readState is all that a position says.
 type readState struct {
 	record     uint64
-	finished   []identity
+	finished   []*finishedFile
 	unfinished []partlyRead // that of the record first
 }
 
 // appendHead appends the head of the positions of a file.
-func appendHead(b []byte, finished []identity, others []partlyRead, current *partlyRead) []byte {
+func appendHead(b []byte, finished []*finishedFile, others []partlyRead, current *partlyRead) []byte {
 	b = positionFrame.AppendStart(b)
 	b = binary.AppendUvarint(b, uint64(len(finished)))
-	for _, id := range finished {
-		b = id.append(b)
+	for _, k := range finished {
+		b = k.id.append(b)
+		b = appendEnd(b, k.sum, k.seal)
 	}
 	b = binary.AppendUvarint(b, uint64(len(others)))
 	for i := range others {
@@ -98,9 +115,16 @@ func (id identity) append(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, id.sample)
 }
 
+// appendEnd appends what is known only at the end of a file.
+func appendEnd(b []byte, sum uint64, seal uint32) []byte {
+	b = binary.LittleEndian.AppendUint64(b, sum)
+	return binary.LittleEndian.AppendUint32(b, seal)
+}
+
 // append appends all but the row.
 func (k *partlyRead) append(b []byte) []byte {
 	b = k.id.append(b)
+	b = binary.LittleEndian.AppendUint32(b, k.stamp)
 	b = binary.AppendUvarint(b, uint64(k.rows))
 	b = binary.AppendUvarint(b, uint64(len(k.name)))
 	return append(b, k.name...)
@@ -108,10 +132,13 @@ func (k *partlyRead) append(b []byte) []byte {
 
 // appendTail appends the tail of a position, and what ends it. headSum is the checksum of
 // the head.
-func appendTail(b []byte, headSum, record uint64, row int64) []byte {
+func appendTail(b []byte, headSum uint64, tail positionTail) []byte {
 	start := len(b)
-	b = binary.AppendUvarint(b, record)
-	b = binary.AppendUvarint(b, uint64(row))
+	b = binary.AppendUvarint(b, tail.record)
+	b = binary.AppendUvarint(b, uint64(tail.row))
+	if tail.isLast {
+		b = appendEnd(b, tail.sum, tail.seal)
+	}
 	return positionFrame.AppendEnd(b, start, headSum)
 }
 
@@ -119,6 +146,9 @@ func appendTail(b []byte, headSum, record uint64, row int64) []byte {
 type positionTail struct {
 	record uint64
 	row    int64
+	isLast bool // it is the last row of the file
+	sum    uint64
+	seal   uint32
 }
 
 // parseTail checks a position. It returns what its tail says, and a reader of its head.
@@ -130,6 +160,9 @@ func parseTail(p opencdc.Position) (head positionReader, tail positionTail, err 
 	}
 	tail.record = d.Uvarint()
 	tail.row = d.Number()
+	if tail.isLast = !d.IsDone(); tail.isLast {
+		tail.sum, tail.seal = d.Uint64(), d.Uint32()
+	}
 	if !d.IsDone() {
 		return head, tail, positionFrame.Damaged()
 	}
@@ -144,7 +177,8 @@ func parsePosition(p opencdc.Position) (readState, error) {
 	}
 	state := readState{record: tail.record}
 	for range d.Count() {
-		state.finished = append(state.finished, d.identity())
+		c := content{d.identity(), d.Uint64()}
+		state.finished = append(state.finished, &finishedFile{content: c, seal: d.Uint32()})
 	}
 	var others []partlyRead
 	for range d.Count() {
@@ -157,13 +191,14 @@ func parsePosition(p opencdc.Position) (readState, error) {
 	}
 	current := d.partlyRead()
 	current.row = tail.row
-	if current.row < current.rows {
-		state.unfinished = append(state.unfinished, current)
+	if tail.isLast {
+		state.finished = append(state.finished, &finishedFile{content: content{current.id, tail.sum}, seal: tail.seal})
 	} else {
-		state.finished = append(state.finished, current.id)
+		state.unfinished = append(state.unfinished, current)
 	}
 	state.unfinished = append(state.unfinished, others...)
-	if !d.IsDone() || state.record < uint64(current.row) || current.row < 1 || current.row > current.rows {
+	if !d.IsDone() || state.record < uint64(current.row) || current.row < 1 || current.row > current.rows ||
+		tail.isLast != (current.row == current.rows) {
 		return readState{}, positionFrame.Damaged()
 	}
 	return state, nil
@@ -181,5 +216,5 @@ func (d *positionReader) identity() identity {
 }
 
 func (d *positionReader) partlyRead() partlyRead {
-	return partlyRead{id: d.identity(), rows: d.Number(), name: d.Text()}
+	return partlyRead{id: d.identity(), stamp: d.Uint32(), rows: d.Number(), name: d.Text()}
 }

@@ -19,14 +19,16 @@ import (
 type reader struct {
 	file    *os.File
 	id      identity
+	stamp   stamp
 	parquet *parquet.File
 	rows    *rowReader
 	schema  []*node // the columns
 	ended   func() error
 
-	groups   []parquet.RowGroup // that are still to be read; the first one is the current one if it is open
-	isOpen   bool
-	groupRow int64 // rows that were read of the current one
+	groups    []parquet.RowGroup // that are still to be read; the first one is the current one if it is open
+	isOpen    bool
+	groupRow  int64 // rows that were read of the current one
+	isResumed bool  // the first rows were not read
 }
 
 // openReader opens a file. It returns a [*schemaError] if it is a sound file with a schema
@@ -37,7 +39,7 @@ func openReader(name string, scratch []byte, ended func() error) (r *reader, err
 		return nil, err
 	}
 	r = &reader{file: f, ended: ended}
-	err = r.open(scratch)
+	err = r.open(name, scratch)
 	if err != nil {
 		_ = f.Close() // nothing was written
 		return nil, err
@@ -62,13 +64,14 @@ func openFile(name string) (*os.File, error) {
 	return f, nil
 }
 
-func (r *reader) open(scratch []byte) error {
+func (r *reader) open(name string, scratch []byte) error {
 	info, err := r.file.Stat()
 	if err != nil {
 		return err
 	}
+	r.stamp = stampOf(name, info)
 	var body int64 // bytes before the footer
-	if r.id, body, err = identify(r.file, info.Size(), scratch); err != nil {
+	if r.id, body, err = identify(r.file, info.Size(), scratch, r.ended); err != nil {
 		return err
 	}
 	root, err := r.readSchema(body)
@@ -157,11 +160,22 @@ func (r *reader) numRows() int64 { return r.parquet.NumRows() }
 
 // seek moves to a row. It is called before the first row is read.
 func (r *reader) seek(row int64) {
+	r.isResumed = row > 0
 	for len(r.groups) > 0 && row >= r.groups[0].NumRows() {
 		row -= r.groups[0].NumRows()
 		r.groups = r.groups[1:]
 	}
 	r.groupRow = row
+}
+
+// passed returns the offset of the current row group if the bytes before it were just read,
+// or else 0. The offset is what the footer says, within the file.
+func (r *reader) passed() int64 {
+	all := r.parquet.Metadata().RowGroups
+	if r.isResumed || len(r.groups) == 0 {
+		return 0
+	}
+	return min(all[len(all)-len(r.groups)].FileOffset, r.id.size)
 }
 
 // read passes rows to f, with the number of bytes in each, until f returns false. It

@@ -55,7 +55,7 @@ func TestSource_seeks(t *testing.T) {
 // damage changes a byte from an offset on that is not part of what the source takes for the
 // identity of a file.
 func damage(content []byte, from, size int) {
-	body := len(content) - 8 - int(binary.LittleEndian.Uint32(content[len(content)-8:]))
+	body := len(content) - footerSize(content)
 	step := (body - 1024) / 15
 	for i := from; i < from+size; i++ {
 		if i%step >= 1024 {
@@ -63,6 +63,11 @@ func damage(content []byte, from, size int) {
 			return
 		}
 	}
+}
+
+// footerSize returns how many bytes the footer of a file has, with the length and the magic.
+func footerSize(content []byte) int {
+	return 8 + int(binary.LittleEndian.Uint32(content[len(content)-8:]))
 }
 
 // Without an index the source reads the row group from its beginning, up to the row.
@@ -141,7 +146,7 @@ func TestSource_indexCountsValues(t *testing.T) {
 		}
 		b, err := thrift.Marshal(&protocol, &index)
 		must(t, err)
-		body := len(content) - 8 - int(binary.LittleEndian.Uint32(content[len(content)-8:]))
+		body := len(content) - footerSize(content)
 		content = withFooter(t, slices.Insert(content, body, b...), func(m *format.FileMetaData) {
 			c := &m.RowGroups[0].Columns[number]
 			c.OffsetIndexOffset, c.OffsetIndexLength = int64(body), int32(len(b))

@@ -23,10 +23,10 @@ type session struct {
 	scratch []byte
 	batch   batch
 
-	isOne    bool          // the source is a single file
-	files    []*sourceFile // that are still to be read, in this order
-	finished []identity    // the oldest one first
-	isKnown  map[identity]bool
+	isOne    bool            // the source is a single file
+	files    []*sourceFile   // that are still to be read, in this order
+	finished []*finishedFile // the oldest one first
+	alike    map[identity][]*finishedFile
 	orphans  []partlyRead // that are gone
 
 	record uint64 // the number of the last record
@@ -42,28 +42,29 @@ type session struct {
 
 // sourceFile is a file that is to be read.
 type sourceFile struct {
-	name   string
-	id     identity
-	row    int64 // rows that were read
-	rows   int64 // in all
-	err    error // why it cannot be read
-	reader *reader
+	name     string
+	id       identity
+	stamp    stamp
+	checksum checksum // of what has the stamp
+	row      int64    // rows that were read
+	rows     int64    // in all
+	err      error    // why it cannot be read
+	reader   *reader
 }
 
 // newSession returns a session that goes on where the state says.
 func newSession(config *config, state readState, report func(SourceStats)) *session {
 	s := &session{
-		config:   config,
-		scratch:  make([]byte, 64<<10),
-		batch:    batch{maxRecords: config.batchRecords, maxBytes: config.batchBytes},
-		finished: state.finished,
-		isKnown:  make(map[identity]bool),
-		orphans:  state.unfinished,
-		record:   state.record,
-		report:   report,
+		config:  config,
+		scratch: make([]byte, 64<<10),
+		batch:   batch{maxRecords: config.batchRecords, maxBytes: config.batchBytes},
+		alike:   make(map[identity][]*finishedFile),
+		orphans: state.unfinished,
+		record:  state.record,
+		report:  report,
 	}
-	for _, id := range s.finished {
-		s.isKnown[id] = true
+	for _, k := range state.finished {
+		s.addFinished(k)
 	}
 	return s
 }
@@ -114,48 +115,81 @@ func (s *session) ended() error { return life.Ended(s.ctx) }
 
 // start opens a file, unless it is open. It returns false if the file is not to be read.
 func (s *session) start(f *sourceFile) (bool, error) {
-	switch {
-	case f.reader != nil:
-		return true, nil
-	case f.err != nil:
+	if f.err != nil {
 		return false, f.fault(f.err)
 	}
-	r, err := openReader(f.name, s.scratch, s.ended)
+	if f.reader == nil {
+		r, err := openReader(f.name, s.scratch, s.ended)
+		switch {
+		case err != nil && place.IsGone(err) && !s.isOne:
+			s.vanished(f.partlyRead())
+			s.drop(f)
+			return false, nil
+		case err != nil:
+			return false, s.fail(f, err)
+		}
+		if f.row > 0 && r.id != f.id {
+			return false, errors.Join(f.fault(errChanged), r.close())
+		}
+		if f.row > 0 && r.stamp.hash != f.stamp.hash {
+			return false, errors.Join(f.fault(errUnsteady), r.close())
+		}
+		s.known += r.numRows() - f.rows
+		f.found(r)
+		f.reader = r
+		r.seek(f.row)
+		s.head = nil
+	}
+	if f.row > 0 {
+		return true, nil
+	}
+	isCopy, err := s.isFinished(f, f.reader.file)
 	switch {
-	case err != nil && place.IsGone(err) && !s.isOne:
-		s.vanished(partlyRead{f.id, f.row, f.rows, f.name})
-		s.drop(f)
-		return false, nil
 	case err != nil:
-		return false, f.fault(err)
+		return false, s.fail(f, err)
+	case !isCopy:
+		return true, nil
 	}
-	if r.id != f.id && f.row > 0 {
-		return false, errors.Join(f.fault(errChanged), r.close())
-	}
-	if s.isKnown[r.id] {
-		s.stats.FilesCopied++
-		s.drop(f)
-		return false, r.close()
-	}
-	s.known += r.numRows() - f.rows
-	f.id, f.rows = r.id, r.numRows()
-	f.reader = r
-	r.seek(f.row)
-	s.head = nil
-	return true, nil
+	r := f.reader
+	f.reader = nil
+	s.stats.FilesCopied++
+	s.drop(f)
+	return false, r.close()
 }
 
-// readFile reads rows of a file until the batch is full or the file ends.
+// found takes over what a reader has found out about a file. The checksum begins anew, unless
+// the file is certainly unchanged.
+func (f *sourceFile) found(r *reader) {
+	f.id, f.rows = r.id, r.numRows()
+	if r.stamp != f.stamp || !r.stamp.isSettled {
+		f.stamp, f.checksum = r.stamp, newChecksum(0)
+	}
+}
+
+// readFile reads rows of a file until the batch is full or the file ends. The checksum is
+// made before the last row is read, whose position holds it.
 func (s *session) readFile(f *sourceFile, b *batch) error {
+	last := f.rows - 1
+	to := f.reader.passed()
+	if f.row == last {
+		to = f.id.size
+	}
+	if err := s.extendChecksum(f, f.reader.file, to); err != nil {
+		return s.fail(f, err)
+	}
 	s.makeHead(f)
 	err := f.reader.read(func(row map[string]any, size int) bool {
 		f.row++
 		s.record++
 		s.known--
+		tail := positionTail{record: s.record, row: f.row}
+		if f.row == f.rows {
+			tail.isLast, tail.sum, tail.seal = true, f.checksum.digest.Sum64(), f.stamp.seal(f.name)
+		}
 		b.positions = append(b.positions, s.head...)
-		b.positions = appendTail(b.positions, s.headSum, s.record, f.row)
+		b.positions = appendTail(b.positions, s.headSum, tail)
 		b.add(f.name, row, f.row, size)
-		return !b.isFull() && s.ended() == nil
+		return !b.isFull() && f.row != last && s.ended() == nil
 	})
 	switch err {
 	case nil:
@@ -165,6 +199,11 @@ func (s *session) readFile(f *sourceFile, b *batch) error {
 	}
 	_ = f.reader.close() // nothing was written
 	f.reader = nil       // it may stand anywhere; another Read goes back to the row
+	return s.fail(f, err)
+}
+
+// fail returns an error about the next row of a file, or that of the current context.
+func (s *session) fail(f *sourceFile, err error) error {
 	if err := s.ended(); err != nil {
 		return err
 	}
@@ -182,8 +221,7 @@ func (s *session) finish(f *sourceFile) error {
 	f.reader = nil
 	s.stats.FilesFinished++
 	if f.rows > 0 {
-		s.finished = append(s.finished, f.id)
-		s.isKnown[f.id] = true
+		s.addFinished(f.finished())
 	}
 	s.drop(f)
 	return r.close()
@@ -215,10 +253,11 @@ func (s *session) makeHead(f *sourceFile) {
 	others := append([]partlyRead(nil), s.orphans...)
 	for _, other := range s.files {
 		if other != f && other.row > 0 {
-			others = append(others, partlyRead{other.id, other.row, other.rows, other.name})
+			others = append(others, other.partlyRead())
 		}
 	}
-	s.head = appendHead(nil, s.finished, others, &partlyRead{id: f.id, rows: f.rows, name: f.name})
+	current := f.partlyRead()
+	s.head = appendHead(nil, s.finished, others, &current)
 	s.headSum = xxhash.Sum64(s.head)
 }
 

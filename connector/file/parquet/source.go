@@ -32,6 +32,10 @@ type Source struct {
 // an underscore are left out, unless the pattern begins with the same character. Symbolic
 // links are followed.
 //
+// The source makes a checksum of each file before it reads the last row, so that only a file
+// with the same bytes counts as its copy and is left out. That takes some 30 ms for 100 MB in
+// memory, and 12 of the bytes that a position holds for each finished file.
+//
 // The source resumes after the record with the position from, or begins with the first
 // record if from is empty. NewSource returns an error if an argument or an option is
 // invalid, or if from is not a position of a source of this package.
@@ -57,8 +61,9 @@ func NewSource(path string, from opencdc.Position, opts ...Option) (*Source, err
 // ID returns the path.
 func (s *Source) ID() string { return s.path }
 
-// Open finds the files, and reads the footer and up to 16 KiB of each. It resumes after the
-// last acked record.
+// Open finds the files, and reads the footer and up to 16 KiB of each. It reads all of a file
+// that may be a copy of a finished one, and of files if several look like the one to go on
+// with. It resumes after the last acked record.
 //
 // It returns an error if a file that is still to be read has a column of a type that the
 // source does not know. A file that is damaged is an error of Read, after the rows of the

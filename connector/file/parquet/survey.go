@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"syscall"
 
 	"github.com/conduitio/funnel/internal/place"
@@ -30,12 +29,11 @@ func (s *session) open(ctx context.Context, path string) error {
 	}
 	var files []*sourceFile
 	found := make(map[string]*sourceFile)
-	isPresent := make(map[identity]bool)
 	for _, l := range listed {
 		if err := s.ended(); err != nil {
 			return err
 		}
-		f, err := s.survey(l.Name)
+		f, isFinished, err := s.survey(l.Name)
 		if err != nil {
 			return err
 		}
@@ -43,18 +41,17 @@ func (s *session) open(ctx context.Context, path string) error {
 			continue
 		}
 		found[f.name] = f
-		if f.err == nil {
-			isPresent[f.id] = true
-		}
-		if f.err != nil || !s.isKnown[f.id] {
+		if !isFinished {
 			files = append(files, f)
 		}
 	}
-	s.resume(files)
+	if err := s.resume(files); err != nil {
+		return err
+	}
 	if err := s.checkOrphans(found); err != nil {
 		return err
 	}
-	s.forget(isPresent)
+	s.forget()
 	for _, f := range s.files {
 		s.known += f.rows - f.row
 	}
@@ -63,51 +60,30 @@ func (s *session) open(ctx context.Context, path string) error {
 	return nil
 }
 
-// survey looks at a file. It returns nil if the file is gone, and an error if its schema is
-// not supported. Damage is for later, when the rows before it were read.
-func (s *session) survey(name string) (*sourceFile, error) {
-	f := &sourceFile{name: name}
+// survey looks at a file. It returns true if the file need not be read, nil if it is gone, and
+// an error if its schema is not supported. Damage is for later, when the rows before it were
+// read.
+func (s *session) survey(name string) (f *sourceFile, isFinished bool, err error) {
+	f = &sourceFile{name: name}
 	r, err := openReader(name, s.scratch, s.ended)
+	if err == nil {
+		f.found(r)
+		isFinished, err = s.isFinished(f, r.file)
+		err = errors.Join(err, r.close())
+	}
 	var schema *schemaError
 	switch {
 	case err == nil:
-		f.id, f.rows = r.id, r.numRows()
-		return f, r.close()
+		return f, isFinished, nil
 	case s.ended() != nil:
-		return nil, s.ended()
+		return nil, false, s.ended()
 	case errors.As(err, &schema):
-		return nil, fmt.Errorf("file %q: %w", name, err)
+		return nil, false, fmt.Errorf("file %q: %w", name, err)
 	case place.IsGone(err) && !s.isOne:
-		return nil, nil
+		return nil, false, nil
 	}
 	f.err = err
-	return f, nil
-}
-
-// resume gives the files that were read in part their rows, and puts them before the others.
-// If there are copies, the one with the same name goes on.
-func (s *session) resume(files []*sourceFile) {
-	var gone []partlyRead
-	for _, k := range s.orphans {
-		var best *sourceFile
-		for _, f := range files {
-			if f.err == nil && f.id == k.id && (best == nil || f.name == k.name) {
-				best = f
-			}
-		}
-		if best == nil {
-			gone = append(gone, k)
-			continue
-		}
-		best.row = k.row
-		s.files = append(s.files, best)
-	}
-	s.orphans = gone
-	for _, f := range files {
-		if f.row == 0 {
-			s.files = append(s.files, f)
-		}
-	}
+	return f, false, nil
 }
 
 // checkOrphans decides about files that were read in part and are gone. It returns an error
@@ -131,28 +107,4 @@ func (s *session) checkOrphans(found map[string]*sourceFile) error {
 		s.vanished(k)
 	}
 	return nil
-}
-
-// maxVanished is the number of files that are remembered although they are gone.
-const maxVanished = 1000
-
-// forget forgets the oldest of the files that are gone.
-func (s *session) forget(isPresent map[identity]bool) {
-	gone := 0
-	for _, id := range s.finished {
-		if !isPresent[id] {
-			gone++
-		}
-	}
-	s.finished = slices.DeleteFunc(s.finished, func(id identity) bool {
-		if isPresent[id] || gone <= maxVanished {
-			return false
-		}
-		gone--
-		delete(s.isKnown, id)
-		return true
-	})
-	if more := len(s.orphans) - maxVanished; more > 0 {
-		s.orphans = s.orphans[more:]
-	}
 }

@@ -1,0 +1,135 @@
+package file_test
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/conduitio/funnel/connector/file"
+)
+
+// An empty log that is written, renamed, compressed and deleted between two looks is read
+// once, from the open file or from the copy.
+func TestFollow_begunAndDeleted(t *testing.T) {
+	for name, copied := range map[string]string{"into an empty file": "log.1.gz", "into a new file": "log.2.gz"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				path := write(t, dir, "log", "")
+				write(t, dir, "log.1.gz", "")
+				f := follow(t, dir, file.Lines, nil)
+				defer f.close()
+				f.want()
+				grow(t, path, "1\n2\n")
+				write(t, dir, copied, gzipped(t, "1\n2\n"))
+				must(t, os.Remove(path))
+				f.wantWithin(30*time.Second, "1", "2")
+			})
+		})
+	}
+}
+
+// A copy that was seen while it was empty, and then compressed and deleted between two looks,
+// is still a copy.
+func TestFollow_emptyCopyDeleted(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		path, copied := write(t, dir, "log", "1\n2\n"), write(t, dir, "log.1", "")
+		f := follow(t, dir, file.Lines, nil)
+		defer f.close()
+		f.want("1", "2")
+		copyTruncate(t, path, copied)
+		write(t, dir, "log.1.gz", gzipped(t, "1\n2\n"))
+		must(t, os.Remove(copied))
+		f.wantWithin(30 * time.Second)
+		grow(t, path, "3\n")
+		f.want("3")
+	})
+}
+
+// A log that holds only what other files begin with, too, waits. A copy of it is recognised
+// also if it was made before the log was looked at again.
+func TestFollow_copyOfWaiting(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		write(t, dir, "log.2", "n\n1\n")
+		f := follow(t, dir, file.CSV, nil)
+		defer f.close()
+		f.want("map[n:1]")
+		path := write(t, dir, "log", "n\n")
+		f.want()
+		grow(t, path, "2\n")
+		write(t, dir, "log.1", "n\n2\n")
+		f.wantWithin(30*time.Second, "map[n:2]")
+	})
+}
+
+// A log that is truncated, and grows again, before it was read beyond what both contents begin
+// with is read from its copy, too.
+func TestFollow_copyOfRegrown(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		a := write(t, dir, "a", "a\n")
+		f := follow(t, dir, file.Lines, nil, file.WithBatch(1, 1))
+		defer f.close()
+		f.want("a")
+		grow(t, a, strings.Repeat("a\n", 5))
+		path := write(t, dir, "log", banner+"\n1\n")
+		write(t, dir, "log.1", banner+"\n1\n")
+		time.Sleep(2 * time.Second)
+		if recs, err := f.s.Read(t.Context()); err != nil || texts(recs)[0] != "a" {
+			t.Fatal(texts(recs), err)
+		}
+		replaceIn(t, path, banner+"\n2\n3\n")
+		recs, err := f.poll(30 * time.Second)
+		must(t, err)
+		got := strings.Join(texts(recs), " ")
+		for _, want := range []string{" 1", " 2", " 3"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("%q is missing", want)
+			}
+		}
+	})
+}
+
+// A file that another one has replaced before it was read is never taken for the first one,
+// although they begin alike.
+func TestSource_replaced(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "1", banner+"\n1\n")
+	write(t, dir, "2", banner+"\n2\n")
+	s := opened(t, dir, file.Lines, nil, file.WithBatch(1, 1))
+	move(t, dir, "2", "3")
+	write(t, dir, "2", banner+"\n3\n")
+	recs, err := readAll(t, s)
+	if got := strings.Join(texts(recs), " "); got != banner+" 1" || err == io.EOF {
+		t.Fatalf("got %.20q…, %v", got[len(banner):], err)
+	}
+	wantError(t, err, "2", "offset 0", "truncated or replaced")
+}
+
+// Nothing is said to have vanished if another file holds what was read of a file that is gone.
+func TestFollow_heldIsNotVanished(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		path := write(t, dir, "log", "1\n2\n")
+		f := follow(t, dir, file.Lines, nil)
+		f.want("1", "2")
+		write(t, dir, "log.1", "1\n2\n")
+		f.want()
+		write(t, dir, "other", "3\n")
+		recs := f.want("3")
+		f.close()
+		must(t, os.Remove(path))
+		f = follow(t, filepath.Join(dir, "*"), file.Lines, recs[0].Position)
+		defer f.close()
+		f.wantWithin(15 * time.Second)
+		if f.log.Len() > 0 {
+			t.Errorf("logged: %s", f.log.String())
+		}
+	})
+}

@@ -1,0 +1,51 @@
+package otel
+
+import (
+	"context"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// The metadata of a record that W3C Trace Context describes.
+const (
+	traceparent = "traceparent"
+	tracestate  = "tracestate"
+)
+
+// maxLinks is how many links a span has at most.
+const maxLinks = 32
+
+// linkRecords links a span to the traces of records, each once.
+func linkRecords(span trace.Span, records []opencdc.Record) {
+	var seen map[string]struct{} // linked or invalid, by traceparent
+	links, omitted := 0, 0
+	for i := range records {
+		metadata := records[i].Metadata
+		header := metadata[traceparent]
+		if header == "" {
+			continue
+		}
+		if _, ok := seen[header]; ok {
+			continue
+		}
+		if links == maxLinks {
+			omitted++
+			continue
+		}
+		if seen == nil {
+			seen = make(map[string]struct{}, maxLinks)
+		}
+		ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier(metadata))
+		link := trace.SpanContextFromContext(ctx)
+		seen[header] = struct{}{}
+		if link.IsValid() {
+			span.AddLink(trace.Link{SpanContext: link})
+			links++
+		}
+	}
+	if omitted > 0 {
+		span.SetAttributes(OmittedLinksKey.Int(omitted))
+	}
+}
