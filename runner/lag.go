@@ -45,9 +45,8 @@ type lagCall struct {
 // If a source ignores its context, it is not asked again before it has answered.
 //
 // The method Lag is looked for on Worker.Source, and on what its method
-// Unwrap() funnel.Source returns, if it has one. The decorators of other packages, such as
-// [funnel.NewBatchingSource] and position.Track, hide it: a host has to embed their result
-// in a type that has the method.
+// Unwrap() funnel.Source returns, if it has one, as those of [funnel.NewBatchingSource],
+// [funnel.NewReplaySource] and position.Track do.
 func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 	g.mu.Lock()
 	p := g.pipelines[name]

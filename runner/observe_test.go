@@ -14,6 +14,7 @@ import (
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/metrics"
 	"github.com/conduitio/funnel/metrics/noop"
+	"github.com/conduitio/funnel/position"
 	"github.com/conduitio/funnel/runner"
 )
 
@@ -184,10 +185,12 @@ type lagging struct {
 
 func (l *lagging) Lag(ctx context.Context) (int64, time.Duration, error) { return l.lag(ctx) }
 
-// wrapped hides the lag of a source, but can be unwrapped.
-type wrapped struct{ funnel.Source }
-
-func (w wrapped) Unwrap() funnel.Source { return w.Source }
+// wrapped returns a source within all decorators of the root and of package position.
+func wrapped(s funnel.Source) funnel.Source {
+	open := func(opencdc.Position) (funnel.Source, error) { return s, nil }
+	tracked := position.Track("in", position.NewMemory(), open)
+	return funnel.NewBatchingSource(funnel.NewReplaySource(tracked), funnel.BatchPolicy{Records: 1})
+}
 
 func TestLag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -198,7 +201,7 @@ func TestLag(t *testing.T) {
 			var parts runner.Parts
 			for i, s := range []funnel.Source{
 				newSource(),
-				wrapped{&lagging{newSource(), func(context.Context) (int64, time.Duration, error) { return 3, time.Minute, nil }}},
+				wrapped(&lagging{newSource(), func(context.Context) (int64, time.Duration, error) { return 3, time.Minute, nil }}),
 				&lagging{newSource(), func(context.Context) (int64, time.Duration, error) { panic("no lag") }},
 				&lagging{newSource(), func(context.Context) (int64, time.Duration, error) { calls++; <-release; return 4, 0, nil }},
 			} {
