@@ -1,6 +1,6 @@
 # All modules of the repository. Those in RELEASE are released together, at one version,
 # and the others never. PEERS has large dependencies: it is only built and vetted.
-RELEASE := . position/bolt connector/file connector/file/parquet otel metrics/prometheus
+RELEASE := . position/bolt connector/file connector/file/parquet otel metrics/prometheus runner
 UNRELEASED := examples examples/host benchmarks internal/crash internal/release
 MODULES := $(RELEASE) $(UNRELEASED)
 PEERS := benchmarks/peers

@@ -111,6 +111,9 @@ func (b *batchingSource) validate() error { return validate(b.Source) }
 
 func (b *batchingSource) inside() Source { return b.Source }
 
+// Unwrap returns the source, for a host that looks for its further methods.
+func (b *batchingSource) Unwrap() Source { return b.Source }
+
 // Open opens the source. It forgets the records that were collected before.
 func (b *batchingSource) Open(ctx context.Context) error {
 	if err := b.checkOver(); err != nil {

@@ -75,6 +75,9 @@ func (s *replaySource) validate() error {
 
 func (s *replaySource) inside() Source { return s.Source }
 
+// Unwrap returns the source, for a host that looks for its further methods.
+func (s *replaySource) Unwrap() Source { return s.Source }
+
 func (s *replaySource) Open(ctx context.Context) error {
 	s.failure = nil
 	return s.Source.Open(ctx)

@@ -85,7 +85,8 @@ func WithCoalescing(records int, period time.Duration) TrackOption {
 // Read passes its context on unchanged, unless positions are coalesced. Errors returns the
 // channel of the inner source, or nil before the first Open. Invalid arguments make Open
 // fail. If the inner source is a [funnel.ChannelSource], it does not learn the outcomes of
-// its records.
+// its records. The returned source has a method Unwrap() [funnel.Source], for hosts that look
+// for further methods of the inner source.
 func Track(id string, store Store, open func(opencdc.Position) (funnel.Source, error), opts ...TrackOption) funnel.Source {
 	t := &tracked{id: id, store: store, open: open}
 	t.err = t.configure(opts)
@@ -139,6 +140,14 @@ func (t *tracked) current() *session {
 
 // ID returns the ID.
 func (t *tracked) ID() string { return t.id }
+
+// Unwrap returns the inner source, or nil before the first Open.
+func (t *tracked) Unwrap() funnel.Source {
+	if s := t.current(); s != nil {
+		return s.source
+	}
+	return nil
+}
 
 // Errors returns the channel of the inner source.
 func (t *tracked) Errors() <-chan error {

@@ -325,6 +325,10 @@ func (m *matching) stats() {
 		want.Filtered, want.Nacked, want.Retried = got.Filtered, got.Nacked, got.Retried
 		want.SkippedBranches = min(want.SkippedBranches, max(1, got.SkippedBranches))
 	}
+	want.Window = m.tree.queue.window(int(want.Acked), m.books.isNacked)
+	if m.run.outcome != (outcome{}) { // outcomes may be in it that were not acked
+		want.Window.Nacks, want.Window.Refusing = got.Window.Nacks, got.Window.Refusing
+	}
 	if !reflect.DeepEqual(got, want) {
 		m.differ("the worker has counted\n  %+v\nnot\n  %+v", got, want)
 	}

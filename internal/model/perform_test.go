@@ -72,6 +72,7 @@ func performExpected(t *taskTree, x *expectation) *trace {
 		p.stats.Read = uint64(t.reads[x.reads-1].to)
 	}
 	p.stats.DeadLettered = uint64(len(p.letters()))
+	p.stats.Window = t.queue.window(p.acked(), func(slot int) bool { return len(x.nacks[slot]) > 0 })
 	return p.trace
 }
 

@@ -30,6 +30,23 @@ type queueSetup struct {
 	chunk, lull     int // as for a destination
 }
 
+// window returns the state of the queue's window after the first slots.
+func (q queueSetup) window(slots int, isNacked func(slot int) bool) funnel.NackWindow {
+	if q.none {
+		return funnel.NackWindow{}
+	}
+	w := funnel.NackWindow{Size: q.size, Threshold: q.threshold}
+	if q.threshold == 0 || q.threshold >= q.size {
+		return w
+	}
+	for slot := max(0, slots-q.size); slot < slots; slot++ {
+		if isNacked(slot) {
+			w.Nacks++
+		}
+	}
+	return w
+}
+
 // metricsKind is what the tasks report to.
 type metricsKind int
 

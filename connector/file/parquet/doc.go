@@ -84,7 +84,7 @@
 // A file with the size, the footer and the samples of a finished file may be a copy of it. To
 // find out, the source makes its checksum in Open or before the first row. That is not needed
 // if the path, inode, size and modification time show that it is the finished file, unchanged;
-// the modification time counts if it is at least 2 seconds ago. Copies, and finished files
+// the modification time counts if it is at least 2 seconds old. Copies, and finished files
 // that were moved or touched, are remembered in the positions of the records that follow.
 // Until there is such a record, each Open reads these files again.
 //

@@ -1,0 +1,68 @@
+// Package runner supervises pipelines that run for years. A [Group] holds named
+// pipelines. For each run of a pipeline it builds the workers anew, opens them, runs
+// them, and closes them. It restarts what has failed, stops within a bound, and says at any
+// time what each pipeline is doing.
+//
+//	g, err := runner.New(runner.WithLogger(logger))
+//	...
+//	err = g.Add("orders", runner.Single(newOrders))
+//	...
+//	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+//	defer stop()
+//	err = g.Run(ctx) // until a signal; then everything is stopped
+//
+// # States
+//
+//	                  opened              stop, failure, end of the source
+//	        Starting ────────▶ Running ────────▶ Draining ──┬─▶ Stopped
+//	         ▲    │                                 ▲       ├─▶ Done
+//	   pause │    │ a stop, while it starts         │       ├─▶ Recovering
+//	    over │    ├─────────────────────────────────┘       └─▶ Degraded
+//	         │    │ a failure, while it starts
+//	     Recovering, Degraded
+//
+//	Stopped     not started yet, or stopped by the host
+//	Starting    the workers are built and opened
+//	Running     the workers run
+//	Draining    the workers finish what is in flight, and are closed
+//	Recovering  a run has failed; the next one begins after a pause
+//	Degraded    a run has failed; there is no next one
+//	Stuck       a run cannot be ended
+//	Done        the sources have no more records
+//
+// Starting and Draining lead to Stuck if the bound for ending a run has passed. Stuck
+// leads to Stopped or Done if that run ends after all, and to Degraded if it had failed.
+// [Group.Start] leads to Starting from each state without a run, and [Group.Stop] from
+// Recovering and Degraded to Stopped. Each [Transition] goes to the listeners, is one line
+// in the log, and is counted.
+//
+// # What is restarted
+//
+// A run has failed if Build, opening, a worker or closing returns an error, panics, or
+// ends its goroutine ([funnel.ErrGoexit]), or if a connector sends an error to its channel
+// Errors. That error ends the context of Do as its cause; the engine itself does not
+// listen to these channels. If one worker of a run fails, the others are stopped as
+// [Group.Stop] does it. All errors of a run are joined.
+//
+// A failed run is followed by another one after a pause ([Restart]), except:
+//   - The error is fatal: [funnel.IsFatalError] says so, or the function of
+//     [WithClassifier]. The pipeline is degraded.
+//   - The restarts in the window are used up ([ErrAttempts]). The pipeline is degraded.
+//   - The host has stopped the pipeline. It is stopped.
+//   - The run cannot be ended. The pipeline is stuck, and is never started beside a run
+//     that still lives.
+//
+// If all sources end, the pipeline is done. What a failed run has not acked is read again
+// by the next one, if the source can resume; see package position.
+//
+// # Stopping
+//
+// The workers finish the batch in flight. After the graceful bound of [WithStopTimeout]
+// the context of Do is cancelled. After the second bound the pipeline is stuck, and a
+// [StuckError] names the tasks that have the batch, if the workers were made with
+// [funnel.WithStats]. Building, opening and closing are within the same bounds. The
+// context of a teardown does not end with that of Do, but before the second bound.
+//
+// No pipeline waits for another one. A connector that hangs keeps its goroutine and
+// nothing else.
+package runner

@@ -1,0 +1,283 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/log"
+)
+
+// Group supervises named pipelines. All methods may be called at any time from any
+// goroutine, also by listeners, connectors and a [Build]. A call from within a pipeline
+// that stops this pipeline waits until its context ends or the pipeline counts as stuck.
+type Group struct {
+	logger    log.CtxLogger
+	metrics   *families // or nil
+	listeners []func(Transition)
+	bounds    bounds
+	errorText func(string, error) string // or nil
+
+	journal queue                                  // writes to the log and the metrics
+	calls   queue                                  // of listeners
+	logged  map[string]map[*funnel.PanicError]bool // in the journal
+
+	mu        sync.Mutex
+	ctx       context.Context // of Run, without its end; nil before Run
+	isClosed  bool
+	pipelines map[string]*pipeline
+}
+
+// New returns a group without pipelines. It returns an error if an option is invalid.
+func New(opts ...Option) (*Group, error) {
+	g := &Group{
+		logger:    log.Nop(),
+		bounds:    bounds{30 * time.Second, 5 * time.Second},
+		logged:    make(map[string]map[*funnel.PanicError]bool),
+		pipelines: make(map[string]*pipeline),
+	}
+	for i, opt := range opts {
+		if isNil(opt) {
+			return nil, fmt.Errorf("runner: option %d is nil", i)
+		}
+		if err := opt.apply(g); err != nil {
+			return nil, fmt.Errorf("runner: %w", err)
+		}
+	}
+	return g, nil
+}
+
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Func && r.IsNil()
+}
+
+// Add adds a pipeline under a name that is not empty and not taken ([ErrExists]). It is
+// started when [Group.Run] begins, or at once if that has begun, unless
+// [WithoutAutoStart] is given. Add returns an error, and adds nothing, if an argument is
+// invalid or the group is closed.
+func (g *Group) Add(name string, build Build, opts ...PipelineOption) error {
+	c := pipelineConfig{isAutoStart: true}
+	c.restart, _ = Restart{}.withDefaults()
+	switch {
+	case name == "":
+		return errors.New("runner: the name of a pipeline is empty")
+	case build == nil:
+		return fmt.Errorf("runner: the function that builds pipeline %q is nil", name)
+	}
+	for i, opt := range opts {
+		if isNil(opt) {
+			return fmt.Errorf("runner: option %d of pipeline %q is nil", i, name)
+		}
+		if err := opt.apply(&c); err != nil {
+			return fmt.Errorf("runner: pipeline %q: %w", name, err)
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.isClosed:
+		return ErrClosed
+	case g.pipelines[name] != nil:
+		return fmt.Errorf("%w: %q", ErrExists, name)
+	}
+	p := newPipeline(g, name, build, c)
+	g.pipelines[name] = p
+	g.report(name, Stopped)
+	if g.ctx != nil {
+		go p.act()
+	}
+	return nil
+}
+
+// Run starts the pipelines and supervises them until ctx ends. It then stops all of them
+// at the same time, within the bounds of [WithStopTimeout], and returns nil, or an error
+// that joins what went wrong at the end: those pipelines that are stuck (a [*StuckError]
+// each), and those whose last batch or teardown has failed. Before it returns it waits
+// for the log and the listeners, but not longer than the second bound.
+//
+// The runs get the values of ctx. Run can be called once.
+func (g *Group) Run(ctx context.Context) error {
+	g.mu.Lock()
+	switch {
+	case g.isClosed:
+		g.mu.Unlock()
+		return ErrClosed
+	case g.ctx != nil:
+		g.mu.Unlock()
+		return errors.New("runner: the group runs already")
+	}
+	g.ctx = context.WithoutCancel(ctx)
+	for _, p := range g.pipelines {
+		p.isAutoStart = p.isAutoStart && ctx.Err() == nil
+		go p.act()
+	}
+	g.mu.Unlock()
+
+	<-ctx.Done()
+
+	g.mu.Lock()
+	g.isClosed = true
+	all := g.sorted()
+	g.mu.Unlock()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, p := range all {
+		wg.Go(func() { errs[i] = p.shutDown() })
+	}
+	wg.Wait()
+	quit := make(chan struct{})
+	timer := time.AfterFunc(g.bounds.cancelled, func() { close(quit) })
+	defer timer.Stop()
+	g.journal.wait(quit)
+	g.calls.wait(quit)
+	return errors.Join(errs...)
+}
+
+// shutDown stops the pipeline for good.
+func (p *pipeline) shutDown() error {
+	w := waiter{waitStop, make(chan error, 1)}
+	if p.ask(func() { p.isClosing = true; p.end(w) }) != nil {
+		return nil // it was removed
+	}
+	return named(p.name, <-w.done)
+}
+
+// named adds the name of the pipeline to err, unless it says it already.
+func named(pipeline string, err error) error {
+	switch err.(type) {
+	case nil, *StuckError:
+		return err
+	}
+	return fmt.Errorf("pipeline %q: %w", pipeline, err)
+}
+
+// Start starts a pipeline that is stopped, degraded or done, and restarts one that is
+// recovering at once. It does not wait until the pipeline is running. The back-off and
+// the window begin anew. Start returns [ErrRunning] or [ErrStuck] if there is a run.
+// Before [Group.Run], it makes Run start the pipeline.
+func (g *Group) Start(name string) error {
+	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.isAutoStart = true })
+	if isHeld || err != nil {
+		return err
+	}
+	result := make(chan error, 1)
+	if err := p.ask(func() {
+		switch state := p.machine.state; {
+		case p.isClosing:
+			result <- ErrClosed
+		case state == Stuck:
+			result <- p.machine.cause
+		case !p.machine.isOver():
+			result <- fmt.Errorf("%w: %q is %v", ErrRunning, name, state)
+		default:
+			p.start()
+			result <- nil
+		}
+	}); err != nil {
+		return err
+	}
+	return <-result
+}
+
+// Stop stops a pipeline and waits until its run is over. The workers finish what is in
+// flight; after the graceful bound of [WithStopTimeout] their context is cancelled. A run
+// that is still starting is cancelled at once. If the run cannot be ended, the pipeline is
+// stuck after the second bound, and Stop returns a [*StuckError]. If the run ends with
+// another error, Stop returns it, and the pipeline is stopped.
+//
+// If ctx ends first, Stop returns an error that wraps the context's, and stopping goes on.
+//
+// Stop of a pipeline that is recovering or degraded makes it stopped. One that is stopped
+// or done stays as it is. Before [Group.Run], Stop makes Run not start the pipeline.
+func (g *Group) Stop(ctx context.Context, name string) error {
+	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.isAutoStart = false })
+	if isHeld || err != nil {
+		return err
+	}
+	return p.wait(ctx, waitStop)
+}
+
+// Restart stops a pipeline as [Group.Stop] does, and starts it again. It returns nil once
+// the new run begins, also if the old one has ended with an error, which [Group.Status]
+// shows. Several calls at the same time are one restart. If Stop is called meanwhile, the
+// pipeline stays stopped, and Restart returns [ErrStopped]. If the run is stuck, there is
+// no new one, and Restart returns a [*StuckError]. If ctx ends first, Restart returns an
+// error, and restarting goes on.
+func (g *Group) Restart(ctx context.Context, name string) error {
+	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.isAutoStart = true })
+	if isHeld || err != nil {
+		return err
+	}
+	return p.wait(ctx, waitRestart)
+}
+
+// Remove stops a pipeline as [Group.Stop] does, and removes it, also if its run ends with
+// an error, which Remove returns. A pipeline that is stuck is not removed. If ctx ends
+// first, Remove returns an error, and removing goes on.
+func (g *Group) Remove(ctx context.Context, name string) error {
+	p, isHeld, err := g.pipeline(name, func(p *pipeline) {
+		delete(g.pipelines, name)
+		g.report(name, "")
+	})
+	if isHeld || err != nil {
+		return err
+	}
+	return p.wait(ctx, waitRemove)
+}
+
+// pipeline returns the pipeline of a name. Before Run, it calls held instead, under the
+// lock, and returns true.
+func (g *Group) pipeline(name string, held func(*pipeline)) (_ *pipeline, isHeld bool, _ error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := g.pipelines[name]
+	switch {
+	case g.isClosed:
+		return nil, false, ErrClosed
+	case p == nil:
+		return nil, false, fmt.Errorf("%w %q", ErrUnknown, name)
+	case g.ctx == nil:
+		held(p)
+		return nil, true, nil
+	}
+	return p, false, nil
+}
+
+// forget removes a pipeline.
+func (g *Group) forget(p *pipeline) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.pipelines, p.name)
+	g.report(p.name, "")
+}
+
+// context returns the context for runs.
+func (g *Group) context() context.Context {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ctx
+}
+
+// sorted returns the pipelines in the order of their names. The caller holds the lock.
+func (g *Group) sorted() []*pipeline {
+	all := make([]*pipeline, 0, len(g.pipelines))
+	for _, p := range g.pipelines {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *pipeline) int {
+		if a.name < b.name {
+			return -1
+		}
+		return 1
+	})
+	return all
+}

@@ -1,0 +1,137 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/conduitio/funnel"
+)
+
+// Lagging is a source that knows how far it is behind. It answers before its context
+// ends. It is called while the worker runs, beside the other methods of the source, and
+// perhaps while the source is torn down, but not by two goroutines at a time.
+type Lagging interface {
+	// Lag returns how many records there are to read, or a negative number if that is
+	// unknown, and the age of the next one.
+	Lag(ctx context.Context) (records int64, behind time.Duration, err error)
+}
+
+// Lag is how far a source is behind.
+type Lag struct {
+	// Worker is the index of the worker, and Source the ID of its first task.
+	Worker  int           `json:"worker"`
+	Source  string        `json:"source"`
+	Records int64         `json:"records"`
+	Behind  time.Duration `json:"behind_nanoseconds"`
+	// Error is why the lag is unknown, made like the texts of a [Status], or empty.
+	Error string `json:"error,omitempty"`
+}
+
+// maxLagTime is the longest time that Group.Lag waits.
+const maxLagTime = 5 * time.Second
+
+// lagCall is a call of Lag of a source. Whoever asks while it is pending gets its result.
+type lagCall struct {
+	done chan struct{}
+	lag  Lag
+	err  error
+}
+
+// Lag asks the sources of a running pipeline for their lag, all at the same time, and
+// waits at most until ctx ends, and at most 5 s. What is not known by then has an error.
+// Sources that are not [Lagging] are left out, as are all if the pipeline is not running.
+// If a source ignores its context, it is not asked again before it has answered.
+//
+// The method Lag is looked for on Worker.Source, and on what its method
+// Unwrap() funnel.Source returns, if it has one, as those of [funnel.NewBatchingSource],
+// [funnel.NewReplaySource] and position.Track do.
+func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
+	g.mu.Lock()
+	p := g.pipelines[name]
+	g.mu.Unlock()
+	if p == nil {
+		return nil, fmt.Errorf("%w %q", ErrUnknown, name)
+	}
+	p.status.mu.Lock()
+	r, state := p.status.run, p.status.status.State
+	p.status.mu.Unlock()
+	if r == nil || state != Running {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxLagTime)
+	defer cancel()
+	r.mu.Lock()
+	members := r.members
+	r.mu.Unlock()
+	var asked []*member
+	var calls []*lagCall
+	for _, m := range members {
+		if l := laggingOf(m.worker.Source); l != nil {
+			asked, calls = append(asked, m), append(calls, m.lag.ask(r.ctx, l))
+		}
+	}
+	all := make([]Lag, len(asked))
+	for i, c := range calls {
+		err := error(nil)
+		select {
+		case <-c.done:
+			all[i], err = c.lag, c.err
+		case <-ctx.Done():
+			err = fmt.Errorf("no answer in time: %w", ctx.Err())
+		}
+		all[i].Worker, all[i].Source, all[i].Error = asked[i].index, asked[i].sourceID, g.statusText(name, err)
+	}
+	return all, nil
+}
+
+// laggingOf returns the source, or one that it wraps, if it is Lagging, and nil otherwise.
+func laggingOf(s funnel.Source) (l Lagging) {
+	_ = call(func() error {
+		for s != nil && l == nil {
+			if found, ok := s.(Lagging); ok {
+				l = found
+				return nil
+			}
+			w, ok := s.(interface{ Unwrap() funnel.Source })
+			if !ok {
+				return nil
+			}
+			s = w.Unwrap()
+		}
+		return nil
+	})
+	return l
+}
+
+// lagCalls calls Lag of one source, once at a time.
+type lagCalls struct {
+	mu      sync.Mutex
+	pending *lagCall
+}
+
+// ask begins a call, unless one is pending. Its context ends with the run, not with that
+// of whoever asked first.
+func (c *lagCalls) ask(run context.Context, l Lagging) *lagCall {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending != nil {
+		return c.pending
+	}
+	asked := &lagCall{done: make(chan struct{})}
+	c.pending = asked
+	go func() {
+		ctx, cancel := context.WithTimeout(run, maxLagTime)
+		defer cancel()
+		asked.err = call(func() (err error) {
+			asked.lag.Records, asked.lag.Behind, err = l.Lag(ctx)
+			return err
+		})
+		c.mu.Lock()
+		c.pending = nil
+		c.mu.Unlock()
+		close(asked.done)
+	}()
+	return asked
+}

@@ -1,0 +1,376 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/conduitio/funnel"
+)
+
+// A run is one life of the workers of a pipeline, from Build to the last Teardown. It has
+// a goroutine for itself, which waits for all others that it starts. Where a connector
+// hangs, that goroutine hangs with it. The actor of the pipeline waits for none of them:
+// it learns from messages how far the run is, and declares it stuck when its bound has
+// passed.
+//
+// A run comes to its end in one way, whatever the reason: it begins to wind up. From then
+// on there are two bounds. Up to the soft one the workers may finish what is in flight;
+// then the context of Do is cancelled. At the hard one the run is stuck.
+type run struct {
+	pipeline string
+	build    Build
+	classify func(error) Class // or nil
+	bounds   bounds
+	opened   func()                             // is told when the workers begin to run
+	winds    func(hard time.Time, reason error) // is told when the run winds up by itself
+	ended    func(ending)                       // is told when everything is closed
+
+	ctx     context.Context // of Build, and of all but Close
+	cancel  context.CancelCauseFunc
+	winding chan struct{} // closed when the run begins to wind up
+
+	mu         sync.Mutex
+	isServing  bool // the workers may run
+	isStopped  bool // the host has stopped the run
+	isForced   bool // the soft bound has passed while workers ran
+	isWinding  bool
+	soft, hard time.Time
+	softTimer  *time.Timer
+	reason     error // the first error
+	members    []*member
+	sinks      []*funnel.Sink
+	doing      doing // what but a worker is being called
+	isOver     bool
+}
+
+// bounds are how long a run may take to end.
+type bounds struct{ graceful, cancelled time.Duration }
+
+// Parts is what a [Build] returns.
+type Parts struct {
+	// Workers run at the same time. There must be at least one, and each must be new: a
+	// worker runs once.
+	Workers []*funnel.Worker
+	// Sinks are the sinks that the workers share. They are opened before the workers and
+	// closed after them.
+	Sinks []*funnel.Sink
+}
+
+// Build makes the workers for a run of a pipeline. It is called for each run, on a
+// goroutine of its own. It makes new workers, with new connectors or with such as can be
+// opened again after a teardown; it does not open them.
+//
+// The context ends when the run is cancelled or over. A run that is stopped while it
+// builds or opens is cancelled at once, otherwise only if the graceful bound passes.
+//
+// An error, or a panic, is a failed run.
+type Build func(context.Context) (Parts, error)
+
+// Single returns a Build for a pipeline of one worker.
+//
+//	runner.Single(func(ctx context.Context) (*funnel.Worker, error) {
+//		return funnel.From("orders", newOrders(ctx)).To("table", newTable(ctx)).Worker()
+//	})
+func Single(build func(context.Context) (*funnel.Worker, error)) Build {
+	if build == nil {
+		return nil
+	}
+	return func(ctx context.Context) (Parts, error) {
+		w, err := build(ctx)
+		if err != nil {
+			return Parts{}, err
+		}
+		return Parts{Workers: []*funnel.Worker{w}}, nil
+	}
+}
+
+func (p Parts) check() error {
+	if len(p.Workers) == 0 {
+		return funnel.FatalError(errors.New("Build has returned no workers"))
+	}
+	seen := make(map[any]bool)
+	for i, w := range p.Workers {
+		if w == nil || seen[w] {
+			return funnel.FatalError(fmt.Errorf("Build has returned worker %d as nil, or twice", i))
+		}
+		seen[w] = true
+	}
+	for i, s := range p.Sinks {
+		if s == nil || seen[s] {
+			return funnel.FatalError(fmt.Errorf("Build has returned sink %d as nil, or twice", i))
+		}
+		seen[s] = true
+	}
+	return nil
+}
+
+// prepare makes the run ready for main. The context is that of the group.
+func (r *run) prepare(ctx context.Context) {
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	r.winding = make(chan struct{})
+}
+
+// main is the goroutine of the run.
+func (r *run) main() {
+	e := r.live()
+	if e.err != nil {
+		// A function of the host classifies the error, and may hang: it is part of the run.
+		r.doing.set(noWorker, "classifying its error")
+		e.class, e.err = classify(e.err, r.classify)
+	}
+	r.mu.Lock()
+	r.isOver = true
+	if r.softTimer != nil {
+		r.softTimer.Stop()
+	}
+	r.mu.Unlock()
+	r.cancel(nil)
+	r.ended(e)
+}
+
+// stop makes the run wind up, and returns its hard bound.
+func (r *run) stop() (hard time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.isStopped = true
+	if !r.isServing {
+		r.cancel(errStopped)
+	}
+	r.windLocked()
+	return r.hard
+}
+
+// windUp makes the run wind up because of err, or because the sources have ended.
+func (r *run) windUp(err error) {
+	r.mu.Lock()
+	isFirst := !r.isWinding
+	if r.reason == nil {
+		r.reason = err
+	}
+	r.windLocked()
+	hard := r.hard
+	r.mu.Unlock()
+	if isFirst {
+		r.winds(hard, err)
+	}
+}
+
+func (r *run) windLocked() {
+	if r.isWinding {
+		return
+	}
+	r.isWinding = true
+	r.soft = time.Now().Add(r.bounds.graceful)
+	r.hard = r.soft.Add(r.bounds.cancelled)
+	r.softTimer = time.AfterFunc(r.bounds.graceful, r.force)
+	close(r.winding)
+}
+
+// force cancels what is left at the soft bound.
+func (r *run) force() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.isOver {
+		return
+	}
+	for _, m := range r.members {
+		if m.isRunning() {
+			r.isForced = true
+		}
+	}
+	r.cancel(errForced)
+}
+
+// live does everything, and returns how it has ended.
+func (r *run) live() (e ending) {
+	var parts Parts
+	r.doing.set(noWorker, "building the pipeline")
+	err := call(func() (err error) {
+		parts, err = r.build(r.ctx)
+		return err
+	})
+	if err == nil {
+		err = parts.check()
+	}
+	if err != nil {
+		return ending{err: r.unlessStopped(fmt.Errorf("failed to build the pipeline: %w", err))}
+	}
+	r.doing.clear()
+	var members []*member
+	for i, w := range parts.Workers {
+		members = append(members, newMember(i, len(parts.Workers), w, r.ctx))
+	}
+	r.mu.Lock()
+	r.members, r.sinks = members, parts.Sinks
+	r.mu.Unlock()
+
+	var channels []*channel
+	var opened int // sinks and workers
+	opened, err = r.open()
+	if err == nil {
+		channels, err = r.channels()
+	}
+	switch {
+	case err != nil:
+		if err = r.unlessStopped(err); err != nil {
+			r.windUp(err)
+		}
+	case r.beginServing():
+		r.opened()
+		err = r.serve(channels)
+	}
+	e.finished = r.endServing(err)
+	e.err = join(err, r.close(opened))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.isForced {
+		e.forced = fmt.Errorf("%w of %v", errForced, r.bounds.graceful)
+	}
+	return e
+}
+
+// unlessStopped returns err, or nil if the run was stopped and err says only that.
+func (r *run) unlessStopped(err error) error {
+	if r.ctx.Err() != nil && saysOnly(err, r.ctx.Err(), context.Cause(r.ctx)) {
+		return nil
+	}
+	return err
+}
+
+// open opens the sinks and then the workers, until one fails or the run is stopped. It
+// returns how many of both it has tried to open.
+func (r *run) open() (tried int, err error) {
+	for i, s := range r.sinks {
+		if r.ctx.Err() != nil {
+			return tried, context.Cause(r.ctx)
+		}
+		tried++
+		r.doing.set(noWorker, fmt.Sprintf("opening sink %d", i))
+		if err := call(func() error { return s.Open(r.ctx) }); err != nil {
+			return tried, fmt.Errorf("failed to open sink %d: %w", i, err)
+		}
+		r.doing.clear()
+	}
+	for _, m := range r.members {
+		if r.ctx.Err() != nil {
+			return tried, context.Cause(r.ctx)
+		}
+		tried++
+		m.doing.set(m.index, "opening")
+		if err := call(func() error { return m.worker.Open(r.ctx) }); err != nil {
+			return tried, m.wrap("failed to open", err)
+		}
+		m.doing.clear()
+	}
+	return tried, nil
+}
+
+// beginServing returns true if the workers shall run. From then on the run is stopped
+// gracefully.
+func (r *run) beginServing() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.isServing = !r.isStopped
+	return r.isServing
+}
+
+// endServing says that no worker runs anymore. It returns true if all have ended because
+// their sources have, and not because the run was stopped.
+func (r *run) endServing(err error) (finished bool) {
+	r.mu.Lock()
+	finished = r.isServing && !r.isStopped && err == nil
+	r.mu.Unlock()
+	if finished {
+		r.windUp(nil)
+	}
+	return finished
+}
+
+// serve runs the workers until all have ended, and returns what went wrong.
+func (r *run) serve(channels []*channel) error {
+	var errs []error
+	var wg sync.WaitGroup
+	quit := make(chan struct{}) // closed when all workers have ended
+	reported := make(chan error)
+	for _, c := range channels {
+		wg.Go(func() { c.listen(quit, reported) })
+	}
+	results := make(chan error)
+	for _, m := range r.members {
+		wg.Go(func() { results <- m.run() })
+		wg.Go(func() {
+			select {
+			case <-m.done:
+			case <-r.winding:
+				if err := m.stop(r.softBound()); err != nil {
+					reported <- err
+				}
+			}
+		})
+	}
+	left := len(r.members)
+	ended := make(chan struct{})
+	for {
+		select {
+		case err := <-results:
+			if err != nil {
+				errs = append(errs, err)
+				r.windUp(err)
+			}
+			if left--; left == 0 {
+				close(quit)
+				go func() { wg.Wait(); close(ended) }()
+			}
+		case err := <-reported:
+			errs = append(errs, err)
+			r.windUp(err)
+		case <-ended:
+			return join(errs...)
+		}
+	}
+}
+
+func (r *run) softBound() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.soft
+}
+
+// close closes the workers that were tried to open, at the same time, and then the sinks.
+func (r *run) close(tried int) error {
+	ctx, cancel := r.closeContext()
+	defer cancel()
+	errs := make([]error, len(r.members)+len(r.sinks))
+	var wg sync.WaitGroup
+	for i, m := range r.members[:max(tried-len(r.sinks), 0)] {
+		wg.Go(func() { errs[i] = m.close(ctx) })
+	}
+	wg.Wait()
+	for i, s := range r.sinks[:min(tried, len(r.sinks))] {
+		r.doing.set(noWorker, fmt.Sprintf("closing sink %d", i))
+		if err := call(func() error { return s.Close(ctx) }); err != nil {
+			errs[len(r.members)+i] = fmt.Errorf("failed to close sink %d: %w", i, err)
+		}
+		r.doing.clear()
+	}
+	return join(errs...)
+}
+
+// closeContext returns a context for closing. It ends before the run counts as stuck: at
+// the soft bound, or half way from now to the hard one if that is later.
+func (r *run) closeContext() (context.Context, context.CancelFunc) {
+	r.mu.Lock()
+	now := time.Now()
+	end := now.Add(r.hard.Sub(now) / 2)
+	if end.Before(r.soft) {
+		end = r.soft
+	}
+	if !now.Before(r.hard) { // it is stuck; what has hung may take its time now
+		end = now.Add(r.bounds.cancelled)
+	}
+	r.mu.Unlock()
+	return context.WithDeadline(context.WithoutCancel(r.ctx), end)
+}

@@ -1,0 +1,244 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/conduitio/funnel"
+)
+
+// doing says what a call is about, and since when. The zero value says nothing.
+type doing struct{ at atomic.Pointer[TaskStatus] }
+
+func (d *doing) set(worker int, activity string) {
+	d.at.Store(&TaskStatus{Worker: worker, Activity: activity, Since: time.Now()})
+}
+
+func (d *doing) clear() { d.at.Store(nil) }
+
+const activityStopping = "stopping"
+
+// noWorker stands for the index of a worker where there is none.
+const noWorker = -1
+
+// member is a worker in a run.
+type member struct {
+	index    int
+	many     bool // there are several workers
+	worker   *funnel.Worker
+	sourceID string
+	ctx      context.Context // of Do
+	cancel   context.CancelCauseFunc
+	done     chan struct{} // closed when Do has ended
+	served   atomic.Bool   // Do has begun
+	doing    doing         // what but Do is being called
+	gaveUp   atomic.Pointer[error]
+	lag      lagCalls
+}
+
+func newMember(index, n int, w *funnel.Worker, ctx context.Context) *member {
+	m := &member{index: index, many: n > 1, worker: w, done: make(chan struct{})}
+	m.sourceID = idOf(w.FirstTask.Task)
+	m.ctx, m.cancel = context.WithCancelCause(ctx)
+	return m
+}
+
+// idOf returns the ID of a task, or a text if that panics. It is called only where a
+// method of the host may hang.
+func idOf(t funnel.Task) string {
+	id := "(unknown)"
+	_ = call(func() error { id = t.ID(); return nil })
+	return id
+}
+
+// wrap names the worker, if there are several.
+func (m *member) wrap(what string, err error) error {
+	if m.many {
+		return fmt.Errorf("worker %d: %s: %w", m.index, what, err)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (m *member) isRunning() bool {
+	select {
+	case <-m.done:
+		return false
+	default:
+		return m.served.Load()
+	}
+}
+
+// run calls Do. It returns nil if Do says only that its context was cancelled: whoever
+// cancelled it knows why.
+func (m *member) run() error {
+	m.served.Store(true)
+	err := call(func() error { return m.worker.Do(m.ctx) })
+	close(m.done)
+	if err == nil || m.ctx.Err() != nil && saysOnly(err, m.ctx.Err(), context.Cause(m.ctx)) {
+		return nil
+	}
+	if m.many {
+		return fmt.Errorf("worker %d: %w", m.index, err)
+	}
+	return err
+}
+
+// stop stops the worker gracefully, until the bound. It returns an error if that failed,
+// but not if the bound has passed.
+func (m *member) stop(bound time.Time) error {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(m.ctx), bound)
+	defer cancel()
+	m.doing.set(m.index, activityStopping)
+	defer m.doing.clear()
+	err := call(func() error { return m.worker.Stop(ctx) })
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil && holds(err, ctx.Err()) {
+		m.gaveUp.Store(&err)
+		return nil
+	}
+	return m.wrap("failed to stop", err)
+}
+
+func (m *member) close(ctx context.Context) error {
+	m.doing.set(m.index, "closing")
+	defer m.doing.clear()
+	defer m.cancel(nil)
+	if err := call(func() error { return m.worker.Close(ctx) }); err != nil {
+		return m.wrap("failed to close", err)
+	}
+	return nil
+}
+
+// channel is a channel of background errors of a connector.
+type channel struct {
+	errors  <-chan error
+	members []*member // whose pipelines hold the connector
+	wrap    func(error) error
+}
+
+// channels returns the channels of all connectors, each once. A connector may return
+// another channel after each opening, so it is asked after that.
+func (r *run) channels() ([]*channel, error) {
+	var all []*channel
+	known := make(map[<-chan error]*channel)
+	add := func(m *member, get func() <-chan error, wrap func(error) error) error {
+		var c <-chan error
+		if err := call(func() error { c = get(); return nil }); err != nil {
+			return m.wrap("failed to get the channel of a connector's errors", wrap(err))
+		}
+		switch k := known[c]; {
+		case c == nil:
+		case k != nil:
+			k.members = append(k.members, m)
+		default:
+			known[c] = &channel{errors: c, members: []*member{m}, wrap: func(err error) error {
+				return m.wrap("an error in the background", wrap(err))
+			}}
+			all = append(all, known[c])
+		}
+		return nil
+	}
+	for _, m := range r.members {
+		m.doing.set(m.index, "asking for the errors of its connectors")
+		w := m.worker
+		first := true
+		for node := range w.FirstTask.TaskNodes() {
+			get := w.Source.Errors
+			if !first {
+				t, ok := node.Task.(interface{ Errors() <-chan error })
+				if !ok {
+					continue
+				}
+				get = t.Errors
+			}
+			first = false
+			id := idOf(node.Task)
+			wrap := func(err error) error { return &funnel.TaskError{TaskID: id, Err: err} }
+			if err := add(m, get, wrap); err != nil {
+				return nil, err
+			}
+		}
+		if q := w.DLQ; q != nil {
+			wrap := func(err error) error { return fmt.Errorf("dead-letter queue %q: %w", q.ID(), err) }
+			if err := add(m, q.Errors, wrap); err != nil {
+				return nil, err
+			}
+		}
+		m.doing.clear()
+	}
+	return all, nil
+}
+
+// listen waits for an error, cancels the workers with it as the cause, and reports it. It
+// ends at quit, after a last look.
+func (c *channel) listen(quit <-chan struct{}, report chan<- error) {
+	for {
+		var err error
+		ok := true
+		select {
+		case err, ok = <-c.errors:
+		case <-quit:
+			select {
+			case err, ok = <-c.errors:
+			default:
+				return
+			}
+		}
+		switch {
+		case !ok: // closed: the connector has nothing to say anymore
+			return
+		case err == nil:
+			continue
+		}
+		err = c.wrap(err)
+		for _, m := range c.members {
+			m.cancel(err)
+		}
+		report <- err
+		return
+	}
+}
+
+// tasks returns what the run is doing. With all, it also says which workers do not more
+// than read.
+func (r *run) tasks(all bool) []TaskStatus {
+	r.mu.Lock()
+	members := r.members
+	r.mu.Unlock()
+	var tasks []TaskStatus
+	if a := r.doing.at.Load(); a != nil {
+		tasks = append(tasks, *a)
+	}
+	for _, m := range members {
+		tasks = append(tasks, m.tasks(all)...)
+	}
+	return tasks
+}
+
+func (m *member) tasks(withReads bool) []TaskStatus {
+	var all []TaskStatus
+	if m.isRunning() {
+		s := m.worker.Stats()
+		for _, t := range s.Tasks {
+			all = append(all, TaskStatus{Worker: m.index, ID: t.ID, Activity: string(t.Activity), Since: t.Since})
+		}
+		if gaveUp := m.gaveUp.Load(); len(all) == 0 && s.InFlight > 0 {
+			t := TaskStatus{Worker: m.index, Activity: fmt.Sprintf("working on %d records", s.InFlight)}
+			if gaveUp != nil {
+				t.Activity += fmt.Sprintf(" (%s)", errorText(*gaveUp))
+			}
+			all = append(all, t)
+		}
+	}
+	if a := m.doing.at.Load(); a != nil && (len(all) == 0 || a.Activity != activityStopping) {
+		all = append(all, *a)
+	}
+	if withReads && len(all) == 0 && m.isRunning() {
+		all = append(all, TaskStatus{Worker: m.index, ID: m.sourceID, Activity: "reading"})
+	}
+	return all
+}
