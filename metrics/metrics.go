@@ -75,7 +75,7 @@ type Desc struct {
 // Registry makes families of metrics. A host implements it on top of its metrics
 // library. The metrics must be safe for concurrent use. Update and Observe should not
 // block: they run on the worker's goroutine, for each record. For metrics that have the
-// methods of [UpdateN], [UpdateAll] and [ObserveAll], these run once per batch instead.
+// methods of [UpdateN], [UpdateAll] and [ObserveAll], these run once for many records instead.
 //
 // Timers report seconds.
 type Registry interface {
