@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // This file serves the pages of a group. They only read: a page is made from an Overview,
@@ -188,7 +191,26 @@ func (h *handler) status(ctx context.Context) response {
 	if err := e.Encode(o); err != nil { // a year beyond 9999
 		return text(http.StatusInternalServerError, "cannot write the status as JSON\n")
 	}
-	return response{http.StatusOK, typeJSON, body.Bytes()}
+	return response{http.StatusOK, typeJSON, escapeJSON(body.Bytes())}
+}
+
+// escapeJSON escapes what encoding/json leaves as it is, but a terminal or an editor obeys
+// or does not show: control characters beyond ASCII, marks of direction and the like. They
+// can stand only in strings.
+func escapeJSON(text []byte) []byte {
+	var escaped []byte
+	for _, r := range string(text) {
+		switch {
+		case r == '\n' || unicode.IsGraphic(r):
+			escaped = utf8.AppendRune(escaped, r)
+		case r > 0xFFFF:
+			high, low := utf16.EncodeRune(r)
+			escaped = fmt.Appendf(escaped, `\u%04x\u%04x`, high, low)
+		default:
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		}
+	}
+	return escaped
 }
 
 func (h *handler) index(ctx context.Context) response {

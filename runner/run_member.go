@@ -35,7 +35,7 @@ type member struct {
 	served   atomic.Bool   // Do has begun
 	doing    doing         // what but Do is being called
 	gaveUp   atomic.Pointer[error]
-	lagging  Lagging       // nil if the source is not; known once the worker runs
+	lagging  Lagging // nil if the source is not; known once the worker runs
 	lag      lagCalls
 }
 
