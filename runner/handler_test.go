@@ -206,6 +206,28 @@ func TestHandler_life(t *testing.T) {
 	})
 }
 
+// Before Run, the host decides what should run. What is done is as it should be.
+func TestHandler_shouldRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t)
+		want(t, g.Add("a", build(func(s *source, _ *destination) { s.ending("1") }), runner.WithoutAutoStart()))
+		want(t, g.Add("b", build(func(s *source, _ *destination) { s.OnOpen = func(context.Context) error { return errTest } })))
+		want(t, g.Start("a"))
+		want(t, g.Stop(t.Context(), "b"))
+		if all := g.Status(); !all[0].ShouldRun || all[1].ShouldRun {
+			t.Errorf("before Run: %+v", all)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- g.Run(ctx) }()
+		synctest.Wait()
+		wantPage(t, g.Handler(), "/", 200, "✓ done", "✓ ready", "■ stopped</span>\n")
+		wantPage(t, g.Handler(), "/readyz", 200)
+		stop()
+		want(t, <-done)
+	})
+}
+
 // A pipeline that is restarted should run, also while it drains and between two runs.
 func TestHandler_restart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
