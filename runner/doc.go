@@ -65,4 +65,36 @@
 //
 // No pipeline waits for another one. A connector that hangs keeps its goroutine and
 // nothing else.
+//
+// # Pages
+//
+// [Group.Handler] serves pages over HTTP. They only read.
+//
+//	livez        200 unless a pipeline is stuck, otherwise 503
+//	readyz       200 if the group is ready, otherwise 503
+//	status.json  an [Overview] of all pipelines
+//	index.html   the same as a table for people, also at the path of the mount
+//
+// The pages livez and readyz are for orchestrators, and plain text. They ask no connector,
+// so they answer at once.
+//
+// An orchestrator should restart the process if livez fails: a run that cannot be ended
+// goes only with the process. It should end the process by a signal that ends the context
+// of [Group.Run], so that the other pipelines stop gracefully, and give it more time than
+// both bounds of [WithStopTimeout]. What degraded pipelines and those that are recovering
+// suffer from, a new process would not cure: they leave livez at 200. If a host would
+// rather have a person look at a pipeline that is stuck, it serves a livez of its own.
+//
+// The group is ready while [Group.Run] runs, no pipeline is stuck, and each pipeline that
+// should run is running or done. One that the host has stopped should not run, and leaves
+// the group ready. If it is not ready, readyz names at most 20 pipelines and their states.
+// It shows errors only if the host redacts them ([WithErrorText]).
+//
+// The pages status.json and index.html show errors as [Status] does. They ask all sources
+// for their lag at the same time, and wait for at most a second. In status.json, times are
+// strings as in RFC 3339, durations are numbers of nanoseconds, counts are integers, and
+// fields without a value are left out where the types say omitempty or omitzero.
+//
+// The table loads itself again every 5 seconds, without scripts, and needs nothing but
+// itself. Control characters are shown as \x1b, others that are not visible as \u202e.
 package runner

@@ -165,7 +165,7 @@ func named(pipeline string, err error) error {
 // the window begin anew. Start returns [ErrRunning] or [ErrStuck] if there is a run.
 // Before [Group.Run], it makes Run start the pipeline.
 func (g *Group) Start(name string) error {
-	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.isAutoStart = true })
+	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.autoStart(true) })
 	if isHeld || err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (g *Group) Start(name string) error {
 // Stop of a pipeline that is recovering or degraded makes it stopped. One that is stopped
 // or done stays as it is. Before [Group.Run], Stop makes Run not start the pipeline.
 func (g *Group) Stop(ctx context.Context, name string) error {
-	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.isAutoStart = false })
+	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.autoStart(false) })
 	if isHeld || err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func (g *Group) Stop(ctx context.Context, name string) error {
 // no new one, and Restart returns a [*StuckError]. If ctx ends first, Restart returns an
 // error, and restarting goes on.
 func (g *Group) Restart(ctx context.Context, name string) error {
-	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.isAutoStart = true })
+	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.autoStart(true) })
 	if isHeld || err != nil {
 		return err
 	}

@@ -46,7 +46,8 @@ type lagCall struct {
 //
 // The method Lag is looked for on Worker.Source, and on what its method
 // Unwrap() funnel.Source returns, if it has one, as those of [funnel.NewBatchingSource],
-// [funnel.NewReplaySource] and position.Track do.
+// [funnel.NewReplaySource] and position.Track do. It is looked for once in each run, after
+// the workers are opened.
 func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 	g.mu.Lock()
 	p := g.pipelines[name]
@@ -68,8 +69,8 @@ func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 	var asked []*member
 	var calls []*lagCall
 	for _, m := range members {
-		if l := laggingOf(m.worker.Source); l != nil {
-			asked, calls = append(asked, m), append(calls, m.lag.ask(r.ctx, l))
+		if m.lagging != nil {
+			asked, calls = append(asked, m), append(calls, m.lag.ask(r.ctx, m.lagging))
 		}
 	}
 	all := make([]Lag, len(asked))

@@ -54,8 +54,15 @@ func newPipeline(g *Group, name string, build Build, c pipelineConfig) *pipeline
 		inbox: make(chan func()), gone: make(chan struct{}),
 		machine: newMachine(name, c.restart, now), isAutoStart: c.isAutoStart,
 	}
-	p.status.init(now)
+	p.status.init(now, c.isAutoStart)
 	return p
+}
+
+// autoStart says whether Run is to start the pipeline. It is called before Run, under the
+// lock of the group.
+func (p *pipeline) autoStart(yes bool) {
+	p.isAutoStart = yes
+	p.status.expect(yes)
 }
 
 // act is the goroutine of the actor.
@@ -149,6 +156,7 @@ func (p *pipeline) publish(t *Transition) {
 }
 
 func (p *pipeline) start() {
+	p.status.expect(true)
 	p.begin(p.machine.start(time.Now()))
 }
 
@@ -232,6 +240,7 @@ func (p *pipeline) end(w waiter) {
 		w.done <- nil // what has ended by itself stays as it is
 		return
 	}
+	p.status.expect(p.isRestarting)
 	p.waiters = append(p.waiters, w)
 	switch t := p.machine.stop(time.Now()); {
 	case p.machine.isOver():

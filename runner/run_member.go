@@ -35,6 +35,7 @@ type member struct {
 	served   atomic.Bool   // Do has begun
 	doing    doing         // what but Do is being called
 	gaveUp   atomic.Pointer[error]
+	lagging  Lagging // nil if the source is not; known once the worker runs
 	lag      lagCalls
 }
 
@@ -121,7 +122,8 @@ type channel struct {
 }
 
 // channels returns the channels of all connectors, each once. A connector may return
-// another channel after each opening, so it is asked after that.
+// another channel after each opening, so it is asked after that, as the source is whether
+// it is Lagging.
 func (r *run) channels() ([]*channel, error) {
 	var all []*channel
 	known := make(map[<-chan error]*channel)
@@ -145,6 +147,7 @@ func (r *run) channels() ([]*channel, error) {
 	for _, m := range r.members {
 		m.doing.set(m.index, "asking for the errors of its connectors")
 		w := m.worker
+		m.lagging = laggingOf(w.Source)
 		first := true
 		for node := range w.FirstTask.TaskNodes() {
 			get := w.Source.Errors

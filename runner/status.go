@@ -14,6 +14,9 @@ type Status struct {
 	Name  string    `json:"name"`
 	State State     `json:"state"`
 	Since time.Time `json:"since"`
+	// ShouldRun is true if the pipeline was started, at least by [Group.Run], or will be, and
+	// was not stopped since then, neither by the host nor with the group.
+	ShouldRun bool `json:"should_run"`
 	// Cause is why the pipeline is in its state, or empty.
 	Cause string `json:"cause,omitempty"`
 	// Attempt is how many runs in a row have failed, and Next when the next one begins.
@@ -102,8 +105,15 @@ type snapshot struct {
 	samples []sample // of a running pipeline, the oldest first
 }
 
-func (s *snapshot) init(now time.Time) {
-	s.status = Status{State: Stopped, Since: now}
+func (s *snapshot) init(now time.Time, shouldRun bool) {
+	s.status = Status{State: Stopped, Since: now, ShouldRun: shouldRun}
+}
+
+// expect says whether the pipeline should run.
+func (s *snapshot) expect(shouldRun bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.ShouldRun = shouldRun
 }
 
 // change takes over a transition.
