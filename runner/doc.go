@@ -41,7 +41,9 @@
 // A run has failed if Build, opening, a worker or closing returns an error, panics, or
 // ends its goroutine ([funnel.ErrGoexit]), or if a connector sends an error to its channel
 // Errors. That error ends the context of Do as its cause; the engine itself does not
-// listen to these channels. If one worker of a run fails, the others are stopped as
+// listen to these channels. The runner listens from when the workers are opened until they
+// are closed; what a channel says after its first error is received and dropped, as is
+// [context.Canceled] from a run that is about to end. If one worker of a run fails, the others are stopped as
 // [Group.Stop] does it. All errors of a run are joined.
 //
 // A failed run is followed by another one after a pause ([Restart]), except:

@@ -31,6 +31,8 @@ type pipeline struct {
 	isClosing    bool // the group is
 
 	status snapshot
+	texts  texts
+	lags   lagCalls
 }
 
 // waiter is a call that waits until the run is over.
@@ -90,7 +92,9 @@ func (p *pipeline) act() {
 		case f := <-p.inbox:
 			f()
 		case <-tick.C:
-			p.status.sample(time.Now())
+			now := time.Now()
+			p.machine.checkHealth(now)
+			p.status.sample(now, p.machine.attempt)
 		case <-p.alarm.C:
 			if p.isAlarmed {
 				p.isAlarmed = false
@@ -151,7 +155,7 @@ func (p *pipeline) publish(t *Transition) {
 	if t == nil {
 		return
 	}
-	p.status.change(p.g, t, p.machine)
+	p.status.change(t, p.statusText(t.Cause), p.machine)
 	p.g.publish(t)
 }
 
@@ -235,6 +239,10 @@ func (p *pipeline) settle(err error) {
 
 // end makes the run end, and answers w when it is over.
 func (p *pipeline) end(w waiter) {
+	if p.isClosing && w.kind == waitRestart {
+		w.done <- ErrClosed
+		return
+	}
 	p.isRestarting = w.kind == waitRestart
 	if p.isClosing && w.kind == waitStop && p.machine.isOver() && p.machine.state != Recovering {
 		w.done <- nil // what has ended by itself stays as it is

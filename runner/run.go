@@ -93,8 +93,11 @@ func (p Parts) check() error {
 	}
 	seen := make(map[any]bool)
 	for i, w := range p.Workers {
-		if w == nil || seen[w] {
+		switch {
+		case w == nil || seen[w]:
 			return funnel.FatalError(fmt.Errorf("Build has returned worker %d as nil, or twice", i))
+		case w.FirstTask == nil || w.Source == nil:
+			return funnel.FatalError(fmt.Errorf("Build has returned worker %d, which NewWorker has not made", i))
 		}
 		seen[w] = true
 	}
@@ -198,32 +201,37 @@ func (r *run) live() (e ending) {
 	if err != nil {
 		return ending{err: r.unlessStopped(fmt.Errorf("failed to build the pipeline: %w", err))}
 	}
-	r.doing.clear()
 	var members []*member
 	for i, w := range parts.Workers {
 		members = append(members, newMember(i, len(parts.Workers), w, r.ctx))
 	}
+	r.doing.clear()
 	r.mu.Lock()
 	r.members, r.sinks = members, parts.Sinks
 	r.mu.Unlock()
 
-	var channels []*channel
-	var opened int // sinks and workers
-	opened, err = r.open()
+	tried, err := r.open()
+	channels, askErr := r.findChannels()
 	if err == nil {
-		channels, err = r.channels()
+		err = askErr
 	}
+	isServing := err == nil && r.beginServing()
 	switch {
+	case isServing:
+		r.opened()
 	case err != nil:
 		if err = r.unlessStopped(err); err != nil {
 			r.windUp(err)
 		}
-	case r.beginServing():
-		r.opened()
-		err = r.serve(channels)
 	}
-	e.finished = r.endServing(err)
-	e.err = join(err, r.close(opened))
+	heard := r.listen(channels)
+	if isServing {
+		err = r.serve()
+	}
+	e.finished = r.endServing(join(heard.err(), err))
+	closeErr := r.close(tried)
+	heard.end()
+	e.err = join(heard.err(), err, closeErr)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.isForced {
@@ -263,6 +271,7 @@ func (r *run) open() (tried int, err error) {
 		if err := call(func() error { return m.worker.Open(r.ctx) }); err != nil {
 			return tried, m.wrap("failed to open", err)
 		}
+		m.isOpen = true
 		m.doing.clear()
 	}
 	return tried, nil
@@ -281,23 +290,20 @@ func (r *run) beginServing() bool {
 // their sources have, and not because the run was stopped.
 func (r *run) endServing(err error) (finished bool) {
 	r.mu.Lock()
-	finished = r.isServing && !r.isStopped && err == nil
+	isStopped := r.isStopped
+	finished = r.isServing && !isStopped && err == nil
 	r.mu.Unlock()
-	if finished {
-		r.windUp(nil)
+	if !isStopped {
+		r.windUp(err)
 	}
 	return finished
 }
 
 // serve runs the workers until all have ended, and returns what went wrong.
-func (r *run) serve(channels []*channel) error {
+func (r *run) serve() error {
 	var errs []error
 	var wg sync.WaitGroup
-	quit := make(chan struct{}) // closed when all workers have ended
 	reported := make(chan error)
-	for _, c := range channels {
-		wg.Go(func() { c.listen(quit, reported) })
-	}
 	results := make(chan error)
 	for _, m := range r.members {
 		wg.Go(func() { results <- m.run() })
@@ -321,7 +327,6 @@ func (r *run) serve(channels []*channel) error {
 				r.windUp(err)
 			}
 			if left--; left == 0 {
-				close(quit)
 				go func() { wg.Wait(); close(ended) }()
 			}
 		case err := <-reported:
@@ -330,6 +335,16 @@ func (r *run) serve(channels []*channel) error {
 		case <-ended:
 			return join(errs...)
 		}
+	}
+}
+
+// isEnding returns true once the run winds up.
+func (r *run) isEnding() bool {
+	select {
+	case <-r.winding:
+		return true
+	default:
+		return false
 	}
 }
 

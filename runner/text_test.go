@@ -1,0 +1,93 @@
+package runner_test
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/conduitio/conduit-commons/opencdc"
+
+	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/runner"
+)
+
+func failingRead(err error) runner.Build {
+	return build(func(s *source, _ *destination) {
+		s.OnRead = func(context.Context) ([]opencdc.Record, error) { return nil, err }
+	})
+}
+
+func TestErrorText_hangs(t *testing.T) {
+	const noText = "whose text cannot be made"
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		isReleased := func() bool {
+			select {
+			case <-release:
+				return true
+			default:
+				return false
+			}
+		}
+		calls := 0
+		w := newWorld(t, runner.WithErrorText(func(_ string, err error) string {
+			if !isReleased() {
+				calls++
+			}
+			<-release
+			return "in time"
+		}))
+		w.add("x", failingRead(errors.New("secret")), runner.WithRestart(runner.Restart{Attempts: -1}))
+		w.add("lag", buildLagging(func(context.Context) (int64, time.Duration, error) {
+			return 0, 0, errors.New("secret")
+		}))
+		time.Sleep(10 * time.Minute)
+		if s := w.status("x"); s.Restarts < 5 || !strings.Contains(s.LastError, noText) {
+			t.Errorf("the pipeline waits for the text of its error: %+v", s)
+		}
+		for range 3 {
+			start := time.Now()
+			page := httptest.NewRecorder()
+			w.Handler().ServeHTTP(page, httptest.NewRequest("GET", "/status.json", nil))
+			if took := time.Since(start); took > 2*time.Second || !strings.Contains(page.Body.String(), noText) {
+				t.Errorf("the page took %v: %s", took, page.Body)
+			}
+		}
+		if calls != 2 {
+			t.Errorf("%d calls hang, want one for each pipeline", calls)
+		}
+		close(release)
+		time.Sleep(10 * time.Minute)
+		if s := w.status("x"); s.LastError != "in time" {
+			t.Errorf("the last error is %q after the function has returned", s.LastError)
+		}
+		want(t, w.end())
+	})
+}
+
+// What fails in a logger ends neither the process nor the listeners.
+func TestListener_panicsAndLogger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		w := newWorld(t,
+			runner.WithLogger(log.New(zerolog.New(panicWriter{}))),
+			runner.WithListener(func(runner.Transition) { n++; panic("listener") }),
+		)
+		w.add("x", build(nil))
+		synctest.Wait()
+		want(t, w.end())
+		if n < 3 {
+			t.Errorf("the listener was called %d times", n)
+		}
+	})
+}
+
+type panicWriter struct{}
+
+func (panicWriter) Write([]byte) (int, error) { panic("disk") }
