@@ -209,6 +209,9 @@ func (p *pipeline) settle(err error) {
 	p.waiters = nil
 	isStuck := p.machine.state == Stuck
 	isRestarting := p.isRestarting && !isStuck && !p.isClosing
+	if p.isRestarting && isStuck {
+		p.status.expect(false) // it was stopped, and will not be started
+	}
 	p.isRestarting = false
 	for _, w := range waiters {
 		if w.kind == waitRemove && !isStuck {

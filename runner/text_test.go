@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,10 +36,10 @@ func TestErrorText_hangs(t *testing.T) {
 				return false
 			}
 		}
-		calls := 0
+		var calls atomic.Int32
 		w := newWorld(t, runner.WithErrorText(func(_ string, err error) string {
 			if !isReleased() {
-				calls++
+				calls.Add(1)
 			}
 			<-release
 			return "in time"
@@ -59,8 +60,8 @@ func TestErrorText_hangs(t *testing.T) {
 				t.Errorf("the page took %v: %s", took, page.Body)
 			}
 		}
-		if calls != 2 {
-			t.Errorf("%d calls hang, want one for each pipeline", calls)
+		if n := calls.Load(); n != 2 {
+			t.Errorf("%d calls hang, want one for each pipeline", n)
 		}
 		close(release)
 		time.Sleep(10 * time.Minute)
