@@ -266,3 +266,23 @@ func TestStop_within(t *testing.T) {
 		want(t, w.end())
 	})
 }
+
+// A restart that finds a stuck run only stops the pipeline: it should not run anymore.
+func TestRestart_stuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		w := newWorld(t)
+		w.add("x", build(func(s *source, _ *destination) {
+			s.OnTeardown = func(context.Context) error { <-release; return nil }
+		}))
+		synctest.Wait()
+		wantError(t, w.Restart(t.Context(), "x"), runner.ErrStuck)
+		close(release)
+		synctest.Wait()
+		w.wantState("x", runner.Stopped)
+		if w.status("x").ShouldRun {
+			t.Error("it should run, but nothing starts it")
+		}
+		want(t, w.end())
+	})
+}
