@@ -11,17 +11,9 @@ import (
 	"github.com/conduitio/funnel/runner"
 )
 
-// lagSource is a source with a lag.
-type lagSource struct {
-	*source
-	OnLag func(context.Context) (int64, time.Duration, error)
-}
-
-func (s *lagSource) Lag(ctx context.Context) (int64, time.Duration, error) { return s.OnLag(ctx) }
-
 func buildLagging(lag func(context.Context) (int64, time.Duration, error)) runner.Build {
 	return runner.Single(func(context.Context) (*funnel.Worker, error) {
-		return newWorker(&lagSource{newSource(), lag}, newDestination())
+		return newWorker(&lagging{newSource(), lag}, newDestination())
 	})
 }
 
@@ -31,7 +23,7 @@ func TestLag_sameSource(t *testing.T) {
 		w := newWorld(t)
 		var mu sync.Mutex
 		asked, most := 0, 0
-		s := &lagSource{newSource(), func(context.Context) (int64, time.Duration, error) {
+		s := &lagging{newSource(), func(context.Context) (int64, time.Duration, error) {
 			mu.Lock()
 			asked++
 			most = max(most, asked)

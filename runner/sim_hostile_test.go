@@ -4,12 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,23 +24,25 @@ import (
 	"github.com/conduitio/funnel/runner"
 )
 
-var outsideSeeds = flag.Int("outside", 150, "number of seeds")
+// This simulation looks at a group from outside, as an operator does: through its pages,
+// its transitions and its results. All functions of the host fail at random, also those that
+// the other simulation leaves alone: Errors, Lag, the texts of errors, and the teardown of
+// what works in the background.
 
-// hostile is a host whose functions fail at random.
+// hostileHost is a host whose functions fail at random.
 type hostileHost struct {
-	t       *testing.T
-	real    bool
+	real    bool // there is no bubble
 	mu      sync.Mutex
-	rng     *rand.Rand
-	release chan struct{} // what hangs for good waits for this
-	calm    atomic.Bool
-	runs    sync.Map // name -> *atomic.Int32 live calls
+	rand    *rand.Rand
+	release chan struct{} // closed to end what hangs
+	calm    atomic.Bool   // nothing fails anymore
+	builds  sync.Map      // by name, how many calls of Build are pending
 }
 
 func (h *hostileHost) n(n int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.rng.IntN(n)
+	return h.rand.IntN(n)
 }
 
 func (h *hostileHost) ms(n int) time.Duration {
@@ -51,7 +53,7 @@ func (h *hostileHost) ms(n int) time.Duration {
 	return d
 }
 
-// strike perhaps fails.
+// strike fails at random, where a function of the host would do its work.
 func (h *hostileHost) strike(ctx context.Context, where string) error {
 	if h.calm.Load() {
 		return nil
@@ -85,10 +87,11 @@ func (h *hostileHost) strike(ctx context.Context, where string) error {
 	return nil
 }
 
-type simCon struct {
+// hostileConnector is what sources and destinations have in common. Its Teardown waits for
+// what works in the background, which waits until its errors are received.
+type hostileConnector struct {
 	h      *hostileHost
 	name   string
-	live   *atomic.Int32
 	isOpen atomic.Bool
 	down   chan struct{}
 	errs   chan error
@@ -97,18 +100,18 @@ type simCon struct {
 	bg     sync.WaitGroup
 }
 
-func (c *simCon) ID() string { return c.name }
-func (c *simCon) Errors() <-chan error {
+func (c *hostileConnector) ID() string { return c.name }
+func (c *hostileConnector) Errors() <-chan error {
 	if c.h.n(80) == 0 && !c.h.calm.Load() {
 		panic("Errors")
 	}
 	return c.errs
 }
-func (c *simCon) Open(ctx context.Context) error {
+
+func (c *hostileConnector) Open(ctx context.Context) error {
 	if err := c.h.strike(ctx, "open"); err != nil {
 		return err
 	}
-	c.live.Add(1)
 	c.isOpen.Store(true)
 	if c.h.n(8) == 0 && !c.h.calm.Load() {
 		c.bg.Go(func() {
@@ -126,7 +129,8 @@ func (c *simCon) Open(ctx context.Context) error {
 	}
 	return nil
 }
-func (c *simCon) Read(ctx context.Context) ([]opencdc.Record, error) {
+
+func (c *hostileConnector) Read(ctx context.Context) ([]opencdc.Record, error) {
 	if err := c.h.strike(ctx, "read"); err != nil {
 		return nil, err
 	}
@@ -143,56 +147,54 @@ func (c *simCon) Read(ctx context.Context) ([]opencdc.Record, error) {
 	c.left--
 	return records("a", "b"), nil
 }
-func (c *simCon) Ack2(ctx context.Context, p []opencdc.Position) error { return c.h.strike(ctx, "ack") }
-func (c *simCon) Write(ctx context.Context, r []opencdc.Record) error {
+
+func (c *hostileConnector) ackSource(ctx context.Context, p []opencdc.Position) error {
+	return c.h.strike(ctx, "ack")
+}
+func (c *hostileConnector) Write(ctx context.Context, r []opencdc.Record) error {
 	c.acks = nil
 	for _, r := range r {
 		c.acks = append(c.acks, connector.DestinationAck{Position: r.Position})
 	}
 	return c.h.strike(ctx, "write")
 }
-func (c *simCon) Teardown(ctx context.Context) error {
+
+func (c *hostileConnector) Teardown(ctx context.Context) error {
 	if err := c.h.strike(ctx, "teardown"); err != nil {
 		return err
 	}
 	if c.isOpen.Swap(false) {
 		close(c.down)
 		c.bg.Wait()
-		c.live.Add(-1)
 	}
 	return nil
 }
 
-type simSrc struct{ *simCon }
+type hostileSource struct{ *hostileConnector }
 
-func (s simSrc) Ack(ctx context.Context, p []opencdc.Position) error { return s.Ack2(ctx, p) }
-func (s simSrc) Lag(ctx context.Context) (int64, time.Duration, error) {
+func (s hostileSource) Ack(ctx context.Context, p []opencdc.Position) error {
+	return s.ackSource(ctx, p)
+}
+func (s hostileSource) Lag(ctx context.Context) (int64, time.Duration, error) {
 	err := s.h.strike(ctx, "lag")
 	return int64(s.h.n(5) - 1), s.h.ms(5000), err
 }
 
-type simDst struct{ *simCon }
+type hostileDestination struct{ *hostileConnector }
 
-func (s simDst) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
+func (s hostileDestination) Ack(ctx context.Context) ([]connector.DestinationAck, error) {
 	return s.acks, s.h.strike(ctx, "dack")
 }
 
-var legal = map[runner.State]string{
-	runner.Stopped: "starting", runner.Starting: "running draining recovering degraded stuck",
-	runner.Running: "draining", runner.Draining: "stopped done recovering degraded stuck",
-	runner.Recovering: "starting stopped", runner.Degraded: "starting stopped", runner.Done: "starting",
-	runner.Stuck: "stopped done degraded",
-}
-
-func outside(t *testing.T, seed uint64, real bool) {
-	h := &hostileHost{t: t, real: real, rng: rand.New(rand.NewPCG(seed, 7)), release: make(chan struct{})}
+// simulate lets a group live, and checks what can be seen of it.
+func simulate(t *testing.T, seed uint64, real bool) {
+	h := &hostileHost{real: real, rand: rand.New(rand.NewPCG(seed, 7)), release: make(chan struct{})}
 	gr, ca := 5*time.Second, 2*time.Second
 	if real {
 		gr, ca = 40*time.Millisecond, 20*time.Millisecond
 	}
 	var mu sync.Mutex
 	seen := map[string][]runner.Transition{}
-	shutting := atomic.Bool{}
 	var g *runner.Group
 	opts := []runner.Option{runner.WithStopTimeout(gr, ca), runner.WithListener(func(tr runner.Transition) {
 		mu.Lock()
@@ -200,7 +202,7 @@ func outside(t *testing.T, seed uint64, real bool) {
 		if n := len(all); n > 0 && (all[n-1].To != tr.From || tr.At.Before(all[n-1].At)) && tr.From != runner.Stopped {
 			t.Errorf("seed %d: %+v after %+v", seed, tr, all[n-1])
 		}
-		if !strings.Contains(legal[tr.From], string(tr.To)) {
+		if !slices.Contains(edges[tr.From], tr.To) {
 			t.Errorf("seed %d: illegal %+v", seed, tr)
 		}
 		switch tr.To {
@@ -238,7 +240,7 @@ func outside(t *testing.T, seed uint64, real bool) {
 	g, err = runner.New(opts...)
 	want(t, err)
 	add := func(name string) error {
-		v, _ := h.runs.LoadOrStore(name, new(atomic.Int32))
+		v, _ := h.builds.LoadOrStore(name, new(atomic.Int32))
 		one := v.(*atomic.Int32)
 		b := func(ctx context.Context) (runner.Parts, error) {
 			if n := one.Add(1); n != 1 {
@@ -250,10 +252,10 @@ func outside(t *testing.T, seed uint64, real bool) {
 			}
 			var p runner.Parts
 			for i := range 1 + h.n(2) {
-				mk := func(n string) *simCon {
-					return &simCon{h: h, name: n, live: new(atomic.Int32), down: make(chan struct{}), errs: make(chan error, h.n(2)), left: h.n(30)}
+				mk := func(n string) *hostileConnector {
+					return &hostileConnector{h: h, name: n, down: make(chan struct{}), errs: make(chan error, h.n(2)), left: h.n(30)}
 				}
-				w, err := funnel.From(fmt.Sprint("s", i), simSrc{mk("s")}).To(fmt.Sprint("d", i), simDst{mk("d")}).Options(funnel.WithStats()).Worker()
+				w, err := funnel.From(fmt.Sprint("s", i), hostileSource{mk("s")}).To(fmt.Sprint("d", i), hostileDestination{mk("d")}).Options(funnel.WithStats()).Worker()
 				if err != nil {
 					return p, err
 				}
@@ -361,7 +363,6 @@ func outside(t *testing.T, seed uint64, real bool) {
 		})
 	}
 	time.Sleep(h.ms(200000))
-	shutting.Store(true)
 	begin := time.Now()
 	cancel()
 	runErr := <-done
@@ -403,21 +404,22 @@ func outside(t *testing.T, seed uint64, real bool) {
 	}
 }
 
-func TestOutside(t *testing.T) {
-	for seed := range uint64(*outsideSeeds) {
-		synctest.Test(t, func(t *testing.T) { outside(t, seed, false) })
+func TestGroup_hostile(t *testing.T) {
+	for i := range uint64(*simCount) {
+		synctest.Test(t, func(t *testing.T) { simulate(t, *simSeed+i, false) })
 		if t.Failed() {
-			break
+			return
 		}
 	}
 }
 
-func TestOutside_real(t *testing.T) {
+// The same in real time, so that the race detector sees what no bubble shows.
+func TestGroup_hostileInRealTime(t *testing.T) {
 	before := runtime.NumGoroutine()
-	for seed := range uint64(*outsideSeeds / 5) {
-		outside(t, seed, true)
+	for i := range uint64(*simCount / 5) {
+		simulate(t, *simSeed+i, true)
 		if t.Failed() {
-			break
+			return
 		}
 	}
 	for range 100 {
@@ -426,5 +428,5 @@ func TestOutside_real(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Errorf("%d goroutines, before %d", runtime.NumGoroutine(), before)
+	t.Errorf("%d goroutines are left", runtime.NumGoroutine()-before)
 }
