@@ -61,8 +61,8 @@
 //
 // The workers finish the batch in flight. After the graceful bound of [WithStopTimeout]
 // the context of Do is cancelled. After the second bound the pipeline is stuck, and a
-// [StuckError] names the tasks that have the batch, if the workers were made with
-// [funnel.WithStats]. Building, opening and closing are within the same bounds. The
+// [StuckError] names the tasks that have the batch or are being opened or closed, if the
+// workers were made with [funnel.WithStats]. Building, opening and closing are within the same bounds. The
 // context of a teardown does not end with that of Do, but before the second bound.
 //
 // No pipeline waits for another one. A connector that hangs keeps its goroutine and

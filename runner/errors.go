@@ -41,7 +41,7 @@ type StuckError struct {
 	// Pipeline is the name of the pipeline.
 	Pipeline string
 	// Tasks are what has not ended. If the workers were made with [funnel.WithStats], it
-	// holds the task that has the batch, and since when.
+	// holds the task that has the batch or is being opened or closed, and since when.
 	Tasks []TaskStatus
 	// Err is why the run should have ended, or nil if it was stopped.
 	Err error

@@ -18,8 +18,6 @@ func (d *doing) set(worker int, activity string) {
 
 func (d *doing) clear() { d.at.Store(nil) }
 
-const activityStopping = "stopping"
-
 // noWorker stands for the index of a worker where there is none.
 const noWorker = -1
 
@@ -91,7 +89,7 @@ func (m *member) run() error {
 func (m *member) stop(bound time.Time) error {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(m.ctx), bound)
 	defer cancel()
-	m.doing.set(m.index, activityStopping)
+	m.doing.set(m.index, "stopping")
 	defer m.doing.clear()
 	err := call(func() error { return m.worker.Stop(ctx) })
 	if err == nil {
@@ -135,11 +133,11 @@ func (r *run) tasks(all bool) []TaskStatus {
 
 func (m *member) tasks(withReads bool) []TaskStatus {
 	var all []TaskStatus
+	s := m.worker.Stats()
+	for _, t := range s.Tasks {
+		all = append(all, TaskStatus{Worker: m.index, ID: t.ID, Activity: string(t.Activity), Since: t.Since})
+	}
 	if m.isRunning() {
-		s := m.worker.Stats()
-		for _, t := range s.Tasks {
-			all = append(all, TaskStatus{Worker: m.index, ID: t.ID, Activity: string(t.Activity), Since: t.Since})
-		}
 		if gaveUp := m.gaveUp.Load(); len(all) == 0 && s.InFlight > 0 {
 			t := TaskStatus{Worker: m.index, Activity: fmt.Sprintf("working on %d records", s.InFlight)}
 			if gaveUp != nil {
@@ -148,7 +146,7 @@ func (m *member) tasks(withReads bool) []TaskStatus {
 			all = append(all, t)
 		}
 	}
-	if a := m.doing.at.Load(); a != nil && (len(all) == 0 || a.Activity != activityStopping) {
+	if a := m.doing.at.Load(); a != nil && len(all) == 0 {
 		all = append(all, *a)
 	}
 	if withReads && len(all) == 0 && m.isRunning() {

@@ -64,7 +64,7 @@ func TestStop_stuck(t *testing.T) {
 				return nil, ctx.Err()
 			})
 		},
-		"worker 0: opening for 14s": func(release chan struct{}) runner.Build {
+		`worker 0: task "out" is opening for 14s`: func(release chan struct{}) runner.Build {
 			return build(func(_ *source, d *destination) { d.OnOpen = hang(release) })
 		},
 		`worker 0: task "in" is reading`: func(release chan struct{}) runner.Build {
@@ -78,10 +78,10 @@ func TestStop_stuck(t *testing.T) {
 				d.OnWrite = func(context.Context, []opencdc.Record) error { <-release; return nil }
 			})
 		},
-		"worker 0: stopping for 14s": func(release chan struct{}) runner.Build {
+		`worker 0: task "in" is closing for 14s`: func(release chan struct{}) runner.Build {
 			return build(func(s *source, _ *destination) { s.OnTeardown = hang(release) })
 		},
-		"worker 0: closing for 14s": func(release chan struct{}) runner.Build {
+		`worker 0: task "out" is closing for 14s`: func(release chan struct{}) runner.Build {
 			return build(func(_ *source, d *destination) { d.OnTeardown = hang(release) })
 		},
 	} {
