@@ -34,6 +34,7 @@ var (
 var (
 	errStopped = errors.New("the pipeline is being stopped")
 	errForced  = errors.New("cancelled: not done within the graceful bound")
+	errOutside = errors.New("the worker was stopped, but not by the runner")
 )
 
 // StuckError says what in a pipeline does not end. It wraps [ErrStuck].

@@ -306,7 +306,7 @@ func (r *run) serve() error {
 	reported := make(chan error)
 	results := make(chan error)
 	for _, m := range r.members {
-		wg.Go(func() { results <- m.run() })
+		wg.Go(func() { results <- r.unlessOutside(m, m.run()) })
 		wg.Go(func() {
 			select {
 			case <-m.done:
@@ -336,6 +336,15 @@ func (r *run) serve() error {
 			return join(errs...)
 		}
 	}
+}
+
+// unlessOutside returns how a worker has ended. One that somebody else has stopped, such as
+// another run that has got it, too, has failed: its source has not ended.
+func (r *run) unlessOutside(m *member, err error) error {
+	if err == nil && m.worker.Stopping() && !r.isEnding() && m.ctx.Err() == nil {
+		return m.wrap("failed to run", errOutside)
+	}
+	return err
 }
 
 // isEnding returns true once the run winds up.

@@ -211,6 +211,9 @@ func simulate(t *testing.T, seed uint64, real bool) {
 				t.Errorf("seed %d: no cause %+v", seed, tr)
 			}
 		}
+		if tr.Cause != nil && strings.Contains(tr.Cause.Error(), "not by the runner") {
+			t.Errorf("seed %d: nobody else stops workers: %+v", seed, tr)
+		}
 		if tr.To == runner.Recovering && (!tr.Next.After(tr.At) || tr.Attempt == 0) {
 			t.Errorf("seed %d: %+v", seed, tr)
 		}
@@ -255,7 +258,11 @@ func simulate(t *testing.T, seed uint64, real bool) {
 				mk := func(n string) *hostileConnector {
 					return &hostileConnector{h: h, name: n, down: make(chan struct{}), errs: make(chan error, h.n(2)), left: h.n(30)}
 				}
-				w, err := funnel.From(fmt.Sprint("s", i), hostileSource{mk("s")}).To(fmt.Sprint("d", i), hostileDestination{mk("d")}).Options(funnel.WithStats()).Worker()
+				opts := []funnel.WorkerOption{funnel.WithStats()}
+				if h.n(3) == 0 {
+					opts = append(opts, funnel.WithReadAhead(3))
+				}
+				w, err := funnel.From(fmt.Sprint("s", i), hostileSource{mk("s")}).To(fmt.Sprint("d", i), hostileDestination{mk("d")}).Options(opts...).Worker()
 				if err != nil {
 					return p, err
 				}

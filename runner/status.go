@@ -8,8 +8,9 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// Status says how a pipeline is doing. Its texts are valid UTF-8, at most 2,048 bytes
-// long, and hold no stacks; they may hold HTML, so whoever shows them must escape them.
+// Status says how a pipeline is doing. The texts of errors are valid UTF-8, at most 2,048
+// bytes long, and hold no stacks; names and IDs are as the host has given them. All may hold
+// HTML, so whoever shows them must escape them.
 type Status struct {
 	Name  string    `json:"name"`
 	State State     `json:"state"`
