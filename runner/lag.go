@@ -42,7 +42,8 @@ type lagCall struct {
 }
 
 // Lag asks the sources of a running pipeline for their lag, all at the same time, and
-// waits at most until ctx ends, and at most 5 s. What is not known by then has an error.
+// waits at most until ctx ends, and at most 5 s. What is not known by then has an error,
+// whose text may take another second ([WithErrorText]).
 // Sources that are not [Lagging] are left out, as are all if the pipeline is not running.
 // If a source ignores its context, it is not asked again before it has answered.
 //
@@ -76,6 +77,7 @@ func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 		}
 	}
 	all := make([]Lag, len(asked))
+	var wg sync.WaitGroup
 	for i, c := range calls {
 		err := error(nil)
 		select {
@@ -84,8 +86,12 @@ func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 		case <-ctx.Done():
 			err = fmt.Errorf("no answer in time: %w", ctx.Err())
 		}
-		all[i].Worker, all[i].Source, all[i].Error = asked[i].index, asked[i].sourceID, p.statusText(err)
+		all[i].Worker, all[i].Source = asked[i].index, asked[i].sourceID
+		if err != nil {
+			wg.Go(func() { all[i].Error = p.statusText(err) })
+		}
 	}
+	wg.Wait()
 	return all, nil
 }
 

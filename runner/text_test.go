@@ -92,3 +92,31 @@ func TestListener_panicsAndLogger(t *testing.T) {
 type panicWriter struct{}
 
 func (panicWriter) Write([]byte) (int, error) { panic("disk") }
+
+// The texts of several errors are made at the same time.
+func TestErrorText_slow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, runner.WithErrorText(func(string, error) string {
+			time.Sleep(900 * time.Millisecond)
+			return "slow"
+		}))
+		w.add("x", func(context.Context) (p runner.Parts, err error) {
+			for range 5 {
+				worker, err := newWorker(&lagging{newSource(), func(context.Context) (int64, time.Duration, error) {
+					return 0, 0, errTest
+				}}, newDestination())
+				want(t, err)
+				p.Workers = append(p.Workers, worker)
+			}
+			return p, nil
+		})
+		synctest.Wait()
+		start := time.Now()
+		all, err := w.Lag(t.Context(), "x")
+		want(t, err)
+		if took := time.Since(start); took > time.Second || len(all) != 5 || all[4].Error != "slow" {
+			t.Errorf("after %v: %+v", took, all)
+		}
+		want(t, w.end())
+	})
+}
