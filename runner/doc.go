@@ -93,7 +93,8 @@
 // It shows errors only if the host redacts them ([WithErrorText]).
 //
 // The pages status.json and index.html show errors as [Status] does. They ask all sources
-// for their lag at the same time, and wait for at most a second. In status.json, times are
+// for their lag at the same time, and wait for at most a second, and as long again for the
+// texts of errors. In status.json, times are
 // strings as in RFC 3339, durations are numbers of nanoseconds, counts are integers, and
 // fields without a value are left out where the types say omitempty or omitzero.
 //

@@ -141,6 +141,10 @@ func (p *pipeline) alarmed() {
 		p.begin(p.machine.pauseOver(time.Now()))
 		return
 	}
+	if at := p.run.stuckAt(); time.Now().Before(at) {
+		p.arm(at)
+		return
+	}
 	p.run.mu.Lock()
 	reason := p.run.reason
 	p.run.mu.Unlock()

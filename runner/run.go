@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -39,6 +38,7 @@ type run struct {
 	isWinding  bool
 	soft, hard time.Time
 	softTimer  *time.Timer
+	forcedAt   time.Time // when the soft bound was found to have passed, or zero
 	reason     error // the first error
 	members    []*member
 	sinks      []*funnel.Sink
@@ -48,67 +48,6 @@ type run struct {
 
 // bounds are how long a run may take to end.
 type bounds struct{ graceful, cancelled time.Duration }
-
-// Parts is what a [Build] returns.
-type Parts struct {
-	// Workers run at the same time. There must be at least one, and each must be new: a
-	// worker runs once.
-	Workers []*funnel.Worker
-	// Sinks are the sinks that the workers share. They are opened before the workers and
-	// closed after them.
-	Sinks []*funnel.Sink
-}
-
-// Build makes the workers for a run of a pipeline. It is called for each run, on a
-// goroutine of its own. It makes new workers, with new connectors or with such as can be
-// opened again after a teardown; it does not open them.
-//
-// The context ends when the run is cancelled or over. A run that is stopped while it
-// builds or opens is cancelled at once, otherwise only if the graceful bound passes.
-//
-// An error, or a panic, is a failed run.
-type Build func(context.Context) (Parts, error)
-
-// Single returns a Build for a pipeline of one worker.
-//
-//	runner.Single(func(ctx context.Context) (*funnel.Worker, error) {
-//		return funnel.From("orders", newOrders(ctx)).To("table", newTable(ctx)).Worker()
-//	})
-func Single(build func(context.Context) (*funnel.Worker, error)) Build {
-	if build == nil {
-		return nil
-	}
-	return func(ctx context.Context) (Parts, error) {
-		w, err := build(ctx)
-		if err != nil {
-			return Parts{}, err
-		}
-		return Parts{Workers: []*funnel.Worker{w}}, nil
-	}
-}
-
-func (p Parts) check() error {
-	if len(p.Workers) == 0 {
-		return funnel.FatalError(errors.New("Build has returned no workers"))
-	}
-	seen := make(map[any]bool)
-	for i, w := range p.Workers {
-		switch {
-		case w == nil || seen[w]:
-			return funnel.FatalError(fmt.Errorf("Build has returned worker %d as nil, or twice", i))
-		case w.FirstTask == nil || w.Source == nil:
-			return funnel.FatalError(fmt.Errorf("Build has returned worker %d, which NewWorker has not made", i))
-		}
-		seen[w] = true
-	}
-	for i, s := range p.Sinks {
-		if s == nil || seen[s] {
-			return funnel.FatalError(fmt.Errorf("Build has returned sink %d as nil, or twice", i))
-		}
-		seen[s] = true
-	}
-	return nil
-}
 
 // prepare makes the run ready for main. The context is that of the group.
 func (r *run) prepare(ctx context.Context) {
@@ -176,15 +115,27 @@ func (r *run) windLocked() {
 func (r *run) force() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.isOver {
+	if r.isOver || !r.forcedAt.IsZero() {
 		return
 	}
+	r.forcedAt = time.Now()
+	r.hard = r.forcedAt.Add(r.bounds.cancelled)
 	for _, m := range r.members {
 		if m.isRunning() {
 			r.isForced = true
 		}
 	}
 	r.cancel(errForced)
+}
+
+// stuckAt returns when the run counts as stuck. That is later than the hard bound was if the
+// process was suspended, and nobody could act on the soft one: what is cancelled always has
+// the time that it gets for that.
+func (r *run) stuckAt() time.Time {
+	r.force()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hard
 }
 
 // live does everything, and returns how it has ended.
