@@ -423,7 +423,7 @@ func TestGroup_hostile(t *testing.T) {
 // The same in real time, so that the race detector sees what no bubble shows.
 func TestGroup_hostileInRealTime(t *testing.T) {
 	before := runtime.NumGoroutine()
-	for i := range uint64(*simCount / 15) {
+	for i := range uint64(*simCount / 25) {
 		simulate(t, *simSeed+i, true)
 		if t.Failed() {
 			return
