@@ -39,7 +39,7 @@ type run struct {
 	soft, hard time.Time
 	softTimer  *time.Timer
 	forcedAt   time.Time // when the soft bound was found to have passed, or zero
-	reason     error // the first error
+	reason     error     // the first error
 	members    []*member
 	sinks      []*funnel.Sink
 	doing      doing // what but a worker is being called
