@@ -95,12 +95,14 @@ func (g *Group) guard(what, pipeline string, f func()) {
 	if err == nil {
 		return
 	}
-	g.log(func() {
-		e := g.logger.Error(context.Background()).Str(PipelineNameField, pipeline).Str(zerolog.ErrorFieldName, errorText(err))
-		for _, p := range panicsIn(err) {
-			e = e.Str("stack", string(p.Stack))
-		}
-		e.Msg(what)
+	g.journal.add(func() { // a log that hangs holds up no listener
+		g.log(func() {
+			e := g.logger.Error(context.Background()).Str(PipelineNameField, pipeline).Str(zerolog.ErrorFieldName, errorText(err))
+			for _, p := range panicsIn(err) {
+				e = e.Str("stack", string(p.Stack))
+			}
+			e.Msg(what)
+		})
 	})
 }
 

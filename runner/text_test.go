@@ -120,3 +120,28 @@ func TestErrorText_slow(t *testing.T) {
 		want(t, w.end())
 	})
 }
+
+// A log that hangs holds up no listener, even if its panics are to be logged.
+func TestListener_logHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		n := 0
+		w := newWorld(t,
+			runner.WithLogger(log.New(zerolog.New(hangingWriter{release}))),
+			runner.WithListener(func(runner.Transition) { n++; panic("listener") }),
+		)
+		w.add("x", build(nil))
+		synctest.Wait()
+		want(t, w.Stop(t.Context(), "x"))
+		synctest.Wait()
+		if n != 4 {
+			t.Errorf("the listener was called %d times, want 4", n)
+		}
+		want(t, w.end())
+		close(release)
+	})
+}
+
+type hangingWriter struct{ release chan struct{} }
+
+func (w hangingWriter) Write(p []byte) (int, error) { <-w.release; return len(p), nil }
