@@ -70,7 +70,8 @@ type Worker struct {
 	hasBegun    bool // Do has called run
 	phase       phase
 	source      resource
-	tasksAndDLQ []*resource // the tasks in order, then the dead-letter queue
+	tasksAndDLQ []*resource               // the tasks in order, then the dead-letter queue
+	changing    atomic.Pointer[TaskStats] // what is being opened or closed; only with WithStats
 
 	batch       Batch // what is read next or in flight; sourceBatch and pool belong to it
 	sourceBatch batch.SourceBatch

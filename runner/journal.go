@@ -95,20 +95,29 @@ func (g *Group) guard(what, pipeline string, f func()) {
 	if err == nil {
 		return
 	}
-	e := g.logger.Error(context.Background()).Str(PipelineNameField, pipeline).Str(zerolog.ErrorFieldName, errorText(err))
-	for _, p := range panicsIn(err) {
-		e = e.Str("stack", string(p.Stack))
-	}
-	e.Msg(what)
+	g.journal.add(func() { // a log that hangs holds up no listener
+		g.log(func() {
+			e := g.logger.Error(context.Background()).Str(PipelineNameField, pipeline).Str(zerolog.ErrorFieldName, errorText(err))
+			for _, p := range panicsIn(err) {
+				e = e.Str("stack", string(p.Stack))
+			}
+			e.Msg(what)
+		})
+	})
+}
+
+// log calls a function that writes to the log. A logger that panics must not end the
+// process, and cannot be told of.
+func (g *Group) log(f func()) {
+	_ = call(func() error { f(); return nil })
 }
 
 // write writes the log line of a transition.
 func (g *Group) write(t *Transition) {
-	// A logger that panics must not end the process.
-	_ = call(func() error {
+	g.log(func() {
 		e := g.logger.WithLevel(g.context(), t.level())
 		if e == nil {
-			return nil
+			return
 		}
 		e = e.Str(PipelineNameField, t.Pipeline).Str("from", string(t.From)).Str("state", string(t.To))
 		if t.Attempt > 0 {
@@ -127,7 +136,6 @@ func (g *Group) write(t *Transition) {
 			delete(g.logged, t.Pipeline)
 		}
 		e.Msg("pipeline is " + string(t.To))
-		return nil
 	})
 }
 

@@ -48,8 +48,8 @@ func WithMetrics(set *metrics.Set) Option {
 	})
 }
 
-// WithListener adds a function that is told of each transition of each pipeline. All
-// listeners of a group are called on one goroutine, in the order of the transitions, so a
+// WithListener adds a function that is told of each transition of each pipeline. The
+// listeners of a group are called one at a time, in the order of the transitions, so a
 // listener needs no lock of its own; the transition may be over by then. A listener may
 // call any method of the group. While one waits, transitions pile up in memory, and
 // nothing else is held up. If a listener panics, that is logged, and it is called again.
@@ -82,8 +82,10 @@ func WithStopTimeout(graceful, cancelled time.Duration) Option {
 // return are not affected. The default is the text of the error. Stacks are always removed,
 // and long texts cut.
 //
-// The function is called once or more for each transition with a cause. It must return
-// soon: the pipeline waits for it. If it panics, the text only names the type of the error.
+// The function is called once or more for each transition with a cause, and for each error
+// of a source's lag, by several goroutines at the same time. The pipeline waits for it, but
+// for a second at most. If it takes longer or panics, the text only names the type of the
+// error, as do all others of the pipeline until it returns.
 func WithErrorText(text func(pipeline string, err error) string) Option {
 	return option(func(g *Group) error {
 		if text == nil {

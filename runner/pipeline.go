@@ -31,6 +31,8 @@ type pipeline struct {
 	isClosing    bool // the group is
 
 	status snapshot
+	texts  texts
+	lags   lagCalls
 }
 
 // waiter is a call that waits until the run is over.
@@ -90,7 +92,9 @@ func (p *pipeline) act() {
 		case f := <-p.inbox:
 			f()
 		case <-tick.C:
-			p.status.sample(time.Now())
+			now := time.Now()
+			p.machine.checkHealth(now)
+			p.status.sample(now, p.machine.attempt)
 		case <-p.alarm.C:
 			if p.isAlarmed {
 				p.isAlarmed = false
@@ -137,6 +141,10 @@ func (p *pipeline) alarmed() {
 		p.begin(p.machine.pauseOver(time.Now()))
 		return
 	}
+	if at := p.run.stuckAt(); time.Now().Before(at) {
+		p.arm(at)
+		return
+	}
 	p.run.mu.Lock()
 	reason := p.run.reason
 	p.run.mu.Unlock()
@@ -151,7 +159,7 @@ func (p *pipeline) publish(t *Transition) {
 	if t == nil {
 		return
 	}
-	p.status.change(p.g, t, p.machine)
+	p.status.change(t, p.statusText(t.Cause), p.machine)
 	p.g.publish(t)
 }
 
@@ -205,6 +213,9 @@ func (p *pipeline) settle(err error) {
 	p.waiters = nil
 	isStuck := p.machine.state == Stuck
 	isRestarting := p.isRestarting && !isStuck && !p.isClosing
+	if p.isRestarting && isStuck {
+		p.status.expect(false) // it was stopped, and will not be started
+	}
 	p.isRestarting = false
 	for _, w := range waiters {
 		if w.kind == waitRemove && !isStuck {
@@ -235,6 +246,10 @@ func (p *pipeline) settle(err error) {
 
 // end makes the run end, and answers w when it is over.
 func (p *pipeline) end(w waiter) {
+	if p.isClosing && w.kind == waitRestart {
+		w.done <- ErrClosed
+		return
+	}
 	p.isRestarting = w.kind == waitRestart
 	if p.isClosing && w.kind == waitStop && p.machine.isOver() && p.machine.state != Recovering {
 		w.done <- nil // what has ended by itself stays as it is
