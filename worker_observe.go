@@ -2,7 +2,7 @@ package funnel
 
 import "context"
 
-// These methods report to the observer of a worker. They are called only if there is one.
+// These methods report to the observers of a worker. They are called only if there is one.
 
 // releaseEvent is an event that is reported after the release lock is unlocked: a write
 // to the dead-letter queue or, if letters is 0, an ack of the source.
@@ -15,30 +15,27 @@ type releaseEvent struct {
 // processObserved is processInside with events.
 func (w *Worker) processObserved(ctx context.Context, b *Batch) error {
 	n := len(b.copies.Source().Positions)
-	w.track.leave() // no task has the batch while the observer is told
-	taskCtx := batchRead(ctx, w.observer, BatchRead{Records: n}, b)
-	hasEnded := false
-	defer func() {
-		if !hasEnded {
-			batchAborted(taskCtx, w.observer)
-		}
-	}()
-	err := w.processInside(taskCtx, b)
+	w.track.leave() // no task has the batch while the observers are told
+	w.calls.Store(0)
+	o := observedBatch{ctx: ctx, waiting: w.observers}
+	defer o.abort() // unless it has ended
+	o.begin(BatchRead{Records: n}, b)
+	err := w.processInside(o.ctx, b)
 	w.track.leave()
 	c := &w.track.counts
-	w.observer.BatchDone(taskCtx, BatchDone{
+	o.end(BatchDone{
 		Read: n, Acked: c.acked, DeadLettered: c.deadLettered,
 		Filtered: c.filtered, Nacked: c.nacked, Retried: c.retried, Err: err,
 	})
-	hasEnded = true
 	return err
 }
 
 // callObserved is callTask with events.
 func (k *walk) callObserved(ctx context.Context) error {
-	o, id, b := k.worker.observer, k.worker.ids[k.node], k.batch
+	o, id, b := k.worker.observers, k.worker.ids[k.node], k.batch
 	in := b.copies.Len()
-	taskCtx := derived(ctx, o.TaskBegin(ctx, TaskBegin{TaskID: id, Records: in, Node: k.node, Waiting: len(k.later)}))
+	k.callNumber = int(k.worker.calls.Add(1))
+	taskCtx := o.taskBegin(ctx, TaskBegin{TaskID: id, Records: in, Call: k.callNumber, DividedBy: k.dividedBy})
 	err := k.callTask(taskCtx)
 	if err == nil && !b.copies.IsSettled() {
 		if err = k.checkContext(taskCtx); err != nil {
@@ -46,7 +43,7 @@ func (k *walk) callObserved(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		o.TaskDone(taskCtx, TaskDone{TaskID: id, In: in, Err: err})
+		o.taskDone(taskCtx, TaskDone{TaskID: id, In: in, Err: err})
 		return err
 	}
 	done := TaskDone{TaskID: id, In: in, Filtered: b.copies.Inactive() - k.inactive}
@@ -59,7 +56,7 @@ func (k *walk) callObserved(ctx context.Context) error {
 		}
 		done.Added = max(done.Out+done.Filtered+done.Nacked+done.Retried-in, 0) // the task may have put a smaller batch in its place
 	}
-	o.TaskDone(taskCtx, done)
+	o.taskDone(taskCtx, done)
 	return nil
 }
 
@@ -70,9 +67,9 @@ func (w *Worker) reportReleased(ctx context.Context, c *counts, outside bool) {
 	c.released = nil
 	for _, e := range events {
 		if e.letters > 0 {
-			w.observer.DeadLettersWritten(ctx, DeadLettersWritten{Records: e.letters, Confirmed: e.confirmed, Err: e.err, Outside: outside})
+			w.observers.deadLettersWritten(ctx, DeadLettersWritten{Records: e.letters, Confirmed: e.confirmed, Err: e.err, Outside: outside})
 		} else {
-			w.observer.RecordsAcked(ctx, RecordsAcked{Records: e.acked, Outside: outside})
+			w.observers.recordsAcked(ctx, RecordsAcked{Records: e.acked, Outside: outside})
 		}
 	}
 }

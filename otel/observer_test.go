@@ -206,7 +206,7 @@ func TestObserver_dividedAgainBeforeBranches(t *testing.T) {
 			"  task p: in=3 out=1 retried=2",
 			"  task p: in=2 out=1 nacked=1 -> task p#1",
 			"  task out: in=1 out=1 -> task p#2", "  task b: in=1 out=1 -> task p#2",
-			"  task out: in=1 out=1 -> task p#2", "  task b: in=1 out=1 -> task p#2", // rather p#1, which nobody knows here
+			"  task out: in=1 out=1 -> task p#1", "  task b: in=1 out=1 -> task p#1",
 		)
 	})
 }
