@@ -29,6 +29,7 @@ type pipeline struct {
 	isRestarting bool // start again when the run is over
 	isRemoved    bool
 	isClosing    bool // the group is
+	lag          lagMeter
 
 	status snapshot
 }
@@ -90,7 +91,9 @@ func (p *pipeline) act() {
 		case f := <-p.inbox:
 			f()
 		case <-tick.C:
-			p.status.sample(time.Now())
+			now := time.Now()
+			p.status.sample(now)
+			p.lag.tick(p, now)
 		case <-p.alarm.C:
 			if p.isAlarmed {
 				p.isAlarmed = false
@@ -150,6 +153,9 @@ func (p *pipeline) alarmed() {
 func (p *pipeline) publish(t *Transition) {
 	if t == nil {
 		return
+	}
+	if t.To != Running {
+		p.lag.stop(p)
 	}
 	p.status.change(p.g, t, p.machine)
 	p.g.publish(t)
