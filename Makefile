@@ -30,6 +30,13 @@ demo: ## Run a pipeline over real data (examples/quickstart)
 	@echo "in examples/: go run ./quickstart $(ARGS)"
 	@cd examples && go run ./quickstart $(ARGS)
 
+.PHONY: service
+service: ## Run three pipelines with pages to look at (examples/service)
+	@echo "in examples/: go run ./service -dir out/service -customers 20 $(ARGS)"
+	@echo "break it: echo oops > examples/out/service/prices.json && curl -X POST localhost:8080/restart/pricing"
+	@echo "mend it:  rm examples/out/service/prices.json"
+	@cd examples && go run ./service -dir out/service -customers 20 $(ARGS)
+
 .PHONY: modules
 modules:
 	@echo $(MODULES)

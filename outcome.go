@@ -139,9 +139,12 @@ func withContextError(ctx context.Context, err error) error {
 }
 
 // isOnly returns true if err is or wraps one of the targets, or joins only such errors.
-// If a method of err panics, err counts as something else.
+// If a method of err panics, err counts as something else. A target may wrap errors, too.
 func isOnly(err error, targets ...error) (is bool) {
 	defer func() { _ = recover() }()
+	if slices.ContainsFunc(targets, func(target error) bool { return isEqual(err, target) }) {
+		return true
+	}
 	switch e := err.(type) {
 	case *innerError:
 		return isOnly(e.err, targets...)
@@ -154,6 +157,13 @@ func isOnly(err error, targets ...error) (is bool) {
 		}
 	}
 	return isAny(err, targets...)
+}
+
+// isEqual returns true if the errors are equal. Errors of a type that cannot be compared are
+// not.
+func isEqual(a, b error) (is bool) {
+	defer func() { _ = recover() }()
+	return a == b
 }
 
 // isAny returns true if err is or wraps one of the targets. If a method of err panics,

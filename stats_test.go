@@ -121,6 +121,18 @@ func TestWorker_statsFromOutside(t *testing.T) {
 	}
 }
 
+// The time of the last ack is known even if it is that of the start.
+func TestWorker_statsOfAnInstant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := &fake.Journal{}
+		w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Out(j)), nil)
+		fake.WantNoError(t, w.Do(t.Context()))
+		if age := time.Since(w.Stats().LastAck).Round(time.Microsecond); age != 0 {
+			t.Errorf("the last ack was %v ago", age)
+		}
+	})
+}
+
 // The stats show how full the window of the queue is, while the worker runs.
 func TestWorker_statsOfTheWindow(t *testing.T) {
 	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {

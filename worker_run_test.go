@@ -3,6 +3,7 @@ package funnel_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"strconv"
@@ -216,6 +217,24 @@ func TestWorker_contextCause(t *testing.T) {
 		err := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Out(j)), nil, opts...).Do(ctx)
 		fake.WantError(t, err, context.Canceled)
 		fake.WantError(t, err, fake.ErrTest)
+	})
+}
+
+// A source that returns the cause of its context's end says nothing new, even if the cause
+// wraps an error.
+func TestWorker_contextCauseReturned(t *testing.T) {
+	cause := fmt.Errorf("going down: %w", fake.ErrTest)
+	fake.BothWays(t, func(t *testing.T, opts ...funnel.WorkerOption) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		source := funnel.SourceFunc(func(ctx context.Context) ([]opencdc.Record, error) {
+			cancel(cause)
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		})
+		err := funnel.From("in", source).To("out", fake.NewDestination(&fake.Journal{}, "out")).Options(opts...).Run(ctx)
+		if err == nil || err.Error() != "context canceled: going down: "+fake.ErrTest.Error() {
+			t.Errorf("got %q", err)
+		}
 	})
 }
 

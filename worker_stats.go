@@ -44,7 +44,7 @@ func (c *counts) add(other *counts) {
 type totals struct {
 	mu      sync.Mutex
 	stats   Stats         // LastAck covers only calls of Ack and Nack
-	lastAck time.Duration // of batches, as the time since emptyReads.base
+	lastAck time.Duration // of batches, as the time since emptyReads.base; 0 if there is none
 }
 
 // add adds what was counted besides acks, and clears it. The caller holds the lock.
@@ -97,7 +97,7 @@ func (w *Worker) endBatch(n int) {
 	w.totals.stats.Batches++
 	if c := &w.track.counts; c.acked > 0 {
 		w.totals.stats.Acked += uint64(c.acked)
-		w.totals.lastAck = since
+		w.totals.lastAck = max(since, 1)
 		c.acked = 0
 	}
 	if w.track.counts.isSpecial() {

@@ -9,6 +9,7 @@ require (
 	github.com/conduitio/funnel/connector/file v0.0.0
 	github.com/conduitio/funnel/metrics/prometheus v0.0.0
 	github.com/conduitio/funnel/otel v0.0.0
+	github.com/conduitio/funnel/runner v0.0.0
 	github.com/go-json-experiment/json v1.27.2
 	github.com/prometheus/client_golang v1.25.0
 	go.opentelemetry.io/otel/sdk v1.47.0
@@ -22,6 +23,7 @@ require (
 	git.sr.ht/~sbinet/gg v0.7.0 // indirect
 	github.com/ajstarks/svgo v0.0.0-20211024235047-1546f124cd8b // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/fsnotify/fsnotify v1.10.1 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect
@@ -59,4 +61,5 @@ replace (
 	github.com/conduitio/funnel/connector/file => ../connector/file
 	github.com/conduitio/funnel/metrics/prometheus => ../metrics/prometheus
 	github.com/conduitio/funnel/otel => ../otel
+	github.com/conduitio/funnel/runner => ../runner
 )

@@ -97,6 +97,8 @@
 // ([SourceStats]) and logged. What is appended and removed again between two looks cannot be
 // seen.
 //
+// [Source.Lag] says how far the source is behind, for a supervisor such as package runner.
+//
 // A compressed file is read when it is complete. If it stays incomplete for the settle
 // period, it counts as broken. So does a new file that cannot be read for that long. A file
 // that holds the same bytes as the beginning of a followed file counts as a copy of that file.

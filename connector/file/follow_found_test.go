@@ -133,3 +133,25 @@ func TestFollow_heldIsNotVanished(t *testing.T) {
 		}
 	})
 }
+
+// What is written to a file, which is removed before the source looks again, is read, and
+// only once if there is a copy.
+func TestFollow_begunAndRemoved(t *testing.T) {
+	for _, n := range []int{3, 2000} {
+		for _, hasCopy := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				a := write(t, dir, "a", "")
+				f := follow(t, dir, file.Lines, nil)
+				defer f.close()
+				f.want()
+				grow(t, a, numbered(1, n))
+				if hasCopy {
+					write(t, dir, "b", numbered(1, n))
+				}
+				must(t, os.Remove(a))
+				f.wantWithin(time.Minute, strings.Fields(numbered(1, n))...)
+			})
+		}
+	}
+}

@@ -26,6 +26,7 @@ type Source struct {
 	mu       sync.Mutex
 	progress life.Progress
 	stats    SourceStats
+	lag      lag
 }
 
 // NewSource returns a source of the records in the files at path: a file, a directory, or a
@@ -103,6 +104,7 @@ func (s *Source) resume() (readState, error) {
 	state, err := s.parse(s.progress.Position())
 	s.progress.Reopen()
 	s.stats = SourceStats{BytesAcked: state.bytes}
+	s.lag = lag{start: state.bytes}
 	return state, err
 }
 
@@ -131,6 +133,7 @@ func (s *Source) Ack(_ context.Context, positions []opencdc.Position) error {
 		return fmt.Errorf("file source: %w", err)
 	}
 	s.stats.BytesAcked = tail.bytes
+	s.updateLag()
 	return nil
 }
 

@@ -28,7 +28,9 @@ func isSameState(a, b os.FileInfo) bool {
 func (s *session) open(ctx context.Context) error {
 	if s.config.isFollowed {
 		s.startFollowing(ctx)
-		return s.look(ctx)
+		err := s.look(ctx)
+		s.publish(false)
+		return err
 	}
 	files, _, err := s.list(ctx)
 	if err != nil {
@@ -46,7 +48,7 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.forget()
-	s.publish()
+	s.publish(false)
 	return nil
 }
 

@@ -47,7 +47,7 @@ type session struct {
 
 	follow followState
 	stats  SourceStats
-	report func(stats SourceStats, record uint64)
+	report func(stats SourceStats, record uint64, isIdle bool)
 	err    error // why there is no more
 }
 
@@ -60,7 +60,7 @@ type orphan struct {
 }
 
 // newSession returns a session that goes on where the state says.
-func newSession(config *sourceConfig, format Format, at place.Place, state readState, report func(SourceStats, uint64)) *session {
+func newSession(config *sourceConfig, format Format, at place.Place, state readState, report func(SourceStats, uint64, bool)) *session {
 	s := &session{
 		config:  config,
 		format:  format,
@@ -97,7 +97,7 @@ func (s *session) Read(ctx context.Context) ([]opencdc.Record, error) {
 		if s.err == nil {
 			s.fail(ctx, s.collect(ctx, b))
 		}
-		s.publish()
+		s.publish(len(b.records) == 0 && s.err == nil)
 		switch {
 		case len(b.records) > 0:
 			return b.finish(), nil
@@ -113,8 +113,8 @@ func (s *session) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return nil, s.err
 }
 
-// publish makes the figures known.
-func (s *session) publish() {
+// publish makes the figures known. isIdle says that all that could be read was.
+func (s *session) publish(isIdle bool) {
 	stats := &s.stats
 	stats.BytesRead = s.bytes
 	stats.BytesKnown = s.bytes
@@ -122,7 +122,7 @@ func (s *session) publish() {
 		stats.BytesRead += f.offset - f.counted
 		stats.BytesKnown += max(f.offset, f.info.Size()) - f.counted
 	}
-	s.report(*stats, s.record)
+	s.report(*stats, s.record, isIdle)
 }
 
 // Close closes all files, and unlocks them after that.

@@ -35,11 +35,14 @@ func (s *Source) Stats() SourceStats {
 	return s.stats
 }
 
-// publish updates the figures. record is the number of the last record.
-func (s *Source) publish(stats SourceStats, record uint64) {
+// publish updates the figures. record is the number of the last record, and isIdle says that
+// all that could be read was.
+func (s *Source) publish(stats SourceStats, record uint64, isIdle bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	stats.BytesAcked = s.stats.BytesAcked
 	s.stats = stats
 	s.progress.Read(record)
+	s.lag.isIdle = isIdle
+	s.updateLag()
 }

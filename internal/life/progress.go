@@ -31,6 +31,9 @@ func (p *Progress) Reopen() { p.read = p.acked }
 // Read says that all records up to the given one were read.
 func (p *Progress) Read(record uint64) { p.read = record }
 
+// Pending returns how many records were read and not acked.
+func (p *Progress) Pending() uint64 { return p.read - p.acked }
+
 // Ack says that all records up to the given one are acked, and keeps its position, not a copy.
 // It returns an error, and changes nothing, if the record was not read or was acked before.
 func (p *Progress) Ack(position opencdc.Position, record uint64) error {

@@ -16,7 +16,8 @@ import (
 type Engine struct {
 	Metrics  *metrics.Set // what metrics report to, or nil for no metrics
 	Options  []funnel.WorkerOption
-	OverSink bool // the destinations are a sink
+	Logger   log.CtxLogger // the zero value logs nothing
+	OverSink bool          // the destinations are a sink
 }
 
 // Run runs a pipeline until its source ends.
@@ -24,11 +25,16 @@ func (e Engine) Run(ctx context.Context, p *Pipeline) error {
 	if e.OverSink {
 		return e.RunTogether(ctx, p, p.Source)
 	}
-	w, err := e.worker(p, p.Source, e.destinations(p))
+	w, err := e.Worker(p)
 	if err != nil {
 		return err
 	}
 	return runWorker(ctx, w)
+}
+
+// Worker returns a worker for a pipeline without a sink.
+func (e Engine) Worker(p *Pipeline) (*funnel.Worker, error) {
+	return e.worker(p, p.Source, e.destinations(p))
 }
 
 // RunTogether runs a pipeline for each source until all of them end. The destinations
@@ -67,7 +73,7 @@ func runWorker(ctx context.Context, w *funnel.Worker) error {
 
 // worker returns a worker from a source through the processors to these destinations.
 func (e Engine) worker(p *Pipeline, source funnel.Source, destinations []*funnel.TaskNode) (*funnel.Worker, error) {
-	logger := log.Nop()
+	logger := e.Logger
 	first := &funnel.TaskNode{Task: funnel.NewSourceTask(SourceID, source, logger, e.connector("source", connector.TypeSource))}
 	last := first
 	for i, processor := range p.Processors {
@@ -87,7 +93,7 @@ func (e Engine) worker(p *Pipeline, source funnel.Source, destinations []*funnel
 func (e Engine) destinations(p *Pipeline) []*funnel.TaskNode {
 	var nodes []*funnel.TaskNode
 	for i, destination := range p.Destinations {
-		task := funnel.NewDestinationTask(DestinationID(i), destination, log.Nop(), e.connector("destination", connector.TypeDestination))
+		task := funnel.NewDestinationTask(DestinationID(i), destination, e.Logger, e.connector("destination", connector.TypeDestination))
 		nodes = append(nodes, &funnel.TaskNode{Task: task})
 	}
 	return nodes

@@ -71,6 +71,8 @@ func Runner(series string, p *pipeline.Pipeline) func(context.Context) error {
 				Metrics: e.Set(),
 				Options: []funnel.WorkerOption{funnel.WithObserver(e.Observer("benchmark")), funnel.WithStats()},
 			}.Run(ctx, p)
+		case Everything:
+			return supervised(ctx, p)
 		default:
 			return errors.New("unknown series " + series)
 		}

@@ -20,7 +20,7 @@ const usual = 1_000
 func Cases() []Case {
 	return slices.Concat(
 		linear(), processors(), filter(), split(), singleAcks(), nacks(), destinations(), metered(), exported(),
-		observed(), tracedCases(), divided(), overSink(),
+		observed(), tracedCases(), everythingCases(), divided(), overSink(),
 	)
 }
 

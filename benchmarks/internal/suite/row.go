@@ -16,6 +16,7 @@ const (
 	Stats        = "stats"         // a worker that knows since when a task has the batch
 	Traces       = "traces"        // a worker with an observer that traces
 	SampledOut   = "sampled out"   // the same, but no batch is sampled
+	Everything   = "everything"    // a worker that is supervised, logged, measured and traced
 	Lanes        = "lanes"         // a worker with a partitioned destination
 	Sink         = "sink"          // workers whose destinations are a sink
 )

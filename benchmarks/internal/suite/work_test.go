@@ -22,7 +22,8 @@ type amounts struct{ written, dead int }
 func wantAmounts(c *suite.Case) amounts {
 	switch c.Case {
 	case "linear", "single acks", "destinations, batch 1", "metrics, raw", "metrics, structured",
-		"prometheus, raw", "prometheus, structured", "observer", "stats", "traces", "traces, sampled out", "lanes, no wait":
+		"prometheus, raw", "prometheus, structured", "observer", "stats", "traces", "traces, sampled out",
+		"everything, raw", "lanes, no wait":
 		return amounts{written: c.X}
 	case "processors, batch 1":
 		return amounts{written: 1}

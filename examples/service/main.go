@@ -1,0 +1,110 @@
+// Service is a program of three pipelines that run for years:
+//
+//	POST /orders ── intake ── orders.jsonl ── pricing ── priced.jsonl ── totals ── GET /totals
+//	                   │                         │
+//	          refused/intake.jsonl      refused/pricing.jsonl
+//
+// A group of package runner restarts them when they fail, and its pages say how they are. All
+// of them are logged by slog, measured by Prometheus and traced by OpenTelemetry. This file is
+// what a service needs around its pipelines, and pipelines.go holds the pipelines.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	client "github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	"go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/metrics/prometheus"
+	"github.com/conduitio/funnel/otel"
+	"github.com/conduitio/funnel/position"
+	"github.com/conduitio/funnel/runner"
+)
+
+func main() {
+	addr := flag.String("addr", "localhost:8080", "listen on this `address`")
+	dir := flag.String("dir", "out", "keep orders, positions and traces in this `directory`")
+	customers := flag.Int("customers", 0, "simulate this `number` of customers, who order once a second")
+	flag.Parse()
+	// The first signal stops the pipelines gracefully, the second one kills the program.
+	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, release)
+	if err := run(ctx, *addr, *dir, *customers); err != nil {
+		fmt.Fprintln(os.Stderr, "service:", err)
+		os.Exit(1)
+	}
+}
+
+// run runs the service until ctx ends. It returns an error if a pipeline could not end well.
+func run(ctx context.Context, addr, dir string, customers int) error {
+	logger := log.FromSlog(slog.NewJSONHandler(os.Stderr, nil))
+	positions, err1 := position.NewFiles(filepath.Join(dir, "positions")) // makes dir, too
+	registry := client.NewRegistry()
+	metrics, err2 := prometheus.New(registry)
+	spans, err3 := os.OpenFile(filepath.Join(dir, "spans.jsonl"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	exporter, err4 := stdouttrace.New(stdouttrace.WithWriter(spans))
+	group, err5 := runner.New(runner.WithLogger(logger), runner.WithMetrics(metrics.Set()),
+		runner.WithStopTimeout(10*time.Second, 2*time.Second))
+	listener, err6 := net.Listen("tcp", addr)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+		return err
+	}
+	defer spans.Close()
+	traces := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithSampler(trace.TraceIDRatioBased(0.1)))
+	defer traces.Shutdown(context.WithoutCancel(ctx))
+
+	// add adds a pipeline that is logged, measured and traced.
+	add := func(name string, describe func() (*funnel.Pipeline, error)) error {
+		return group.Add(name, runner.Single(func(context.Context) (*funnel.Worker, error) {
+			p, err1 := describe()
+			tracer, err2 := otel.NewObserver(traces, name)
+			if err := errors.Join(err1, err2); err != nil {
+				return nil, err
+			}
+			return p.Logger(logger).Metrics(metrics.Metrics(), name).Timer(metrics.Timer(name)).
+				Options(funnel.WithStats(), funnel.WithObserver(metrics.Observer(name)), funnel.WithObserver(tracer)).
+				Worker()
+		}))
+	}
+	s := &shop{dir: dir, logger: logger, positions: positions, orders: funnel.NewChannelSource(nil)}
+	err := errors.Join(metrics.Watch(group.Stats),
+		add("intake", s.intake), add("pricing", s.pricing), add("totals", s.totals))
+	if err != nil {
+		return err
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("/", group.Handler())
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("POST /orders", s.postOrder)
+	mux.HandleFunc("GET /totals", s.getTotals)
+	mux.HandleFunc("POST /restart/{pipeline}", func(w http.ResponseWriter, r *http.Request) {
+		if err := group.Restart(r.Context(), r.PathValue("pipeline")); err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+		}
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	defer server.Close() // the pages are there until all pipelines have ended
+	go server.Serve(listener)
+	url := "http://" + listener.Addr().String()
+	fmt.Printf("pipelines  %s/\nmetrics    %[1]s/metrics\ntotals     %[1]s/totals\n", url)
+	for range customers {
+		go orderOften(ctx, url+"/orders")
+	}
+	return group.Run(ctx)
+}
