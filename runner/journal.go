@@ -43,12 +43,12 @@ func newFamilies(set *metrics.Set) *families {
 		}),
 		lagRecords: set.NewGauge(metrics.Desc{
 			Name:   "funnel_lag_records",
-			Help:   "Number of records that the sources of the pipeline have still to read, NaN while unknown.",
+			Help:   "Number of records that the sources of the pipeline are behind, NaN while unknown.",
 			Labels: []string{"pipeline_name"},
 		}),
 		lagSeconds: set.NewGauge(metrics.Desc{
 			Name:   "funnel_lag_seconds",
-			Help:   "Age of the oldest record that the sources of the pipeline have still to read, in seconds, NaN while unknown.",
+			Help:   "Time by which the sources of the pipeline are behind, in seconds, NaN while unknown.",
 			Labels: []string{"pipeline_name"},
 		}),
 	}

@@ -37,8 +37,8 @@ func (m *lagMeter) tick(p *pipeline, now time.Time) {
 	}
 }
 
-// answers returns how many records there are to read from all sources, and the age of the
-// oldest, or NaN for what one of them does not know. It returns false until all have answered.
+// answers returns how many records all sources are behind, and how long the slowest is, or
+// NaN for what one of them does not know. It returns false until all have answered.
 func (m *lagMeter) answers() (records, behind float64, ok bool) {
 	for _, c := range m.calls {
 		select {

@@ -30,8 +30,8 @@ func WithLogger(logger log.CtxLogger) Option {
 //	funnel_pipeline_state                1 for the state that the pipeline is in, 0 for the others
 //	funnel_pipeline_transitions_total    transitions into the state
 //	funnel_pipeline_restarts_total       restarts after a failure
-//	funnel_lag_records                   records to read, the sum over all sources
-//	funnel_lag_seconds                   the age of the oldest of them
+//	funnel_lag_records                   how many records the sources are behind in all
+//	funnel_lag_seconds                   how long the slowest of them is behind
 //
 // All are labelled by pipeline_name, the first two also by state. What is counted before
 // a registry is registered is lost to it; states are reported at the next transition.
