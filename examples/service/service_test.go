@@ -175,7 +175,7 @@ func TestService_customers(t *testing.T) {
 	if state := p.end(syscall.SIGINT); !state.Success() {
 		t.Errorf("the service ends with %v: %s", state, p.log.String())
 	}
-	wantIn(t, filepath.Join(dir, "spans.jsonl"), "process intake")
+	wantIn(t, filepath.Join(dir, "spans.jsonl"), `"process `) // one batch in ten has spans
 }
 
 func write(t *testing.T, path, content string) {
