@@ -94,8 +94,9 @@ type Worker struct {
 
 	ctx    context.Context // of Do
 	totals totals
-	track  track    // of the walk that is on no branch
-	tracks []*track // of all walks
+	calls  atomic.Int64 // of tasks with the batch in flight; only for observers
+	track  track        // of the walk that is on no branch
+	tracks []*track     // of all walks
 }
 
 // NewWorker returns a worker for the pipeline that starts at first. The task of first

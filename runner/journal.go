@@ -20,6 +20,8 @@ type families struct {
 	state       metrics.LabeledGauge
 	transitions metrics.LabeledCounter
 	restarts    metrics.LabeledCounter
+	lagRecords  metrics.LabeledGauge
+	lagSeconds  metrics.LabeledGauge
 }
 
 func newFamilies(set *metrics.Set) *families {
@@ -37,6 +39,16 @@ func newFamilies(set *metrics.Set) *families {
 		restarts: set.NewCounter(metrics.Desc{
 			Name:   "funnel_pipeline_restarts_total",
 			Help:   "Number of times that the pipeline was restarted after a failure.",
+			Labels: []string{"pipeline_name"},
+		}),
+		lagRecords: set.NewGauge(metrics.Desc{
+			Name:   "funnel_lag_records",
+			Help:   "Number of records that the sources of the pipeline are behind, NaN while unknown.",
+			Labels: []string{"pipeline_name"},
+		}),
+		lagSeconds: set.NewGauge(metrics.Desc{
+			Name:   "funnel_lag_seconds",
+			Help:   "Time by which the sources of the pipeline are behind, in seconds, NaN while unknown.",
 			Labels: []string{"pipeline_name"},
 		}),
 	}

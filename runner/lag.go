@@ -43,8 +43,8 @@ type lagCall struct {
 
 // Lag asks the sources of a running pipeline for their lag, all at the same time, and
 // waits at most until ctx ends, and at most 5 s. What is not known by then has an error,
-// whose text may take another second ([WithErrorText]).
-// Sources that are not [Lagging] are left out, as are all if the pipeline is not running.
+// whose text may take another second ([WithErrorText]). Sources that are not [Lagging] are
+// left out, as are all if the pipeline is not running.
 // If a source ignores its context, it is not asked again before it has answered.
 //
 // The method Lag is looked for on Worker.Source, and on what its method
@@ -66,16 +66,7 @@ func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxLagTime)
 	defer cancel()
-	r.mu.Lock()
-	members := r.members
-	r.mu.Unlock()
-	var asked []*member
-	var calls []*lagCall
-	for _, m := range members {
-		if m.lagging != nil {
-			asked, calls = append(asked, m), append(calls, p.lags.ask(r.ctx, m.lagging))
-		}
-	}
+	asked, calls := p.askLag(r)
 	all := make([]Lag, len(asked))
 	var wg sync.WaitGroup
 	for i, c := range calls {
@@ -93,6 +84,19 @@ func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 	}
 	wg.Wait()
 	return all, nil
+}
+
+// askLag asks those sources of a run that know their lag. It waits for none.
+func (p *pipeline) askLag(r *run) (asked []*member, calls []*lagCall) {
+	r.mu.Lock()
+	members := r.members
+	r.mu.Unlock()
+	for _, m := range members {
+		if m.lagging != nil {
+			asked, calls = append(asked, m), append(calls, p.lags.ask(r.ctx, m.lagging))
+		}
+	}
+	return asked, calls
 }
 
 // laggingOf returns the source, or one that it wraps, if it is Lagging, and nil otherwise.

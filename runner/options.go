@@ -30,9 +30,16 @@ func WithLogger(logger log.CtxLogger) Option {
 //	funnel_pipeline_state                1 for the state that the pipeline is in, 0 for the others
 //	funnel_pipeline_transitions_total    transitions into the state
 //	funnel_pipeline_restarts_total       restarts after a failure
+//	funnel_lag_records                   how many records the sources are behind in all
+//	funnel_lag_seconds                   how long the slowest of them is behind
 //
 // All are labelled by pipeline_name, the first two also by state. What is counted before
 // a registry is registered is lost to it; states are reported at the next transition.
+//
+// While a pipeline is running, its sources that are [Lagging] are asked for their lag every
+// 10 s. The gauges are NaN while the lag is unknown: if a source has returned an error or not
+// answered within 10 s, and once the pipeline does not run. A pipeline without such sources
+// has no gauges of lag.
 func WithMetrics(set *metrics.Set) Option {
 	return option(func(g *Group) (err error) {
 		if set == nil {

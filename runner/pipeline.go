@@ -29,6 +29,7 @@ type pipeline struct {
 	isRestarting bool // start again when the run is over
 	isRemoved    bool
 	isClosing    bool // the group is
+	lag          lagMeter
 
 	status snapshot
 	texts  texts
@@ -95,6 +96,7 @@ func (p *pipeline) act() {
 			now := time.Now()
 			p.machine.checkHealth(now)
 			p.status.sample(now, p.machine.attempt)
+			p.lag.tick(p, now)
 		case <-p.alarm.C:
 			if p.isAlarmed {
 				p.isAlarmed = false
@@ -158,6 +160,9 @@ func (p *pipeline) alarmed() {
 func (p *pipeline) publish(t *Transition) {
 	if t == nil {
 		return
+	}
+	if t.To != Running {
+		p.lag.stop(p)
 	}
 	p.status.change(t, p.statusText(t.Cause), p.machine)
 	p.g.publish(t)

@@ -40,18 +40,19 @@ func main() {
 	addr := flag.String("addr", "localhost:8080", "listen on this `address`")
 	dir := flag.String("dir", "out", "keep orders, positions and traces in this `directory`")
 	customers := flag.Int("customers", 0, "simulate this `number` of customers, who order once a second")
+	share := flag.Float64("traces", 0.1, "trace this `share` of the batches")
 	flag.Parse()
 	// The first signal stops the pipelines gracefully, the second one kills the program.
 	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, release)
-	if err := run(ctx, *addr, *dir, *customers); err != nil {
+	if err := run(ctx, *addr, *dir, *customers, *share); err != nil {
 		fmt.Fprintln(os.Stderr, "service:", err)
 		os.Exit(1)
 	}
 }
 
 // run runs the service until ctx ends. It returns an error if a pipeline could not end well.
-func run(ctx context.Context, addr, dir string, customers int) error {
+func run(ctx context.Context, addr, dir string, customers int, share float64) error {
 	logger := log.FromSlog(slog.NewJSONHandler(os.Stderr, nil))
 	positions, err1 := position.NewFiles(filepath.Join(dir, "positions")) // makes dir, too
 	registry := client.NewRegistry()
@@ -65,7 +66,7 @@ func run(ctx context.Context, addr, dir string, customers int) error {
 		return err
 	}
 	defer spans.Close()
-	traces := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithSampler(trace.TraceIDRatioBased(0.1)))
+	traces := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithSampler(trace.TraceIDRatioBased(share)))
 	defer traces.Shutdown(context.WithoutCancel(ctx))
 
 	// add adds a pipeline that is logged, measured and traced.
