@@ -38,6 +38,29 @@ type Stats struct {
 	Tasks []TaskStats
 }
 
+// Add adds the stats of another worker to s: of one that runs beside the first, or after it,
+// in the same pipeline. Counts and tasks are added up. The last ack is the later one, and the
+// window the one that is closer to refusing a nack.
+func (s *Stats) Add(other Stats) {
+	s.Read += other.Read
+	s.Acked += other.Acked
+	s.DeadLettered += other.DeadLettered
+	s.Filtered += other.Filtered
+	s.Nacked += other.Nacked
+	s.Retried += other.Retried
+	s.Batches += other.Batches
+	s.SkippedBranches += other.SkippedBranches
+	s.InFlight += other.InFlight
+	s.Waiting += other.Waiting
+	if other.LastAck.After(s.LastAck) {
+		s.LastAck = other.LastAck
+	}
+	if other.Window.fullness() > s.Window.fullness() {
+		s.Window = other.Window
+	}
+	s.Tasks = append(s.Tasks[:len(s.Tasks):len(s.Tasks)], other.Tasks...)
+}
+
 // NackWindow is the state of the window of a [DLQ]. Unlike the totals, it changes with each
 // outcome.
 type NackWindow struct {
@@ -51,6 +74,21 @@ type NackWindow struct {
 	// Refusing is true once the window has refused a nack. It then refuses every nack until
 	// the queue is opened again.
 	Refusing bool
+}
+
+// fullness says how close the window is to refusing a nack: from 0 if it is empty to 1 if it
+// is full, 2 once it refuses, and -1 if there is no window.
+func (w NackWindow) fullness() float64 {
+	switch {
+	case w.Size == 0:
+		return -1
+	case w.Refusing:
+		return 2
+	case w.Threshold == 0:
+		return 1
+	default:
+		return float64(w.Nacks) / float64(w.Threshold)
+	}
 }
 
 // TaskStats says what a task is doing with the batch in flight, or that it is being opened

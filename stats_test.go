@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -509,4 +510,41 @@ func TestWithStats_observer(t *testing.T) {
 	}
 	w = fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(&fake.Journal{}, "1", "2")), fake.Out(&fake.Journal{})), nil, funnel.WithStats(), funnel.WithObserver(r))
 	fake.WantNoError(t, fake.RunWorker(t, w))
+}
+
+// Stats of several workers are added up.
+func TestStats_Add(t *testing.T) {
+	at := time.Unix(1, 0)
+	task := func(id string) []funnel.TaskStats { return []funnel.TaskStats{{ID: id}} }
+	sum := funnel.Stats{Read: 1, Acked: 2, DeadLettered: 3, Filtered: 4, Nacked: 5, Retried: 6, Batches: 7,
+		SkippedBranches: 8, InFlight: 9, Waiting: 10, LastAck: at.Add(1), Tasks: task("a")}
+	sum.Add(funnel.Stats{Read: 10, Acked: 20, DeadLettered: 30, Filtered: 40, Nacked: 50, Retried: 60, Batches: 70,
+		SkippedBranches: 80, InFlight: 90, Waiting: 100, LastAck: at, Tasks: task("b")})
+	want := funnel.Stats{Read: 11, Acked: 22, DeadLettered: 33, Filtered: 44, Nacked: 55, Retried: 66, Batches: 77,
+		SkippedBranches: 88, InFlight: 99, Waiting: 110, LastAck: at.Add(1), Tasks: append(task("a"), task("b")...)}
+	if !reflect.DeepEqual(sum, want) {
+		t.Errorf("got %+v, want %+v", sum, want)
+	}
+	sum.Add(funnel.Stats{LastAck: at.Add(2)})
+	if !sum.LastAck.Equal(at.Add(2)) {
+		t.Errorf("the last ack was at %v", sum.LastAck)
+	}
+	// From the one that is furthest from refusing a nack to the one that refuses.
+	windows := []funnel.NackWindow{
+		{},
+		{Size: 10, Threshold: 5},
+		{Size: 10, Threshold: 5, Nacks: 1},
+		{Size: 10, Threshold: 3, Nacks: 2},
+		{Size: 10},
+		{Size: 10, Threshold: 9, Nacks: 9, Refusing: true},
+	}
+	for i, w := range windows {
+		for j, other := range windows {
+			s := funnel.Stats{Window: w}
+			s.Add(funnel.Stats{Window: other})
+			if s.Window != windows[max(i, j)] {
+				t.Errorf("of %+v and %+v, got %+v", w, other, s.Window)
+			}
+		}
+	}
 }

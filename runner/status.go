@@ -100,9 +100,8 @@ type sample struct {
 // lock.
 type snapshot struct {
 	mu      sync.Mutex
-	status  Status // without what workers say
-	past    Records
-	lastAck time.Time // in earlier runs
+	status  Status       // without what workers say
+	past    funnel.Stats // of earlier runs
 	run     *run
 	samples []sample // of a running pipeline, the oldest first
 }
@@ -130,8 +129,7 @@ func (s *snapshot) change(t *Transition, cause string, m *machine) {
 	}
 	s.samples = nil
 	if t.To == Running {
-		r, _ := s.counts()
-		s.samples = []sample{{t.At, r.Acked}}
+		s.samples = []sample{{t.At, s.stats().Acked}}
 	}
 }
 
@@ -139,8 +137,8 @@ func (s *snapshot) change(t *Transition, cause string, m *machine) {
 func (s *snapshot) setRun(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.past, s.lastAck = s.counts()
-	s.past.InFlight, s.past.Waiting = 0, 0
+	s.past = s.stats()
+	s.past.InFlight, s.past.Waiting, s.past.Tasks = 0, 0, nil
 	s.run = r
 }
 
@@ -149,42 +147,39 @@ func (s *snapshot) sample(now time.Time, attempt int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status.Attempt = attempt
-	r, _ := s.counts()
 	if len(s.samples) >= sampleCount {
 		s.samples = append(s.samples[:0], s.samples[1:]...)
 	}
-	s.samples = append(s.samples, sample{now, r.Acked})
+	s.samples = append(s.samples, sample{now, s.stats().Acked})
 }
 
-// counts returns the counts of all runs. Worker.Stats does not wait for connectors.
-func (s *snapshot) counts() (Records, time.Time) {
-	all, lastAck := s.past, s.lastAck
-	if s.run == nil {
-		return all, lastAck
-	}
-	for _, w := range s.run.workers() {
-		st := w.Stats()
-		all.Read += st.Read
-		all.Acked += st.Acked
-		all.DeadLettered += st.DeadLettered
-		all.Filtered += st.Filtered
-		all.Nacked += st.Nacked
-		all.Retried += st.Retried
-		all.Batches += st.Batches
-		all.InFlight += st.InFlight
-		all.Waiting += st.Waiting
-		if st.LastAck.After(lastAck) {
-			lastAck = st.LastAck
+// stats returns the stats of all runs. Worker.Stats does not wait for connectors.
+func (s *snapshot) stats() funnel.Stats {
+	all := s.past
+	if s.run != nil {
+		for _, w := range s.run.workers() {
+			all.Add(w.Stats())
 		}
 	}
-	return all, lastAck
+	return all
 }
 
 func (s *snapshot) get(now time.Time) Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.status
-	st.Records, st.LastAck = s.counts()
+	all := s.stats()
+	st.LastAck, st.Records = all.LastAck, Records{
+		Read:         all.Read,
+		Acked:        all.Acked,
+		DeadLettered: all.DeadLettered,
+		Filtered:     all.Filtered,
+		Nacked:       all.Nacked,
+		Retried:      all.Retried,
+		Batches:      all.Batches,
+		InFlight:     all.InFlight,
+		Waiting:      all.Waiting,
+	}
 	if len(s.samples) > 0 {
 		first := s.samples[0]
 		if d := now.Sub(first.at).Seconds(); d > 0 && st.Records.Acked > first.acked {

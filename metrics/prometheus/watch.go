@@ -129,39 +129,11 @@ func (w *watched) now() (pipelines map[string]*funnel.Stats, err error) {
 		for name, s := range seq {
 			name = strings.ToValidUTF8(name, "\ufffd")
 			if known, ok := pipelines[name]; ok {
-				merge(known, &s)
+				known.Add(s)
 			} else {
 				pipelines[name] = &s
 			}
 		}
 	}
 	return pipelines, nil
-}
-
-// merge adds the stats of another worker of a pipeline.
-func merge(all, s *funnel.Stats) {
-	all.InFlight += s.InFlight
-	all.Waiting += s.Waiting
-	all.SkippedBranches += s.SkippedBranches
-	if s.LastAck.After(all.LastAck) {
-		all.LastAck = s.LastAck
-	}
-	if fullness(s.Window) > fullness(all.Window) {
-		all.Window = s.Window
-	}
-}
-
-// fullness says how close a window is to refusing a nack: from 0 if it is empty to 1 if it
-// is full, 2 once it refuses, and -1 if there is no window.
-func fullness(w funnel.NackWindow) float64 {
-	switch {
-	case w.Size == 0:
-		return -1
-	case w.Refusing:
-		return 2
-	case w.Threshold == 0:
-		return 1
-	default:
-		return float64(w.Nacks) / float64(w.Threshold)
-	}
 }
