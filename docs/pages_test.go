@@ -13,7 +13,8 @@ const maxWords = 2000
 
 // elsewhere names the code of pages about other modules.
 var elsewhere = map[string]string{
-	"durable.md": "../connector/file/example_durable_test.go",
+	"durable.md":   "../connector/file/example_durable_test.go",
+	"embedding.md": "../examples/embedding/embedding_test.go",
 }
 
 // Each block of Go on a page x.md is in x_test.go, or in the file that elsewhere names, so
