@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -149,8 +150,9 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// A pipeline that hangs is stuck after the bounds, and the others stop. Somebody who has
-// stopped reading the log cannot keep the process from ending, nor can a slow client.
+// A pipeline that hangs is stuck after the bounds, and the others stop. So is a dead-letter
+// queue that hangs because somebody has stopped reading the log. That, and a slow client,
+// cannot keep the process from ending either.
 func TestFaults_hanging(t *testing.T) {
 	t.Parallel()
 	log, unread, err := os.Pipe()
@@ -166,19 +168,22 @@ func TestFaults_hanging(t *testing.T) {
 	for range 100 {
 		silent.post("restart/totals", "") // fills the pipe
 	}
-	p := start(t, t.TempDir())
+	refused := dial(t, silent, "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{")
+	silent.see("status.json", 200, `(?s)"id": "refused",\s+"activity": "writing dead letters"`)
+	silent.see("livez", 200, "live")
+
+	dir := t.TempDir()
+	p := start(t, dir)
 	p.see("readyz", 200, "ready")
 	slow := dial(t, p, "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-	for _, p := range []*process{p, silent} {
-		if err := syscall.Mkfifo(filepath.Join(p.cmd.Args[4], "prices.json"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if status, text := p.post("restart/pricing", ""); status != http.StatusOK {
-			t.Errorf("restart: got %d %s", status, text)
-		}
-		p.see("readyz", 503, `"pricing" is starting`)
-		p.see("livez", 200, "live")
+	if err := syscall.Mkfifo(filepath.Join(dir, "prices.json"), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	if status, text := p.post("restart/pricing", ""); status != http.StatusOK {
+		t.Errorf("restart: got %d %s", status, text)
+	}
+	p.see("readyz", 503, `"pricing" is starting`)
+	p.see("livez", 200, "live")
 	p.order(`{"id":"1","item":"apple","count":1}`, 202)
 
 	begun := time.Now()
@@ -198,13 +203,19 @@ func TestFaults_hanging(t *testing.T) {
 			t.Errorf("the log lacks %s:\n%s", want, p.log.String())
 		}
 	}
-	if answer, err := io.ReadAll(slow); err != nil || !strings.Contains(string(answer), "400 Bad Request") {
-		t.Errorf("the slow client gets %q, error %v", answer, err)
+	for conn, want := range map[net.Conn]string{slow: "400 Bad Request", refused: "503 Service Unavailable"} {
+		conn.SetReadDeadline(begun.Add(20 * time.Second))
+		if answer, err := bufio.NewReader(conn).ReadString('\n'); !strings.Contains(answer, want) {
+			t.Errorf("a client gets %q, error %v, want %s", answer, err, want)
+		}
 	}
-	ended := make(chan error)
+	ended := make(chan error, 1)
 	go func() { ended <- silent.cmd.Wait() }()
 	select {
 	case <-ended:
+		if code := silent.cmd.ProcessState.ExitCode(); code != 1 {
+			t.Errorf("without a reader of its log, the service ends with %d", code)
+		}
 	case <-time.After(20*time.Second - time.Since(begun)):
 		t.Error("without a reader of its log, the service does not end")
 	}
@@ -346,6 +357,19 @@ func TestFaults_fullDisk(t *testing.T) {
 	c.check(t, p, filepath.Join(disk, "data"))
 	if state := p.end(syscall.SIGTERM); !state.Success() {
 		t.Errorf("the service ends with %v: %s", state, p.log.String())
+	}
+}
+
+// After a full disk, there are spans again.
+func TestSpanFile(t *testing.T) {
+	t.Parallel()
+	f, err := os.Create(filepath.Join(t.TempDir(), "spans"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if n, err := (spanFile{f}).Write([]byte("span")); n != 4 || err != nil {
+		t.Errorf("got %d, error %v: the exporter would not write again", n, err)
 	}
 }
 
