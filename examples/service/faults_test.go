@@ -401,7 +401,8 @@ func TestFaults_clients(t *testing.T) {
 		dial(t, p, "POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
 		dial(t, p, fmt.Sprintf("POST /orders HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(order), order)).Close()
 	}
-	p.order("{\"id\":\"\xff\",\"item\":\"apple\",\"count\":1}", 400)
+	p.order("{\"id\":\"\xff\",\"item\":\"apple\",\"count\":1}", 422)
+	p.order(`{"id":"\ud800","item":"apple","count":1}`, 422)
 	p.order(strings.Repeat(" ", 1<<20)+order, 400)
 	item := strings.Repeat("<", 64<<10-100) // each of them is stored as 8 bytes
 	p.order(`{"id":"large","item":"`+item+`","count":1}`, 202)
@@ -416,6 +417,25 @@ func TestFaults_clients(t *testing.T) {
 	if state := p.end(syscall.SIGTERM); !state.Success() {
 		t.Errorf("the service ends with %v: %s", state, p.log.String())
 	}
+}
+
+// Too many orders without a price degrade pricing, until a person has looked at them.
+func TestFaults_deadLetters(t *testing.T) {
+	t.Parallel()
+	p := start(t, t.TempDir())
+	p.see("readyz", 200, "ready")
+	for i := range 11 {
+		p.order(fmt.Sprintf(`{"id":"%d","item":"unicorn","count":1}`, i), 202)
+	}
+	p.see("status.json", 200, `(?s)"name": "pricing",\s+"state": "degraded".*too many nacks`)
+	p.see("metrics", 200, `funnel_pipeline_state{pipeline_name="pricing",state="degraded"} 1`)
+	p.see("readyz", 503, "pricing")
+	p.see("livez", 200, "live")
+	if status, text := p.post("restart/pricing", ""); status != http.StatusOK {
+		t.Errorf("restart: got %d %s", status, text)
+	}
+	p.see("readyz", 200, "ready")
+	p.see("status.json", 200, `(?s)"name": "pricing",\s+"state": "running".*"dead_lettered": 11,`)
 }
 
 // Two instances do not share a directory. The second one takes over when the first has ended.

@@ -119,7 +119,7 @@ func run(ctx context.Context, addr, dir string, customers int) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	traces.Shutdown(ctx)
-	server.Shutdown(ctx) // after the answers to all orders
+	server.Shutdown(ctx) // when all orders are answered
 	return err
 }
 
