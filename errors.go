@@ -171,6 +171,9 @@ func newPanicError(value any) *PanicError {
 	return &PanicError{Value: value, Stack: debug.Stack()}
 }
 
+// errNotWritten is why dead letters are not confirmed if writing them has not returned.
+var errNotWritten = errors.New("a panic or runtime.Goexit has ended the write of dead letters")
+
 // errOtherBranch is the cause of a branch's context when it ends because another branch
 // has failed.
 var errOtherBranch = errors.New("another branch has failed")

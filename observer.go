@@ -3,7 +3,6 @@ package funnel
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 )
@@ -57,9 +56,9 @@ type RecordsObserver interface {
 type AbortObserver interface {
 	Observer
 	// BatchAborted is called if a panic or [runtime.Goexit] ends a batch for which
-	// BatchRead has returned, even if BatchDone itself panics. It gets the context that
-	// BatchDone gets. All tasks have ended, also on branches, some of them without a
-	// TaskDone.
+	// BatchRead has returned and BatchDone has not, even if BatchDone itself panics. It gets
+	// the context that BatchDone gets. All tasks have ended, also on branches, some of them
+	// without a TaskDone.
 	BatchAborted(context.Context)
 }
 
@@ -71,9 +70,14 @@ type BatchRead struct {
 // TaskBegin says that a task gets a batch or a part of one.
 type TaskBegin struct {
 	TaskID  string
-	Records int       // active records
-	Node    *TaskNode // the place of the task in the pipeline, which must not be changed
-	Waiting int       // parts of the batch that continue after this one, on the same branch
+	Records int // active records
+	// Call is the number of this call, from 1 for each batch. On branches, calls get their
+	// numbers in any order.
+	Call int
+	// DividedBy is the number of the call behind which these records were last divided from
+	// others of the batch, on their way through the pipeline. It is 0 if they never were, or
+	// last behind the first task. Branches do not divide a batch.
+	DividedBy int
 }
 
 // TaskDone says what a task has done with a batch or a part of one. If the task has
@@ -93,6 +97,7 @@ type TaskDone struct {
 // BatchDivided says that a batch was divided behind a task.
 type BatchDivided struct {
 	TaskID string
+	Call   int // the number of the call, or 0 for the first task
 	Parts  int
 }
 
@@ -152,89 +157,17 @@ func (NopObserver) BatchDone(context.Context, BatchDone) {}
 // The option can be given several times. The observers then get each event one after the
 // other, in the order of the options; TaskDone, BatchDone and BatchAborted go in reverse
 // order. In BatchRead and TaskBegin, each observer gets the context that the observer before
-// it has returned.
+// it has returned. If an observer panics, the others are not told of that event, but each
+// [AbortObserver] among them still gets one end of the batch.
 //
 // An observer can also be a [RecordsObserver] or an [AbortObserver]. An observer that wraps
 // such an observer must have its methods, too.
 func WithObserver(observer Observer) WorkerOption {
 	return workerOption(func(o *options) error {
-		switch {
-		case isNil(observer):
+		if isNil(observer) {
 			return errors.New("the observer is nil")
-		case o.observer != nil:
-			observer = observerPair{o.observer, observer}
 		}
-		o.observer = observer
+		o.observers = append(o.observers, observer)
 		return nil
 	})
-}
-
-// observerPair reports to two observers.
-type observerPair struct{ first, second Observer }
-
-func (p observerPair) BatchRead(ctx context.Context, e BatchRead) context.Context {
-	ctx = derived(ctx, p.first.BatchRead(ctx, e))
-	return derived(ctx, p.second.BatchRead(ctx, e))
-}
-
-func (p observerPair) TaskBegin(ctx context.Context, e TaskBegin) context.Context {
-	ctx = derived(ctx, p.first.TaskBegin(ctx, e))
-	return derived(ctx, p.second.TaskBegin(ctx, e))
-}
-
-func (p observerPair) TaskDone(ctx context.Context, e TaskDone) {
-	p.second.TaskDone(ctx, e)
-	p.first.TaskDone(ctx, e)
-}
-
-func (p observerPair) BatchDivided(ctx context.Context, e BatchDivided) {
-	p.first.BatchDivided(ctx, e)
-	p.second.BatchDivided(ctx, e)
-}
-
-func (p observerPair) DeadLettersWritten(ctx context.Context, e DeadLettersWritten) {
-	p.first.DeadLettersWritten(ctx, e)
-	p.second.DeadLettersWritten(ctx, e)
-}
-
-func (p observerPair) RecordsAcked(ctx context.Context, e RecordsAcked) {
-	p.first.RecordsAcked(ctx, e)
-	p.second.RecordsAcked(ctx, e)
-}
-
-func (p observerPair) BatchDone(ctx context.Context, e BatchDone) {
-	p.second.BatchDone(ctx, e)
-	p.first.BatchDone(ctx, e)
-}
-
-// batchRead reports that a batch was read, with its records if the observer wants them.
-func batchRead(ctx context.Context, o Observer, e BatchRead, b *Batch) context.Context {
-	switch o := o.(type) {
-	case observerPair:
-		return batchRead(batchRead(ctx, o.first, e, b), o.second, e, b)
-	case RecordsObserver:
-		return derived(ctx, o.RecordsRead(ctx, e, slices.Clip(b.ActiveRecords())))
-	default:
-		return derived(ctx, o.BatchRead(ctx, e))
-	}
-}
-
-// batchAborted reports that a batch was aborted, in reverse order.
-func batchAborted(ctx context.Context, o Observer) {
-	switch o := o.(type) {
-	case observerPair:
-		batchAborted(ctx, o.second)
-		batchAborted(ctx, o.first)
-	case AbortObserver:
-		o.BatchAborted(ctx)
-	}
-}
-
-// derived returns the context that a method of an observer has returned, or ctx if it is
-// nil.
-func derived(ctx, returned context.Context) context.Context {
-	if returned == nil {
-		return ctx
-	}
-	return returned
 }

@@ -2,6 +2,7 @@ package funnel_test
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -111,14 +112,14 @@ func TestAbortObserver(t *testing.T) {
 	fake.WantLines(t, lines[len(lines)-3:], "ended", "a done sees aa", "a aborted sees a")
 }
 
-// placing is an observer that records where tasks are, and who has settled records.
+// placing is an observer that records calls of tasks, and who has settled records.
 type placing struct {
 	funnel.NopObserver
 	journal *fake.Journal
 }
 
 func (p placing) TaskBegin(ctx context.Context, e funnel.TaskBegin) context.Context {
-	p.journal.Add("task", e.TaskID, e.Node.Task.ID(), strings.Repeat("+", e.Waiting))
+	p.journal.Add("task", e.TaskID, fmt.Sprintf("%d<%d", e.Call, e.DividedBy))
 	return ctx
 }
 
@@ -134,14 +135,14 @@ func (p placing) DeadLettersWritten(_ context.Context, e funnel.DeadLettersWritt
 	}
 }
 
-// The events say where a task is, how many parts wait, and what the host has settled itself.
+// The events say by which call records were divided, and what the host has settled itself.
 func TestWithObserver_places(t *testing.T) {
 	j, events := &fake.Journal{}, &fake.Journal{}
 	p := fake.ByPosition(fake.Answers{"2": fake.SecondTime(fake.Pass), "4": fake.Fail})
 	w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1 2 3 4 5")), fake.Through("p", p), fake.Out(j)), fake.DLQ(j),
 		funnel.WithObserver(placing{journal: events}))
 	fake.WantNoError(t, fake.RunWorker(t, w))
-	events.Want(t, "", "task p p ", "task out out ++++", "task p p +++", "task out out +++", "task out out ++", "task out out ")
+	events.Want(t, "", "task p 1<0", "task out 2<1", "task p 3<1", "task out 4<1", "task out 5<1", "task out 6<1")
 	events.Clear()
 	fake.WantNoError(t, w.Nack(t.Context(), funnel.NewBatch(fake.Records("6")), "p"))
 	fake.WantNoError(t, w.Ack(t.Context(), funnel.NewBatch(fake.Records("7"))))

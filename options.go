@@ -22,7 +22,7 @@ type options struct {
 	stats        bool // look at the clock for each task
 	retry        RetryPolicy
 	pieceIDKey   string      // where pieces carry their IDs in the metadata, or ""
-	observer     Observer    // or nil
+	observers    observers   // or none
 	fatalMark    *fatalMark  // or nil
 	reportFault  func(error) // for ownership checks, or nil
 }

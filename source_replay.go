@@ -2,6 +2,7 @@ package funnel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -46,6 +47,8 @@ import (
 // forever. Give it a queue of its own. (NewDeadLetterSource of the module connector/file
 // enforces this.)
 //
+// Open returns a fatal error if letters is a replay source already, or wraps one.
+//
 // The source keeps the contract of [Source] if letters does. Restoring takes time linear in
 // the size of the letter: some microseconds for a row of ten columns.
 func NewReplaySource(letters Source, versions ...DeadLetterVersion) Source {
@@ -80,7 +83,31 @@ func (s *replaySource) Unwrap() Source { return s.Source }
 
 func (s *replaySource) Open(ctx context.Context) error {
 	s.failure = nil
-	return s.Source.Open(ctx)
+	if err := s.Source.Open(ctx); err != nil {
+		return err
+	}
+	if isReplaying(s.Source) { // known only now, if the source is made when it is opened
+		return FatalError(also(errRestored, func() error { return s.Source.Teardown(ctx) }))
+	}
+	return nil
+}
+
+var errRestored = errors.New("the source of the dead letters is a replay source itself, and restores them already")
+
+// isReplaying returns true if the source is a replay source, or wraps one.
+func isReplaying(s Source) bool {
+	const limit = 100 // for a wrapper that returns itself
+	for range limit {
+		if _, ok := s.(*replaySource); ok {
+			return true
+		}
+		wrapper, ok := s.(interface{ Unwrap() Source })
+		if !ok {
+			return false
+		}
+		s = wrapper.Unwrap()
+	}
+	return false
 }
 
 func (s *replaySource) Read(ctx context.Context) ([]opencdc.Record, error) {

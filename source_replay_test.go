@@ -16,6 +16,7 @@ import (
 	"github.com/conduitio/funnel/funneltest"
 	"github.com/conduitio/funnel/internal/fake"
 	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/position"
 )
 
 // storedLetters returns dead letters of task "p" as a file would return them: from JSON, and
@@ -222,6 +223,32 @@ func TestNewReplaySource_invalid(t *testing.T) {
 	} {
 		_, err := funnel.NewWorker(fake.Chain(fake.From(source), fake.Out(j)), nil, log.Nop(), nil)
 		fake.WantError(t, err, nil, want, `task "source"`)
+	}
+}
+
+// A replay of a replay would find no dead letters, so it does not open.
+func TestReplaySource_twice(t *testing.T) {
+	records := []opencdc.Record{richRecord("1")}
+	letters := &funneltest.Source{Batches: [][]opencdc.Record{storedLetters(t, records...)}}
+	once := funnel.NewReplaySource(letters)
+	for _, twice := range []funnel.Source{
+		funnel.NewReplaySource(once),
+		funnel.NewReplaySource(funnel.NewBatchingSource(once, funnel.BatchPolicy{Records: 2})),
+		funnel.NewReplaySource(position.Track("replay", position.NewMemory(), func(opencdc.Position) (funnel.Source, error) { return once, nil })),
+	} {
+		for range 2 { // it is closed again
+			err := twice.Open(t.Context())
+			if err == nil || !funnel.IsFatalError(err) || !strings.Contains(err.Error(), "a replay source itself") {
+				t.Errorf("got the error %v", err)
+			}
+		}
+		fake.WantNoError(t, once.Open(t.Context()))
+		recs, err := once.Read(t.Context())
+		fake.WantNoError(t, err)
+		if len(recs) != 1 || !reflect.DeepEqual(recs[0].Payload, records[0].Payload) {
+			t.Errorf("got %v", recs)
+		}
+		fake.WantNoError(t, once.Teardown(t.Context()))
 	}
 }
 

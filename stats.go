@@ -33,7 +33,8 @@ type Stats struct {
 	Window NackWindow
 
 	// Tasks are the tasks that have the batch in flight: several if it is on several
-	// branches. It is empty without [WithStats].
+	// branches. The last one is the one that is being opened or closed, if any. It is empty
+	// without [WithStats].
 	Tasks []TaskStats
 }
 
@@ -52,10 +53,11 @@ type NackWindow struct {
 	Refusing bool
 }
 
-// TaskStats says what a task is doing with the batch in flight.
+// TaskStats says what a task is doing with the batch in flight, or that it is being opened
+// or closed.
 type TaskStats struct {
-	// ID is the ID of the task. While the source acks records, it is the ID of the first
-	// task; while dead letters are written, the ID of the queue's task; while the worker
+	// ID is the ID of the task. While the source acks records or is torn down, it is the ID
+	// of the first task; while dead letters are written, the ID of the queue's task; while the worker
 	// waits for a [Sink], the ID of the task before the sink.
 	ID string
 	// Activity is what is being done.
@@ -64,7 +66,7 @@ type TaskStats struct {
 	Since time.Time
 }
 
-// Activity is what is being done with a batch in flight.
+// Activity is what is being done with a batch in flight, or with a task.
 type Activity string
 
 // The activities.
@@ -73,10 +75,14 @@ const (
 	ActivityAck  Activity = "acking records"       // the source is acking records
 	ActivityDLQ  Activity = "writing dead letters" // the queue is writing dead letters
 	ActivitySink Activity = "waiting for a sink"   // the worker waits for its turn
+
+	ActivityOpen  Activity = "opening" // the task or the queue is being opened
+	ActivityClose Activity = "closing" // the task, the source or the queue is being closed
 )
 
 // WithStats adds the tasks that have the batch in flight, and since when, to
-// [Worker.Stats] and to the errors with which [Worker.Stop] and [Worker.Close] give up.
+// [Worker.Stats] and to the errors with which [Worker.Stop] and [Worker.Close] give up. To
+// Stats it also adds the task that is being opened or closed.
 // It costs one reading of the clock each time a task gets a batch.
 func WithStats() WorkerOption {
 	return workerOption(func(o *options) error {

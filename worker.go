@@ -70,7 +70,8 @@ type Worker struct {
 	hasBegun    bool // Do has called run
 	phase       phase
 	source      resource
-	tasksAndDLQ []*resource // the tasks in order, then the dead-letter queue
+	tasksAndDLQ []*resource               // the tasks in order, then the dead-letter queue
+	changing    atomic.Pointer[TaskStats] // what is being opened or closed; only with WithStats
 
 	batch       Batch // what is read next or in flight; sourceBatch and pool belong to it
 	sourceBatch batch.SourceBatch
@@ -93,8 +94,9 @@ type Worker struct {
 
 	ctx    context.Context // of Do
 	totals totals
-	track  track    // of the walk that is on no branch
-	tracks []*track // of all walks
+	calls  atomic.Int64 // of tasks with the batch in flight; only for observers
+	track  track        // of the walk that is on no branch
+	tracks []*track     // of all walks
 }
 
 // NewWorker returns a worker for the pipeline that starts at first. The task of first

@@ -61,16 +61,16 @@ func (w *Worker) newFanOut(node *TaskNode) *fanOut {
 }
 
 // fork gives the copies of a batch to the branches that are not skipped.
-func (f *fanOut) fork(b *Batch) error {
+func (f *fanOut) fork(b *Batch, dividedBy int) error {
 	b.copies.Source().Ledger.Share()
 	if f.isRoute {
-		return lostRecords(f.routeCopies(b))
+		return lostRecords(f.routeCopies(b, dividedBy))
 	}
-	return lostRecords(f.forkCopies(b))
+	return lostRecords(f.forkCopies(b, dividedBy))
 }
 
 // forkCopies gives each branch all copies, and retains them.
-func (f *fanOut) forkCopies(b *Batch) error {
+func (f *fanOut) forkCopies(b *Batch, dividedBy int) error {
 	n := 0
 	for i := range f.branches {
 		if !*f.branches[i].skipped {
@@ -83,14 +83,14 @@ func (f *fanOut) forkCopies(b *Batch) error {
 	for i := range f.branches {
 		if to := &f.branches[i]; !*to.skipped {
 			b.copies.Fork(&to.batch.copies, &to.infos)
-			f.beginWalk(to)
+			f.beginWalk(to, dividedBy)
 		}
 	}
 	return nil
 }
 
 // routeCopies gives each copy to one branch.
-func (f *fanOut) routeCopies(b *Batch) error {
+func (f *fanOut) routeCopies(b *Batch, dividedBy int) error {
 	for i := range f.branches {
 		to := &f.branches[i]
 		f.routes[i] = batch.Branch{}
@@ -103,20 +103,20 @@ func (f *fanOut) routeCopies(b *Batch) error {
 	}
 	for i := range f.branches {
 		if to := &f.branches[i]; !to.isIdle() {
-			f.beginWalk(to)
+			f.beginWalk(to, dividedBy)
 		}
 	}
 	return nil
 }
 
 // beginWalk lets a branch that has copies begin with its first task.
-func (f *fanOut) beginWalk(b *branch) {
+func (f *fanOut) beginWalk(b *branch, dividedBy int) {
 	if b.node.BestEffort {
 		b.batch.copies.Forgive()
 	}
 	b.walk = walk{
 		worker: f.worker, track: &b.track, onBranch: true,
-		step: step{stage: stageTask, node: b.node, batch: &b.batch},
+		step: step{stage: stageTask, node: b.node, batch: &b.batch, dividedBy: dividedBy},
 	}
 }
 
@@ -244,7 +244,7 @@ func (f *fanOut) begin(ctx context.Context) {
 		for i := range f.branches {
 			f.goroutines.Go(f.branches[i].serve)
 		}
-	case f.worker.observer == nil:
+	case len(f.worker.observers) == 0:
 		return
 	default:
 		f.siblings.cancel(nil)

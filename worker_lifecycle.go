@@ -53,15 +53,19 @@ func (w *Worker) checkNodes() error {
 
 // listResources lists the resources, and how each is opened and closed.
 func (w *Worker) listResources() {
-	w.source.close = func(ctx context.Context) error {
+	w.source.close = w.tell(w.ids[w.FirstTask], ActivityClose, func(ctx context.Context) error {
 		if err := w.Source.Teardown(ctx); err != nil {
 			return w.taskError(w.FirstTask, fmt.Errorf("failed to tear down the source: %w", err))
 		}
 		return nil
+	})
+	add := func(id string, r *resource) {
+		r.open, r.close = w.tell(id, ActivityOpen, r.open), w.tell(id, ActivityClose, r.close)
+		w.tasksAndDLQ = append(w.tasksAndDLQ, r)
 	}
 	for node := range w.FirstTask.TaskNodes() {
 		if node.sink == nil { // otherwise the sink opens and closes it
-			w.tasksAndDLQ = append(w.tasksAndDLQ, taskResource(w.ids[node], node.Task))
+			add(w.ids[node], taskResource(w.ids[node], node.Task))
 		}
 	}
 	first := w.tasksAndDLQ[0]
@@ -82,7 +86,7 @@ func (w *Worker) listResources() {
 	if w.DLQ == nil {
 		return
 	}
-	w.tasksAndDLQ = append(w.tasksAndDLQ, &resource{
+	add(w.DLQ.ID(), &resource{
 		open: func(ctx context.Context) error {
 			if err := w.DLQ.Open(ctx); err != nil {
 				return fmt.Errorf("failed to open the dead-letter queue %q: %w", w.DLQ.ID(), err)

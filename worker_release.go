@@ -16,11 +16,10 @@ import (
 
 // release releases the finished records of a source batch.
 func (w *Worker) release(ctx context.Context, s *batch.SourceBatch, c *counts) error {
-	err := w.releaseLocked(ctx, s, c)
-	if w.observer != nil {
-		w.reportReleased(ctx, c, false)
+	if len(w.observers) > 0 {
+		defer w.reportReleased(ctx, c, false) // also after a panic
 	}
-	return err
+	return w.releaseLocked(ctx, s, c)
 }
 
 // releaseLocked takes the lock and releases the finished records.
@@ -174,16 +173,19 @@ func (w *Worker) storeNacked(ctx context.Context, s *batch.SourceBatch, nacked [
 	defer w.isStoring.Store(false)
 	w.beginRelease()
 	confirmed := 0
-	err := keeping(refusal, func() error {
+	err := errNotWritten // unless the write returns
+	if len(w.observers) > 0 {
+		defer func() {
+			c.released = append(c.released, releaseEvent{letters: len(records), confirmed: confirmed, err: err})
+		}()
+	}
+	err = keeping(refusal, func() error {
 		return w.DLQ.store(ctx, w.queueTask(), records, w.ids[w.FirstTask], func(i int) {
 			s.Ledger.MarkStored(slots[i])
 			confirmed++
 			c.deadLettered++
 		})
 	})
-	if w.observer != nil {
-		c.released = append(c.released, releaseEvent{letters: len(records), confirmed: confirmed, err: err})
-	}
 	return joinErrors(err, refusal)
 }
 
@@ -227,7 +229,7 @@ func (w *Worker) ackSource(ctx context.Context, s *batch.SourceBatch, from, to i
 	}
 	s.Ledger.Release(to)
 	c.acked += to - from
-	if w.observer != nil {
+	if len(w.observers) > 0 {
 		c.released = append(c.released, releaseEvent{acked: to - from})
 	}
 	if len(s.ReadAt) > 0 {
@@ -312,11 +314,10 @@ func (w *Worker) settle(ctx context.Context, b *Batch, settle func(*counts) erro
 	defer w.outside.Add(-1)
 	var c counts
 	defer w.addOutside(&c) // also after a panic
-	err := w.settleLocked(ctx, s, settle, &c)
-	if w.observer != nil {
-		w.reportReleased(ctx, &c, true)
+	if len(w.observers) > 0 {
+		defer w.reportReleased(ctx, &c, true) // also after a panic
 	}
-	return err
+	return w.settleLocked(ctx, s, settle, &c)
 }
 
 // addOutside adds what was counted outside the walk to the totals.

@@ -205,7 +205,7 @@ func (w *Worker) process(ctx context.Context, b *Batch) (isDropped bool, err err
 		return true, nil
 	}
 	defer w.endBatch(n)
-	if w.observer != nil {
+	if len(w.observers) > 0 {
 		return false, w.processObserved(ctx, b)
 	}
 	return false, w.processInside(ctx, b)

@@ -2,6 +2,7 @@ package funnel
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -129,8 +130,23 @@ func (w *Worker) Stats() Stats {
 	}
 	if w.stats {
 		s.Tasks = w.whereabouts()
+		if t := w.changing.Load(); t != nil {
+			s.Tasks = append(s.Tasks, *t)
+		}
 	}
 	return s
+}
+
+// tell makes f, which opens or closes a task, tell Stats so.
+func (w *Worker) tell(id string, activity Activity, f func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if !w.stats {
+			return f(ctx)
+		}
+		w.changing.Store(&TaskStats{ID: id, Activity: activity, Since: time.Now()})
+		defer w.changing.Store(nil)
+		return f(ctx)
+	}
 }
 
 // whereabouts returns the tasks that have the batch in flight.

@@ -18,6 +18,8 @@ type step struct {
 	batch      *Batch
 	inactive   int // filtered copies before the last call of the task
 	unanswered int // consecutive calls of the task without an answer
+	callNumber int // the number of the last call, for observers; else 0
+	dividedBy  int // the call behind which the batch was last divided, see TaskBegin
 }
 
 // stage says how far a batch has come at a node.
@@ -103,7 +105,7 @@ func (k *walk) doTask(ctx context.Context) error {
 	}
 	k.inactive = k.batch.copies.Inactive()
 	k.track.enter(k.node, k.worker.stats)
-	if k.worker.observer != nil {
+	if len(k.worker.observers) > 0 {
 		return k.callObserved(ctx)
 	}
 	return k.callTask(ctx)
@@ -260,7 +262,7 @@ func (k *walk) checkContext(ctx context.Context) error {
 // divide divides the batch by status and settles the nacked parts. The other parts
 // continue in order, each to the end before the next one starts.
 func (k *walk) divide(ctx context.Context) error {
-	waiting := len(k.later)
+	waiting, call := len(k.later), k.callNumber
 	flag := k.batch.copies.Divide(func(flag batch.Flag) *batch.Copies {
 		part := k.part(flag, &Batch{})
 		k.later = append(k.later, part)
@@ -277,15 +279,19 @@ func (k *walk) divide(ctx context.Context) error {
 		}
 	}
 	slices.Reverse(parts)
-	if k.worker.observer != nil && len(parts) > 0 {
-		k.worker.observer.BatchDivided(ctx, BatchDivided{TaskID: k.worker.ids[k.node], Parts: 1 + len(parts)})
+	if len(k.worker.observers) > 0 && len(parts) > 0 {
+		k.dividedBy = call
+		for i := range parts {
+			parts[i].dividedBy = call
+		}
+		k.worker.observers.batchDivided(ctx, BatchDivided{TaskID: k.worker.ids[k.node], Call: call, Parts: 1 + len(parts)})
 	}
 	return nil
 }
 
 // part returns the step for a part of the batch.
 func (k *walk) part(flag batch.Flag, b *Batch) step {
-	part := step{stage: stageNext, node: k.node, batch: b}
+	part := step{stage: stageNext, node: k.node, batch: b, dividedBy: k.dividedBy}
 	switch flag {
 	case batch.FlagNack:
 		part.stage = stageEnd
@@ -325,7 +331,7 @@ func (k *walk) advance(ctx context.Context) error {
 // fork sends the batch down all branches that follow, and waits for them.
 func (k *walk) fork(ctx context.Context) error {
 	branches := k.worker.fanOuts[k.node]
-	if err := branches.fork(k.batch); err != nil {
+	if err := branches.fork(k.batch, k.dividedBy); err != nil {
 		return err
 	}
 	k.forked = k.batch.copies.Source()

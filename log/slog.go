@@ -23,7 +23,7 @@ import (
 //
 // The levels trace, fatal and panic arrive as [LevelTrace], [LevelFatal] and [LevelPanic], and
 // a line without a level as [slog.LevelInfo]. Lines that are written through the field Logger
-// arrive with [context.Background].
+// arrive with [context.Background]. Errors of the handler are dropped, as a [slog.Logger] does.
 func FromSlog(handler slog.Handler) CtxLogger {
 	if handler == nil {
 		return Nop()
@@ -87,17 +87,19 @@ func (w slogWriter) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	if !w.handler.Enabled(w.ctx, l) {
 		return len(line), nil
 	}
-	message, attrs, err := parseLine(line)
+	message, attrs, err := parseLine(level, line)
 	if err != nil { // a hook or an object has written invalid JSON
 		message, attrs = string(bytes.TrimSpace(line)), nil
 	}
 	record := slog.NewRecord(time.Now(), l, message, 0)
 	record.AddAttrs(attrs...)
-	return len(line), w.handler.Handle(w.ctx, record)
+	_ = w.handler.Handle(w.ctx, record) // zerolog would write the error to the standard error
+	return len(line), nil
 }
 
-// parseLine returns the message and the fields of a line. The level is not a field.
-func parseLine(line []byte) (message string, attrs []slog.Attr, err error) {
+// parseLine returns the message and the fields of a line. zerolog writes the level first and
+// the message last; another field may have the name of one of them.
+func parseLine(level zerolog.Level, line []byte) (message string, attrs []slog.Attr, err error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
 	value, err := parseValue(d)
@@ -107,16 +109,19 @@ func parseLine(line []byte) (message string, attrs []slog.Attr, err error) {
 	if value.Kind() != slog.KindGroup {
 		return "", nil, fmt.Errorf("the line is not an object: %s", line)
 	}
-	for _, a := range value.Group() {
-		switch {
-		case a.Key == zerolog.LevelFieldName && a.Value.Kind() == slog.KindString:
-		case a.Key == zerolog.MessageFieldName && a.Value.Kind() == slog.KindString:
-			message = a.Value.String()
-		default:
-			attrs = append(attrs, a)
-		}
+	attrs = value.Group()
+	if level != zerolog.NoLevel && len(attrs) > 0 && isText(attrs[0], zerolog.LevelFieldName) {
+		attrs = attrs[1:]
+	}
+	if last := len(attrs) - 1; last >= 0 && isText(attrs[last], zerolog.MessageFieldName) {
+		message, attrs = attrs[last].Value.String(), attrs[:last]
 	}
 	return message, attrs, nil
+}
+
+// isText returns true if the attribute is a text with this key.
+func isText(a slog.Attr, key string) bool {
+	return a.Key == key && a.Value.Kind() == slog.KindString
 }
 
 // parseValue reads a value. An object is a group.

@@ -107,6 +107,16 @@ func TestFromSlog(t *testing.T) {
 			},
 			slogLine{slog.LevelInfo, "m", "s=[a b](Any) m=[map[x:1]](Any) n=<nil>(Any)", "value"},
 		},
+		"names of their own": {
+			func(l log.CtxLogger) {
+				l.Info(ctx).Str("level", "low").Str("message", "hello").Str("time", "noon").Msg("m")
+			},
+			slogLine{slog.LevelInfo, "m", "level=low(String) message=hello(String) time=noon(String)", "value"},
+		},
+		"a level without a level": {
+			func(l log.CtxLogger) { l.Log(ctx).Str("level", "low").Msg("m") },
+			slogLine{slog.LevelInfo, "m", "level=low(String)", "value"},
+		},
 		"no line of JSON": {
 			func(l log.CtxLogger) { l.Info(ctx).RawJSON("x", []byte("]")).Msg("m") },
 			slogLine{slog.LevelInfo, `{"level":"info","x":],"message":"m"}`, "", "value"},
@@ -157,6 +167,19 @@ func TestFromSlog_levelOff(t *testing.T) {
 	if len(*r.lines) != 2 {
 		t.Errorf("the lines are %v", *r.lines)
 	}
+}
+
+// failing is a handler that fails.
+type failing struct{ slogRecorder }
+
+func (failing) Handle(context.Context, slog.Record) error { return errors.New("no disk") }
+
+// The error of a handler does not come to the standard error, where zerolog writes errors.
+func TestFromSlog_handlerFails(t *testing.T) {
+	handler := zerolog.ErrorHandler
+	defer func() { zerolog.ErrorHandler = handler }()
+	zerolog.ErrorHandler = func(err error) { t.Errorf("zerolog reports %v", err) }
+	log.FromSlog(failing{newSlogRecorder(log.LevelTrace)}).Info(t.Context()).Msg("m")
 }
 
 func TestFromSlog_nil(t *testing.T) {

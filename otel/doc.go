@@ -76,10 +76,9 @@
 //
 // Where a task divides a batch, by nacks in the middle or by records that it wants again, the
 // parts continue one after the other. The span of a task then links to the span of the call
-// that has divided the batch: the last such call, of this task or of one before it in the
-// pipeline, that has parts on their way. Parts that were divided again are told apart up to
-// the next fan-out. After the fan-out, a part may link to a later call of the same task. A
-// division by the first task is not linked, since that has no span.
+// by which its records were last divided from others, of this task or of one before it in
+// the pipeline, also before a fan-out. A division by the first task is not linked, since that
+// has no span.
 //
 // # Passing the trace on
 //

@@ -157,7 +157,7 @@ func (o *observer) TaskDone(ctx context.Context, e funnel.TaskDone) {
 	if b == nil {
 		return
 	}
-	span := b.done(e)
+	span := b.done(e.TaskID)
 	if span == nil {
 		return
 	}
@@ -173,7 +173,7 @@ func (o *observer) BatchDivided(ctx context.Context, e funnel.BatchDivided) {
 	if b == nil {
 		return
 	}
-	b.divide(e.TaskID)
+	b.divide(e)
 	b.span.AddEvent("batch divided", trace.WithAttributes(TaskKey.String(e.TaskID), PartsKey.Int(e.Parts)))
 }
 

@@ -206,7 +206,7 @@ func TestObserver_dividedAgainBeforeBranches(t *testing.T) {
 			"  task p: in=3 out=1 retried=2",
 			"  task p: in=2 out=1 nacked=1 -> task p#1",
 			"  task out: in=1 out=1 -> task p#2", "  task b: in=1 out=1 -> task p#2",
-			"  task out: in=1 out=1 -> task p#2", "  task b: in=1 out=1 -> task p#2", // rather p#1, which nobody knows here
+			"  task out: in=1 out=1 -> task p#1", "  task b: in=1 out=1 -> task p#1",
 		)
 	})
 }
@@ -382,4 +382,51 @@ func TestObserver_sampledOutBelow(t *testing.T) {
 	fake.WantNoError(t, w.Close(t.Context()))
 	span.End()
 	tr.wantTree(t, "host:")
+}
+
+// panicking is an observer that panics at an event.
+type panicking struct {
+	funnel.NopObserver
+	event string
+}
+
+func (p panicking) at(event string) {
+	if p.event == event {
+		panic(event)
+	}
+}
+
+func (p panicking) BatchRead(ctx context.Context, _ funnel.BatchRead) context.Context {
+	p.at("read")
+	return ctx
+}
+
+func (p panicking) TaskBegin(ctx context.Context, _ funnel.TaskBegin) context.Context {
+	p.at("begin")
+	return ctx
+}
+func (p panicking) TaskDone(context.Context, funnel.TaskDone)         { p.at("done") }
+func (p panicking) RecordsAcked(context.Context, funnel.RecordsAcked) { p.at("acked") }
+func (p panicking) BatchDone(context.Context, funnel.BatchDone)       { p.at("end") }
+
+// All spans end if another observer panics, before or after this one was told.
+func TestObserver_anotherPanics(t *testing.T) {
+	for _, event := range []string{"read", "begin", "done", "acked", "end"} {
+		for _, isFirst := range []bool{true, false} {
+			j, tr := &fake.Journal{}, newTracing()
+			opts := []funnel.WorkerOption{funnel.WithObserver(tr.observer(t)), funnel.WithObserver(panicking{event: event})}
+			if isFirst {
+				opts[0], opts[1] = opts[1], opts[0]
+			}
+			w := fake.NewWorker(t, fake.Chain(fake.From(fake.SourceOf(j, "1")), fake.Out(j)), nil, opts...)
+			if fake.PanicOf(func() { _ = w.Do(t.Context()) }) == nil {
+				t.Errorf("%s: Do does not panic", event)
+			}
+			fake.WantNoError(t, w.Close(t.Context()))
+			tr.tree(t)
+			if n := len(tr.Started()); n == 0 && !(event == "read" && isFirst) {
+				t.Errorf("%s: there is no span", event)
+			}
+		}
+	}
 }

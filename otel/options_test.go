@@ -108,13 +108,12 @@ func TestObserver_errors(t *testing.T) {
 func TestObserver_sampledOut(t *testing.T) {
 	tr := newTracing(sdktrace.WithSampler(sdktrace.NeverSample()))
 	o := tr.observer(t)
-	node := fake.Node(nil)
 	ctx := o.BatchRead(t.Context(), funnel.BatchRead{Records: 1})
 	if trace.SpanContextFromContext(ctx).IsSampled() || !trace.SpanContextFromContext(ctx).IsValid() {
 		t.Error("the tasks see no span, or a sampled one")
 	}
 	allocs := testing.AllocsPerRun(100, func() {
-		taskCtx := o.TaskBegin(ctx, funnel.TaskBegin{TaskID: "t", Node: node, Records: 1})
+		taskCtx := o.TaskBegin(ctx, funnel.TaskBegin{TaskID: "t", Records: 1})
 		o.TaskDone(taskCtx, funnel.TaskDone{TaskID: "t", In: 1, Out: 1})
 		o.BatchDivided(ctx, funnel.BatchDivided{TaskID: "t", Parts: 2})
 		o.DeadLettersWritten(t.Context(), funnel.DeadLettersWritten{Records: 1, Confirmed: 1})

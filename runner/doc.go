@@ -41,7 +41,9 @@
 // A run has failed if Build, opening, a worker or closing returns an error, panics, or
 // ends its goroutine ([funnel.ErrGoexit]), or if a connector sends an error to its channel
 // Errors. That error ends the context of Do as its cause; the engine itself does not
-// listen to these channels. If one worker of a run fails, the others are stopped as
+// listen to these channels. The runner listens from when the workers are opened until they
+// are closed; what a channel says after its first error is received and dropped, as is
+// [context.Canceled] from a run that is about to end. If one worker of a run fails, the others are stopped as
 // [Group.Stop] does it. All errors of a run are joined.
 //
 // A failed run is followed by another one after a pause ([Restart]), except:
@@ -59,8 +61,8 @@
 //
 // The workers finish the batch in flight. After the graceful bound of [WithStopTimeout]
 // the context of Do is cancelled. After the second bound the pipeline is stuck, and a
-// [StuckError] names the tasks that have the batch, if the workers were made with
-// [funnel.WithStats]. Building, opening and closing are within the same bounds. The
+// [StuckError] names the tasks that have the batch or are being opened or closed, if the
+// workers were made with [funnel.WithStats]. Building, opening and closing are within the same bounds. The
 // context of a teardown does not end with that of Do, but before the second bound.
 //
 // No pipeline waits for another one. A connector that hangs keeps its goroutine and
@@ -91,7 +93,8 @@
 // It shows errors only if the host redacts them ([WithErrorText]).
 //
 // The pages status.json and index.html show errors as [Status] does. They ask all sources
-// for their lag at the same time, and wait for at most a second. In status.json, times are
+// for their lag at the same time, and wait for at most a second, and as long again for the
+// texts of errors. In status.json, times are
 // strings as in RFC 3339, durations are numbers of nanoseconds, counts are integers, and
 // fields without a value are left out where the types say omitempty or omitzero.
 //

@@ -34,6 +34,7 @@ var (
 var (
 	errStopped = errors.New("the pipeline is being stopped")
 	errForced  = errors.New("cancelled: not done within the graceful bound")
+	errOutside = errors.New("the worker was stopped, but not by the runner")
 )
 
 // StuckError says what in a pipeline does not end. It wraps [ErrStuck].
@@ -41,7 +42,7 @@ type StuckError struct {
 	// Pipeline is the name of the pipeline.
 	Pipeline string
 	// Tasks are what has not ended. If the workers were made with [funnel.WithStats], it
-	// holds the task that has the batch, and since when.
+	// holds the task that has the batch or is being opened or closed, and since when.
 	Tasks []TaskStatus
 	// Err is why the run should have ended, or nil if it was stopped.
 	Err error

@@ -139,8 +139,8 @@ func (g *Group) Run(ctx context.Context) error {
 	timer := time.AfterFunc(g.bounds.cancelled, func() { close(quit) })
 	defer timer.Stop()
 	g.meter.wait(quit)
+	g.calls.wait(quit) // what fails there is logged
 	g.journal.wait(quit)
-	g.calls.wait(quit)
 	return errors.Join(errs...)
 }
 

@@ -130,6 +130,7 @@ func TestGroup_arguments(t *testing.T) {
 func TestGroup_parts(t *testing.T) {
 	for name, b := range map[string]runner.Build{
 		"no workers":          func(context.Context) (runner.Parts, error) { return runner.Parts{}, nil },
+		"NewWorker":           runner.Single(func(context.Context) (*funnel.Worker, error) { return new(funnel.Worker), nil }),
 		"worker 0":            runner.Single(func(context.Context) (*funnel.Worker, error) { return nil, nil }),
 		"sink 0 as nil":       withParts(func(p *runner.Parts) { p.Sinks = append(p.Sinks, nil) }),
 		"worker 1 as nil, or": withParts(func(p *runner.Parts) { p.Workers = append(p.Workers, p.Workers[0]) }),
@@ -366,6 +367,29 @@ func TestStatus_badError(t *testing.T) {
 		}))
 		synctest.Wait()
 		w.wantState("x", runner.Recovering)
+		want(t, w.end())
+	})
+}
+
+// A run that is healthy ends the row of those that have failed.
+func TestStatus_healthy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		runs := 0
+		w.add("x", runner.Single(func(context.Context) (*funnel.Worker, error) {
+			if runs++; runs == 1 {
+				return nil, errors.New("not yet")
+			}
+			return newWorker(newSource(), newDestination())
+		}), runner.WithRestart(runner.Restart{Healthy: time.Minute}))
+		time.Sleep(30 * time.Second)
+		if s := w.status("x"); s.State != runner.Running || s.Attempt != 1 {
+			t.Errorf("before: %+v", s)
+		}
+		time.Sleep(time.Minute)
+		if s := w.status("x"); s.State != runner.Running || s.Attempt != 0 || s.LastError == "" {
+			t.Errorf("after: %+v", s)
+		}
 		want(t, w.end())
 	})
 }

@@ -35,7 +35,8 @@ const (
 
 // Handler returns a handler for the pages of the group, see "Pages" in the documentation of
 // the package. It may be made and used at any time, also before and after [Group.Run], and
-// by any number of requests at the same time. It keeps no goroutines.
+// by any number of requests at the same time. It keeps no goroutines, unless the method Lag
+// of a source or the function of [WithErrorText] hangs.
 //
 // Its paths are relative to where it is mounted, which must end in a slash:
 //

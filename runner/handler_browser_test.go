@@ -126,7 +126,8 @@ func TestHandler_browserHostile(t *testing.T) {
 	browser(t)
 	w := newWorld(t, runner.WithStopTimeout(time.Second, time.Second))
 	for _, text := range hostile {
-		w.add(text, func(context.Context) (runner.Parts, error) { return runner.Parts{}, fmt.Errorf("%s", text) })
+		w.add(text, func(context.Context) (runner.Parts, error) { return runner.Parts{}, fmt.Errorf("%s", text) },
+			runner.WithRestart(runner.Restart{InitialInterval: time.Hour, MaxInterval: time.Hour})) // none while it ends
 		for w.status(text).LastError == "" {
 			time.Sleep(time.Millisecond)
 		}

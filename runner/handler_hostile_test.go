@@ -156,7 +156,7 @@ func TestHandler_numbers(t *testing.T) {
 			wantPage(t, w.Handler(), "/", 200, words...)
 		}
 		time.Sleep(20500 * time.Millisecond)
-		check(runner.Lag{Records: 999, Behind: 59 * time.Second}, "24,680 acked<", "1,299 acked per second", "999 records, 59s behind", ">20s ago<")
+		check(runner.Lag{Records: 999, Behind: 59 * time.Second}, "24,680 acked<", "1,299 acked per second", "999 records, 59s behind", ">20s<")
 		check(runner.Lag{Records: 1000, Behind: 3*time.Minute + 59*time.Second}, "1,000 records, 3m behind")
 		check(runner.Lag{Records: -1, Behind: -time.Second}, "unknown records, -1s behind")
 		check(runner.Lag{Records: 1<<63 - 1, Behind: 1<<63 - 1}, "9,223,372,036,854,775,807 records, 106,751d 23h behind")

@@ -288,7 +288,7 @@ func TestHandler_stuck(t *testing.T) {
 		if o.Live || o.Ready || o.Pipelines[0].State != runner.Stuck || o.Pipelines[0].Tasks[0].ID != "out" {
 			t.Errorf("got %+v", o)
 		}
-		wantPage(t, h, "/", 200, "✖ stuck", "✖ not live", "out is working", "(14s ago)", "&lt;hangs&gt;")
+		wantPage(t, h, "/", 200, "✖ stuck", "✖ not live", "out is working", "for <time", ">14s</time>", "&lt;hangs&gt;")
 		close(release)
 		synctest.Wait()
 		wantPage(t, h, "/livez", 200)

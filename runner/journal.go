@@ -20,6 +20,8 @@ type families struct {
 	state       metrics.LabeledGauge
 	transitions metrics.LabeledCounter
 	restarts    metrics.LabeledCounter
+	lagRecords  metrics.LabeledGauge
+	lagSeconds  metrics.LabeledGauge
 }
 
 func newFamilies(set *metrics.Set) *families {
@@ -37,6 +39,16 @@ func newFamilies(set *metrics.Set) *families {
 		restarts: set.NewCounter(metrics.Desc{
 			Name:   "funnel_pipeline_restarts_total",
 			Help:   "Number of times that the pipeline was restarted after a failure.",
+			Labels: []string{"pipeline_name"},
+		}),
+		lagRecords: set.NewGauge(metrics.Desc{
+			Name:   "funnel_lag_records",
+			Help:   "Number of records that the sources of the pipeline are behind, NaN while unknown.",
+			Labels: []string{"pipeline_name"},
+		}),
+		lagSeconds: set.NewGauge(metrics.Desc{
+			Name:   "funnel_lag_seconds",
+			Help:   "Time by which the sources of the pipeline are behind, in seconds, NaN while unknown.",
 			Labels: []string{"pipeline_name"},
 		}),
 	}
@@ -95,20 +107,29 @@ func (g *Group) guard(what, pipeline string, f func()) {
 	if err == nil {
 		return
 	}
-	e := g.logger.Error(context.Background()).Str(PipelineNameField, pipeline).Str(zerolog.ErrorFieldName, errorText(err))
-	for _, p := range panicsIn(err) {
-		e = e.Str("stack", string(p.Stack))
-	}
-	e.Msg(what)
+	g.journal.add(func() { // a log that hangs holds up no listener
+		g.log(func() {
+			e := g.logger.Error(context.Background()).Str(PipelineNameField, pipeline).Str(zerolog.ErrorFieldName, errorText(err))
+			for _, p := range panicsIn(err) {
+				e = e.Str("stack", string(p.Stack))
+			}
+			e.Msg(what)
+		})
+	})
+}
+
+// log calls a function that writes to the log. A logger that panics must not end the
+// process, and cannot be told of.
+func (g *Group) log(f func()) {
+	_ = call(func() error { f(); return nil })
 }
 
 // write writes the log line of a transition.
 func (g *Group) write(t *Transition) {
-	// A logger that panics must not end the process.
-	_ = call(func() error {
+	g.log(func() {
 		e := g.logger.WithLevel(g.context(), t.level())
 		if e == nil {
-			return nil
+			return
 		}
 		e = e.Str(PipelineNameField, t.Pipeline).Str("from", string(t.From)).Str("state", string(t.To))
 		if t.Attempt > 0 {
@@ -127,7 +148,6 @@ func (g *Group) write(t *Transition) {
 			delete(g.logged, t.Pipeline)
 		}
 		e.Msg("pipeline is " + string(t.To))
-		return nil
 	})
 }
 

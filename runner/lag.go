@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 
 // Lagging is a source that knows how far it is behind. It answers before its context
 // ends. It is called while the worker runs, beside the other methods of the source, and
-// perhaps while the source is torn down, but not by two goroutines at a time.
+// perhaps while the source is torn down, but not by two goroutines at a time, also if the
+// source serves several runs.
 type Lagging interface {
 	// Lag returns how many records there are to read, or a negative number if that is
 	// unknown, and the age of the next one.
@@ -40,8 +42,9 @@ type lagCall struct {
 }
 
 // Lag asks the sources of a running pipeline for their lag, all at the same time, and
-// waits at most until ctx ends, and at most 5 s. What is not known by then has an error.
-// Sources that are not [Lagging] are left out, as are all if the pipeline is not running.
+// waits at most until ctx ends, and at most 5 s. What is not known by then has an error,
+// whose text may take another second ([WithErrorText]). Sources that are not [Lagging] are
+// left out, as are all if the pipeline is not running.
 // If a source ignores its context, it is not asked again before it has answered.
 //
 // The method Lag is looked for on Worker.Source, and on what its method
@@ -63,17 +66,9 @@ func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxLagTime)
 	defer cancel()
-	r.mu.Lock()
-	members := r.members
-	r.mu.Unlock()
-	var asked []*member
-	var calls []*lagCall
-	for _, m := range members {
-		if m.lagging != nil {
-			asked, calls = append(asked, m), append(calls, m.lag.ask(r.ctx, m.lagging))
-		}
-	}
+	asked, calls := p.askLag(r)
 	all := make([]Lag, len(asked))
+	var wg sync.WaitGroup
 	for i, c := range calls {
 		err := error(nil)
 		select {
@@ -82,9 +77,26 @@ func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 		case <-ctx.Done():
 			err = fmt.Errorf("no answer in time: %w", ctx.Err())
 		}
-		all[i].Worker, all[i].Source, all[i].Error = asked[i].index, asked[i].sourceID, g.statusText(name, err)
+		all[i].Worker, all[i].Source = asked[i].index, asked[i].sourceID
+		if err != nil {
+			wg.Go(func() { all[i].Error = p.statusText(err) })
+		}
 	}
+	wg.Wait()
 	return all, nil
+}
+
+// askLag asks those sources of a run that know their lag. It waits for none.
+func (p *pipeline) askLag(r *run) (asked []*member, calls []*lagCall) {
+	r.mu.Lock()
+	members := r.members
+	r.mu.Unlock()
+	for _, m := range members {
+		if m.lagging != nil {
+			asked, calls = append(asked, m), append(calls, p.lags.ask(r.ctx, m.lagging))
+		}
+	}
+	return asked, calls
 }
 
 // laggingOf returns the source, or one that it wraps, if it is Lagging, and nil otherwise.
@@ -93,6 +105,9 @@ func laggingOf(s funnel.Source) (l Lagging) {
 		for s != nil && l == nil {
 			if found, ok := s.(Lagging); ok {
 				l = found
+				if !reflect.ValueOf(l).Comparable() {
+					l = &oneLagging{found}
+				}
 				return nil
 			}
 			w, ok := s.(interface{ Unwrap() funnel.Source })
@@ -106,10 +121,14 @@ func laggingOf(s funnel.Source) (l Lagging) {
 	return l
 }
 
-// lagCalls calls Lag of one source, once at a time.
+// oneLagging is a Lagging that cannot be compared, in one run.
+type oneLagging struct{ Lagging }
+
+// lagCalls calls Lag of the sources of a pipeline, of each once at a time, also if a source
+// serves several runs.
 type lagCalls struct {
 	mu      sync.Mutex
-	pending *lagCall
+	pending map[Lagging]*lagCall
 }
 
 // ask begins a call, unless one is pending. Its context ends with the run, not with that
@@ -117,11 +136,19 @@ type lagCalls struct {
 func (c *lagCalls) ask(run context.Context, l Lagging) *lagCall {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.pending != nil {
-		return c.pending
+	if asked := c.pending[l]; asked != nil {
+		return asked
 	}
 	asked := &lagCall{done: make(chan struct{})}
-	c.pending = asked
+	if run.Err() != nil {
+		asked.err = context.Cause(run)
+		close(asked.done)
+		return asked
+	}
+	if c.pending == nil {
+		c.pending = make(map[Lagging]*lagCall)
+	}
+	c.pending[l] = asked
 	go func() {
 		ctx, cancel := context.WithTimeout(run, maxLagTime)
 		defer cancel()
@@ -130,7 +157,7 @@ func (c *lagCalls) ask(run context.Context, l Lagging) *lagCall {
 			return err
 		})
 		c.mu.Lock()
-		c.pending = nil
+		delete(c.pending, l)
 		c.mu.Unlock()
 		close(asked.done)
 	}()

@@ -22,9 +22,8 @@ type machine struct {
 	attempt    int       // failed runs in a row
 	next       time.Time // of the next restart, while recovering
 	restarts   uint64
-	failures   []time.Time   // that were followed by a restart, within the window
-	ranFor     time.Duration // how long the run was running
-	isStopping bool          // the run was stopped
+	failures   []time.Time // that were followed by a restart, within the window
+	isStopping bool        // the run was stopped
 }
 
 func newMachine(name string, policy Restart, now time.Time) *machine {
@@ -54,9 +53,6 @@ func (m *machine) to(now time.Time, state State, cause error) *Transition {
 		Pipeline: m.name, From: m.state, To: state, At: now, Cause: cause,
 		Attempt: m.attempt, Next: m.next,
 	}
-	if m.state == Running {
-		m.ranFor = now.Sub(m.since)
-	}
 	m.state, m.since, m.cause = state, now, cause
 	return t
 }
@@ -83,7 +79,7 @@ func (m *machine) pauseOver(now time.Time) *Transition {
 }
 
 func (m *machine) begin(now time.Time) *Transition {
-	m.next, m.ranFor, m.isStopping = time.Time{}, 0, false
+	m.next, m.isStopping = time.Time{}, false
 	return m.to(now, Starting, nil)
 }
 
@@ -97,6 +93,7 @@ func (m *machine) opened(now time.Time) *Transition {
 
 // stop is a call of the host.
 func (m *machine) stop(now time.Time) *Transition {
+	m.checkHealth(now)
 	switch m.state {
 	case Starting, Running:
 		m.isStopping = true
@@ -116,7 +113,18 @@ func (m *machine) winding(now time.Time, err error) *Transition {
 	if m.state != Running {
 		return nil
 	}
+	m.checkHealth(now)
 	return m.to(now, Draining, err)
+}
+
+// checkHealth counts failures anew if the run has been healthy. It returns true if it has.
+func (m *machine) checkHealth(now time.Time) bool {
+	if m.state != Running || now.Sub(m.since) < m.policy.Healthy {
+		return false
+	}
+	m.attempt = 0
+	m.pauses.Reset()
+	return true
 }
 
 // stuck says that the run cannot be ended.
@@ -129,22 +137,19 @@ func (m *machine) stuck(now time.Time, err error) *Transition {
 
 // ended says that the run is over, and all its connectors are closed.
 func (m *machine) ended(now time.Time, e ending) *Transition {
+	m.checkHealth(now)
 	switch {
 	case m.isOver():
 		return nil
 	case e.finished && e.err == nil:
+		m.attempt = 0
 		return m.to(now, Done, nil)
 	case m.isStopping || e.err == nil:
 		return m.to(now, Stopped, join(e.err, e.forced))
-	case m.state == Stuck || e.class == Fatal:
+	}
+	m.attempt++
+	if m.state == Stuck || e.class == Fatal {
 		return m.to(now, Degraded, e.err)
-	}
-	if m.state == Running {
-		m.ranFor = now.Sub(m.since)
-	}
-	if m.ranFor >= m.policy.Healthy {
-		m.attempt = 0
-		m.pauses.Reset()
 	}
 	m.forget(now.Add(-m.policy.Window))
 	if m.policy.Attempts > 0 && len(m.failures) >= m.policy.Attempts {
@@ -153,7 +158,6 @@ func (m *machine) ended(now time.Time, e ending) *Transition {
 	if m.policy.Attempts > 0 {
 		m.failures = append(m.failures, now)
 	}
-	m.attempt++
 	m.next = now.Add(m.pause())
 	return m.to(now, Recovering, e.err)
 }

@@ -148,3 +148,42 @@ func TestMachine_hugePause(t *testing.T) {
 		}
 	}
 }
+
+func TestMachine_attempt(t *testing.T) {
+	failed := ending{err: errTest, class: Transient}
+	policy := Restart{InitialInterval: 1, Attempts: 2, Healthy: time.Minute}
+	now := epoch
+
+	m := newTestMachine(t, policy)
+	m.start(now)
+	if tr := m.ended(now, ending{err: errTest, class: Fatal}); tr.To != Degraded || tr.Attempt != 1 {
+		t.Errorf("after a fatal error: %+v", tr)
+	}
+	m.start(now)
+	for range 2 {
+		m.ended(now, failed)
+		m.pauseOver(now)
+	}
+	if tr := m.ended(now, failed); tr.To != Degraded || tr.Attempt != 3 {
+		t.Errorf("after all attempts: %+v", tr)
+	}
+
+	m.start(now)
+	m.ended(now, failed)
+	m.pauseOver(now)
+	m.opened(now)
+	now = now.Add(time.Minute)
+	if tr := m.stop(now); tr.To != Draining || tr.Attempt != 0 {
+		t.Errorf("after a healthy run: %+v", tr)
+	}
+	m.ended(now, ending{})
+
+	m.start(now)
+	m.ended(now, failed)
+	m.pauseOver(now)
+	m.opened(now)
+	m.winding(now, nil)
+	if tr := m.ended(now, ending{finished: true}); tr.To != Done || tr.Attempt != 0 {
+		t.Errorf("after the end of the sources: %+v", tr)
+	}
+}

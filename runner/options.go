@@ -30,9 +30,16 @@ func WithLogger(logger log.CtxLogger) Option {
 //	funnel_pipeline_state                1 for the state that the pipeline is in, 0 for the others
 //	funnel_pipeline_transitions_total    transitions into the state
 //	funnel_pipeline_restarts_total       restarts after a failure
+//	funnel_lag_records                   how many records the sources are behind in all
+//	funnel_lag_seconds                   how long the slowest of them is behind
 //
 // All are labelled by pipeline_name, the first two also by state. What is counted before
 // a registry is registered is lost to it; states are reported at the next transition.
+//
+// While a pipeline is running, its sources that are [Lagging] are asked for their lag every
+// 10 s. The gauges are NaN while the lag is unknown: if a source has returned an error or not
+// answered within 10 s, and once the pipeline does not run. A pipeline without such sources
+// has no gauges of lag.
 func WithMetrics(set *metrics.Set) Option {
 	return option(func(g *Group) (err error) {
 		if set == nil {
@@ -48,8 +55,8 @@ func WithMetrics(set *metrics.Set) Option {
 	})
 }
 
-// WithListener adds a function that is told of each transition of each pipeline. All
-// listeners of a group are called on one goroutine, in the order of the transitions, so a
+// WithListener adds a function that is told of each transition of each pipeline. The
+// listeners of a group are called one at a time, in the order of the transitions, so a
 // listener needs no lock of its own; the transition may be over by then. A listener may
 // call any method of the group. While one waits, transitions pile up in memory, and
 // nothing else is held up. If a listener panics, that is logged, and it is called again.
@@ -82,8 +89,10 @@ func WithStopTimeout(graceful, cancelled time.Duration) Option {
 // return are not affected. The default is the text of the error. Stacks are always removed,
 // and long texts cut.
 //
-// The function is called once or more for each transition with a cause. It must return
-// soon: the pipeline waits for it. If it panics, the text only names the type of the error.
+// The function is called once or more for each transition with a cause, and for each error
+// of a source's lag, by several goroutines at the same time. The pipeline waits for it, but
+// for a second at most. If it takes longer or panics, the text only names the type of the
+// error, as do all others of the pipeline until it returns.
 func WithErrorText(text func(pipeline string, err error) string) Option {
 	return option(func(g *Group) error {
 		if text == nil {

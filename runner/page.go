@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,13 +27,15 @@ type page struct {
 func newPage() *page {
 	return &page{
 		template: template.Must(template.New("page").Funcs(template.FuncMap{
-			"ago":   ago,
-			"count": count,
-			"rate":  rate,
-			"sign":  sign,
-			"span":  span,
-			"stamp": stamp,
-			"text":  visible,
+			"ago":     ago,
+			"count":   count,
+			"lasting": lasting,
+			"rate":    rate,
+			"several": several,
+			"sign":    sign,
+			"span":    span,
+			"stamp":   stamp,
+			"text":    visible,
 		}).Parse(pageSource)),
 		policy: policy + "; style-src '" + styleHash(pageSource) + "'",
 	}
@@ -96,6 +99,14 @@ func ago(now, t time.Time) string {
 		return "in " + span(-d)
 	}
 	return span(max(d, 0)) + " ago"
+}
+
+// lasting says how long ago t was.
+func lasting(now, t time.Time) string { return span(max(now.Sub(t), 0)) }
+
+// several returns true if the tasks are not all of one worker.
+func several(tasks []TaskStatus) bool {
+	return slices.ContainsFunc(tasks, func(t TaskStatus) bool { return t.Worker > 0 })
 }
 
 // span writes a duration with one unit, or with two if it is an hour or more.

@@ -29,8 +29,11 @@ type pipeline struct {
 	isRestarting bool // start again when the run is over
 	isRemoved    bool
 	isClosing    bool // the group is
+	lag          lagMeter
 
 	status snapshot
+	texts  texts
+	lags   lagCalls
 }
 
 // waiter is a call that waits until the run is over.
@@ -90,7 +93,10 @@ func (p *pipeline) act() {
 		case f := <-p.inbox:
 			f()
 		case <-tick.C:
-			p.status.sample(time.Now())
+			now := time.Now()
+			p.machine.checkHealth(now)
+			p.status.sample(now, p.machine.attempt)
+			p.lag.tick(p, now)
 		case <-p.alarm.C:
 			if p.isAlarmed {
 				p.isAlarmed = false
@@ -137,6 +143,10 @@ func (p *pipeline) alarmed() {
 		p.begin(p.machine.pauseOver(time.Now()))
 		return
 	}
+	if at := p.run.stuckAt(); time.Now().Before(at) {
+		p.arm(at)
+		return
+	}
 	p.run.mu.Lock()
 	reason := p.run.reason
 	p.run.mu.Unlock()
@@ -151,7 +161,10 @@ func (p *pipeline) publish(t *Transition) {
 	if t == nil {
 		return
 	}
-	p.status.change(p.g, t, p.machine)
+	if t.To != Running {
+		p.lag.stop(p)
+	}
+	p.status.change(t, p.statusText(t.Cause), p.machine)
 	p.g.publish(t)
 }
 
@@ -205,6 +218,9 @@ func (p *pipeline) settle(err error) {
 	p.waiters = nil
 	isStuck := p.machine.state == Stuck
 	isRestarting := p.isRestarting && !isStuck && !p.isClosing
+	if p.isRestarting && isStuck {
+		p.status.expect(false) // it was stopped, and will not be started
+	}
 	p.isRestarting = false
 	for _, w := range waiters {
 		if w.kind == waitRemove && !isStuck {
@@ -235,6 +251,10 @@ func (p *pipeline) settle(err error) {
 
 // end makes the run end, and answers w when it is over.
 func (p *pipeline) end(w waiter) {
+	if p.isClosing && w.kind == waitRestart {
+		w.done <- ErrClosed
+		return
+	}
 	p.isRestarting = w.kind == waitRestart
 	if p.isClosing && w.kind == waitStop && p.machine.isOver() && p.machine.state != Recovering {
 		w.done <- nil // what has ended by itself stays as it is

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -39,7 +38,8 @@ type run struct {
 	isWinding  bool
 	soft, hard time.Time
 	softTimer  *time.Timer
-	reason     error // the first error
+	forcedAt   time.Time // when the soft bound was found to have passed, or zero
+	reason     error     // the first error
 	members    []*member
 	sinks      []*funnel.Sink
 	doing      doing // what but a worker is being called
@@ -48,64 +48,6 @@ type run struct {
 
 // bounds are how long a run may take to end.
 type bounds struct{ graceful, cancelled time.Duration }
-
-// Parts is what a [Build] returns.
-type Parts struct {
-	// Workers run at the same time. There must be at least one, and each must be new: a
-	// worker runs once.
-	Workers []*funnel.Worker
-	// Sinks are the sinks that the workers share. They are opened before the workers and
-	// closed after them.
-	Sinks []*funnel.Sink
-}
-
-// Build makes the workers for a run of a pipeline. It is called for each run, on a
-// goroutine of its own. It makes new workers, with new connectors or with such as can be
-// opened again after a teardown; it does not open them.
-//
-// The context ends when the run is cancelled or over. A run that is stopped while it
-// builds or opens is cancelled at once, otherwise only if the graceful bound passes.
-//
-// An error, or a panic, is a failed run.
-type Build func(context.Context) (Parts, error)
-
-// Single returns a Build for a pipeline of one worker.
-//
-//	runner.Single(func(ctx context.Context) (*funnel.Worker, error) {
-//		return funnel.From("orders", newOrders(ctx)).To("table", newTable(ctx)).Worker()
-//	})
-func Single(build func(context.Context) (*funnel.Worker, error)) Build {
-	if build == nil {
-		return nil
-	}
-	return func(ctx context.Context) (Parts, error) {
-		w, err := build(ctx)
-		if err != nil {
-			return Parts{}, err
-		}
-		return Parts{Workers: []*funnel.Worker{w}}, nil
-	}
-}
-
-func (p Parts) check() error {
-	if len(p.Workers) == 0 {
-		return funnel.FatalError(errors.New("Build has returned no workers"))
-	}
-	seen := make(map[any]bool)
-	for i, w := range p.Workers {
-		if w == nil || seen[w] {
-			return funnel.FatalError(fmt.Errorf("Build has returned worker %d as nil, or twice", i))
-		}
-		seen[w] = true
-	}
-	for i, s := range p.Sinks {
-		if s == nil || seen[s] {
-			return funnel.FatalError(fmt.Errorf("Build has returned sink %d as nil, or twice", i))
-		}
-		seen[s] = true
-	}
-	return nil
-}
 
 // prepare makes the run ready for main. The context is that of the group.
 func (r *run) prepare(ctx context.Context) {
@@ -173,15 +115,27 @@ func (r *run) windLocked() {
 func (r *run) force() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.isOver {
+	if r.isOver || !r.forcedAt.IsZero() {
 		return
 	}
+	r.forcedAt = time.Now()
+	r.hard = r.forcedAt.Add(r.bounds.cancelled)
 	for _, m := range r.members {
 		if m.isRunning() {
 			r.isForced = true
 		}
 	}
 	r.cancel(errForced)
+}
+
+// stuckAt returns when the run counts as stuck. That is later than the hard bound was if the
+// process was suspended, and nobody could act on the soft one: what is cancelled always has
+// the time that it gets for that.
+func (r *run) stuckAt() time.Time {
+	r.force()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hard
 }
 
 // live does everything, and returns how it has ended.
@@ -198,32 +152,37 @@ func (r *run) live() (e ending) {
 	if err != nil {
 		return ending{err: r.unlessStopped(fmt.Errorf("failed to build the pipeline: %w", err))}
 	}
-	r.doing.clear()
 	var members []*member
 	for i, w := range parts.Workers {
 		members = append(members, newMember(i, len(parts.Workers), w, r.ctx))
 	}
+	r.doing.clear()
 	r.mu.Lock()
 	r.members, r.sinks = members, parts.Sinks
 	r.mu.Unlock()
 
-	var channels []*channel
-	var opened int // sinks and workers
-	opened, err = r.open()
+	tried, err := r.open()
+	channels, askErr := r.findChannels()
 	if err == nil {
-		channels, err = r.channels()
+		err = askErr
 	}
+	isServing := err == nil && r.beginServing()
 	switch {
+	case isServing:
+		r.opened()
 	case err != nil:
 		if err = r.unlessStopped(err); err != nil {
 			r.windUp(err)
 		}
-	case r.beginServing():
-		r.opened()
-		err = r.serve(channels)
 	}
-	e.finished = r.endServing(err)
-	e.err = join(err, r.close(opened))
+	heard := r.listen(channels)
+	if isServing {
+		err = r.serve()
+	}
+	e.finished = r.endServing(join(heard.err(), err))
+	closeErr := r.close(tried)
+	heard.end()
+	e.err = join(heard.err(), err, closeErr)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.isForced {
@@ -263,6 +222,7 @@ func (r *run) open() (tried int, err error) {
 		if err := call(func() error { return m.worker.Open(r.ctx) }); err != nil {
 			return tried, m.wrap("failed to open", err)
 		}
+		m.isOpen = true
 		m.doing.clear()
 	}
 	return tried, nil
@@ -281,26 +241,23 @@ func (r *run) beginServing() bool {
 // their sources have, and not because the run was stopped.
 func (r *run) endServing(err error) (finished bool) {
 	r.mu.Lock()
-	finished = r.isServing && !r.isStopped && err == nil
+	isStopped := r.isStopped
+	finished = r.isServing && !isStopped && err == nil
 	r.mu.Unlock()
-	if finished {
-		r.windUp(nil)
+	if !isStopped {
+		r.windUp(err)
 	}
 	return finished
 }
 
 // serve runs the workers until all have ended, and returns what went wrong.
-func (r *run) serve(channels []*channel) error {
+func (r *run) serve() error {
 	var errs []error
 	var wg sync.WaitGroup
-	quit := make(chan struct{}) // closed when all workers have ended
 	reported := make(chan error)
-	for _, c := range channels {
-		wg.Go(func() { c.listen(quit, reported) })
-	}
 	results := make(chan error)
 	for _, m := range r.members {
-		wg.Go(func() { results <- m.run() })
+		wg.Go(func() { results <- r.unlessOutside(m, m.run()) })
 		wg.Go(func() {
 			select {
 			case <-m.done:
@@ -321,7 +278,6 @@ func (r *run) serve(channels []*channel) error {
 				r.windUp(err)
 			}
 			if left--; left == 0 {
-				close(quit)
 				go func() { wg.Wait(); close(ended) }()
 			}
 		case err := <-reported:
@@ -330,6 +286,25 @@ func (r *run) serve(channels []*channel) error {
 		case <-ended:
 			return join(errs...)
 		}
+	}
+}
+
+// unlessOutside returns how a worker has ended. One that somebody else has stopped, such as
+// another run that has got it, too, has failed: its source has not ended.
+func (r *run) unlessOutside(m *member, err error) error {
+	if err == nil && m.worker.Stopping() && !r.isEnding() && m.ctx.Err() == nil {
+		return m.wrap("failed to run", errOutside)
+	}
+	return err
+}
+
+// isEnding returns true once the run winds up.
+func (r *run) isEnding() bool {
+	select {
+	case <-r.winding:
+		return true
+	default:
+		return false
 	}
 }
 

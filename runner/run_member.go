@@ -18,8 +18,6 @@ func (d *doing) set(worker int, activity string) {
 
 func (d *doing) clear() { d.at.Store(nil) }
 
-const activityStopping = "stopping"
-
 // noWorker stands for the index of a worker where there is none.
 const noWorker = -1
 
@@ -35,8 +33,8 @@ type member struct {
 	served   atomic.Bool   // Do has begun
 	doing    doing         // what but Do is being called
 	gaveUp   atomic.Pointer[error]
+	isOpen   bool    // opening has succeeded; only for the goroutine of the run
 	lagging  Lagging // nil if the source is not; known once the worker runs
-	lag      lagCalls
 }
 
 func newMember(index, n int, w *funnel.Worker, ctx context.Context) *member {
@@ -91,7 +89,7 @@ func (m *member) run() error {
 func (m *member) stop(bound time.Time) error {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(m.ctx), bound)
 	defer cancel()
-	m.doing.set(m.index, activityStopping)
+	m.doing.set(m.index, "stopping")
 	defer m.doing.clear()
 	err := call(func() error { return m.worker.Stop(ctx) })
 	if err == nil {
@@ -114,98 +112,6 @@ func (m *member) close(ctx context.Context) error {
 	return nil
 }
 
-// channel is a channel of background errors of a connector.
-type channel struct {
-	errors  <-chan error
-	members []*member // whose pipelines hold the connector
-	wrap    func(error) error
-}
-
-// channels returns the channels of all connectors, each once. A connector may return
-// another channel after each opening, so it is asked after that, as the source is whether
-// it is Lagging.
-func (r *run) channels() ([]*channel, error) {
-	var all []*channel
-	known := make(map[<-chan error]*channel)
-	add := func(m *member, get func() <-chan error, wrap func(error) error) error {
-		var c <-chan error
-		if err := call(func() error { c = get(); return nil }); err != nil {
-			return m.wrap("failed to get the channel of a connector's errors", wrap(err))
-		}
-		switch k := known[c]; {
-		case c == nil:
-		case k != nil:
-			k.members = append(k.members, m)
-		default:
-			known[c] = &channel{errors: c, members: []*member{m}, wrap: func(err error) error {
-				return m.wrap("an error in the background", wrap(err))
-			}}
-			all = append(all, known[c])
-		}
-		return nil
-	}
-	for _, m := range r.members {
-		m.doing.set(m.index, "asking for the errors of its connectors")
-		w := m.worker
-		m.lagging = laggingOf(w.Source)
-		first := true
-		for node := range w.FirstTask.TaskNodes() {
-			get := w.Source.Errors
-			if !first {
-				t, ok := node.Task.(interface{ Errors() <-chan error })
-				if !ok {
-					continue
-				}
-				get = t.Errors
-			}
-			first = false
-			id := idOf(node.Task)
-			wrap := func(err error) error { return &funnel.TaskError{TaskID: id, Err: err} }
-			if err := add(m, get, wrap); err != nil {
-				return nil, err
-			}
-		}
-		if q := w.DLQ; q != nil {
-			wrap := func(err error) error { return fmt.Errorf("dead-letter queue %q: %w", q.ID(), err) }
-			if err := add(m, q.Errors, wrap); err != nil {
-				return nil, err
-			}
-		}
-		m.doing.clear()
-	}
-	return all, nil
-}
-
-// listen waits for an error, cancels the workers with it as the cause, and reports it. It
-// ends at quit, after a last look.
-func (c *channel) listen(quit <-chan struct{}, report chan<- error) {
-	for {
-		var err error
-		ok := true
-		select {
-		case err, ok = <-c.errors:
-		case <-quit:
-			select {
-			case err, ok = <-c.errors:
-			default:
-				return
-			}
-		}
-		switch {
-		case !ok: // closed: the connector has nothing to say anymore
-			return
-		case err == nil:
-			continue
-		}
-		err = c.wrap(err)
-		for _, m := range c.members {
-			m.cancel(err)
-		}
-		report <- err
-		return
-	}
-}
-
 // tasks returns what the run is doing. With all, it also says which workers do not more
 // than read.
 func (r *run) tasks(all bool) []TaskStatus {
@@ -219,16 +125,19 @@ func (r *run) tasks(all bool) []TaskStatus {
 	for _, m := range members {
 		tasks = append(tasks, m.tasks(all)...)
 	}
+	if all && len(tasks) == 0 { // methods of its errors are being called
+		tasks = append(tasks, TaskStatus{Worker: noWorker, Activity: "ending"})
+	}
 	return tasks
 }
 
 func (m *member) tasks(withReads bool) []TaskStatus {
 	var all []TaskStatus
+	s := m.worker.Stats()
+	for _, t := range s.Tasks {
+		all = append(all, TaskStatus{Worker: m.index, ID: t.ID, Activity: string(t.Activity), Since: t.Since})
+	}
 	if m.isRunning() {
-		s := m.worker.Stats()
-		for _, t := range s.Tasks {
-			all = append(all, TaskStatus{Worker: m.index, ID: t.ID, Activity: string(t.Activity), Since: t.Since})
-		}
 		if gaveUp := m.gaveUp.Load(); len(all) == 0 && s.InFlight > 0 {
 			t := TaskStatus{Worker: m.index, Activity: fmt.Sprintf("working on %d records", s.InFlight)}
 			if gaveUp != nil {
@@ -237,7 +146,7 @@ func (m *member) tasks(withReads bool) []TaskStatus {
 			all = append(all, t)
 		}
 	}
-	if a := m.doing.at.Load(); a != nil && (len(all) == 0 || a.Activity != activityStopping) {
+	if a := m.doing.at.Load(); a != nil && len(all) == 0 {
 		all = append(all, *a)
 	}
 	if withReads && len(all) == 0 && m.isRunning() {

@@ -6,7 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"github.com/conduitio/funnel/log"
+	"github.com/conduitio/funnel/metrics"
 	"io"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -87,6 +89,11 @@ func (s *sim) act(ctx context.Context, where string) error {
 		s.call(context.Background(), false)
 	}
 	return nil
+}
+
+// lag is the lag of a source.
+func (s *sim) lag(ctx context.Context) (int64, time.Duration, error) {
+	return int64(s.n(5) - 1), time.Duration(s.n(100)) * time.Second, s.act(ctx, "lag")
 }
 
 // call calls a method of the group.
@@ -185,7 +192,7 @@ func (s *sim) build(name string) runner.Build {
 			parts.Sinks = append(parts.Sinks, sink)
 		}
 		for range n {
-			p := funnel.From("in", s.source(act, check))
+			p := funnel.From("in", &lagging{s.source(act, check), s.lag})
 			if sink != nil {
 				p = p.Into(sink)
 			} else {
@@ -286,7 +293,9 @@ func (s *sim) run() {
 	for _, name := range simNames {
 		s.alive[name], s.begun[name] = new(atomic.Int32), new(atomic.Int32)
 	}
-	g, err := runner.New(runner.WithStopTimeout(graceful, cancelled), runner.WithListener(s.listen))
+	reg, set := &registry{values: map[string]float64{}}, metrics.NewSet()
+	set.Register(reg)
+	g, err := runner.New(runner.WithStopTimeout(graceful, cancelled), runner.WithListener(s.listen), runner.WithMetrics(set))
 	want(s.t, err)
 	s.g = g
 	ctx, cancel := context.WithCancel(s.t.Context())
@@ -337,6 +346,9 @@ func (s *sim) run() {
 		}
 	}
 	for _, name := range simNames {
+		if behind, ok := reg.values[fmt.Sprintf("funnel_lag_seconds[%s]", name)]; ok && !math.IsNaN(behind) {
+			s.t.Errorf("%s does not run, but is %v s behind", name, behind)
+		}
 		if s.starts[name] != s.ends[name] || int(s.begun[name].Load()) != s.starts[name] {
 			s.t.Errorf("%s: %d starts, %d ends, %d runs", name, s.starts[name], s.ends[name], s.begun[name].Load())
 		}

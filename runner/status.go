@@ -8,8 +8,9 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// Status says how a pipeline is doing. Its texts are valid UTF-8, at most 2,048 bytes
-// long, and hold no stacks; they may hold HTML, so whoever shows them must escape them.
+// Status says how a pipeline is doing. The texts of errors are valid UTF-8, at most 2,048
+// bytes long, and hold no stacks; names and IDs are as the host has given them. All may hold
+// HTML, so whoever shows them must escape them.
 type Status struct {
 	Name  string    `json:"name"`
 	State State     `json:"state"`
@@ -19,8 +20,9 @@ type Status struct {
 	ShouldRun bool `json:"should_run"`
 	// Cause is why the pipeline is in its state, or empty.
 	Cause string `json:"cause,omitempty"`
-	// Attempt is how many runs in a row have failed, and Next when the next one begins.
-	// Next is zero unless the pipeline is recovering.
+	// Attempt is how many runs in a row have failed since the host started the pipeline or
+	// since a healthy run, the present one included. Next is when the next run begins, or
+	// zero unless the pipeline is recovering.
 	Attempt int       `json:"attempt"`
 	Next    time.Time `json:"next,omitzero"`
 	// Restarts is how often the pipeline was restarted after a failure since it was added.
@@ -116,9 +118,8 @@ func (s *snapshot) expect(shouldRun bool) {
 	s.status.ShouldRun = shouldRun
 }
 
-// change takes over a transition.
-func (s *snapshot) change(g *Group, t *Transition, m *machine) {
-	cause := g.statusText(t.Pipeline, t.Cause)
+// change takes over a transition, and the text of its cause.
+func (s *snapshot) change(t *Transition, cause string, m *machine) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &s.status
@@ -143,10 +144,11 @@ func (s *snapshot) setRun(r *run) {
 	s.run = r
 }
 
-// sample remembers how many records are acked.
-func (s *snapshot) sample(now time.Time) {
+// sample remembers how many records are acked, and how many runs in a row have failed.
+func (s *snapshot) sample(now time.Time, attempt int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.status.Attempt = attempt
 	r, _ := s.counts()
 	if len(s.samples) >= sampleCount {
 		s.samples = append(s.samples[:0], s.samples[1:]...)

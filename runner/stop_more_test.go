@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -239,5 +240,25 @@ func TestGroup_hostileErrors(t *testing.T) {
 			t.Error("no error")
 		}
 		w.wantState("teardown", runner.Stopped)
+	})
+}
+
+// A worker that is stopped from elsewhere has not come to the end of its source.
+func TestGroup_stoppedFromElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var worker *funnel.Worker
+		w := newWorld(t)
+		w.add("x", runner.Single(func(context.Context) (_ *funnel.Worker, err error) {
+			worker, err = newWorker(newSource(), newDestination())
+			return worker, err
+		}), runner.WithRestart(runner.Restart{InitialInterval: time.Hour}))
+		synctest.Wait()
+		want(t, worker.Stop(t.Context()))
+		synctest.Wait()
+		w.wantPath("x", "starting running draining recovering")
+		if s := w.status("x"); !strings.Contains(s.Cause, "not by the runner") {
+			t.Errorf("the cause is %q", s.Cause)
+		}
+		want(t, w.end())
 	})
 }

@@ -64,7 +64,7 @@ func TestStop_stuck(t *testing.T) {
 				return nil, ctx.Err()
 			})
 		},
-		"worker 0: opening for 14s": func(release chan struct{}) runner.Build {
+		`worker 0: task "out" is opening for 14s`: func(release chan struct{}) runner.Build {
 			return build(func(_ *source, d *destination) { d.OnOpen = hang(release) })
 		},
 		`worker 0: task "in" is reading`: func(release chan struct{}) runner.Build {
@@ -78,10 +78,10 @@ func TestStop_stuck(t *testing.T) {
 				d.OnWrite = func(context.Context, []opencdc.Record) error { <-release; return nil }
 			})
 		},
-		"worker 0: stopping for 14s": func(release chan struct{}) runner.Build {
+		`worker 0: task "in" is closing for 14s`: func(release chan struct{}) runner.Build {
 			return build(func(s *source, _ *destination) { s.OnTeardown = hang(release) })
 		},
-		"worker 0: closing for 14s": func(release chan struct{}) runner.Build {
+		`worker 0: task "out" is closing for 14s`: func(release chan struct{}) runner.Build {
 			return build(func(_ *source, d *destination) { d.OnTeardown = hang(release) })
 		},
 	} {
@@ -263,6 +263,26 @@ func TestStop_within(t *testing.T) {
 		time.Sleep(time.Minute)
 		wantError(t, <-errs, runner.ErrStuck)
 		w.wantPath("x", "starting draining stuck stopped")
+		want(t, w.end())
+	})
+}
+
+// A restart that finds a stuck run only stops the pipeline: it should not run anymore.
+func TestRestart_stuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		w := newWorld(t)
+		w.add("x", build(func(s *source, _ *destination) {
+			s.OnTeardown = func(context.Context) error { <-release; return nil }
+		}))
+		synctest.Wait()
+		wantError(t, w.Restart(t.Context(), "x"), runner.ErrStuck)
+		close(release)
+		synctest.Wait()
+		w.wantState("x", runner.Stopped)
+		if w.status("x").ShouldRun {
+			t.Error("it should run, but nothing starts it")
+		}
 		want(t, w.end())
 	})
 }

@@ -3,6 +3,8 @@ package runner
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
+	"time"
 	"unicode/utf8"
 )
 
@@ -21,9 +23,49 @@ func textOf(err error, f func() string) (text string) {
 		return ""
 	}
 	if callErr := call(func() error { text = f(); return nil }); callErr != nil {
-		return fmt.Sprintf("(an error of type %T, whose text cannot be made)", err)
+		return noText(err)
 	}
 	return text
+}
+
+// noText stands for a text that cannot be made. It reveals nothing of the error.
+func noText(err error) string {
+	return fmt.Sprintf("(an error of type %T, whose text cannot be made)", err)
+}
+
+// textTime is how long making a text may take.
+const textTime = time.Second
+
+// texts makes the texts of a pipeline's errors by functions of the host, which may hang. It
+// waits for none of them longer than textTime. While one is late, it calls no other, so that
+// few goroutines hang. It is safe for concurrent use.
+type texts struct{ late atomic.Int32 }
+
+// of returns what f returns, or noText.
+func (t *texts) of(err error, f func() string) string {
+	if t.late.Load() > 0 {
+		return noText(err)
+	}
+	made := make(chan string)
+	isLate := make(chan struct{})
+	go func() {
+		text := textOf(err, f)
+		select {
+		case made <- text:
+		case <-isLate:
+			t.late.Add(-1)
+		}
+	}()
+	timer := time.NewTimer(textTime)
+	defer timer.Stop()
+	select {
+	case text := <-made:
+		return text
+	case <-timer.C:
+		t.late.Add(1)
+		close(isLate)
+		return noText(err)
+	}
 }
 
 // clean removes the stacks of the panics in err from text, and makes text valid UTF-8.
@@ -51,16 +93,17 @@ func shorten(text string) string {
 }
 
 // statusText returns the text of err for a Status.
-func (g *Group) statusText(pipeline string, err error) string {
+func (p *pipeline) statusText(err error) string {
 	if err == nil {
 		return ""
 	}
-	if g.errorText == nil {
-		return shorten(errorText(err))
+	redact := p.g.errorText
+	if redact == nil {
+		redact = func(_ string, err error) string { return err.Error() }
 	}
 	// What the runner adds to an error is no secret, and worth keeping.
 	if used, ok := err.(*attemptsError); ok {
-		return shorten(used.prefix() + g.statusText(pipeline, used.err))
+		return shorten(used.prefix() + p.statusText(used.err))
 	}
-	return shorten(clean(err, textOf(err, func() string { return g.errorText(pipeline, err) })))
+	return shorten(p.texts.of(err, func() string { return clean(err, redact(p.name, err)) }))
 }

@@ -34,7 +34,7 @@ type Transition struct {
 	// Cause is why, or nil if a call of the host or the passing of time explains it.
 	Cause error
 	// Attempt is how many runs in a row have failed. It is 0 if none has since the host
-	// started the pipeline, or since a healthy run.
+	// started the pipeline, or since a healthy run, or if the sources have ended.
 	Attempt int
 	// Next is when the next run begins, if To is Recovering.
 	Next time.Time

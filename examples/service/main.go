@@ -39,11 +39,12 @@ func main() {
 	addr := flag.String("addr", "localhost:8080", "listen on this `address`")
 	dir := flag.String("dir", "out", "keep orders, positions and traces in this `directory`")
 	customers := flag.Int("customers", 0, "simulate this `number` of customers, who order once a second")
+	share := flag.Float64("traces", 0.1, "trace this `share` of the batches")
 	flag.Parse()
 	// The first signal stops the pipelines gracefully, the second one kills the program.
 	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, release)
-	if err := run(ctx, *addr, *dir, *customers); err != nil {
+	if err := run(ctx, *addr, *dir, *customers, *share); err != nil {
 		time.AfterFunc(time.Second, func() { os.Exit(1) }) // if nobody reads the next line
 		fmt.Fprintln(os.Stderr, "service:", err)
 		os.Exit(1)
@@ -51,7 +52,7 @@ func main() {
 }
 
 // run runs the service until ctx ends. It returns an error if a pipeline could not end well.
-func run(ctx context.Context, addr, dir string, customers int) error {
+func run(ctx context.Context, addr, dir string, customers int, share float64) error {
 	logger := log.FromSlog(slog.NewJSONHandler(os.Stderr, nil))
 	err1 := os.MkdirAll(dir, 0o755)
 	registry := client.NewRegistry()
@@ -64,7 +65,7 @@ func run(ctx context.Context, addr, dir string, customers int) error {
 	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		return err
 	}
-	traces := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithSampler(trace.TraceIDRatioBased(0.1)))
+	traces := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithSampler(trace.TraceIDRatioBased(share)))
 
 	// A disk may be full for a night, so there is no limit to restarts. Only too many dead
 	// letters, which are for a person to look at, degrade a pipeline. A dead letter that

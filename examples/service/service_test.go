@@ -176,7 +176,7 @@ func TestService(t *testing.T) {
 // Customers who order by themselves let all pages live.
 func TestService_customers(t *testing.T) {
 	dir := t.TempDir()
-	p := start(t, dir, "-customers", "50")
+	p := start(t, dir, "-customers", "50", "-traces", "1")
 	p.see("totals", 200, `^[1-9]\d\d orders`)
 	p.see("metrics", 200, `funnel_records_total{outcome="acked",pipeline_name="totals"} [1-9]`)
 	if state := p.end(syscall.SIGINT); !state.Success() {

@@ -72,7 +72,8 @@
 // The directory of the package has two files for operators: dashboard.json is a dashboard for
 // Grafana, with variables for the data source and the pipelines; alerts.yaml has rules for
 // pipelines that are stuck, degraded, lagging, dead-lettering, or recovering for a long time.
-// alerts_test.yaml tests the rules.
+// The states and the lag are those that package runner reports to [Exporter.Set]; the other
+// rules need no supervisor. alerts_test.yaml tests the rules.
 //
 // # Cost
 //

@@ -175,7 +175,7 @@ func (r *refusingRegistry) NewGauge(d metrics.Desc) metrics.LabeledGauge {
 }
 
 func TestSet_invalidFamilies(t *testing.T) {
-	e, _ := newExporter(t)
+	e, registry := newExporter(t)
 	s := e.Set()
 	for _, c := range []struct {
 		make  func()
@@ -186,9 +186,13 @@ func TestSet_invalidFamilies(t *testing.T) {
 		{func() { s.NewCounter(metrics.Desc{Name: "c", Help: "C.", Labels: []string{"x", "x"}}) }, []string{"cannot register c", "x"}},
 		{func() { s.NewCounter(metrics.Desc{Name: "funnel_in_flight_records", Help: "D."}) }, []string{"cannot register funnel_in_flight_records"}},
 		{func() { s.NewGauge(metrics.Desc{Name: "funnel_batch_errors_total", Labels: []string{"pipeline_name"}}) }, []string{"is a counter", "as a gauge"}},
+		{func() { s.NewCounter(metrics.Desc{Name: "funnel_batch_records_count"}) }, []string{"funnel_batch_records_count", "so has the histogram funnel_batch_records"}},
+		{func() { s.NewTimer(metrics.Desc{Name: "e"}); s.NewGauge(metrics.Desc{Name: "e_sum"}) }, []string{"e_sum", "so has the timer e"}},
+		{func() { s.NewGauge(metrics.Desc{Name: "f_bucket"}); s.NewTimer(metrics.Desc{Name: "f"}) }, []string{"f has a series f_bucket", "so has the gauge f_bucket"}},
 	} {
 		wantText(t, panicOf(c.make), c.words...)
 	}
+	gather(t, registry) // what was refused does no harm
 }
 
 // All kinds of metrics of the set are exported, with their labels.

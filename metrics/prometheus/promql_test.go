@@ -153,7 +153,7 @@ func promtool(t *testing.T, args ...string) error {
 }
 
 // evaluate has promtool evaluate each expression on the series, which go from 0 to their
-// values within a minute. It returns an error unless each expression has a result.
+// values within a minute. It returns an error unless each expression has a number as a result.
 func (all series) evaluate(t *testing.T, exprs ...string) error {
 	t.Helper()
 	var rules strings.Builder
@@ -165,7 +165,7 @@ func (all series) evaluate(t *testing.T, exprs ...string) error {
 	}
 	rules.WriteString("    promql_expr_test:\n")
 	for _, expr := range exprs {
-		fmt.Fprintf(&rules, "      - expr: 'count(%s) > bool 0'\n        eval_time: 1m\n        exp_samples:\n          - labels: '{}'\n            value: 1\n",
+		fmt.Fprintf(&rules, "      - expr: 'count((%s) > -Inf) > bool 0'\n        eval_time: 1m\n        exp_samples:\n          - labels: '{}'\n            value: 1\n",
 			strings.ReplaceAll(expr, "'", "''"))
 	}
 	path := filepath.Join(t.TempDir(), "queries.yaml")
@@ -175,13 +175,13 @@ func (all series) evaluate(t *testing.T, exprs ...string) error {
 	return promtool(t, "test", "rules", path)
 }
 
-// An expression without a result, or one that is no PromQL, fails an evaluation.
+// An expression without a number as its result, or one that is no PromQL, fails an evaluation.
 func TestEvaluate(t *testing.T) {
 	all := exportedSeries(t)
 	if err := all.evaluate(t, "funnel_in_flight_records"); err != nil {
 		t.Error(err)
 	}
-	for _, expr := range []string{"funnel_in_flight_record", `funnel_records_total{outcome="lost"}`, "sum by (funnel_records_total"} {
+	for _, expr := range []string{"funnel_in_flight_record", `funnel_records_total{outcome="lost"}`, "sum by (funnel_records_total", "funnel_in_flight_records / funnel_in_flight_records"} {
 		wantText(t, all.evaluate(t, "funnel_in_flight_records", expr), "promtool test rules", "FAILED")
 	}
 }

@@ -47,8 +47,8 @@ func (r *registry) registerAll(registerer client.Registerer, c client.Collector)
 }
 
 // family returns the family that d describes. If there is none, add makes and registers
-// one. It panics if there is one of another kind or with other labels, if buckets or labels
-// are invalid, or if the registerer refuses the family.
+// one. It panics if there is one of another kind or with other labels, if one has a series of
+// the same name, if buckets or labels are invalid, or if the registerer refuses the family.
 func family[F client.Collector](r *registry, kind string, d metrics.Desc, add func() F) F {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -62,6 +62,13 @@ func family[F client.Collector](r *registry, kind string, d metrics.Desc, add fu
 	if err := checkBuckets(d.Buckets); err != nil {
 		panic(fmt.Sprintf("prometheus: %s: %v", d.Name, err))
 	}
+	for name, other := range r.families {
+		for _, s := range seriesOf(d.Name, kind) {
+			if slices.Contains(seriesOf(name, other.kind), s) {
+				panic(fmt.Sprintf("prometheus: %s has a series %s, and so has the %s %s", d.Name, s, other.kind, name))
+			}
+		}
+	}
 	f := add()
 	if r.registerer == nil {
 		r.early = append(r.early, f)
@@ -70,6 +77,15 @@ func family[F client.Collector](r *registry, kind string, d metrics.Desc, add fu
 	}
 	r.families[d.Name] = described{kind: kind, labels: slices.Clone(d.Labels), family: f}
 	return f
+}
+
+// seriesOf returns the names of the series of a family. A registerer does not compare them, but
+// a scrape fails if two families have the same one.
+func seriesOf(name, kind string) []string {
+	if kind == "timer" || kind == "histogram" {
+		return []string{name, name + "_bucket", name + "_count", name + "_sum"}
+	}
+	return []string{name}
 }
 
 // NewCounter returns the family of counters that d describes.

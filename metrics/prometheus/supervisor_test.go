@@ -8,6 +8,8 @@ const (
 	pipelineState       = "funnel_pipeline_state"
 	pipelineTransitions = "funnel_pipeline_transitions_total"
 	pipelineRestarts    = "funnel_pipeline_restarts_total"
+	lagRecords          = "funnel_lag_records"
+	lagSeconds          = "funnel_lag_seconds"
 )
 
 // pipelineStates are the values of the label state.
@@ -24,4 +26,8 @@ func superviseIn(set *metrics.Set, pipeline string) {
 	}
 	set.NewCounter(metrics.Desc{Name: pipelineRestarts, Help: "Number of restarts of a pipeline after a failure.", Labels: []string{"pipeline_name"}}).
 		WithValues(pipeline).Inc(1)
+	for _, name := range []string{lagRecords, lagSeconds} {
+		set.NewGauge(metrics.Desc{Name: name, Help: "How far the sources of a pipeline are behind.", Labels: []string{"pipeline_name"}}).
+			WithValues(pipeline).Set(1)
+	}
 }

@@ -66,7 +66,7 @@ func newWatched() *watched {
 			always(func(s *funnel.Stats) int { return s.Waiting })),
 		of("funnel_skipped_branches", "Number of best-effort branches that the worker has given up.",
 			always(func(s *funnel.Stats) int { return s.SkippedBranches })),
-		of("funnel_last_ack_age_seconds", "Time since the worker last acked a record, in seconds; absent before its first ack.",
+		of("funnel_last_ack_age_seconds", "Time since the end of the last batch in which records were acked, in seconds; absent before there was one.",
 			func(s *funnel.Stats) (float64, bool) {
 				return max(time.Since(s.LastAck), 0).Seconds(), !s.LastAck.IsZero()
 			}),

@@ -1,0 +1,77 @@
+package runner_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/runner"
+)
+
+func buildLagging(lag func(context.Context) (int64, time.Duration, error)) runner.Build {
+	return runner.Single(func(context.Context) (*funnel.Worker, error) {
+		return newWorker(&lagging{newSource(), lag}, newDestination())
+	})
+}
+
+// A source that serves several runs is asked for its lag once at a time, too.
+func TestLag_sameSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var mu sync.Mutex
+		asked, most := 0, 0
+		s := &lagging{newSource(), func(context.Context) (int64, time.Duration, error) {
+			mu.Lock()
+			asked++
+			most = max(most, asked)
+			mu.Unlock()
+			time.Sleep(time.Minute) // whatever its context says
+			mu.Lock()
+			asked--
+			mu.Unlock()
+			return 1, 0, nil
+		}}
+		w.add("x", runner.Single(func(context.Context) (*funnel.Worker, error) {
+			s.tornDown, s.once = make(chan struct{}), sync.Once{}
+			return newWorker(s, newDestination())
+		}))
+		for range 4 {
+			synctest.Wait()
+			_, err := w.Lag(t.Context(), "x")
+			want(t, err)
+			want(t, w.Restart(t.Context(), "x"))
+		}
+		if most != 1 {
+			t.Errorf("%d goroutines asked the source at the same time", most)
+		}
+		want(t, w.end())
+		time.Sleep(time.Minute)
+	})
+}
+
+// structSource cannot be compared.
+type structSource struct {
+	*source
+	_ []int
+}
+
+func (structSource) Lag(context.Context) (int64, time.Duration, error) { return 7, 0, nil }
+
+func TestLag_incomparableSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.add("x", runner.Single(func(context.Context) (*funnel.Worker, error) {
+			return newWorker(structSource{source: newSource()}, newDestination())
+		}))
+		synctest.Wait()
+		lag, err := w.Lag(t.Context(), "x")
+		want(t, err)
+		if len(lag) != 1 || lag[0].Records != 7 || lag[0].Error != "" {
+			t.Errorf("got %+v", lag)
+		}
+		want(t, w.end())
+	})
+}
