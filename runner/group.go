@@ -23,7 +23,8 @@ type Group struct {
 	bounds    bounds
 	errorText func(string, error) string // or nil
 
-	journal queue                                  // writes to the log and the metrics
+	journal queue                                  // writes to the log
+	meter   queue                                  // reports metrics
 	calls   queue                                  // of listeners
 	logged  map[string]map[*funnel.PanicError]bool // in the journal
 
@@ -137,6 +138,7 @@ func (g *Group) Run(ctx context.Context) error {
 	quit := make(chan struct{})
 	timer := time.AfterFunc(g.bounds.cancelled, func() { close(quit) })
 	defer timer.Stop()
+	g.meter.wait(quit)
 	g.calls.wait(quit) // what fails there is logged
 	g.journal.wait(quit)
 	return errors.Join(errs...)

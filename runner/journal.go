@@ -76,12 +76,12 @@ func (f *families) count(t *Transition) {
 // publish writes a line to the log, counts the transition, and tells the listeners. It
 // waits for none of it, so it may be called under a lock.
 func (g *Group) publish(t *Transition) {
-	g.journal.add(func() {
-		g.write(t)
-		if g.metrics != nil {
+	g.journal.add(func() { g.write(t) })
+	if g.metrics != nil {
+		g.meter.add(func() {
 			g.guard("failed to report metrics", t.Pipeline, func() { g.metrics.count(t) })
-		}
-	})
+		})
+	}
 	if len(g.listeners) == 0 {
 		return
 	}
@@ -95,7 +95,7 @@ func (g *Group) publish(t *Transition) {
 // report sets the gauges of a pipeline that begins to exist, or ends to.
 func (g *Group) report(pipeline string, state State) {
 	if g.metrics != nil {
-		g.journal.add(func() {
+		g.meter.add(func() {
 			g.guard("failed to report metrics", pipeline, func() { g.metrics.set(pipeline, state) })
 		})
 	}

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
+	"github.com/rs/zerolog"
 
 	"github.com/conduitio/funnel"
+	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics"
 	"github.com/conduitio/funnel/metrics/noop"
 	"github.com/conduitio/funnel/position"
@@ -122,6 +124,32 @@ func TestMetrics(t *testing.T) {
 	if _, err := runner.New(runner.WithMetrics(set)); err == nil {
 		t.Error("New took metrics of another kind")
 	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// A log that hangs does not keep the metrics from saying what is.
+func TestMetrics_log(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := &registry{values: make(map[string]float64)}
+		set := metrics.NewSet()
+		set.Register(reg)
+		unread := make(chan struct{})
+		hanging := writerFunc(func(p []byte) (int, error) { <-unread; return len(p), nil })
+		w := newWorld(t, runner.WithMetrics(set), runner.WithLogger(log.New(zerolog.New(hanging))))
+		w.add("x", build(nil))
+		synctest.Wait()
+		if n := reg.get("funnel_pipeline_state[x running]"); n != 1 {
+			t.Errorf("the state running is %v", n)
+		}
+		close(unread)
+		want(t, w.end())
+		if n := reg.get("funnel_pipeline_state[x stopped]"); n != 1 {
+			t.Errorf("the state stopped is %v", n)
+		}
+	})
 }
 
 func TestStatus_rate(t *testing.T) {

@@ -32,7 +32,6 @@ import (
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/metrics/prometheus"
 	"github.com/conduitio/funnel/otel"
-	"github.com/conduitio/funnel/position"
 	"github.com/conduitio/funnel/runner"
 )
 
@@ -46,6 +45,7 @@ func main() {
 	ctx, release := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, release)
 	if err := run(ctx, *addr, *dir, *customers, *share); err != nil {
+		time.AfterFunc(time.Second, func() { os.Exit(1) }) // if nobody reads the next line
 		fmt.Fprintln(os.Stderr, "service:", err)
 		os.Exit(1)
 	}
@@ -54,21 +54,29 @@ func main() {
 // run runs the service until ctx ends. It returns an error if a pipeline could not end well.
 func run(ctx context.Context, addr, dir string, customers int, share float64) error {
 	logger := log.FromSlog(slog.NewJSONHandler(os.Stderr, nil))
-	positions, err1 := position.NewFiles(filepath.Join(dir, "positions")) // makes dir, too
+	err1 := os.MkdirAll(dir, 0o755)
 	registry := client.NewRegistry()
 	metrics, err2 := prometheus.New(registry)
 	spans, err3 := os.OpenFile(filepath.Join(dir, "spans.jsonl"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	exporter, err4 := stdouttrace.New(stdouttrace.WithWriter(spans))
+	exporter, err4 := stdouttrace.New(stdouttrace.WithWriter(spanFile{spans}))
 	group, err5 := runner.New(runner.WithLogger(logger), runner.WithMetrics(metrics.Set()),
 		runner.WithStopTimeout(10*time.Second, 2*time.Second))
 	listener, err6 := net.Listen("tcp", addr)
 	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		return err
 	}
-	defer spans.Close()
 	traces := trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithSampler(trace.TraceIDRatioBased(share)))
-	defer traces.Shutdown(context.WithoutCancel(ctx))
 
+	// A disk may be full for a night, so there is no limit to restarts. Only too many dead
+	// letters, which are for a person to look at, degrade a pipeline. A dead letter that
+	// cannot be written does not, although it is fatal otherwise.
+	restart := runner.Restart{MaxInterval: 15 * time.Second, Attempts: -1}
+	classify := runner.WithClassifier(func(err error) runner.Class {
+		if errors.Is(err, funnel.ErrNackThreshold) {
+			return runner.Fatal
+		}
+		return runner.Transient
+	})
 	// add adds a pipeline that is logged, measured and traced.
 	add := func(name string, describe func() (*funnel.Pipeline, error)) error {
 		return group.Add(name, runner.Single(func(context.Context) (*funnel.Worker, error) {
@@ -80,15 +88,16 @@ func run(ctx context.Context, addr, dir string, customers int, share float64) er
 			return p.Logger(logger).Metrics(metrics.Metrics(), name).Timer(metrics.Timer(name)).
 				Options(funnel.WithStats(), funnel.WithObserver(metrics.Observer(name)), funnel.WithObserver(tracer)).
 				Worker()
-		}))
+		}), runner.WithRestart(restart), classify)
 	}
-	s := &shop{dir: dir, logger: logger, positions: positions, orders: funnel.NewChannelSource(nil)}
+	s := &shop{dir: dir, logger: logger, orders: funnel.NewChannelSource(nil)}
 	err := errors.Join(metrics.Watch(group.Stats),
 		add("intake", s.intake), add("pricing", s.pricing), add("totals", s.totals))
 	if err != nil {
 		return err
 	}
 
+	// Nobody is asked who they are: in front of this belongs a proxy that does.
 	mux := http.NewServeMux()
 	mux.Handle("/", group.Handler())
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
@@ -99,13 +108,27 @@ func run(ctx context.Context, addr, dir string, customers int, share float64) er
 			http.Error(w, err.Error(), http.StatusConflict)
 		}
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	defer server.Close() // the pages are there until all pipelines have ended
+	handler := http.NewCrossOriginProtection().Handler(mux)
+	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second}
 	go server.Serve(listener)
 	url := "http://" + listener.Addr().String()
 	fmt.Printf("pipelines  %s/\nmetrics    %[1]s/metrics\ntotals     %[1]s/totals\n", url)
 	for range customers {
 		go orderOften(ctx, url+"/orders")
 	}
-	return group.Run(ctx)
+	err = group.Run(ctx) // the pages are there until all pipelines have ended
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	traces.Shutdown(ctx)
+	server.Shutdown(ctx) // when all orders are answered
+	return err
+}
+
+// spanFile takes the spans, as a collector would. A full disk costs some of them: after an
+// error, the exporter would never write again.
+type spanFile struct{ *os.File }
+
+func (f spanFile) Write(p []byte) (int, error) {
+	f.File.Write(p)
+	return len(p), nil
 }

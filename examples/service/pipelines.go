@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,10 +30,9 @@ var firstPrices []byte
 
 // shop makes the pipelines. Each run of a pipeline gets new ones.
 type shop struct {
-	dir       string
-	logger    log.CtxLogger
-	positions position.Store
-	orders    *funnel.ChannelSource // of all runs, since customers order at any time
+	dir    string
+	logger log.CtxLogger
+	orders *funnel.ChannelSource // of all runs, since customers order at any time
 
 	mu  sync.Mutex
 	sum map[string]float64 // of each order, which a pipeline may deliver again
@@ -67,7 +67,8 @@ func (s *shop) intake() (*funnel.Pipeline, error) {
 	refused, err3 := s.write("refused/intake.jsonl")
 	return funnel.From("customers", s.orders).
 		Through("check", change(func(o *order) error {
-			if o.ID == "" || o.Item == "" || o.Count < 1 {
+			// What is not Unicode is decoded as U+FFFD, so two IDs could become one.
+			if o.ID == "" || strings.ContainsRune(o.ID, '\uFFFD') || o.Item == "" || o.Count < 1 {
 				return errors.New("an order needs an id, an item and a count")
 			}
 			return nil
@@ -77,20 +78,21 @@ func (s *shop) intake() (*funnel.Pipeline, error) {
 		DeadLetters("refused", refused, 0, 0), errors.Join(err1, err2, err3)
 }
 
-// pricing adds the totals. It reads prices.json when it starts.
+// pricing adds the totals. It reads prices.json, if there is one, when it starts.
 func (s *shop) pricing() (*funnel.Pipeline, error) {
 	path := filepath.Join(s.dir, "prices.json")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		text, err = firstPrices, os.WriteFile(path, firstPrices, 0o644)
+		text, err = firstPrices, nil
 	}
 	var prices map[string]float64
 	if err := errors.Join(err, json.Unmarshal(text, &prices)); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	priced, err1 := s.write("priced/priced.jsonl")
-	refused, err2 := s.write("refused/pricing.jsonl")
-	return funnel.From("orders", s.follow("orders", s.positions)).
+	positions, err1 := position.NewFiles(filepath.Join(s.dir, "positions"))
+	priced, err2 := s.write("priced/priced.jsonl")
+	refused, err3 := s.write("refused/pricing.jsonl")
+	return funnel.From("orders", s.follow("orders", positions)).
 		Through("price", change(func(o *order) error {
 			if prices[o.Item] == 0 {
 				return fmt.Errorf("%q has no price", o.Item)
@@ -100,7 +102,7 @@ func (s *shop) pricing() (*funnel.Pipeline, error) {
 		})).
 		To("priced", priced).
 		// More than 10 of 100 without a price: that is for somebody to look at.
-		DeadLetters("refused", refused, 100, 10), errors.Join(err1, err2)
+		DeadLetters("refused", refused, 100, 10), errors.Join(err1, err2, err3)
 }
 
 // totals adds up the orders. It has them in memory, so each run begins with the first one.
@@ -136,19 +138,23 @@ func (s *shop) follow(name string, positions position.Store) funnel.Source {
 	})
 }
 
-// postOrder answers when the order is stored or refused.
+// postOrder answers when the order is stored or refused, or after 5 s. The stored form has up to
+// 8 bytes for each byte of an order, and must fit into the 1 MiB that follow reads as a line.
 func (s *shop) postOrder(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<10))
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+		http.Error(w, "an order has at most 64 KiB, and comes soon", http.StatusBadRequest)
 		return
 	}
-	outcome, err := s.orders.Send(r.Context(), opencdc.Record{Payload: opencdc.Change{After: opencdc.RawData(body)}})
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	rec := opencdc.Record{Operation: opencdc.OperationCreate, Payload: opencdc.Change{After: opencdc.RawData(body)}}
+	outcome, err := s.orders.Send(ctx, rec)
 	switch {
 	case outcome == funnel.OutcomeDeadLettered:
 		http.Error(w, err.Error(), http.StatusUnprocessableEntity)
-	case err != nil: // order it again
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	case err != nil: // it names files, and the pages show it
+		http.Error(w, "the order may not be stored: order it again", http.StatusServiceUnavailable)
 	default:
 		w.WriteHeader(http.StatusAccepted)
 	}
@@ -156,12 +162,12 @@ func (s *shop) postOrder(w http.ResponseWriter, r *http.Request) {
 
 func (s *shop) getTotals(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	sum := 0.0
+	orders, sum := len(s.sum), 0.0
 	for _, total := range s.sum {
 		sum += total
 	}
-	fmt.Fprintf(w, "%d orders, %.2f in all\n", len(s.sum), sum)
+	s.mu.Unlock() // a client that reads slowly must not hold up the pipeline
+	fmt.Fprintf(w, "%d orders, %.2f in all\n", orders, sum)
 }
 
 // orderOften is a customer, who now and then wants what the shop does not sell.

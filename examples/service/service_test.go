@@ -36,10 +36,17 @@ type process struct {
 
 func start(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
+	return startCommand(t, func(*exec.Cmd) {}, dir, args...)
+}
+
+// startCommand starts a service with a command that prepare may change.
+func startCommand(t *testing.T, prepare func(*exec.Cmd), dir string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t}
 	p.cmd = exec.Command(os.Args[0], append([]string{"-addr", "localhost:0", "-dir", dir}, args...)...)
 	p.cmd.Env = append(os.Environ(), runsService+"=yes")
 	p.cmd.Stderr = &p.log
+	prepare(p.cmd)
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
