@@ -104,8 +104,8 @@
 //
 // An orchestrator should end the process with a signal that ends the context of [Group.Run],
 // so that the pipelines stop gracefully. Its grace period (terminationGracePeriodSeconds in
-// Kubernetes) must be longer than Run may take: the graceful bound, the second one, and once
-// more as long as the second one if the log or a listener hangs.
+// Kubernetes) must be longer than Run may take: the two times of [WithStopTimeout], and the
+// second of them once more if the metrics, a listener or the log hang.
 //
 // The pages status.json and index.html show errors as [Status] does. They ask all sources
 // for their lag at the same time. They wait at most a second for the lag, and another one for

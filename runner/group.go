@@ -103,7 +103,7 @@ func (g *Group) Add(name string, build Build, opts ...PipelineOption) error {
 // at the same time, within the bounds of [WithStopTimeout]. It returns nil, or the joined
 // errors of the pipelines that are stuck (a [*StuckError] each) and of those whose last batch
 // or teardown has failed. Before Run returns it waits for the metrics, the listeners and the
-// log, at most as long as the second bound.
+// log, at most for the second time of [WithStopTimeout].
 //
 // The contexts of the runs have the values of ctx. Run can be called once.
 func (g *Group) Run(ctx context.Context) error {

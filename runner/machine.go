@@ -56,7 +56,7 @@ func (m *machine) to(now time.Time, state State, cause error) *Transition {
 	return t
 }
 
-// start is called for a call of the host. It returns nil if there is a run.
+// start says that the host starts the pipeline. It returns nil if there is a run.
 func (m *machine) start(now time.Time) *Transition {
 	if !m.isOver() {
 		return nil
@@ -90,7 +90,7 @@ func (m *machine) opened(now time.Time) *Transition {
 	return m.to(now, Running, nil)
 }
 
-// stop is called for a call of the host.
+// stop says that the host stops the pipeline.
 func (m *machine) stop(now time.Time) *Transition {
 	m.checkHealth(now)
 	switch m.state {
