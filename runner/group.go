@@ -213,7 +213,7 @@ func (g *Group) Stop(ctx context.Context, name string) error {
 // shows. Concurrent calls cause one restart. If Stop is called meanwhile, the pipeline stays
 // stopped, and Restart returns [ErrStopped]. If the run is stuck, there is no new one, and
 // Restart returns a [*StuckError]. If ctx ends first, Restart returns an error, and the
-// restart continues.
+// restart continues. Before [Group.Run], Restart makes Run start the pipeline.
 func (g *Group) Restart(ctx context.Context, name string) error {
 	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.autoStart(true) })
 	if isHeld || err != nil {
