@@ -54,6 +54,10 @@
 //   - The run cannot be ended. The pipeline is stuck, and is never started beside a run
 //     that still lives.
 //
+// What a run could not close, because a teardown has failed, the next one closes again before
+// it builds its workers. So a source that could not save its position gives up its claim
+// ([github.com/conduitio/funnel/position]) as soon as it can.
+//
 // If all sources end, the pipeline is done. What a failed run has not acked is read again
 // by the next one, if the source can resume; see package position.
 //
