@@ -148,9 +148,6 @@ func (r *run) live() (e ending) {
 			}
 		}()
 	}
-	if r.ctx.Err() != nil { // it was stopped meanwhile
-		return ending{}
-	}
 	var parts Parts
 	r.doing.set(noWorker, "building the pipeline")
 	err := call(func() (err error) {

@@ -108,9 +108,8 @@ func TestGroup_closesAgainAndHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		release := make(chan struct{})
-		isFirst, builds := true, 0
+		isFirst := true
 		w.add("p", func(context.Context) (runner.Parts, error) {
-			builds++
 			s, d := newSource(), newDestination()
 			s.OnRead = func(context.Context) ([]opencdc.Record, error) { return nil, errors.New("lost") }
 			d.OnTeardown = func(context.Context) error {
@@ -134,8 +133,8 @@ func TestGroup_closesAgainAndHangs(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if s := w.status("p"); s.State != runner.Stopped || builds != 1 {
-			t.Errorf("after %d builds it is %+v", builds, s)
+		if s := w.status("p"); s.State != runner.Stopped {
+			t.Errorf("it is %+v", s)
 		}
 		want(t, w.end())
 	})
