@@ -65,6 +65,10 @@
 //   - The run does not end. The pipeline is stuck: the runner never starts a run while
 //     another run of the pipeline lives.
 //
+// If a teardown fails, the next run closes those workers and sinks again before it builds its
+// own. So a source that could not save its position gives up its claim
+// ([github.com/conduitio/funnel/position]) as soon as it can.
+//
 // If all sources end, the pipeline is done. The next run reads again what a failed run has
 // not acked, if the source can resume; see package position.
 //

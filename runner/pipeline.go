@@ -29,6 +29,7 @@ type pipeline struct {
 	isRestarting bool // start again when the run is over
 	isRemoved    bool
 	isClosing    bool // the group is closing
+	unclosed     unclosed
 	lag          lagMeter
 
 	status snapshot
@@ -179,7 +180,7 @@ func (p *pipeline) begin(t *Transition) {
 		return
 	}
 	p.disarm()
-	r := &run{pipeline: p.name, build: p.build, classify: p.config.classify, bounds: p.g.bounds}
+	r := &run{pipeline: p.name, build: p.build, classify: p.config.classify, bounds: p.g.bounds, unclosed: p.unclosed}
 	// The actor lives as long as a run, so a run can always send.
 	r.opened = func() {
 		p.inbox <- func() { p.publish(p.machine.opened(time.Now())) }
@@ -203,6 +204,7 @@ func (p *pipeline) begin(t *Transition) {
 // ended is called when the run is over.
 func (p *pipeline) ended(e ending) {
 	p.disarm()
+	p.unclosed = p.run.unclosed
 	p.run = nil
 	p.status.setRun(nil)
 	p.publish(p.machine.ended(time.Now(), e))

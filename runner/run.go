@@ -23,6 +23,7 @@ type run struct {
 	build    Build
 	classify func(error) Class // or nil
 	bounds   bounds
+	unclosed unclosed                           // by earlier runs and, in the end, by this one
 	opened   func()                             // is called when the workers begin to run
 	winds    func(hard time.Time, reason error) // is called when the run winds up by itself
 	ended    func(ending)                       // is called when everything is closed
@@ -140,6 +141,13 @@ func (r *run) stuckAt() time.Time {
 
 // live builds, opens, runs and closes the workers, and returns how the run has ended.
 func (r *run) live() (e ending) {
+	if err := r.closeAgain(); err != nil {
+		defer func() { // it may explain why the run has failed
+			if e.err != nil {
+				e.err = join(e.err, fmt.Errorf("failed to close what an earlier run could not close: %w", err))
+			}
+		}()
+	}
 	var parts Parts
 	r.doing.set(noWorker, "building the pipeline")
 	err := call(func() (err error) {
@@ -180,9 +188,9 @@ func (r *run) live() (e ending) {
 		err = r.serve()
 	}
 	e.finished = r.endServing(join(heard.err(), err))
-	closeErr := r.close(tried)
+	err = join(err, r.close(tried))
 	heard.end()
-	e.err = join(heard.err(), err, closeErr)
+	e.err = join(heard.err(), err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.isForced {
@@ -320,14 +328,21 @@ func (r *run) close(tried int) error {
 	defer cancel()
 	errs := make([]error, len(r.members)+len(r.sinks))
 	var wg sync.WaitGroup
-	for i, m := range r.members[:max(tried-len(r.sinks), 0)] {
+	closing := r.members[:max(tried-len(r.sinks), 0)]
+	for i, m := range closing {
 		wg.Go(func() { errs[i] = m.close(ctx) })
 	}
 	wg.Wait()
+	for i, m := range closing {
+		if errs[i] != nil {
+			r.unclosed.add(m.worker.Close)
+		}
+	}
 	for i, s := range r.sinks[:min(tried, len(r.sinks))] {
 		r.doing.set(noWorker, fmt.Sprintf("closing sink %d", i))
 		if err := call(func() error { return s.Close(ctx) }); err != nil {
 			errs[len(r.members)+i] = fmt.Errorf("failed to close sink %d: %w", i, err)
+			r.unclosed.add(s.Close)
 		}
 		r.doing.clear()
 	}

@@ -170,7 +170,11 @@ func (s *sim) build(name string) runner.Build {
 		act := use(s.act)
 		run := s.begun[name].Load()
 		check := func(where string) {
-			if now := s.begun[name].Load(); now != run {
+			now := s.begun[name].Load()
+			if where == "Teardown" && s.alive[name].Load() == 0 {
+				return // between two runs, what an earlier one could not close is closed again
+			}
+			if now != run {
 				s.t.Errorf("%s of run %d of %s was called in run %d", where, run, name, now)
 			}
 		}

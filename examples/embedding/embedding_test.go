@@ -80,7 +80,7 @@ func (h *host) add(f flow, opts ...runner.PipelineOption) error {
 	if err != nil {
 		return err
 	}
-	source := position.Track(f.name, h.positions, f.from) // once, not in each run
+	source := position.Track(f.name, h.positions, f.from)
 	build := func(context.Context) (*funnel.Worker, error) {
 		to, err := f.to()
 		if err != nil {
