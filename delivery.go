@@ -46,7 +46,7 @@ func (d *delivery) collectAcks(ctx context.Context, from Destination) error {
 		acks, err := from.Ack(ctx)
 		switch {
 		case err != nil:
-			return fmt.Errorf("failed to get the acks of %d records, %d are acked, the next one is %s: %w",
+			return fmt.Errorf("failed to get the acks of %d records, %d are acked by the destination, the next one is %s: %w",
 				len(d.records), d.acked, quotePosition(d.next()), err)
 		case len(acks) == 0:
 			if err := d.wait(ctx); err != nil {

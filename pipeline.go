@@ -244,10 +244,17 @@ func (s *stop) complete(add func(*stop)) {
 // part that is added to a pipeline.
 
 // DeadLetters sends nacked records to a dead-letter queue, see [NewDLQ]. Without it, any
-// nack stops the worker.
+// nack stops the worker. A threshold above a size that is not 0 is an error: the two
+// numbers are swapped. For a queue that takes any number of nacks, both are 0.
 func (p *Pipeline) DeadLetters(id string, d Destination, windowSize, windowNackThreshold int) *Pipeline {
 	if p.whole.queue != nil {
 		return p.fail(errors.New("there are two dead-letter queues"))
+	}
+	switch {
+	case windowSize < 0 || windowNackThreshold < 0:
+		return p.fail(fmt.Errorf("the dead-letter queue %s has a window of %d records and a threshold of %d, which must not be negative", quote(id), windowSize, windowNackThreshold))
+	case windowSize > 0 && windowNackThreshold > windowSize:
+		return p.fail(fmt.Errorf("the dead-letter queue %s has a window of %d records and a threshold of %d, which is more: are they swapped?", quote(id), windowSize, windowNackThreshold))
 	}
 	return p.set(func(s *settings) {
 		s.queueID = id

@@ -108,9 +108,9 @@ func (f *Files) Claim(ctx context.Context, id string) (Claim, error) {
 		}
 	}
 	if errors.Is(err, disk.ErrLocked) {
-		return nil, fmt.Errorf("source %s: %w: %w", quote(id), ErrClaimed, err)
+		return nil, fmt.Errorf("%w: %w", ErrClaimed, err)
 	}
-	return nil, fmt.Errorf("failed to claim the position of source %s in %s: %w", quote(id), path, err)
+	return nil, fmt.Errorf("%s: %w", path, err)
 }
 
 // open claims a file that is there. If there is none, the error is fs.ErrNotExist.

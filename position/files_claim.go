@@ -76,7 +76,7 @@ func (c *fileClaim) Load(ctx context.Context) (opencdc.Position, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.check(); err != nil {
-		return nil, c.wrap("load", err)
+		return nil, c.wrap(err)
 	}
 	if len(c.saved.position) == 0 {
 		return nil, nil
@@ -92,7 +92,7 @@ func (c *fileClaim) Save(ctx context.Context, p opencdc.Position) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.save(p); err != nil {
-		return c.wrap("save", err)
+		return c.wrap(err)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (c *fileClaim) Release(context.Context) error {
 		return nil
 	}
 	if err := c.file.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
-		return c.wrap("release", err)
+		return c.wrap(err)
 	}
 	c.file = nil
 	return nil
@@ -216,6 +216,6 @@ func writeLocked(file disk.File, content []byte) (fs.FileInfo, error) {
 }
 
 // wrap says which file an error is about.
-func (c *fileClaim) wrap(what string, err error) error {
-	return fmt.Errorf("failed to %s the position of source %s in %s: %w", what, quote(c.id), c.path, err)
+func (c *fileClaim) wrap(err error) error {
+	return fmt.Errorf("%s: %w", c.path, err)
 }

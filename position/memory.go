@@ -30,7 +30,7 @@ func (m *Memory) Claim(ctx context.Context, id string) (Claim, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.claims[id] != nil {
-		return nil, fmt.Errorf("source %q: %w", id, ErrClaimed)
+		return nil, ErrClaimed
 	}
 	c := &memoryClaim{store: m, id: id}
 	m.claims[id] = c
@@ -49,7 +49,7 @@ func (c *memoryClaim) check(ctx context.Context) error {
 		return err
 	}
 	if c.store.claims[c.id] != c {
-		return fmt.Errorf("source %q: %w: it was released", c.id, ErrFenced)
+		return fmt.Errorf("%w: it was released", ErrFenced)
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func (c *memoryClaim) Save(ctx context.Context, p opencdc.Position) error {
 		return err
 	}
 	if len(p) == 0 {
-		return fmt.Errorf("source %q: %w", c.id, ErrEmpty)
+		return ErrEmpty
 	}
 	c.store.positions[c.id] = bytes.Clone(p)
 	return nil

@@ -23,7 +23,8 @@ var (
 )
 
 // Store keeps the positions of sources, each under the ID of its source. Its methods can be
-// called concurrently.
+// called concurrently. Its errors, and those of its claims, need not name the source: [Track]
+// does.
 type Store interface {
 	// Claim claims the position of a source for the caller alone. It does not wait: if the
 	// position is already claimed, it returns an error that wraps [ErrClaimed]. An empty

@@ -76,8 +76,10 @@ func WithCoalescing(records int, period time.Duration) TrackOption {
 // fails, it then tears the inner source down. It releases the claim once everything is saved
 // and the inner source is torn down. It joins all errors. If Teardown fails, it can be called
 // again, and repeats only what has failed: the save, the teardown of the inner source, or the
-// release. The inner source is not acked once its teardown has begun. If the claim was lost
-// ([ErrFenced]), the save fails each time; the next Open then gives up what was not saved.
+// release. The inner source is not acked once its teardown has begun.
+//
+// If the claim was lost ([ErrFenced]), the error of the save is fatal: another pipeline has
+// the position, or somebody has removed it. Teardown then gives up what was not saved.
 //
 // After a crash, the records whose positions were not saved are read again: those of the
 // batch in flight and, with coalescing, those that waited for a save.
@@ -187,11 +189,7 @@ func (t *tracked) finish(ctx context.Context) error {
 	case !s.isTearingDown():
 		return errors.New("it was not torn down")
 	}
-	err := s.tearDown(ctx)
-	if errors.Is(err, ErrFenced) {
-		return s.giveUp(ctx)
-	}
-	return err
+	return s.tearDown(ctx)
 }
 
 // releaseLeftover releases the claim that Open could not release.

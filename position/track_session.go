@@ -129,7 +129,11 @@ func (s *session) save(ctx context.Context) ([]opencdc.Position, error) {
 		return nil, nil
 	}
 	if err := s.claim.Save(ctx, positions[len(positions)-1]); err != nil {
-		return nil, fmt.Errorf("failed to save the position of source %s: %w", quote(s.id), err)
+		err = fmt.Errorf("failed to save the position of source %s: %w", quote(s.id), err)
+		if errors.Is(err, ErrFenced) { // somebody else has the position, or has removed it
+			err = funnel.FatalError(err)
+		}
+		return nil, err
 	}
 	s.endSave(len(positions))
 	return positions, nil
@@ -216,6 +220,12 @@ func (s *session) saveRest(ctx context.Context) error {
 	}
 	defer s.saving.Unlock()
 	saved, err := s.save(ctx)
+	if errors.Is(err, ErrFenced) { // it can never be saved: the claim is given up with it
+		s.mu.Lock()
+		s.pending = nil
+		s.mu.Unlock()
+		s.isSaved = true
+	}
 	if err != nil {
 		return err
 	}
@@ -259,18 +269,6 @@ func (s *session) release(ctx context.Context) error {
 	}
 	s.isReleased = true
 	return nil
-}
-
-// giveUp forgets what is not saved, and releases the claim, which was lost.
-func (s *session) giveUp(ctx context.Context) error {
-	if err := s.saving.Lock(ctx); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.pending = nil
-	s.mu.Unlock()
-	s.saving.Unlock()
-	return s.tearDown(ctx)
 }
 
 // failures collects what goes wrong in several steps.

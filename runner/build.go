@@ -53,16 +53,21 @@ func (p Parts) check() error {
 	seen := make(map[any]bool)
 	for i, w := range p.Workers {
 		switch {
-		case w == nil || seen[w]:
-			return funnel.FatalError(fmt.Errorf("Build has returned worker %d as nil, or twice", i))
+		case w == nil:
+			return funnel.FatalError(fmt.Errorf("Build has returned a worker that is nil, worker %d", i))
+		case seen[w]:
+			return funnel.FatalError(fmt.Errorf("Build has returned worker %d twice", i))
 		case w.FirstTask == nil || w.Source == nil:
 			return funnel.FatalError(fmt.Errorf("Build has returned worker %d, which NewWorker has not made", i))
 		}
 		seen[w] = true
 	}
 	for i, s := range p.Sinks {
-		if s == nil || seen[s] {
-			return funnel.FatalError(fmt.Errorf("Build has returned sink %d as nil, or twice", i))
+		switch {
+		case s == nil:
+			return funnel.FatalError(fmt.Errorf("Build has returned a sink that is nil, sink %d", i))
+		case seen[s]:
+			return funnel.FatalError(fmt.Errorf("Build has returned sink %d twice", i))
 		}
 		seen[s] = true
 	}

@@ -15,8 +15,8 @@ import (
 // source, perhaps even with Teardown. It is never called by two goroutines at the same time,
 // even if the source serves several runs.
 type Lagging interface {
-	// Lag returns how many records there are to read, or a negative number if that is
-	// unknown, and the age of the next one.
+	// Lag returns how many records are not acked yet, those to read included, and how old the
+	// first of them is. A negative number means unknown.
 	Lag(ctx context.Context) (records int64, behind time.Duration, err error)
 }
 

@@ -76,7 +76,7 @@ func (m *lagMeter) forget(p *pipeline) {
 func (m *lagMeter) set(p *pipeline, records, behind float64) {
 	m.isKnown = !math.IsNaN(behind)
 	f := p.g.metrics
-	p.g.journal.add(func() {
+	p.g.meter.add(func() {
 		p.g.guard("failed to report metrics", p.name, func() {
 			f.lagRecords.WithValues(p.name).Set(records)
 			f.lagSeconds.WithValues(p.name).Set(behind)

@@ -221,6 +221,23 @@ var failures = []failure{
 			w.t.Errorf("%d records were written: %v", n, p.written())
 		}
 	}},
+	{"A stored position is removed, or taken over", func(w *world, p *parts) {
+		w.start(p)
+		w.after(1500 * time.Millisecond)
+		files, err := os.ReadDir(w.dir)
+		want(w.t, err)
+		for _, f := range files {
+			want(w.t, os.Remove(w.dir+"/"+f.Name()))
+		}
+		w.after(30 * time.Second)
+		if s := w.status("orders", runner.Degraded); s.Restarts != 0 {
+			w.t.Errorf("there were %d restarts", s.Restarts)
+		}
+		w.startAgain()
+		if n := count(p.written(), "1"); n != 2 {
+			w.t.Errorf("record 1 was written %d times", n)
+		}
+	}},
 	{"A stored position is damaged", func(w *world, p *parts) {
 		w.start(p)
 		w.after(time.Minute)

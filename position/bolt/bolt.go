@@ -40,11 +40,15 @@ var bucket = []byte("funnel.positions")
 // If bbolt finds a damaged page, the error wraps [position.ErrDamaged]. bbolt has no checksums
 // for what it stores, so other damage can go unnoticed, unlike in a [position.Files].
 //
+// If the file is removed or replaced, the next save returns [position.ErrFenced].
+//
 // After a failed save, the next one is a new transaction, which writes all of its pages
 // again. So no save relies on what the disk may have lost.
 type Store struct {
 	db     *bbolt.DB
-	isOurs bool // Close closes the database
+	path   string      // of the database, absolute
+	file   os.FileInfo // what was there when the store was made
+	isOurs bool        // Close closes the database
 
 	mu       sync.Mutex
 	claims   map[string]*claim
@@ -75,8 +79,8 @@ func WithTimeout(d time.Duration) Option {
 	})
 }
 
-// Open returns a store in the database at path. It makes the file if it is missing or empty;
-// the directory must exist. If the file system has links, a missing file is made under another
+// Open returns a store in the database at path. It makes the file, and the directories above
+// it, if they are missing, and a database if the file is empty. If the file system has links, a missing file is made under another
 // name and then linked, so it appears as a whole. Only one store at a time can have the
 // database open, in any process. If another store has, Open waits (see [WithTimeout]), and
 // then returns an error that wraps [position.ErrClaimed]. The caller must close the store. A
@@ -93,6 +97,9 @@ func Open(path string, opts ...Option) (*Store, error) {
 		if err := opt.apply(&c); err != nil {
 			return nil, err
 		}
+	}
+	if err := disk.MkdirAll(c.fsys, filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("failed to make the directory of %s: %w", path, err)
 	}
 	if err := create(path); err != nil {
 		return nil, fmt.Errorf("failed to make the database %s: %w", path, err)
@@ -168,7 +175,15 @@ func New(db *bbolt.DB) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to prepare %s: %w", db.Path(), err)
 	}
-	return &Store{db: db, claims: make(map[string]*claim)}, nil
+	path, err := filepath.Abs(db.Path())
+	if err != nil {
+		return nil, fmt.Errorf("failed to prepare %s: %w", db.Path(), err)
+	}
+	file, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("failed to prepare %s: %w", path, err)
+	}
+	return &Store{db: db, path: path, file: file, claims: make(map[string]*claim)}, nil
 }
 
 // Claim implements [position.Store]. It needs one transaction.
@@ -178,7 +193,7 @@ func (s *Store) Claim(ctx context.Context, id string) (position.Claim, error) {
 	}
 	c := &claim{store: s, id: id, key: keyOf(id)}
 	if err := s.enter(c); err != nil {
-		return nil, c.wrap("claim", err)
+		return nil, c.wrap(err)
 	}
 	isClaimed := false
 	defer func() { // also after a panic
@@ -187,7 +202,7 @@ func (s *Store) Claim(ctx context.Context, id string) (position.Claim, error) {
 		}
 	}()
 	if err := update(s.db, c.takeOver); err != nil {
-		return nil, c.wrap("claim", err)
+		return nil, c.wrap(err)
 	}
 	isClaimed = true
 	return c, nil
@@ -270,7 +285,7 @@ func (c *claim) Load(ctx context.Context) (p opencdc.Position, err error) {
 		return nil, err
 	}
 	if err := c.store.check(c); err != nil {
-		return nil, c.wrap("load", err)
+		return nil, c.wrap(err)
 	}
 	err = view(c.store.db, func(tx *bbolt.Tx) error {
 		e, err := c.readOwn(tx)
@@ -280,7 +295,7 @@ func (c *claim) Load(ctx context.Context) (p opencdc.Position, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, c.wrap("load", c.fencedIfClosed(err))
+		return nil, c.wrap(c.fencedIfClosed(err))
 	}
 	return p, nil
 }
@@ -291,10 +306,10 @@ func (c *claim) Save(ctx context.Context, p opencdc.Position) error {
 		return err
 	}
 	if err := c.store.check(c); err != nil {
-		return c.wrap("save", err)
+		return c.wrap(err)
 	}
 	if len(p) == 0 {
-		return c.wrap("save", position.ErrEmpty)
+		return c.wrap(position.ErrEmpty)
 	}
 	err := update(c.store.db, func(tx *bbolt.Tx) error {
 		if _, err := c.readOwn(tx); err != nil {
@@ -303,7 +318,11 @@ func (c *claim) Save(ctx context.Context, p opencdc.Position) error {
 		return c.write(tx, p)
 	})
 	if err != nil {
-		return c.wrap("save", c.fencedIfClosed(err))
+		return c.wrap(c.fencedIfClosed(err))
+	}
+	// bbolt does not notice if its file is removed, and saves to what nobody can open again.
+	if file, err := os.Stat(c.store.path); errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(file, c.store.file) {
+		return c.wrap(fmt.Errorf("%w: the file was removed or replaced", position.ErrFenced))
 	}
 	return nil
 }
@@ -322,7 +341,7 @@ func (c *claim) fencedIfClosed(err error) error {
 	return err
 }
 
-// wrap says which source and file an error is about.
-func (c *claim) wrap(what string, err error) error {
-	return fmt.Errorf("failed to %s the position of source %s in %s: %w", what, quote(c.id), c.store.db.Path(), err)
+// wrap says which file an error is about.
+func (c *claim) wrap(err error) error {
+	return fmt.Errorf("%s: %w", c.store.db.Path(), err)
 }

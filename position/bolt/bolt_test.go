@@ -88,7 +88,7 @@ func TestOpen_arguments(t *testing.T) {
 		{"", "path of the database is missing", bolt.WithTimeout(1)},
 		{filepath.Join(dir, "db"), "timeout 0s", bolt.WithTimeout(0)},
 		{filepath.Join(dir, "db"), "option 0 is nil", nil},
-		{filepath.Join(dir, "missing", "db"), filepath.Join(dir, "missing", "db"), bolt.WithTimeout(1)},
+		{filepath.Join(text, "db"), filepath.Join(text, "db"), bolt.WithTimeout(1)},
 		{text, text, bolt.WithTimeout(1)},
 	} {
 		s, err := bolt.Open(test.path, test.opt)
@@ -242,6 +242,29 @@ func TestClose_fencesClaims(t *testing.T) {
 		t.Error(err)
 	}
 	want(t, claim(t, open(t, path), "orders"), "1")
+}
+
+// bbolt goes on with a file that was removed or replaced.
+func TestClaim_fileRemoved(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s := open(t, "some/where/db") // the directories are made, too
+	c := claim(t, s, "orders")
+	save(t, c, "1")
+	if err := os.Chdir("some"); err != nil {
+		t.Fatal(err)
+	}
+	save(t, c, "2")
+	for _, replace := range []func() error{
+		func() error { return os.Rename("where/db", "where/old") },
+		func() error { return os.WriteFile("where/db", nil, 0o600) },
+	} {
+		if err := replace(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Save(ctx, opencdc.Position("3")); !errors.Is(err, position.ErrFenced) {
+			t.Errorf("Save returned %v", err)
+		}
+	}
 }
 
 func TestClaim_databaseClosedByHost(t *testing.T) {
