@@ -69,6 +69,27 @@ func TestJournal_allStates(t *testing.T) {
 	})
 }
 
+// The counters of a pipeline are 0 from when it is added, so that the first increment is seen.
+func TestMetrics_fromZero(t *testing.T) {
+	reg, set := &registry{values: make(map[string]float64)}, metrics.NewSet()
+	set.Register(reg)
+	g := newGroup(t, runner.WithMetrics(set))
+	want(t, g.Add("x", build(nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	want(t, g.Run(ctx)) // starts nothing, and waits for the metrics
+	for _, key := range []string{
+		"funnel_pipeline_restarts_total[x]", "funnel_pipeline_transitions_total[x recovering]", "funnel_pipeline_transitions_total[x stuck]",
+	} {
+		if n, ok := reg.values[key]; n != 0 || !ok {
+			t.Errorf("%s is %v, and exists: %t", key, n, ok)
+		}
+	}
+	if n := reg.get("funnel_pipeline_state[x stopped]"); n != 1 {
+		t.Errorf("the state stopped is %v", n)
+	}
+}
+
 // lineOf returns the fields of the line for a transition.
 func lineOf(tr runner.Transition) map[string]any {
 	level := "info"
