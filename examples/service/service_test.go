@@ -57,6 +57,8 @@ func startCommand(t *testing.T, prepare func(*exec.Cmd), dir string, args ...str
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.cmd.Process.Kill() })
+	late := time.AfterFunc(time.Minute, func() { p.cmd.Process.Kill() })
+	defer late.Stop()
 	for lines := bufio.NewScanner(stdout); len(p.pages) < 3; {
 		if !lines.Scan() {
 			t.Fatalf("the service ends with %v: %s", p.cmd.Wait(), p.log.String())
