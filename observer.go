@@ -7,17 +7,16 @@ import (
 	"github.com/conduitio/conduit-commons/opencdc"
 )
 
-// Observer receives the events of a worker, for the host's traces, metrics and logs. It
-// gets a call for each event of a batch, never for each record. An implementation that
+// Observer receives the events of a worker, for the host's traces, metrics and logs. Its
+// methods are called for each event of a batch, never for each record. An implementation that
 // embeds [NopObserver] needs only the methods it uses, and still compiles when methods
 // are added.
 //
-// Each method is called on the goroutine of the event, which may be that of a branch. So the
-// methods must be safe for concurrent use. They delay the batch. A panic in a method is a
-// panic of [Worker.Do]. The methods may call any method of the worker that does not wait for
-// the batch.
+// Each method is called on the goroutine of the event, which may be a branch. So the methods
+// must be safe for concurrent use. They delay the batch. A panic in a method is a panic of
+// [Worker.Do]. The methods may call any method of the worker that does not wait for the batch.
 //
-// A method that returns a context must return the context that it was given, or one
+// A method that returns a context must return the context that it was given, or a context
 // derived from it; nil means the given one. The contexts of Source.Ack, of the dead-letter
 // queue, and of the events about these are not derived from a returned context.
 type Observer interface {
@@ -74,9 +73,9 @@ type TaskBegin struct {
 	// Call is the number of this call, from 1 for each batch. On branches, calls get their
 	// numbers in any order.
 	Call int
-	// DividedBy is the number of the call behind which these records were last divided from
-	// others of the batch, on their way through the pipeline. It is 0 if they never were, or
-	// last behind the first task. Branches do not divide a batch.
+	// DividedBy is the number of the call after which these records were last divided from
+	// others of the batch, on their way through the pipeline. It is 0 if they were never
+	// divided, or last after the first task. Branches do not divide a batch.
 	DividedBy int
 }
 
@@ -94,7 +93,7 @@ type TaskDone struct {
 	Err      error // the error of the task; Out and the numbers below it are then 0
 }
 
-// BatchDivided says that a batch was divided behind a task.
+// BatchDivided says that a batch was divided after a call of a task.
 type BatchDivided struct {
 	TaskID string
 	Call   int // the number of the call, or 0 for the first task
@@ -115,9 +114,8 @@ type RecordsAcked struct {
 	Outside bool // by [Worker.Ack] or [Worker.Nack], with the context of that call
 }
 
-// BatchDone says how a batch ended. Read, Acked and DeadLettered count source records,
-// the others copies, as in [Stats]. What [Worker.Ack] and [Worker.Nack] have done is not
-// in it.
+// BatchDone says how a batch ended. Read, Acked and DeadLettered count source records, the
+// others count copies, as in [Stats]. Calls of [Worker.Ack] and [Worker.Nack] are not counted.
 type BatchDone struct {
 	Read, Acked, DeadLettered int
 	Filtered, Nacked, Retried int

@@ -2,7 +2,7 @@ package funnel
 
 import "time"
 
-// Stats tell what a worker has done so far, and what it is doing now. The totals count
+// Stats say what a worker has done so far, and what it is doing now. The totals count
 // from the beginning of [Worker.Do] and include calls of [Worker.Ack] and [Worker.Nack].
 type Stats struct {
 	// Read, Acked and DeadLettered count source records. Acked includes the dead-lettered
@@ -11,8 +11,8 @@ type Stats struct {
 	// Filtered and Nacked count copies: each piece of a split record counts, on each
 	// branch. Nacks on a best-effort branch count, too.
 	Filtered, Nacked uint64
-	// Retried counts how often a record was given to a task again because the task had
-	// not answered for it.
+	// Retried counts how often a task was given a record again, because it had not answered
+	// for it.
 	Retried uint64
 	// Batches counts the batches that have ended, with or without an error.
 	Batches uint64
@@ -23,9 +23,8 @@ type Stats struct {
 	// InFlight is the number of source records in the batch in flight. Waiting is the
 	// number of records that were read ahead and wait for their batch.
 	InFlight, Waiting int
-	// LastAck is the end of the last batch in which records were acked, or when
-	// [Worker.Ack] or [Worker.Nack] last acked some, if that was later. It is zero if
-	// there was none.
+	// LastAck is the time when the last batch with acked records ended, or when [Worker.Ack]
+	// or [Worker.Nack] last acked records, if that was later. It is zero before the first ack.
 	LastAck time.Time
 
 	// Window is the window of the worker's dead-letter queue. It is zero if the worker has
@@ -33,14 +32,14 @@ type Stats struct {
 	Window NackWindow
 
 	// Tasks are the tasks that have the batch in flight: several if it is on several
-	// branches. The last one is the one that is being opened or closed, if any. It is empty
-	// without [WithStats].
+	// branches. After them comes the task that is being opened or closed, if any. Without
+	// [WithStats], Tasks is empty.
 	Tasks []TaskStats
 }
 
-// Add adds the stats of another worker to s: of one that runs beside the first, or after it,
-// in the same pipeline. Counts and tasks are added up. The last ack is the later one, and the
-// window the one that is closer to refusing a nack.
+// Add adds the stats of another worker to s. In a pipeline the workers may run at the same time
+// or one after the other. Add sums the counts and appends the tasks. It keeps the later of the
+// last acks, and the window that is closer to refusing a nack.
 func (s *Stats) Add(other Stats) {
 	s.Read += other.Read
 	s.Acked += other.Acked
@@ -94,17 +93,17 @@ func (w NackWindow) fullness() float64 {
 // TaskStats says what a task is doing with the batch in flight, or that it is being opened
 // or closed.
 type TaskStats struct {
-	// ID is the ID of the task. While the source acks records or is torn down, it is the ID
-	// of the first task; while dead letters are written, the ID of the queue's task; while the worker
-	// waits for a [Sink], the ID of the task before the sink.
+	// ID is the ID of the task. While the source acks records or is torn down, it is the ID of
+	// the first task. While dead letters are written, it is the ID of the queue's task. While
+	// the worker waits for a [Sink], it is the ID of the task before the sink.
 	ID string
-	// Activity is what is being done.
+	// Activity says what is being done.
 	Activity Activity
 	// Since is when the activity began.
 	Since time.Time
 }
 
-// Activity is what is being done with a batch in flight, or with a task.
+// Activity says what is being done with a batch in flight, or with a task.
 type Activity string
 
 // The activities.
@@ -120,8 +119,8 @@ const (
 
 // WithStats adds the tasks that have the batch in flight, and since when, to
 // [Worker.Stats] and to the errors with which [Worker.Stop] and [Worker.Close] give up. To
-// Stats it also adds the task that is being opened or closed.
-// It costs one reading of the clock each time a task gets a batch.
+// Stats it also adds the task that is being opened or closed. It costs one reading of the clock
+// each time a task gets a batch.
 func WithStats() WorkerOption {
 	return workerOption(func(o *options) error {
 		o.stats = true

@@ -18,12 +18,12 @@ import (
 //
 // The handler decides which levels are enabled. A line of a disabled level costs one call of
 // its method Enabled. Any other line is encoded as JSON and decoded again, which takes some
-// microseconds. So numbers arrive as int64, uint64 or float64, lists as slices, and times and
-// durations as zerolog writes them.
+// microseconds. Therefore numbers arrive as int64, uint64 or float64, lists as slices, and
+// times and durations as zerolog writes them.
 //
 // The levels trace, fatal and panic arrive as [LevelTrace], [LevelFatal] and [LevelPanic], and
 // a line without a level as [slog.LevelInfo]. Lines that are written through the field Logger
-// arrive with [context.Background]. Errors of the handler are dropped, as a [slog.Logger] does.
+// arrive with [context.Background]. Errors of the handler are dropped, as by a [slog.Logger].
 func FromSlog(handler slog.Handler) CtxLogger {
 	if handler == nil {
 		return Nop()
@@ -93,7 +93,7 @@ func (w slogWriter) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	}
 	record := slog.NewRecord(time.Now(), l, message, 0)
 	record.AddAttrs(attrs...)
-	_ = w.handler.Handle(w.ctx, record) // zerolog would write the error to the standard error
+	_ = w.handler.Handle(w.ctx, record) // zerolog would write the error to standard error
 	return len(line), nil
 }
 

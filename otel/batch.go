@@ -9,8 +9,8 @@ import (
 )
 
 // batch is the state of a sampled batch: its span, the last call of each task, and the calls
-// that have divided it. The engine says by which call a part was divided last, so no order of
-// events matters here.
+// that have divided it. The events say which call divided a part last, so their order does not
+// matter here.
 type batch struct {
 	span trace.Span
 
@@ -29,8 +29,8 @@ func newBatch(span trace.Span) *batch {
 	return &batch{span: span, calls: map[string]*call{}, divided: map[int]trace.SpanContext{}}
 }
 
-// begin adds a call with its span. It returns the span of the call that has divided the
-// batch, if one has.
+// begin adds a call with its span. It returns the span of the call that last divided the
+// records from others, if there is one.
 func (b *batch) begin(e funnel.TaskBegin, span trace.Span) trace.SpanContext {
 	b.mu.Lock()
 	defer b.mu.Unlock()

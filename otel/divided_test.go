@@ -17,8 +17,8 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// way is the way of the records through a tree: each call of a task, with what it was given
-// and whether its outcome was divided.
+// way is the way of the records through a tree: each call of a task, with its records and
+// whether it divided them.
 type way struct {
 	funnel.NopObserver
 	mu    sync.Mutex
@@ -53,8 +53,8 @@ func (w *way) BatchDivided(_ context.Context, e funnel.BatchDivided) {
 	}
 }
 
-// want returns the span that call i links to: the last call before it which had one of its
-// records, or what that was before a split, and was divided.
+// want returns the span that call i links to: the last call before it that divided the batch
+// and had one of its records, or its record before a split.
 func (w *way) want(i int) trace.SpanID {
 	c := w.calls[i]
 	for _, d := range slices.Backward(w.calls[:i]) {
@@ -68,7 +68,7 @@ func (w *way) want(i int) trace.SpanID {
 	return trace.SpanID{}
 }
 
-// isWithin returns true if a path is another one, or continues it.
+// isWithin returns true if a path equals another one, or continues it.
 func isWithin(path, other string) bool {
 	return path == other || strings.HasPrefix(path, other+".")
 }
@@ -113,7 +113,7 @@ func (w *way) randomTree(rng *rand.Rand, path string, depth int, j *fake.Journal
 	return fake.Fork(node, next...)
 }
 
-// piece returns a piece of a record, with an ID that continues that of the record.
+// piece returns a piece of a record. Its ID continues the ID of the record.
 func piece(rec opencdc.Record, n int) opencdc.Record {
 	rec = rec.Clone()
 	rec.Metadata["id"] += fmt.Sprint(".", n)

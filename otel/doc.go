@@ -1,5 +1,5 @@
-// Package otel traces workers of funnel with OpenTelemetry: a span for each batch, and one
-// for each task in it.
+// Package otel traces workers of funnel with OpenTelemetry: a span for each batch, and a child
+// span for each call of a task with it.
 //
 //	observer, err := otel.NewObserver(provider, "orders")
 //	if err != nil {
@@ -11,32 +11,32 @@
 //		Options(funnel.WithObserver(observer)).
 //		Run(ctx)
 //
-// Each worker gets an observer of its own. Nothing is global: the provider is an argument,
-// and observers do not affect each other.
+// Workers that run at the same time each get an observer of their own; a later worker may reuse
+// one. Nothing is global: the provider is an argument, and observers do not affect each other.
 //
 // # Spans
 //
-// The span of a batch is named "process" and the pipeline, and has the kind consumer, as in
-// the semantic conventions for messaging (v1.43.0, in development). It begins when the batch
-// was read, and ends when the batch is done. Its parent is the span in the context of
-// [funnel.Worker.Do], if there is one. Start a long-running worker without one, so that each
-// batch begins a trace.
+// The span of a batch is named "process" and the name of the pipeline, such as "process
+// orders". Its kind is consumer. Both follow the semantic conventions for messaging (v1.43.0,
+// in development). It begins when the batch was read, and ends when the batch is done. Its
+// parent is the span in the context of [funnel.Worker.Do], if there is one. Start a
+// long-running worker without one, so that each batch begins a trace.
 //
-// The span of a call of a task is named "task" and the ID of the task, and has the kind
-// internal. It is a child of the span of the batch, also on a branch and in a sink. The
-// context of the call holds it, so the spans of a connector or processor are its children. The
-// first task has no span: the batch begins after it.
+// The span of a call of a task is named "task" and the ID of the task, such as "task table".
+// Its kind is internal. It is a child of the span of the batch, even on a branch or in a sink.
+// The context of the call holds it, so spans that a connector or processor starts are its
+// children. The first task has no span: the batch begins after it.
 //
 // Acks of the source, writes to the dead-letter queue and divisions of the batch are events
-// of the span of the batch. What a host settles by [funnel.Worker.Ack] or
-// [funnel.Worker.Nack] belongs to no batch in flight: it is an event of the span in the
-// context of that call, if there is one.
+// of the span of the batch. Records that a host settles by [funnel.Worker.Ack] or
+// [funnel.Worker.Nack] belong to no batch in flight. Their acks and dead letters are events of
+// the span in the context of that call, if there is one.
 //
-// The span of a batch or task that fails has the status error, the attribute error.type, and
-// an event exception with the text of the error: 1,024 bytes at most. The text may name
-// positions, as errors of the engine do; nothing else of a record is in a span. A nacked
-// record is not a failure of its task. If a panic or [runtime.Goexit] ends a batch, its spans
-// end with an error that says so; the value of the panic is not in them.
+// The span of a failed batch or task has the status error, the attribute error.type, and an
+// event named exception with the text of the error, at most 1,024 bytes. The text may name
+// positions, as errors of the engine do; spans hold no other data of records. A nacked record
+// is not a failure of its task. If a panic or [runtime.Goexit] ends a batch, its spans end with
+// an error that says so, without the value of the panic.
 //
 // # Attributes
 //
@@ -52,41 +52,40 @@
 //	funnel.records.added          task*                   pieces beyond the first of each split
 //	funnel.records.filtered       batch*, task*           filtered records
 //	funnel.records.nacked         batch*, task*           nacked records
-//	funnel.records.retried        batch*, task*           records that the task gets again
+//	funnel.records.retried        batch*, task*           records that a task gets again
 //	funnel.records.acked          batch, acked            source records that were acked
 //	funnel.records.dead_lettered  batch*                  source records in the dead-letter queue
 //	funnel.links.omitted          batch*                  records whose traces are not linked
 //	funnel.batch.parts            divided                 parts of the batch
 //	funnel.dead_letters           letters                 dead letters in a write
-//	funnel.dead_letters.confirmed letters                 of them, those the queue has confirmed
+//	funnel.dead_letters.confirmed letters                 those that the queue has confirmed
 //	error.type                    batch*, task*, letters* type of the error
 //	exception.message             letters*                text of the error, as in exception
 //
-// Divided, acked and letters are the events "batch divided", "records acked" and "dead
-// letters written". An attribute with a * is there only if it is not 0, or there is an error.
-// The numbers are those of [funnel.TaskDone] and [funnel.BatchDone].
+// Here divided, acked and letters are the events "batch divided", "records acked" and "dead
+// letters written". An attribute with a * is left out if it is 0 or there is no error. The
+// numbers are as in [funnel.TaskDone] and [funnel.BatchDone].
 //
 // # Links
 //
-// The span of a batch links to the traces of its records: to the spans that their metadata
-// names as traceparent and tracestate (W3C Trace Context). Records of the same span share a
-// link. There are at most 32 links. Further records with a traceparent are counted, even if it
-// is invalid, since it is not read. The links are added after the span has started, so samplers
-// do not see them.
+// The span of a batch links to the traces of its records: to the spans in their metadata
+// traceparent and tracestate (W3C Trace Context). Records with the same traceparent share a
+// link. A span has at most 32 links. Further records with a traceparent are only counted, even
+// with an invalid one, since it is not parsed. The links are added after the span has started,
+// so samplers do not see them.
 //
-// Where a task divides a batch, by nacks in the middle or by records that it wants again, the
-// parts continue one after the other. The span of a task then links to the span of the call
-// by which its records were last divided from others, of this task or of one before it in
-// the pipeline, also before a fan-out. A division by the first task is not linked, since that
-// has no span.
+// If a task divides a batch, by nacks in the middle or by records that it wants again, the
+// parts continue one after the other. The span of each later call then links to the call that
+// last divided its records from others. That call may be of the same task or of an earlier one,
+// even before a fan-out. A division by the first task is not linked, since that has no span.
 //
 // # Passing the trace on
 //
 // A destination that sends records to another system finds the span in the context of Write,
-// and can send it along. A destination that stores metadata, such as that of connector/file
+// and can send it along. A destination that stores metadata, such as the one of connector/file
 // with its format Records, stores the trace that the records came with. [NewInjectTask] before
-// the destination replaces that trace by the current span. So the next pipeline links to this
-// one, whose batch links to where the records came from:
+// the destination replaces that trace by the current span. The next pipeline then links to this
+// one, whose batch links to the origin of the records:
 //
 //	inject, err := otel.NewInjectTask("trace")
 //	...
@@ -94,7 +93,7 @@
 //
 // # Cost
 //
-// A batch that is sampled out costs the start of its span, which depends on the provider. Each
-// of its tasks and events then costs a look into its context, and allocates nothing. The
+// A batch that is not sampled costs the start of its span, which depends on the provider. Each
+// of its tasks and events then costs a lookup in its context, and allocates nothing. The
 // metadata of its records is not read.
 package otel

@@ -16,7 +16,7 @@ var (
 	errNotReturned = errors.New("the task has not returned: a panic or runtime.Goexit has ended it")
 )
 
-// maxErrorText is how many bytes of the text of an error a span has at most.
+// maxErrorText is the maximum length of the text of an error in a span, in bytes.
 const maxErrorText = 1_024
 
 // setError sets the status of a span, and adds an event with the error, unless it is nil.
@@ -31,8 +31,8 @@ func setError(span trace.Span, err error) {
 }
 
 // describe returns the text of an error, as valid UTF-8 and not too long, and its type. A
-// TaskError wraps every error of a task, so the type is that of the error in it. A panic in a
-// method of the error does not end the worker.
+// TaskError wraps every error of a task, so its type is skipped for the type of the error in
+// it. A panic in a method of the error does not end the worker.
 func describe(err error) (text, kind string) {
 	text, kind = "a method of the error panics", semconv.ErrorTypeOther.Value.AsString()
 	defer func() { _ = recover() }()

@@ -12,7 +12,7 @@ import (
 	"github.com/conduitio/funnel/otel"
 )
 
-// The batches of a pipeline link to the one that their records come from.
+// The batch of the second pipeline links to the batch of the first that wrote its records.
 func ExampleNewInjectTask() {
 	recorder := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))

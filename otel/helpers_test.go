@@ -89,7 +89,7 @@ func line(s sdktrace.ReadOnlySpan, names map[trace.SpanID]string) string {
 	return strings.Join(parts, " ")
 }
 
-// short returns attributes without what is constant, and without texts and types of errors.
+// short returns attributes without constant ones, and without texts and types of errors.
 func short(attributes []attribute.KeyValue) []string {
 	var parts []string
 	for _, a := range attributes {

@@ -12,17 +12,17 @@ import (
 
 // NewInjectTask returns a task that passes the trace on: it writes the current span into the
 // metadata of the records, as traceparent and tracestate of W3C Trace Context. It belongs
-// before a destination that stores metadata, such as one that writes whole records to a file.
-// The batch of a pipeline that reads these records then links to the span.
+// before a destination that stores metadata, for example of whole records in a file. When a
+// pipeline reads these records, its batch links to that span.
 //
 // The current span is the one in the context of the task. With an observer of [NewObserver]
-// it is the span of the task. If the batch is sampled out, it is the span of the batch, and the
+// it is the span of the task. If the batch is not sampled, it is the span of the batch, and the
 // traceparent says that it is not sampled. Without a span, the metadata stays as it is. The
-// new trace replaces the one that a record came with; the batch links to that one.
+// trace that a record came with is replaced; the batch still links to it.
 //
 // The task changes metadata in place, which allocates nothing for a record that has a
-// traceparent already. A record without metadata gets a map. The ID is that of the task.
-// NewInjectTask returns an error if it is empty.
+// traceparent already. A record without metadata gets a map. The argument is the ID of the
+// task. NewInjectTask returns an error if it is empty.
 func NewInjectTask(id string) (funnel.Task, error) {
 	if id == "" {
 		return nil, errors.New("the task has no ID")

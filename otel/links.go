@@ -8,16 +8,16 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// The metadata of a record that W3C Trace Context describes.
+// The keys of W3C Trace Context in the metadata of a record.
 const (
 	traceparent = "traceparent"
 	tracestate  = "tracestate"
 )
 
-// maxLinks is how many links a span has at most.
+// maxLinks is the maximum number of links of a span.
 const maxLinks = 32
 
-// linkRecords links a span to the traces of records, each once.
+// linkRecords links a span to the traces of records, to each once.
 func linkRecords(span trace.Span, records []opencdc.Record) {
 	var seen map[string]struct{} // linked or invalid, by traceparent
 	links, omitted := 0, 0

@@ -16,10 +16,10 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// The context of a sampled batch's tasks holds the batch, so their events find it there. The
-// events of acks and dead letters have the context of Do. They belong to the batch in flight,
-// of which a worker has one at a time. No context holds a batch that is sampled out, so its
-// events find nothing, and do nothing.
+// The contexts of a sampled batch's tasks hold the batch, so their events find it there. The
+// events of acks and dead letters have the context of Do. They belong to the batch in flight;
+// a worker has one at a time. No context holds a batch that is not sampled, so its events find
+// nothing, and do nothing.
 
 // scope is the name of the tracer.
 const scope = "github.com/conduitio/funnel/otel"
@@ -27,14 +27,11 @@ const scope = "github.com/conduitio/funnel/otel"
 // NewObserver returns an observer that traces a worker, for [funnel.WithObserver]. The
 // documentation of the package describes the spans.
 //
-// The provider makes the tracer; the global one is never used. The pipeline is part of the
+// The provider makes the tracer; the global provider is never used. The pipeline is part of the
 // names of spans, so it should be the same in each run. NewObserver returns an error if the
 // provider is nil, the pipeline has no name, or an option is nil or invalid.
 //
-// The observer is for one worker at a time. A later worker can use it again.
-//
-// A batch that is sampled out costs the start of its span. Its tasks and events then cost a
-// look into their context each, and allocate nothing.
+// The observer is for one worker at a time. A later worker may reuse it.
 func NewObserver(provider trace.TracerProvider, pipeline string, opts ...Option) (funnel.Observer, error) {
 	if isNil(provider) {
 		return nil, errors.New("the tracer provider is nil")
@@ -101,12 +98,12 @@ func (o *observer) batchOf(ctx context.Context) *batch {
 	return b
 }
 
-// BatchRead is RecordsRead for a batch whose records are not known.
+// BatchRead starts the span of a batch without its links. Workers call RecordsRead instead.
 func (o *observer) BatchRead(ctx context.Context, e funnel.BatchRead) context.Context {
 	return o.RecordsRead(ctx, e, nil)
 }
 
-// RecordsRead starts the span of a batch.
+// RecordsRead starts the span of a batch, and links it.
 func (o *observer) RecordsRead(ctx context.Context, e funnel.BatchRead, records []opencdc.Record) context.Context {
 	ctx, span := o.tracer.Start(ctx, o.name, o.start...)
 	if !span.IsRecording() {
@@ -198,9 +195,9 @@ func (o *observer) RecordsAcked(ctx context.Context, e funnel.RecordsAcked) {
 	}
 }
 
-// spanOf returns the span for an event of acks or dead letters, or nil if none is sampled.
-// If the host has asked for the acks or dead letters, it is the span in the context of the
-// host's call, or that of the batch if the call comes from a task.
+// spanOf returns the span for an event of acks or dead letters, or nil if none is sampled. For
+// a call of Worker.Ack or Worker.Nack it is the span in the context of that call, or the span of
+// the batch if a task makes the call. Otherwise it is the span of the batch in flight.
 func (o *observer) spanOf(ctx context.Context, outside bool) trace.Span {
 	b := o.current.Load()
 	if outside {
@@ -242,7 +239,7 @@ func (o *observer) end(b *batch) {
 	o.current.CompareAndSwap(b, nil)
 }
 
-// setCounts sets the first attribute, and those of the others that are not 0.
+// setCounts sets the first attribute, and the others unless they are 0.
 func setCounts(span trace.Span, counts ...attribute.KeyValue) {
 	n := 1
 	for _, c := range counts[1:] {

@@ -15,7 +15,7 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// A batch is a span, and each call of a task is a child of it. What is divided is linked.
+// A batch is a span, and each call of a task is a child of it. Divided parts are linked.
 func TestObserver(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -119,7 +119,7 @@ func TestObserver_dividedAgain(t *testing.T) {
 	})
 }
 
-// What is given to a task again links to the call that has asked for it, also if another
+// If a task gets records again, that call links to the call that retried them, even if another
 // part was divided again meanwhile.
 func TestObserver_retries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -314,8 +314,8 @@ func TestObserver_sink(t *testing.T) {
 	fake.WantNoError(t, sink.Close(t.Context()))
 }
 
-// What the host settles is an event of the span in the context of its call, not of a batch
-// in flight. What a task settles belongs to its batch.
+// Records that the host settles are an event of the span in the context of its call, not of a
+// batch in flight. Records that a task settles are an event of its batch.
 func TestObserver_outside(t *testing.T) {
 	j, tr := &fake.Journal{}, newTracing()
 	ctx, span := tr.provider.Tracer("host").Start(t.Context(), "host")
@@ -372,7 +372,7 @@ func (unsampled) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingRe
 	return sdktrace.SamplingResult{Decision: decision}
 }
 
-// The events of a batch that is sampled out are not those of another span.
+// The events of a batch that is not sampled do not go to another span.
 func TestObserver_sampledOutBelow(t *testing.T) {
 	j, tr := &fake.Journal{}, newTracing(sdktrace.WithSampler(unsampled{}))
 	p := fake.ByPosition(fake.Answers{"2": fake.Fail})

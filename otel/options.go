@@ -19,10 +19,9 @@ type option func(*config) error
 
 func (o option) apply(c *config) error { return o(c) }
 
-// WithAttributes adds attributes to the span of each batch. Samplers see them. They
-// replace attributes of the package that have the same key. By default there are none. The
-// option can be given several times. NewObserver returns an error if an attribute has no
-// key or no value.
+// WithAttributes adds attributes to the span of each batch, where samplers see them. They
+// replace attributes of the package with the same key. The option can be given several times.
+// [NewObserver] returns an error if an attribute has no key or no value.
 func WithAttributes(attributes ...attribute.KeyValue) Option {
 	attributes = slices.Clone(attributes)
 	return option(func(c *config) error {

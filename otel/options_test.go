@@ -36,7 +36,7 @@ func TestNewObserver_invalid(t *testing.T) {
 	}
 }
 
-// The spans bear what the documentation of the package says, and what the host adds.
+// The spans have the documented attributes, and those that the host adds.
 func TestNewObserver_attributes(t *testing.T) {
 	j, tr := &fake.Journal{}, newTracing()
 	o := tr.observer(t, otel.WithAttributes(attribute.String("a", "1"), attribute.String("messaging.system", "mine")), otel.WithAttributes(attribute.Bool("b", true)))
@@ -61,7 +61,7 @@ type ownError struct{ text string }
 
 func (e *ownError) Error() string { return e.text }
 
-// typedError is an error that panics if it is asked for its type.
+// typedError is an error whose method for its type panics.
 type typedError struct{}
 
 func (typedError) Error() string     { return "typed" }
@@ -104,7 +104,7 @@ func TestObserver_errors(t *testing.T) {
 	}
 }
 
-// A sampled-out batch is not recorded, and allocates nothing for its tasks.
+// A batch that is not sampled is not recorded, and allocates nothing for its tasks.
 func TestObserver_sampledOut(t *testing.T) {
 	tr := newTracing(sdktrace.WithSampler(sdktrace.NeverSample()))
 	o := tr.observer(t)

@@ -8,10 +8,10 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// background listens to the connectors' channels of background errors, from when the
+// background receives from the connectors' channels of background errors, from when the
 // connectors are open until they are closed. The first error of a channel ends the workers.
-// Those that follow are received and dropped: a connector may wait until they are, and
-// its teardown for that.
+// Later errors are received and dropped: a connector may block until they are received, and
+// its teardown may wait for that.
 type background struct {
 	run  *run
 	quit chan struct{} // closed when the connectors are closed
@@ -21,7 +21,7 @@ type background struct {
 	errs []error
 }
 
-// listen begins to listen.
+// listen begins to receive.
 func (r *run) listen(channels []*channel) *background {
 	b := &background{run: r, quit: make(chan struct{})}
 	for _, c := range channels {
@@ -30,7 +30,7 @@ func (r *run) listen(channels []*channel) *background {
 	return b
 }
 
-// end ends listening, after a last look.
+// end stops receiving, after it has received what the channels hold.
 func (b *background) end() {
 	close(b.quit)
 	b.wg.Wait()
@@ -47,7 +47,7 @@ func (b *background) receive(c *channel) {
 	for {
 		select {
 		case err, ok := <-c.errors:
-			if !ok { // closed: the connector has nothing to say anymore
+			if !ok { // closed: no more errors follow
 				return
 			}
 			b.hear(c, err)
@@ -73,13 +73,13 @@ func (b *background) hear(c *channel, err error) {
 		return
 	}
 	if b.run.isEnding() && saysOnly(err, context.Canceled) {
-		return // what the connector does in the background was to end
+		return // the run ends, and so does the connector's work in the background
 	}
 	c.failed = true
 	b.fail(c, c.wrap(err))
 }
 
-// fail ends the workers with an error as their cause.
+// fail ends the workers, with err as the cause.
 func (b *background) fail(c *channel, err error) {
 	b.mu.Lock()
 	b.errs = append(b.errs, err)
@@ -93,14 +93,14 @@ func (b *background) fail(c *channel, err error) {
 // channel is a channel of background errors of a connector.
 type channel struct {
 	errors  <-chan error
-	members []*member // whose pipelines hold the connector
+	members []*member // the workers with the connector
 	wrap    func(error) error
-	failed  bool // there was an error
+	failed  bool // an error was received
 }
 
 // findChannels returns the channels of all connectors that are open, each once. A connector
-// may return another channel after each opening, so it is asked after that, as the source
-// is whether it is Lagging.
+// may return another channel after each opening, so it is asked after it was opened. Then the
+// source is also asked whether it is Lagging.
 func (r *run) findChannels() ([]*channel, error) {
 	var all []*channel
 	known := make(map[<-chan error]*channel)

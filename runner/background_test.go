@@ -17,7 +17,7 @@ import (
 
 var errBackground = errors.New("lost in the background")
 
-// A connector may wait until all its errors are received, and its teardown for that.
+// A connector may block until all its errors are received, and its teardown may wait for that.
 func TestBackground_severalErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -63,7 +63,7 @@ func TestBackground_whileClosing(t *testing.T) {
 	})
 }
 
-// The connectors that are open are listened to, also if others fail to open.
+// The errors of open connectors are received, even if others fail to open.
 func TestBackground_failedOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -122,7 +122,7 @@ func TestBackground_siblings(t *testing.T) {
 	})
 }
 
-// A connector that never ceases to send keeps no run from ending.
+// A run ends even if a connector sends errors for ever.
 func TestBackground_endless(t *testing.T) {
 	w := newWorld(t)
 	stop := make(chan struct{})

@@ -19,13 +19,13 @@ type Parts struct {
 }
 
 // Build makes the workers for a run of a pipeline. It is called for each run, on a
-// goroutine of its own. It makes new workers, with new connectors or with such as can be
-// opened again after a teardown; it does not open them.
+// goroutine of its own. It makes new workers, whose connectors are new or can be opened again
+// after a teardown. It does not open the workers.
 //
-// The context ends when the run is cancelled or over. A run that is stopped while it
-// builds or opens is cancelled at once, otherwise only if the graceful bound passes.
+// The context ends when the run is over or cancelled. A stop cancels a run at once while it
+// builds or opens, and later only when the graceful bound has passed.
 //
-// An error, or a panic, is a failed run.
+// If Build returns an error or panics, the run has failed.
 type Build func(context.Context) (Parts, error)
 
 // Single returns a Build for a pipeline of one worker.

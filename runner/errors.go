@@ -19,10 +19,9 @@ var (
 	ErrExists = errors.New("the pipeline exists already")
 	// ErrRunning means that the pipeline is starting, running or draining.
 	ErrRunning = errors.New("the pipeline is running")
-	// ErrStopped means that another call has stopped the pipeline while [Group.Restart]
-	// waited.
+	// ErrStopped means that another call stopped the pipeline while [Group.Restart] waited.
 	ErrStopped = errors.New("the pipeline was stopped meanwhile")
-	// ErrStuck means that a run of the pipeline cannot be ended, see [StuckError].
+	// ErrStuck means that a run of the pipeline does not end, see [StuckError].
 	ErrStuck = errors.New("stuck")
 	// ErrAttempts means that the restarts allowed by [Restart] are used up. The error also
 	// wraps the error of the last run.
@@ -37,20 +36,22 @@ var (
 	errOutside = errors.New("the worker was stopped, but not by the runner")
 )
 
-// StuckError says what in a pipeline does not end. It wraps [ErrStuck].
+// StuckError says which parts of a pipeline do not end. It wraps [ErrStuck].
 type StuckError struct {
 	// Pipeline is the name of the pipeline.
 	Pipeline string
-	// Tasks are what has not ended. If the workers were made with [funnel.WithStats], it
-	// holds the task that has the batch or is being opened or closed, and since when.
+	// Tasks are the parts that have not ended. If the workers were made with
+	// [funnel.WithStats], they name the tasks that have the batch or are being opened or
+	// closed.
 	Tasks []TaskStatus
-	// Err is why the run should have ended, or nil if it was stopped.
+	// Err is the first error of the run, or nil if there was none: the host has stopped the
+	// run, or its sources have ended.
 	Err error
 
 	now time.Time
 }
 
-// Error names each task, what it does, and for how long.
+// Error says what each of the tasks is doing, and for how long.
 func (e *StuckError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pipeline %q is stuck: ", e.Pipeline)
@@ -74,8 +75,8 @@ func (e *StuckError) Unwrap() []error {
 	return []error{ErrStuck, e.Err}
 }
 
-// panicError wraps a panic. Unlike the text of a [funnel.PanicError], its text does not
-// hold the stack.
+// panicError wraps a panic. Its text does not hold the stack, unlike that of a
+// [funnel.PanicError].
 type panicError struct{ err *funnel.PanicError }
 
 func (e *panicError) Error() string {
@@ -88,8 +89,8 @@ func (e *panicError) Error() string {
 
 func (e *panicError) Unwrap() error { return e.err }
 
-// call calls f on a goroutine of its own, and waits for it. A panic and the end of the
-// goroutine become errors.
+// call calls f on a goroutine of its own, and waits for it. It returns a panic or
+// [runtime.Goexit] as an error.
 func call(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -129,7 +130,7 @@ func join(errs ...error) error {
 	return errors.Join(errs...)
 }
 
-// saysOnly returns true if err is or wraps one of the targets, or joins only such errors.
+// saysOnly returns true if err is or wraps one of the targets, or joins only errors that do.
 // If a method of err panics, it returns false.
 func saysOnly(err error, targets ...error) (is bool) {
 	defer func() {

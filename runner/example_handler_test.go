@@ -13,7 +13,7 @@ import (
 	"github.com/conduitio/funnel/runner"
 )
 
-// The pages of a group, below a path of the host's choice.
+// The host chooses the path below which the pages are.
 func ExampleGroup_Handler() {
 	ctx, stop := context.WithCancel(context.Background())
 	g, err := runner.New(runner.WithListener(func(t runner.Transition) {

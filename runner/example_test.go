@@ -15,7 +15,7 @@ import (
 	"github.com/conduitio/funnel/runner"
 )
 
-// A pipeline whose database is away fails twice, and recovers.
+// A pipeline fails twice, since its database is away, and then recovers.
 func Example() {
 	runs := 0
 	newOrders := func(context.Context) (*funnel.Worker, error) {
@@ -63,7 +63,7 @@ func Example() {
 	// done after 2 restarts, 3 records acked
 }
 
-// The signals belong to the host, which turns them into the end of a context.
+// The host handles the signals: they end the context of Run.
 func ExampleGroup_Run() {
 	g, err := runner.New()
 	if err != nil {
@@ -73,7 +73,7 @@ func ExampleGroup_Run() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program
-	interrupt()                  // as somebody will, some day
+	interrupt()                  // as an operator would
 	fmt.Println("Run:", g.Run(ctx))
 	// Output: Run: <nil>
 }

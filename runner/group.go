@@ -14,8 +14,8 @@ import (
 )
 
 // Group supervises named pipelines. All methods may be called at any time from any
-// goroutine, also by listeners, connectors and a [Build]. A call from within a pipeline
-// that stops this pipeline waits until its context ends or the pipeline counts as stuck.
+// goroutine, also by listeners, connectors and a [Build]. If a connector stops its own
+// pipeline, that call waits until its context ends or the pipeline is stuck.
 type Group struct {
 	logger    log.CtxLogger
 	metrics   *families // or nil
@@ -29,7 +29,7 @@ type Group struct {
 	logged  map[string]map[*funnel.PanicError]bool // in the journal
 
 	mu        sync.Mutex
-	ctx       context.Context // of Run, without its end; nil before Run
+	ctx       context.Context // of Run, but never cancelled; nil before Run
 	isClosed  bool
 	pipelines map[string]*pipeline
 }
@@ -61,10 +61,10 @@ func isNil(v any) bool {
 	return r.Kind() == reflect.Func && r.IsNil()
 }
 
-// Add adds a pipeline under a name that is not empty and not taken ([ErrExists]). It is
-// started when [Group.Run] begins, or at once if that has begun, unless
-// [WithoutAutoStart] is given. Add returns an error, and adds nothing, if an argument is
-// invalid or the group is closed.
+// Add adds a pipeline. The name must be neither empty nor taken ([ErrExists]). The pipeline
+// starts when [Group.Run] begins, or at once if that has begun, unless [WithoutAutoStart] is
+// given. Add returns an error, and adds nothing, if an argument is invalid or the group is
+// closed.
 func (g *Group) Add(name string, build Build, opts ...PipelineOption) error {
 	c := pipelineConfig{isAutoStart: true}
 	c.restart, _ = Restart{}.withDefaults()
@@ -100,12 +100,12 @@ func (g *Group) Add(name string, build Build, opts ...PipelineOption) error {
 }
 
 // Run starts the pipelines and supervises them until ctx ends. It then stops all of them
-// at the same time, within the bounds of [WithStopTimeout], and returns nil, or an error
-// that joins what went wrong at the end: those pipelines that are stuck (a [*StuckError]
-// each), and those whose last batch or teardown has failed. Before it returns it waits
-// for the log and the listeners, but not longer than the second bound.
+// at the same time, within the bounds of [WithStopTimeout]. It returns nil, or the joined
+// errors of the pipelines that are stuck (a [*StuckError] each) and of those whose last batch
+// or teardown has failed. Before Run returns it waits for the metrics, the listeners and the
+// log, at most for the second time of [WithStopTimeout].
 //
-// The runs get the values of ctx. Run can be called once.
+// The contexts of the runs have the values of ctx. Run can be called once.
 func (g *Group) Run(ctx context.Context) error {
 	g.mu.Lock()
 	switch {
@@ -153,7 +153,7 @@ func (p *pipeline) shutDown() error {
 	return named(p.name, <-w.done)
 }
 
-// named adds the name of the pipeline to err, unless it says it already.
+// named adds the name of the pipeline to err, unless err has it already.
 func named(pipeline string, err error) error {
 	switch err.(type) {
 	case nil, *StuckError:
@@ -162,10 +162,10 @@ func named(pipeline string, err error) error {
 	return fmt.Errorf("pipeline %q: %w", pipeline, err)
 }
 
-// Start starts a pipeline that is stopped, degraded or done, and restarts one that is
-// recovering at once. It does not wait until the pipeline is running. The back-off and
-// the window begin anew. Start returns [ErrRunning] or [ErrStuck] if there is a run.
-// Before [Group.Run], it makes Run start the pipeline.
+// Start starts a pipeline that is stopped, degraded or done. If the pipeline is recovering,
+// Start ends its pause. It does not wait until the pipeline is running. The back-off and the
+// window begin anew. If there is a run, Start returns [ErrRunning], or a [*StuckError] if that
+// run is stuck. Before [Group.Run], Start makes Run start the pipeline.
 func (g *Group) Start(name string) error {
 	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.autoStart(true) })
 	if isHeld || err != nil {
@@ -190,16 +190,16 @@ func (g *Group) Start(name string) error {
 	return <-result
 }
 
-// Stop stops a pipeline and waits until its run is over. The workers finish what is in
+// Stop stops a pipeline and waits until its run is over. The workers finish the batches in
 // flight; after the graceful bound of [WithStopTimeout] their context is cancelled. A run
-// that is still starting is cancelled at once. If the run cannot be ended, the pipeline is
+// that is still starting is cancelled at once. If the run does not end, the pipeline is
 // stuck after the second bound, and Stop returns a [*StuckError]. If the run ends with
 // another error, Stop returns it, and the pipeline is stopped.
 //
-// If ctx ends first, Stop returns an error that wraps the context's, and stopping goes on.
+// If ctx ends first, Stop returns an error that wraps the context's, and the stop continues.
 //
-// Stop of a pipeline that is recovering or degraded makes it stopped. One that is stopped
-// or done stays as it is. Before [Group.Run], Stop makes Run not start the pipeline.
+// A pipeline that is recovering or degraded becomes stopped. A pipeline that is stopped or
+// done stays so. Before [Group.Run], Stop keeps Run from starting the pipeline.
 func (g *Group) Stop(ctx context.Context, name string) error {
 	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.autoStart(false) })
 	if isHeld || err != nil {
@@ -209,11 +209,11 @@ func (g *Group) Stop(ctx context.Context, name string) error {
 }
 
 // Restart stops a pipeline as [Group.Stop] does, and starts it again. It returns nil once
-// the new run begins, also if the old one has ended with an error, which [Group.Status]
-// shows. Several calls at the same time are one restart. If Stop is called meanwhile, the
-// pipeline stays stopped, and Restart returns [ErrStopped]. If the run is stuck, there is
-// no new one, and Restart returns a [*StuckError]. If ctx ends first, Restart returns an
-// error, and restarting goes on.
+// the new run begins, even if the old one has ended with an error, which [Group.Status]
+// shows. Concurrent calls cause one restart. If Stop is called meanwhile, the pipeline stays
+// stopped, and Restart returns [ErrStopped]. If the run is stuck, there is no new one, and
+// Restart returns a [*StuckError]. If ctx ends first, Restart returns an error, and the
+// restart continues. Before [Group.Run], Restart makes Run start the pipeline.
 func (g *Group) Restart(ctx context.Context, name string) error {
 	p, isHeld, err := g.pipeline(name, func(p *pipeline) { p.autoStart(true) })
 	if isHeld || err != nil {
@@ -222,9 +222,9 @@ func (g *Group) Restart(ctx context.Context, name string) error {
 	return p.wait(ctx, waitRestart)
 }
 
-// Remove stops a pipeline as [Group.Stop] does, and removes it, also if its run ends with
-// an error, which Remove returns. A pipeline that is stuck is not removed. If ctx ends
-// first, Remove returns an error, and removing goes on.
+// Remove stops a pipeline as [Group.Stop] does, and removes it. If the run ends with an
+// error, Remove returns it, and the pipeline is removed all the same. A pipeline that is
+// stuck is not removed. If ctx ends first, Remove returns an error, and the removal continues.
 func (g *Group) Remove(ctx context.Context, name string) error {
 	p, isHeld, err := g.pipeline(name, func(p *pipeline) {
 		delete(g.pipelines, name)
@@ -236,8 +236,8 @@ func (g *Group) Remove(ctx context.Context, name string) error {
 	return p.wait(ctx, waitRemove)
 }
 
-// pipeline returns the pipeline of a name. Before Run, it calls held instead, under the
-// lock, and returns true.
+// pipeline returns the pipeline of a name. Before Run it instead calls held, under the lock,
+// and returns true.
 func (g *Group) pipeline(name string, held func(*pipeline)) (_ *pipeline, isHeld bool, _ error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

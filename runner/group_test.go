@@ -157,7 +157,7 @@ func withParts(change func(*runner.Parts)) runner.Build {
 	}
 }
 
-// A failed run is reported with its cause, whatever fails, and however.
+// A failed run is reported with its cause, whatever has failed in whatever way.
 func TestGroup_failures(t *testing.T) {
 	fails := func(context.Context) error { return errTest }
 	panics := func(context.Context) error { panic(errTest) }
@@ -220,7 +220,7 @@ func TestGroup_failures(t *testing.T) {
 	}
 }
 
-// An error from the channel of a connector ends the run, as the cause of the context.
+// An error from the channel of a connector ends the run, and is the cause of the context.
 func TestGroup_background(t *testing.T) {
 	for _, where := range []string{"in", "out", "queue"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -276,7 +276,7 @@ func TestGroup_backgroundAtTheEnd(t *testing.T) {
 	})
 }
 
-// If one worker fails, the others finish what is in flight.
+// If one worker fails, the others finish their batches in flight.
 func TestGroup_siblings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -371,7 +371,7 @@ func TestStatus_badError(t *testing.T) {
 	})
 }
 
-// A run that is healthy ends the row of those that have failed.
+// A healthy run ends the series of failed runs.
 func TestStatus_healthy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

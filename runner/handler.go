@@ -14,20 +14,20 @@ import (
 	"unicode/utf8"
 )
 
-// This file serves the pages of a group. They only read: a page is made from an Overview,
+// This file serves the pages of a group. They are read-only: a page is made from an Overview,
 // wholly in memory, and then written. Nothing that comes from outside is trusted. The names
 // of pipelines, the IDs of tasks and the texts of errors may hold anything, so each page
-// escapes them in its own way: encoding/json, html/template (page.go), and quotes in plain
-// text. Even if some HTML passed unescaped, the policy that goes with each page forbids the
-// browser to run or load anything.
+// escapes them: with encoding/json, with html/template (page.go), or by quoting in plain text.
+// Even if some HTML got through, the policy of each page forbids the browser to run or load
+// anything.
 
 // The bounds of the pages.
 const (
 	// pageLagTime is how long a page waits for the lag of sources.
 	pageLagTime = time.Second
-	// refreshTime is after how long a browser loads the page for people again.
+	// refreshTime is how long a browser waits before it reloads the page for people.
 	refreshTime = 5 * time.Second
-	// maxListed is how many pipelines a text in plain text names.
+	// maxListed is how many pipelines a page in plain text names.
 	maxListed = 20
 	// maxListedName is the maximum length of a name in plain text, in bytes.
 	maxListedName = 200
@@ -35,16 +35,16 @@ const (
 
 // Handler returns a handler for the pages of the group, see "Pages" in the documentation of
 // the package. It may be made and used at any time, also before and after [Group.Run], and
-// by any number of requests at the same time. It keeps no goroutines, unless the method Lag
-// of a source or the function of [WithErrorText] hangs.
+// serves concurrent requests. It leaves no goroutines behind, unless the method Lag of a
+// source or the function of [WithErrorText] hangs.
 //
-// Its paths are relative to where it is mounted, which must end in a slash:
+// Its paths are relative to the path of its mount, which must end in a slash:
 //
 //	mux.Handle("/pipelines/", http.StripPrefix("/pipelines/", g.Handler()))
 //
-// The pages show names of pipelines and tasks, counts, and texts of errors, which may be
-// secret; see [WithErrorText]. The handler does not ask who is there: the host decides who
-// may see them.
+// The pages show names of pipelines and tasks, counts, and texts of errors, which may hold
+// secrets; see [WithErrorText]. The handler does not authenticate requests: that is up to the
+// host.
 func (g *Group) Handler() http.Handler {
 	return &handler{group: g, page: newPage()}
 }
@@ -82,7 +82,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Length", strconv.Itoa(len(res.body)))
 	w.WriteHeader(res.code)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(res.body) // it fails if the client has gone
+		_, _ = w.Write(res.body) // fails if the client has gone
 	}
 }
 
@@ -145,8 +145,8 @@ func (h *handler) ready() response {
 	return text(http.StatusServiceUnavailable, list(lines))
 }
 
-// reason says why a pipeline is not ready. Whoever asks for readiness is seldom asked who
-// they are, so errors are shown only as the host has redacted them.
+// reason says why a pipeline is not ready. Probes are seldom authenticated, so errors are
+// shown only if the host redacts them.
 func (h *handler) reason(s *Status) string {
 	line := fmt.Sprintf("%s is %v since %s", listedName(s.Name), s.State, stamp(s.Since))
 	if s.State == Stopped {
@@ -168,7 +168,7 @@ func (h *handler) reason(s *Status) string {
 	return line
 }
 
-// list makes lines of a heading and items. If there are too many items, it counts the rest.
+// list joins a heading and items to lines. It shows maxListed items, and counts the rest.
 func list(lines []string) string {
 	if rest := len(lines) - 1 - maxListed; rest > 0 {
 		lines = append(lines[:1+maxListed], fmt.Sprintf("and %d more", rest))
@@ -195,9 +195,9 @@ func (h *handler) status(ctx context.Context) response {
 	return response{http.StatusOK, typeJSON, escapeJSON(body.Bytes())}
 }
 
-// escapeJSON escapes what encoding/json leaves as it is, but a terminal or an editor obeys
-// or does not show: control characters beyond ASCII, marks of direction and the like. They
-// can stand only in strings.
+// escapeJSON escapes characters that encoding/json does not, but that a terminal or an editor
+// interprets or does not show: control characters beyond ASCII, marks of direction and the
+// like. They occur only in strings.
 func escapeJSON(text []byte) []byte {
 	var escaped []byte
 	for _, r := range string(text) {

@@ -30,14 +30,14 @@ func browser(t *testing.T) string {
 	return ""
 }
 
-// browse starts a browser, which loads the page. The returned function ends it if it has not
-// ended, and returns what it has written.
+// browse starts a browser, which loads the page. The returned function ends the browser, unless
+// it has ended by itself, and returns its output.
 func browse(t *testing.T, args ...string) (end func() (stdout, stderr string)) {
 	t.Helper()
 	path := browser(t)
 	dir, err := os.MkdirTemp("", "browser")
 	want(t, err)
-	// A child of the browser may still write there: what is left is no failure.
+	// A child of the browser may still write there: a directory that is left is no failure.
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	cmd := exec.CommandContext(ctx, path, append([]string{
@@ -68,7 +68,7 @@ func browse(t *testing.T, args ...string) (end func() (stdout, stderr string)) {
 	}
 }
 
-// paths records the paths that are asked for.
+// paths records the paths of requests.
 type paths struct {
 	http.Handler
 	mu  sync.Mutex
@@ -92,7 +92,7 @@ func (p *paths) seen() []string {
 	return slices.Clone(p.all)
 }
 
-// The page loads itself again after 5 s, and again.
+// The page reloads every 5 s.
 func TestHandler_browserRefreshes(t *testing.T) {
 	browser(t)
 	g := newGroup(t)

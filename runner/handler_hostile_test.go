@@ -168,7 +168,7 @@ func TestHandler_numbers(t *testing.T) {
 	})
 }
 
-// The lag of a source is found out when the run begins, and is never waited for long.
+// Sources are unwrapped when the run begins. An overview never waits long for their lag.
 func TestOverview_unwrap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -177,7 +177,7 @@ func TestHandler_life(t *testing.T) {
 		lacks(t, body, "no such host", "good", "idle")
 		wantPage(t, h, "/livez", 200)
 		wantPage(t, h, "/", 200, "▲ recovering", "no such host", "failed runs in a row: 1", ">in 1s<", "✖ not ready", "✓ live")
-		want(t, g.Stop(t.Context(), "bad")) // which the host wants so
+		want(t, g.Stop(t.Context(), "bad")) // so it should not run
 		wantPage(t, h, "/readyz", 200)
 		if s, err := g.StatusOf("bad"); s.ShouldRun || err != nil {
 			t.Errorf("got %+v, %v", s, err)
@@ -206,7 +206,7 @@ func TestHandler_life(t *testing.T) {
 	})
 }
 
-// Before Run, the host decides what should run. What is done is as it should be.
+// Before Run, the host decides which pipelines should run. A pipeline that is done is ready.
 func TestHandler_shouldRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGroup(t)
@@ -292,7 +292,7 @@ func TestHandler_stuck(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		wantPage(t, h, "/livez", 200)
-		wantPage(t, h, "/readyz", 200) // it has stopped, as the host wished
+		wantPage(t, h, "/readyz", 200) // it has stopped, as the host wanted
 		want(t, w.end())
 	})
 }
@@ -332,7 +332,7 @@ func TestHandler_short(t *testing.T) {
 	})
 }
 
-// One source that is slow does not hold up the others, nor the page for long.
+// A slow source does not hold up the others, and holds up the page only for a short time.
 func TestHandler_lag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -489,7 +489,7 @@ func describe(types map[string]string, path string, value any) {
 	}
 }
 
-// The pages may be asked for by many, while the pipelines change.
+// The pages serve concurrent requests while the pipelines change.
 func TestHandler_concurrent(t *testing.T) {
 	w := newWorld(t)
 	h := w.Handler()

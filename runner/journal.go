@@ -11,8 +11,7 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// PipelineNameField is the name of the field in log lines that holds the name of the
-// pipeline.
+// PipelineNameField is the field of log lines that holds the name of the pipeline.
 const PipelineNameField = "pipeline_name"
 
 // families are the metrics of a group.
@@ -76,8 +75,8 @@ func (f *families) count(t *Transition) {
 	}
 }
 
-// publish writes a line to the log, counts the transition, and tells the listeners. It
-// waits for none of it, so it may be called under a lock.
+// publish writes a line to the log, counts the transition, and calls the listeners. It waits
+// for none of them, so it may be called under a lock.
 func (g *Group) publish(t *Transition) {
 	g.journal.add(func() { g.write(t) })
 	if g.metrics != nil {
@@ -95,7 +94,7 @@ func (g *Group) publish(t *Transition) {
 	})
 }
 
-// report sets the gauges of a pipeline that begins to exist, or ends to.
+// report sets the gauges of a pipeline that was added or removed.
 func (g *Group) report(pipeline string, state State) {
 	if g.metrics != nil {
 		g.meter.add(func() {
@@ -110,7 +109,7 @@ func (g *Group) guard(what, pipeline string, f func()) {
 	if err == nil {
 		return
 	}
-	g.journal.add(func() { // a log that hangs holds up no listener
+	g.journal.add(func() { // so that a log that hangs holds up no listener
 		g.log(func() {
 			e := g.logger.Error(context.Background()).Str(PipelineNameField, pipeline).Str(zerolog.ErrorFieldName, errorText(err))
 			for _, p := range panicsIn(err) {
@@ -121,8 +120,8 @@ func (g *Group) guard(what, pipeline string, f func()) {
 	})
 }
 
-// log calls a function that writes to the log. A logger that panics must not end the
-// process, and cannot be told of.
+// log calls a function that writes to the log. A panic of the logger must not end the process;
+// there is no place to report it.
 func (g *Group) log(f func()) {
 	_ = call(func() error { f(); return nil })
 }
@@ -175,8 +174,8 @@ func (t *Transition) level() zerolog.Level {
 	}
 }
 
-// newStacks returns the stacks of the panics in the cause that were not logged before in
-// the same run. Only the journal calls it.
+// newStacks returns the stacks of those panics in the cause that the same run has not logged
+// yet. Only the journal calls it.
 func (g *Group) newStacks(t *Transition) string {
 	var stacks []string
 	for _, p := range panicsIn(t.Cause) {

@@ -10,10 +10,10 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// Lagging is a source that knows how far it is behind. It answers before its context
-// ends. It is called while the worker runs, beside the other methods of the source, and
-// perhaps while the source is torn down, but not by two goroutines at a time, also if the
-// source serves several runs.
+// Lagging is a source that knows how far it is behind. Its method Lag must return before the
+// context ends. It is called while the worker runs, concurrently with the other methods of the
+// source, perhaps even with Teardown. It is never called by two goroutines at the same time,
+// even if the source serves several runs.
 type Lagging interface {
 	// Lag returns how many records there are to read, or a negative number if that is
 	// unknown, and the age of the next one.
@@ -27,30 +27,30 @@ type Lag struct {
 	Source  string        `json:"source"`
 	Records int64         `json:"records"`
 	Behind  time.Duration `json:"behind_nanoseconds"`
-	// Error is why the lag is unknown, made like the texts of a [Status], or empty.
+	// Error says why the lag is unknown, or is empty. It is made like the texts of a [Status].
 	Error string `json:"error,omitempty"`
 }
 
 // maxLagTime is the longest time that Group.Lag waits.
 const maxLagTime = 5 * time.Second
 
-// lagCall is a call of Lag of a source. Whoever asks while it is pending gets its result.
+// lagCall is a call of Lag of a source. All that ask while it is pending get its result.
 type lagCall struct {
 	done chan struct{}
 	lag  Lag
 	err  error
 }
 
-// Lag asks the sources of a running pipeline for their lag, all at the same time, and
-// waits at most until ctx ends, and at most 5 s. What is not known by then has an error,
-// whose text may take another second ([WithErrorText]). Sources that are not [Lagging] are
-// left out, as are all if the pipeline is not running.
-// If a source ignores its context, it is not asked again before it has answered.
+// Lag asks the sources of a running pipeline for their lag, all at the same time. It waits
+// until ctx ends, for at most 5 s. A source that has not answered by then gets an error, whose
+// text may take another second ([WithErrorText]). Sources that are not [Lagging] are left out.
+// If the pipeline is not running, Lag returns nothing. If a source ignores its context, it is
+// not asked again before it has answered.
 //
-// The method Lag is looked for on Worker.Source, and on what its method
-// Unwrap() funnel.Source returns, if it has one, as those of [funnel.NewBatchingSource],
-// [funnel.NewReplaySource] and position.Track do. It is looked for once in each run, after
-// the workers are opened.
+// The Lagging source is Worker.Source, or a source that this one wraps. A wrapper has a method
+// Unwrap() funnel.Source, as those of [funnel.NewBatchingSource], [funnel.NewReplaySource] and
+// position.Track do. Whether a source is Lagging is found out once in each run, after the
+// workers are opened.
 func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 	g.mu.Lock()
 	p := g.pipelines[name]
@@ -86,7 +86,7 @@ func (g *Group) Lag(ctx context.Context, name string) ([]Lag, error) {
 	return all, nil
 }
 
-// askLag asks those sources of a run that know their lag. It waits for none.
+// askLag asks the sources of a run that are Lagging. It waits for none.
 func (p *pipeline) askLag(r *run) (asked []*member, calls []*lagCall) {
 	r.mu.Lock()
 	members := r.members
@@ -99,7 +99,7 @@ func (p *pipeline) askLag(r *run) (asked []*member, calls []*lagCall) {
 	return asked, calls
 }
 
-// laggingOf returns the source, or one that it wraps, if it is Lagging, and nil otherwise.
+// laggingOf returns the source if it is Lagging, or else a source in it that is, or else nil.
 func laggingOf(s funnel.Source) (l Lagging) {
 	_ = call(func() error {
 		for s != nil && l == nil {
@@ -121,18 +121,18 @@ func laggingOf(s funnel.Source) (l Lagging) {
 	return l
 }
 
-// oneLagging is a Lagging that cannot be compared, in one run.
+// oneLagging makes a Lagging comparable that is not, for one run.
 type oneLagging struct{ Lagging }
 
-// lagCalls calls Lag of the sources of a pipeline, of each once at a time, also if a source
-// serves several runs.
+// lagCalls calls Lag of the sources of a pipeline: one call at a time for each source, even if
+// it serves several runs.
 type lagCalls struct {
 	mu      sync.Mutex
 	pending map[Lagging]*lagCall
 }
 
-// ask begins a call, unless one is pending. Its context ends with the run, not with that
-// of whoever asked first.
+// ask begins a call, unless one is pending. The context of the call ends with the run, not
+// with the context of the first asker.
 func (c *lagCalls) ask(run context.Context, l Lagging) *lagCall {
 	c.mu.Lock()
 	defer c.mu.Unlock()

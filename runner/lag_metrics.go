@@ -7,14 +7,14 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// lagPeriod is how often the sources of a running pipeline are asked for their lag, for the
-// metrics.
+// lagPeriod is the interval at which the sources of a running pipeline are asked for their
+// lag, for the metrics.
 const lagPeriod = 10 * time.Second
 
 // lagMeter keeps the gauges of the lag of a pipeline. The actor owns it. It waits for no
 // source: it asks at one tick, and looks for the answers at later ones.
 type lagMeter struct {
-	calls   []*lagCall // that are not all done yet
+	calls   []*lagCall // not all of them are done
 	next    time.Time  // when to ask again, and when to give up on the calls
 	isKnown bool       // the gauges have a value
 }
@@ -38,8 +38,9 @@ func (m *lagMeter) tick(p *pipeline, now time.Time) {
 	}
 }
 
-// answers returns how many records all sources are behind, and how long the slowest is, or
-// NaN for what one of them does not know. It returns false until all have answered.
+// answers returns how many records all sources are behind, and how long the slowest is. Both
+// are NaN if a source failed, and records is NaN if a source does not know it. answers returns
+// false until all sources have answered.
 func (m *lagMeter) answers() (records, behind float64, ok bool) {
 	for _, c := range m.calls {
 		select {
@@ -59,13 +60,13 @@ func (m *lagMeter) answers() (records, behind float64, ok bool) {
 	return records, behind, true
 }
 
-// stop says that the lag is unknown, since the pipeline does not run.
+// stop sets the gauges to unknown, since the pipeline does not run.
 func (m *lagMeter) stop(p *pipeline) {
 	m.forget(p)
 	*m = lagMeter{}
 }
 
-// forget says that the lag is unknown, unless it is said already.
+// forget sets the gauges to unknown, unless they are.
 func (m *lagMeter) forget(p *pipeline) {
 	if m.isKnown {
 		m.set(p, math.NaN(), math.NaN())

@@ -13,7 +13,7 @@ import (
 )
 
 // The gauges of lag follow the sources while the pipeline is running, and are NaN while the
-// lag is unknown. Nobody is asked as long as no registry listens.
+// lag is unknown. No source is asked while the set has no registry.
 func TestMetrics_lag(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := &registry{values: make(map[string]float64)}

@@ -17,7 +17,7 @@ func buildLagging(lag func(context.Context) (int64, time.Duration, error)) runne
 	})
 }
 
-// A source that serves several runs is asked for its lag once at a time, too.
+// A source is asked for its lag once at a time, even if it serves several runs.
 func TestLag_sameSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -7,10 +7,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// machine decides what state a pipeline is in, when it is restarted, and when no more. It
-// has no clock and starts nothing: each method is told what has happened and when, and
-// returns the transition that follows, or nil if there is none. It is not safe for
-// concurrent use.
+// machine decides what state a pipeline is in, and whether and when it is restarted. It has
+// no clock and starts nothing: each method is told what has happened and when, and returns
+// the transition that follows, or nil if there is none. It is not safe for concurrent use.
 type machine struct {
 	name   string
 	policy Restart // with the defaults filled in
@@ -22,7 +21,7 @@ type machine struct {
 	attempt    int       // failed runs in a row
 	next       time.Time // of the next restart, while recovering
 	restarts   uint64
-	failures   []time.Time // that were followed by a restart, within the window
+	failures   []time.Time // within the window, each followed by a restart
 	isStopping bool        // the run was stopped
 }
 
@@ -33,7 +32,7 @@ func newMachine(name string, policy Restart, now time.Time) *machine {
 // ending is how a run has ended.
 type ending struct {
 	err      error // what went wrong
-	forced   error // that it had to be cancelled, or nil
+	forced   error // says that the run had to be cancelled, or nil
 	class    Class // of err
 	finished bool  // the sources have ended, and it was not stopped
 }
@@ -57,7 +56,7 @@ func (m *machine) to(now time.Time, state State, cause error) *Transition {
 	return t
 }
 
-// start is a call of the host. It returns nil if there is a run.
+// start says that the host starts the pipeline. It returns nil if there is a run.
 func (m *machine) start(now time.Time) *Transition {
 	if !m.isOver() {
 		return nil
@@ -91,7 +90,7 @@ func (m *machine) opened(now time.Time) *Transition {
 	return m.to(now, Running, nil)
 }
 
-// stop is a call of the host.
+// stop says that the host stops the pipeline.
 func (m *machine) stop(now time.Time) *Transition {
 	m.checkHealth(now)
 	switch m.state {
@@ -107,8 +106,8 @@ func (m *machine) stop(now time.Time) *Transition {
 	return nil
 }
 
-// winding says that the run comes to its end by itself, because of err or, if it is nil,
-// because the sources have ended.
+// winding says that the run winds up by itself: because of err, or because the sources have
+// ended if err is nil.
 func (m *machine) winding(now time.Time, err error) *Transition {
 	if m.state != Running {
 		return nil
@@ -127,7 +126,7 @@ func (m *machine) checkHealth(now time.Time) bool {
 	return true
 }
 
-// stuck says that the run cannot be ended.
+// stuck says that the run has not ended within its bounds.
 func (m *machine) stuck(now time.Time, err error) *Transition {
 	if m.isOver() || m.state == Stuck {
 		return nil

@@ -21,8 +21,8 @@ func newTestMachine(t *testing.T, r Restart) *machine {
 	return newMachine("x", r, epoch)
 }
 
-// Every event in every state leads along the graph or nowhere, and each event leads where
-// it should.
+// Every event in every state leads along an edge of the graph or nowhere, and each event leads
+// to the right state.
 func TestMachine_events(t *testing.T) {
 	failed := ending{err: errTest, class: Transient}
 	events := map[string]func(*machine) *Transition{
@@ -68,7 +68,7 @@ func TestMachine_events(t *testing.T) {
 	}
 }
 
-// life is a run that runs for some time and fails. It returns the time after its end.
+// life lets a run live for some time and fail. It returns the time after its end.
 func life(m *machine, now time.Time, ranFor time.Duration) (*Transition, time.Time) {
 	m.opened(now)
 	now = now.Add(ranFor)

@@ -130,7 +130,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// A log that hangs does not keep the metrics from saying what is.
+// A log that hangs does not hold up the metrics.
 func TestMetrics_log(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := &registry{values: make(map[string]float64)}
@@ -213,7 +213,7 @@ type lagging struct {
 
 func (l *lagging) Lag(ctx context.Context) (int64, time.Duration, error) { return l.lag(ctx) }
 
-// wrapped returns a source within all decorators of the root and of package position.
+// wrapped wraps a source in all decorators of the root and of package position.
 func wrapped(s funnel.Source) funnel.Source {
 	open := func(opencdc.Position) (funnel.Source, error) { return s, nil }
 	tracked := position.Track("in", position.NewMemory(), open)

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Overview is what a group says of itself and all its pipelines. As JSON, it is the page
-// status.json of [Group.Handler]. Its texts, the names included, are valid UTF-8 and at
-// most 2,048 bytes long: what is longer is cut. They may hold HTML and control characters.
+// Overview is the status of a group and all its pipelines. As JSON it is the page status.json
+// of [Group.Handler]. Its texts, including names, are valid UTF-8 and cut to 2,048 bytes. They
+// may hold HTML and control characters.
 type Overview struct {
-	// At is when the group was asked.
+	// At is the time of the overview.
 	At    time.Time `json:"at"`
 	Phase Phase     `json:"phase"`
-	// Live is false if a pipeline is stuck: only the end of the process ends its run.
+	// Live is false if a pipeline is stuck.
 	Live bool `json:"live"`
 	// Ready is true while the group runs, no pipeline is stuck, and each pipeline that
 	// should run ([Status].ShouldRun) is running or done.
@@ -30,7 +30,7 @@ type PipelineOverview struct {
 	Lag []Lag `json:"lag,omitempty"`
 }
 
-// Phase says how far a group is.
+// Phase is the phase of the life of a group.
 type Phase string
 
 // The phases.
@@ -40,9 +40,9 @@ const (
 	PhaseClosed  Phase = "closed"  // the context of Run has ended
 )
 
-// Overview asks all pipelines for their status, and their sources for their lag as
-// [Group.Lag] does: all at the same time, at most until ctx ends, and at most for 5 s. It
-// may be called at any time, as [Group.Status] may.
+// Overview returns the status of all pipelines, and the lag of their sources. It asks all
+// sources at the same time, as [Group.Lag] does: until ctx ends, for at most 5 s. It may be
+// called at any time, like [Group.Status].
 func (g *Group) Overview(ctx context.Context) Overview {
 	o := g.overview()
 	var wg sync.WaitGroup
@@ -50,7 +50,7 @@ func (g *Group) Overview(ctx context.Context) Overview {
 		p := &o.Pipelines[i]
 		name := p.Name
 		if p.State == Running {
-			wg.Go(func() { p.Lag, _ = g.Lag(ctx, name) }) // it fails for a pipeline that is gone
+			wg.Go(func() { p.Lag, _ = g.Lag(ctx, name) }) // fails for a pipeline that was removed
 		}
 	}
 	wg.Wait()

@@ -41,7 +41,7 @@ func newPage() *page {
 	}
 }
 
-// styleHash returns the hash by which the policy allows the style of the page.
+// styleHash returns the hash with which the policy allows the style of the page.
 func styleHash(page string) string {
 	_, style, _ := strings.Cut(page, "<style>")
 	style, _, _ = strings.Cut(style, "</style>")
@@ -56,8 +56,8 @@ func (p *page) write(w io.Writer, o Overview) error {
 	}{o, int(refreshTime.Seconds())})
 }
 
-// visible replaces what a browser does not show, or what changes how it shows the text
-// around, such as control characters and marks of direction, by escapes as in Go.
+// visible escapes, as Go does, the characters that a browser does not show or that change how
+// it shows the text around them, such as control characters and marks of direction.
 func visible(text string) string {
 	var b strings.Builder
 	for _, r := range text {
@@ -71,7 +71,7 @@ func visible(text string) string {
 	return b.String()
 }
 
-// sign returns a sign for a state, so that colour is not needed to tell states apart.
+// sign returns a sign for a state, so that states can be told apart without colour.
 func sign(s State) string {
 	switch s {
 	case Running:
@@ -109,7 +109,7 @@ func several(tasks []TaskStatus) bool {
 	return slices.ContainsFunc(tasks, func(t TaskStatus) bool { return t.Worker > 0 })
 }
 
-// span writes a duration with one unit, or with two if it is an hour or more.
+// span writes a duration in one unit, or in two from an hour on.
 func span(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -126,7 +126,7 @@ func span(d time.Duration) string {
 	}
 }
 
-// count writes an integer with a comma between each three digits.
+// count writes an integer with a comma between groups of three digits.
 func count(n any) string {
 	digits := fmt.Sprint(n)
 	sign := ""

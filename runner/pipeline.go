@@ -7,9 +7,9 @@ import (
 )
 
 // A pipeline is an actor: one goroutine owns the state machine, the run, the timer and
-// the callers that wait. It never waits for a connector, a listener or the log, so it
-// answers at once. Everybody else sends it functions to call. It lives until the pipeline
-// is removed, or the group is closed and the last run is over.
+// the waiting callers. All others send it functions to call. It never waits for a connector,
+// a listener or the log, so it answers at once. It lives until the pipeline is removed, or
+// the group is closed and the last run is over.
 type pipeline struct {
 	g      *Group
 	name   string
@@ -28,7 +28,7 @@ type pipeline struct {
 	waiters      []waiter
 	isRestarting bool // start again when the run is over
 	isRemoved    bool
-	isClosing    bool // the group is
+	isClosing    bool // the group is closing
 	unclosed     unclosed
 	lag          lagMeter
 
@@ -62,7 +62,7 @@ func newPipeline(g *Group, name string, build Build, c pipelineConfig) *pipeline
 	return p
 }
 
-// autoStart says whether Run is to start the pipeline. It is called before Run, under the
+// autoStart sets whether Run is to start the pipeline. It is called before Run, under the
 // lock of the group.
 func (p *pipeline) autoStart(yes bool) {
 	p.isAutoStart = yes
@@ -157,7 +157,7 @@ func (p *pipeline) alarmed() {
 	p.settle(err)
 }
 
-// publish makes a transition known. There is nothing to do for nil.
+// publish makes a transition known. It does nothing for nil.
 func (p *pipeline) publish(t *Transition) {
 	if t == nil {
 		return
@@ -214,7 +214,7 @@ func (p *pipeline) ended(e ending) {
 	p.settle(e.err)
 }
 
-// settle answers those who wait: the run is over, with err, or it is stuck.
+// settle answers the waiting callers: the run is over, with err, or it is stuck.
 func (p *pipeline) settle(err error) {
 	waiters := p.waiters
 	p.waiters = nil
@@ -259,7 +259,7 @@ func (p *pipeline) end(w waiter) {
 	}
 	p.isRestarting = w.kind == waitRestart
 	if p.isClosing && w.kind == waitStop && p.machine.isOver() && p.machine.state != Recovering {
-		w.done <- nil // what has ended by itself stays as it is
+		w.done <- nil // a pipeline that has ended by itself keeps its state
 		return
 	}
 	p.status.expect(p.isRestarting)

@@ -10,29 +10,30 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// Restart says when a pipeline is restarted whose run has failed. Zero in a field means
-// the default.
+// Restart says when a pipeline is restarted after a failed run. Zero in a field means the
+// default.
 type Restart struct {
 	// InitialInterval is the pause before the first restart. The default is 1 s.
 	InitialInterval time.Duration
 	// MaxInterval is the longest pause, before Jitter is added. The default is 1 min, or
 	// InitialInterval if that is longer. It must not be less than InitialInterval.
 	MaxInterval time.Duration
-	// Multiplier is the factor by which each pause is longer than the one before. It must
-	// be at least 1. The default is 2.
+	// Multiplier is the ratio of each pause to the one before. It must be at least 1. The
+	// default is 2.
 	Multiplier float64
-	// Jitter is the part of a pause by which it may be shorter or longer, at random, so
-	// that pipelines that failed together do not start together. It must not be above 1.
-	// The default is 0.2. A negative value means none.
+	// Jitter is the largest fraction of a pause by which it is made shorter or longer, at
+	// random, so that pipelines that failed together do not restart together. It must not be
+	// above 1. The default is 0.2. A negative value means no jitter.
 	Jitter float64
-	// Attempts is how many restarts may fall into Window: the next failure degrades the
-	// pipeline. The default is 10. With a negative value there is no limit.
+	// Attempts is the number of restarts that Window allows. The next failure degrades the
+	// pipeline. The default is 10. A negative value means no limit.
 	Attempts int
-	// Window is the time in which restarts are counted. It slides. The default is 10 min.
+	// Window is the length of the sliding window in which restarts are counted. The default
+	// is 10 min.
 	Window time.Duration
-	// Healthy is how long a run must have been running before a failure counts as the
-	// first one again, so that the pauses begin at InitialInterval. Such a run does not
-	// empty the window. The default is 1 min.
+	// Healthy is how long a run must be running to count as healthy. After a healthy run,
+	// failures in a row are counted from 0, and the pauses begin at InitialInterval. The
+	// window is not emptied. The default is 1 min.
 	Healthy time.Duration
 }
 
@@ -96,7 +97,7 @@ const (
 	Unclassified Class = iota
 	// Transient errors may go away: the pipeline is restarted.
 	Transient
-	// Fatal errors would only come again: the pipeline is degraded at once.
+	// Fatal errors would recur after a restart: the pipeline is degraded at once.
 	Fatal
 )
 
@@ -112,8 +113,8 @@ func (c Class) String() string {
 	}
 }
 
-// classify returns Transient or Fatal for err, and err itself. A panic of the host's function is joined
-// to err.
+// classify returns Transient or Fatal for err, and err itself. A panic of the host's function
+// is joined to err.
 func classify(err error, classifier func(error) Class) (Class, error) {
 	class := Unclassified
 	if classifier != nil {

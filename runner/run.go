@@ -10,23 +10,23 @@ import (
 )
 
 // A run is one life of the workers of a pipeline, from Build to the last Teardown. It has
-// a goroutine for itself, which waits for all others that it starts. Where a connector
-// hangs, that goroutine hangs with it. The actor of the pipeline waits for none of them:
-// it learns from messages how far the run is, and declares it stuck when its bound has
-// passed.
+// a goroutine of its own, which waits for all the goroutines that it starts. If a connector
+// hangs, this goroutine hangs, too. The actor of the pipeline waits for none of them: messages
+// tell it how far the run is, and it declares the run stuck when the hard bound has passed.
 //
-// A run comes to its end in one way, whatever the reason: it begins to wind up. From then
-// on there are two bounds. Up to the soft one the workers may finish what is in flight;
-// then the context of Do is cancelled. At the hard one the run is stuck.
+// A run ends in one way, whatever the reason: it begins to wind up. From then on there are two
+// bounds. Up to the soft bound, which is the graceful bound of WithStopTimeout, the workers
+// may finish the batches in flight; then the context of Do is cancelled. At the hard bound the
+// run is stuck.
 type run struct {
 	pipeline string
 	build    Build
 	classify func(error) Class // or nil
 	bounds   bounds
 	unclosed unclosed                           // by earlier runs and, in the end, by this one
-	opened   func()                             // is told when the workers begin to run
-	winds    func(hard time.Time, reason error) // is told when the run winds up by itself
-	ended    func(ending)                       // is told when everything is closed
+	opened   func()                             // is called when the workers begin to run
+	winds    func(hard time.Time, reason error) // is called when the run winds up by itself
+	ended    func(ending)                       // is called when everything is closed
 
 	ctx     context.Context // of Build, and of all but Close
 	cancel  context.CancelCauseFunc
@@ -43,7 +43,7 @@ type run struct {
 	reason     error     // the first error
 	members    []*member
 	sinks      []*funnel.Sink
-	doing      doing // what but a worker is being called
+	doing      doing // the call that is pending, except those of workers
 	isOver     bool
 }
 
@@ -112,7 +112,7 @@ func (r *run) windLocked() {
 	close(r.winding)
 }
 
-// force cancels what is left at the soft bound.
+// force cancels the run at the soft bound.
 func (r *run) force() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,9 +129,9 @@ func (r *run) force() {
 	r.cancel(errForced)
 }
 
-// stuckAt returns when the run counts as stuck. That is later than the hard bound was if the
-// process was suspended, and nobody could act on the soft one: what is cancelled always has
-// the time that it gets for that.
+// stuckAt returns when the run counts as stuck. If the process was suspended at the soft
+// bound, that is later than the hard bound was: after the cancellation the run always has the
+// full time to end.
 func (r *run) stuckAt() time.Time {
 	r.force()
 	r.mu.Lock()
@@ -139,7 +139,7 @@ func (r *run) stuckAt() time.Time {
 	return r.hard
 }
 
-// live does everything, and returns how it has ended.
+// live builds, opens, runs and closes the workers, and returns how the run has ended.
 func (r *run) live() (e ending) {
 	if err := r.closeAgain(); err != nil {
 		defer func() { // it may explain why the run has failed
@@ -199,7 +199,7 @@ func (r *run) live() (e ending) {
 	return e
 }
 
-// unlessStopped returns err, or nil if the run was stopped and err says only that.
+// unlessStopped returns err, or nil if err only says that the run was stopped.
 func (r *run) unlessStopped(err error) error {
 	if r.ctx.Err() != nil && saysOnly(err, r.ctx.Err(), context.Cause(r.ctx)) {
 		return nil
@@ -208,7 +208,7 @@ func (r *run) unlessStopped(err error) error {
 }
 
 // open opens the sinks and then the workers, until one fails or the run is stopped. It
-// returns how many of both it has tried to open.
+// returns how many it has tried to open, sinks and workers together.
 func (r *run) open() (tried int, err error) {
 	for i, s := range r.sinks {
 		if r.ctx.Err() != nil {
@@ -236,8 +236,7 @@ func (r *run) open() (tried int, err error) {
 	return tried, nil
 }
 
-// beginServing returns true if the workers shall run. From then on the run is stopped
-// gracefully.
+// beginServing returns true if the workers are to run. From then on a stop is graceful.
 func (r *run) beginServing() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -245,8 +244,8 @@ func (r *run) beginServing() bool {
 	return r.isServing
 }
 
-// endServing says that no worker runs anymore. It returns true if all have ended because
-// their sources have, and not because the run was stopped.
+// endServing is called when no worker runs anymore. It returns true if all workers have ended
+// because their sources have, and not because the run was stopped.
 func (r *run) endServing(err error) (finished bool) {
 	r.mu.Lock()
 	isStopped := r.isStopped
@@ -297,8 +296,9 @@ func (r *run) serve() error {
 	}
 }
 
-// unlessOutside returns how a worker has ended. One that somebody else has stopped, such as
-// another run that has got it, too, has failed: its source has not ended.
+// unlessOutside returns the error with which a worker has ended. If a caller outside the run
+// has stopped the worker, that is an error, too, since its source has not ended. Such a caller
+// may be another run with the same worker.
 func (r *run) unlessOutside(m *member, err error) error {
 	if err == nil && m.worker.Stopping() && !r.isEnding() && m.ctx.Err() == nil {
 		return m.wrap("failed to run", errOutside)
@@ -322,7 +322,7 @@ func (r *run) softBound() time.Time {
 	return r.soft
 }
 
-// close closes the workers that were tried to open, at the same time, and then the sinks.
+// close closes the workers that open has tried to open, at the same time, and then the sinks.
 func (r *run) close(tried int) error {
 	ctx, cancel := r.closeContext()
 	defer cancel()
@@ -358,7 +358,7 @@ func (r *run) closeContext() (context.Context, context.CancelFunc) {
 	if end.Before(r.soft) {
 		end = r.soft
 	}
-	if !now.Before(r.hard) { // it is stuck; what has hung may take its time now
+	if !now.Before(r.hard) { // the run is stuck: no bound is left to keep
 		end = now.Add(r.bounds.cancelled)
 	}
 	r.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// doing says what a call is about, and since when. The zero value says nothing.
+// doing says which call is pending, and since when. The zero value means none.
 type doing struct{ at atomic.Pointer[TaskStatus] }
 
 func (d *doing) set(worker int, activity string) {
@@ -18,7 +18,7 @@ func (d *doing) set(worker int, activity string) {
 
 func (d *doing) clear() { d.at.Store(nil) }
 
-// noWorker stands for the index of a worker where there is none.
+// noWorker is the index for calls that are not of a worker.
 const noWorker = -1
 
 // member is a worker in a run.
@@ -31,10 +31,10 @@ type member struct {
 	cancel   context.CancelCauseFunc
 	done     chan struct{} // closed when Do has ended
 	served   atomic.Bool   // Do has begun
-	doing    doing         // what but Do is being called
+	doing    doing         // the call that is pending, except Do
 	gaveUp   atomic.Pointer[error]
 	isOpen   bool    // opening has succeeded; only for the goroutine of the run
-	lagging  Lagging // nil if the source is not; known once the worker runs
+	lagging  Lagging // the source, or nil if it is not Lagging; set once the worker is open
 }
 
 func newMember(index, n int, w *funnel.Worker, ctx context.Context) *member {
@@ -44,8 +44,8 @@ func newMember(index, n int, w *funnel.Worker, ctx context.Context) *member {
 	return m
 }
 
-// idOf returns the ID of a task, or a text if that panics. It is called only where a
-// method of the host may hang.
+// idOf returns the ID of a task, or "(unknown)" if its method panics. Call it only where a
+// call of the host may hang.
 func idOf(t funnel.Task) string {
 	id := "(unknown)"
 	_ = call(func() error { id = t.ID(); return nil })
@@ -69,8 +69,8 @@ func (m *member) isRunning() bool {
 	}
 }
 
-// run calls Do. It returns nil if Do says only that its context was cancelled: whoever
-// cancelled it knows why.
+// run calls Do. It returns nil if Do only says that its context was cancelled: the caller that
+// cancelled it has the reason.
 func (m *member) run() error {
 	m.served.Store(true)
 	err := call(func() error { return m.worker.Do(m.ctx) })
@@ -112,8 +112,7 @@ func (m *member) close(ctx context.Context) error {
 	return nil
 }
 
-// tasks returns what the run is doing. With all, it also says which workers do not more
-// than read.
+// tasks returns what the run is doing. With all, it includes workers that only read.
 func (r *run) tasks(all bool) []TaskStatus {
 	r.mu.Lock()
 	members := r.members
@@ -125,7 +124,7 @@ func (r *run) tasks(all bool) []TaskStatus {
 	for _, m := range members {
 		tasks = append(tasks, m.tasks(all)...)
 	}
-	if all && len(tasks) == 0 { // methods of its errors are being called
+	if all && len(tasks) == 0 { // the methods of its errors are being called
 		tasks = append(tasks, TaskStatus{Worker: noWorker, Activity: "ending"})
 	}
 	return tasks

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// If the process was suspended beyond both bounds, what runs is cancelled first, and then
-// has its time.
+// If the process was suspended beyond both bounds, the run is cancelled first, and then has the
+// full time to end.
 func TestRun_suspended(t *testing.T) {
 	r := &run{bounds: bounds{graceful: time.Hour, cancelled: time.Minute}}
 	r.prepare(t.Context())

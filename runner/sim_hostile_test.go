@@ -25,9 +25,9 @@ import (
 )
 
 // This simulation looks at a group from outside, as an operator does: through its pages,
-// its transitions and its results. All functions of the host fail at random, also those that
-// the other simulation leaves alone: Errors, Lag, the texts of errors, and the teardown of
-// what works in the background.
+// its transitions and its results. All functions of the host fail at random, also some that
+// always work in the other simulation: Errors, Lag, the texts of errors, and the teardown of
+// work in the background.
 
 // hostileHost is a host whose functions fail at random.
 type hostileHost struct {
@@ -87,8 +87,8 @@ func (h *hostileHost) strike(ctx context.Context, where string) error {
 	return nil
 }
 
-// hostileConnector is what sources and destinations have in common. Its Teardown waits for
-// what works in the background, which waits until its errors are received.
+// hostileConnector is the common part of sources and destinations. Its Teardown waits for its
+// work in the background, which waits until its errors are received.
 type hostileConnector struct {
 	h      *hostileHost
 	name   string
@@ -186,7 +186,7 @@ func (s hostileDestination) Ack(ctx context.Context) ([]connector.DestinationAck
 	return s.acks, s.h.strike(ctx, "dack")
 }
 
-// simulate lets a group live, and checks what can be seen of it.
+// simulate lets a group live, and checks everything that is visible from outside.
 func simulate(t *testing.T, seed uint64, real bool) {
 	h := &hostileHost{real: real, rand: rand.New(rand.NewPCG(seed, 7)), release: make(chan struct{})}
 	gr, ca := 5*time.Second, 2*time.Second
@@ -420,7 +420,7 @@ func TestGroup_hostile(t *testing.T) {
 	}
 }
 
-// The same in real time, so that the race detector sees what no bubble shows.
+// The same in real time, so that the race detector finds races that bubbles hide.
 func TestGroup_hostileInRealTime(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for i := range uint64(*simCount / 25) {

@@ -7,9 +7,9 @@ import (
 )
 
 // Stats yields the name of each pipeline that has a run, and the stats of its workers, added
-// up by [funnel.Stats.Add], in the order of the names. The last ack may be that of an earlier
-// run. Stats never waits for a pipeline. It is made for the exporter of
-// metrics/prometheus:
+// up by [funnel.Stats.Add], in the order of the names. The last ack may be from an earlier
+// run; all else is from the current one. Stats never waits for a pipeline. It is made for the
+// exporter of metrics/prometheus:
 //
 //	err := exporter.Watch(g.Stats)
 func (g *Group) Stats() iter.Seq2[string, funnel.Stats] {

@@ -16,7 +16,7 @@ import (
 	"github.com/conduitio/funnel/runner"
 )
 
-// Stats are the sums over the workers, and the window is the one that is fullest.
+// Stats are sums over the workers, with the fullest of the windows.
 func TestStats_sums(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -78,7 +78,7 @@ func TestStats_sums(t *testing.T) {
 }
 
 // Stats are of the current run, but the last ack may be of an earlier one. A pipeline that
-// hangs holds up nothing, and whoever ranges over Stats holds up no pipeline.
+// hangs does not hold up Stats, and a slow loop over Stats does not hold up a pipeline.
 func TestStats_runs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -9,41 +9,42 @@ import (
 )
 
 // Status says how a pipeline is doing. The texts of errors are valid UTF-8, at most 2,048
-// bytes long, and hold no stacks; names and IDs are as the host has given them. All may hold
-// HTML, so whoever shows them must escape them.
+// bytes long, and hold no stacks. Names and IDs are as the host has given them. All texts may
+// hold HTML: escape them before you show them on a page.
 type Status struct {
 	Name  string    `json:"name"`
 	State State     `json:"state"`
 	Since time.Time `json:"since"`
-	// ShouldRun is true if the pipeline was started, at least by [Group.Run], or will be, and
-	// was not stopped since then, neither by the host nor with the group.
+	// ShouldRun is true if the pipeline was started, or will be when [Group.Run] begins, and
+	// neither the host nor the end of Run has stopped it since.
 	ShouldRun bool `json:"should_run"`
-	// Cause is why the pipeline is in its state, or empty.
+	// Cause is the error that led to the state, or empty.
 	Cause string `json:"cause,omitempty"`
-	// Attempt is how many runs in a row have failed since the host started the pipeline or
-	// since a healthy run, the present one included. Next is when the next run begins, or
-	// zero unless the pipeline is recovering.
+	// Attempt is the number of failed runs in a row, as in [Transition]. It becomes 0 as soon
+	// as the current run is healthy. Next is when the next run begins, or zero unless the
+	// pipeline is recovering.
 	Attempt int       `json:"attempt"`
 	Next    time.Time `json:"next,omitzero"`
-	// Restarts is how often the pipeline was restarted after a failure since it was added.
+	// Restarts is the number of restarts after a failure since the pipeline was added.
 	Restarts uint64 `json:"restarts"`
-	// LastError is the last error of a run, and LastErrorAt when it was found. They stay
-	// when the pipeline has recovered.
+	// LastError is the last error of a run, and LastErrorAt is when it was found. They stay
+	// after the pipeline has recovered.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	// Records are the counts of all runs since the pipeline was added.
 	Records Records `json:"records"`
-	// LastAck is when records were last acked, zero if never, see [funnel.Stats].
+	// LastAck is when records were last acked, or zero if none were; see [funnel.Stats].
 	LastAck time.Time `json:"last_ack,omitzero"`
-	// Rate is the number of records acked per second over the last 10 s of a running
-	// pipeline, or since it runs.
+	// Rate is the number of records acked per second over the last 10 s, or since the pipeline
+	// is running if that is shorter. It is 0 unless the pipeline is running.
 	Rate float64 `json:"acked_per_second"`
-	// Tasks are what the workers are doing with the batches in flight, if they were made
-	// with [funnel.WithStats], and which parts are being opened or closed.
+	// Tasks are the parts of the pipeline that are being opened or closed, and the tasks that
+	// have the batches in flight. Without [funnel.WithStats] a worker with a batch in flight
+	// stands for its tasks.
 	Tasks []TaskStatus `json:"tasks,omitempty"`
 }
 
-// Records are counts of records, see [funnel.Stats]. They are sums over all workers.
+// Records are counts of records, as in [funnel.Stats], summed over all workers.
 type Records struct {
 	Read         uint64 `json:"read"`
 	Acked        uint64 `json:"acked"`
@@ -52,18 +53,18 @@ type Records struct {
 	Nacked       uint64 `json:"nacked"`
 	Retried      uint64 `json:"retried"`
 	Batches      uint64 `json:"batches"`
-	// InFlight and Waiting are those of the current run.
+	// InFlight and Waiting count records of the current run.
 	InFlight int `json:"in_flight"`
 	Waiting  int `json:"waiting"`
 }
 
 // TaskStatus says what a part of a pipeline is doing.
 type TaskStatus struct {
-	// Worker is the index of the worker, or -1 if it is not a worker.
+	// Worker is the index of the worker, or -1 for a part outside the workers, such as a sink.
 	Worker int `json:"worker"`
-	// ID is the ID of the task, or empty if it is the whole worker.
+	// ID is the ID of the task, or empty if the part is not a task.
 	ID string `json:"id,omitempty"`
-	// Activity is what it does, such as "working" or "acking records" (see
+	// Activity says what the part is doing, such as "working" or "acking records" (see
 	// [funnel.TaskStats]), "opening", "stopping" or "closing".
 	Activity string `json:"activity"`
 	// Since is when the activity began, or zero if that is unknown.
@@ -96,11 +97,11 @@ type sample struct {
 	acked uint64
 }
 
-// snapshot is what others see of a pipeline. Nothing that can hang is called under its
+// snapshot is the view of a pipeline from outside. Nothing that can hang is called under its
 // lock.
 type snapshot struct {
 	mu      sync.Mutex
-	status  Status       // without what workers say
+	status  Status       // without the stats of the workers
 	past    funnel.Stats // of earlier runs
 	run     *run
 	samples []sample // of a running pipeline, the oldest first
@@ -110,7 +111,7 @@ func (s *snapshot) init(now time.Time, shouldRun bool) {
 	s.status = Status{State: Stopped, Since: now, ShouldRun: shouldRun}
 }
 
-// expect says whether the pipeline should run.
+// expect sets whether the pipeline should run.
 func (s *snapshot) expect(shouldRun bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,7 +134,7 @@ func (s *snapshot) change(t *Transition, cause string, m *machine) {
 	}
 }
 
-// setRun adds the counts of the last run to those of the past.
+// setRun sets the run, or nil, after adding the counts of the last run to the past ones.
 func (s *snapshot) setRun(r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,7 +205,7 @@ func (r *run) workers() []*funnel.Worker {
 }
 
 // Status returns the status of all pipelines, in the order of their names. It never waits
-// for a pipeline, and works before and after [Group.Run], too.
+// for a pipeline, and also works before and after [Group.Run].
 func (g *Group) Status() []Status {
 	g.mu.Lock()
 	pipelines := g.sorted()

@@ -38,7 +38,7 @@ func TestStop_starting(t *testing.T) {
 	}
 }
 
-// If opening succeeds after a stop, nothing is read, and what is open is closed.
+// If opening succeeds after a stop, nothing is read, and open connectors are closed.
 func TestStop_openedLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -109,7 +109,7 @@ func (w *slowWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Run waits until listeners and log have everything, if that does not take too long.
+// Run waits until the listeners and the log have got all transitions, but not for long.
 func TestRun_listeners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := &slowWriter{}
@@ -149,7 +149,7 @@ func TestRun_listeners(t *testing.T) {
 	})
 }
 
-// What waited in a run that has failed waits no more.
+// After a run has failed, none of its records are waiting.
 func TestStatus_waiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -14,7 +14,7 @@ import (
 	"github.com/conduitio/funnel/runner"
 )
 
-// A stop lets the batch in flight be finished within the graceful bound.
+// A stop lets the worker finish the batch in flight within the graceful bound.
 func TestStop_graceful(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

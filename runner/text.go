@@ -16,8 +16,7 @@ func errorText(err error) string {
 	return clean(err, textOf(err, func() string { return err.Error() }))
 }
 
-// textOf returns what f returns. If f panics, it returns a text that reveals nothing of
-// the error.
+// textOf returns the result of f, or noText if f panics.
 func textOf(err error, f func() string) (text string) {
 	if err == nil {
 		return ""
@@ -33,15 +32,15 @@ func noText(err error) string {
 	return fmt.Sprintf("(an error of type %T, whose text cannot be made)", err)
 }
 
-// textTime is how long making a text may take.
+// textTime is the longest time that making a text may take.
 const textTime = time.Second
 
-// texts makes the texts of a pipeline's errors by functions of the host, which may hang. It
-// waits for none of them longer than textTime. While one is late, it calls no other, so that
-// few goroutines hang. It is safe for concurrent use.
+// texts makes the texts of a pipeline's errors with functions of the host, which may hang. It
+// waits for each call at most for textTime. While one is late, it makes no further call, so
+// that few goroutines hang. It is safe for concurrent use.
 type texts struct{ late atomic.Int32 }
 
-// of returns what f returns, or noText.
+// of returns the result of f, or noText.
 func (t *texts) of(err error, f func() string) string {
 	if t.late.Load() > 0 {
 		return noText(err)

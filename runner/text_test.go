@@ -103,7 +103,7 @@ func TestErrorText_stacks(t *testing.T) {
 	})
 }
 
-// What fails in a logger ends neither the process nor the listeners.
+// A failure in a logger ends neither the process nor the listeners.
 func TestListener_panicsAndLogger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
@@ -152,7 +152,7 @@ func TestErrorText_slow(t *testing.T) {
 	})
 }
 
-// A log that hangs holds up no listener, even if its panics are to be logged.
+// A log that hangs holds up no listener, even if the listener panics, which must be logged.
 func TestListener_logHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})

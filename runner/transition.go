@@ -5,19 +5,18 @@ import (
 	"time"
 )
 
-// State is the state of a pipeline. The documentation of the package has a picture of
-// them.
+// State is the state of a pipeline. The documentation of the package has a diagram.
 type State string
 
 // The states.
 const (
 	Stopped    State = "stopped"    // not started yet, or stopped by the host
-	Starting   State = "starting"   // the workers are built and opened
+	Starting   State = "starting"   // the workers are being built and opened
 	Running    State = "running"    // the workers run
-	Draining   State = "draining"   // the workers finish what is in flight, and are closed
+	Draining   State = "draining"   // the workers finish the batches in flight, and are closed
 	Recovering State = "recovering" // a run has failed; the next one begins after a pause
-	Degraded   State = "degraded"   // a run has failed; there is no next one
-	Stuck      State = "stuck"      // a run cannot be ended
+	Degraded   State = "degraded"   // a run has failed; the pipeline is not restarted
+	Stuck      State = "stuck"      // a run does not end within the bounds
 	Done       State = "done"       // the sources have no more records
 )
 
@@ -31,10 +30,10 @@ type Transition struct {
 	Pipeline string
 	From, To State
 	At       time.Time
-	// Cause is why, or nil if a call of the host or the passing of time explains it.
+	// Cause is the error that led to the transition, or nil if there was none.
 	Cause error
-	// Attempt is how many runs in a row have failed. It is 0 if none has since the host
-	// started the pipeline, or since a healthy run, or if the sources have ended.
+	// Attempt is the number of failed runs in a row. It becomes 0 when the host starts the
+	// pipeline, when a run is healthy ([Restart]), and when the sources have ended.
 	Attempt int
 	// Next is when the next run begins, if To is Recovering.
 	Next time.Time
@@ -42,13 +41,13 @@ type Transition struct {
 	isRestart bool // after a failure
 }
 
-// queue calls functions in order, one at a time, on a goroutine that lives while there
-// are any. The functions neither panic nor end the goroutine. The zero value is empty.
+// queue calls functions in order, one at a time. Its goroutine lives only while there are
+// functions to call. These neither panic nor end the goroutine. The zero value is empty.
 type queue struct {
 	mu     sync.Mutex
 	calls  []func()
 	isBusy bool
-	idle   chan struct{} // closed when the queue becomes empty; nil if nobody waits
+	idle   chan struct{} // closed when the queue becomes empty; nil without a wait
 }
 
 // add adds a function. It does not wait.

@@ -5,16 +5,16 @@ import (
 	"errors"
 )
 
-// maxUnclosed is how many workers and sinks of earlier runs a pipeline keeps at most.
+// maxUnclosed is the maximum number of workers and sinks that a pipeline keeps for closing again.
 const maxUnclosed = 16
 
 // unclosed are the workers and sinks that earlier runs could not close, the oldest first.
 // Closing a worker again closes only what is still open, such as a source that could not save
-// its position and keeps its claim. The next run would find the claim taken, so it first
-// closes what the earlier ones have left.
+// its position and keeps its claim. The next run would find the claim taken, so it closes these
+// first.
 type unclosed []func(context.Context) error
 
-// add adds what a run could not close.
+// add adds the method Close of a worker or sink. Beyond maxUnclosed it drops the oldest.
 func (u *unclosed) add(close func(context.Context) error) {
 	*u = append(*u, close)
 	if len(*u) > maxUnclosed {
@@ -22,8 +22,8 @@ func (u *unclosed) add(close func(context.Context) error) {
 	}
 }
 
-// closeAgain closes what earlier runs have left, and keeps what fails again. It returns the
-// errors joined.
+// closeAgain closes the workers and sinks of earlier runs again, and keeps those that fail
+// again. It returns the errors joined.
 func (r *run) closeAgain() error {
 	if len(r.unclosed) == 0 {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/conduitio/funnel/runner"
 )
 
-// brokenStore is a store that saves nothing up to a time.
+// brokenStore is a store whose saves fail until a given time.
 type brokenStore struct {
 	position.Store
 	until time.Time
@@ -41,8 +41,8 @@ func (c brokenClaim) Save(ctx context.Context, p opencdc.Position) error {
 	return c.Claim.Save(ctx, p)
 }
 
-// A source that could not save its position keeps the claim, which a later run gets as soon
-// as the position can be saved.
+// A source that could not save its position keeps the claim. As soon as the position can be
+// saved, a later run gets the claim.
 func TestGroup_closesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -76,7 +76,7 @@ func TestGroup_closesAgain(t *testing.T) {
 }
 
 // A connector that never closes without an error does not keep its pipeline from being
-// restarted. It is closed again before each run, but not more than 16 of its kind.
+// restarted. Before each run, at most 16 such connectors are closed again.
 func TestGroup_closesAgainInVain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -103,7 +103,7 @@ func TestGroup_closesAgainInVain(t *testing.T) {
 	})
 }
 
-// What hangs when it is closed again counts as a part of the run that waits for it.
+// If closing again hangs, that is part of the run that waits for it.
 func TestGroup_closesAgainAndHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -17,7 +17,7 @@ import (
 	"github.com/conduitio/funnel/runner"
 )
 
-// source is a source of one function. By default a read waits for the teardown.
+// source is a source made of functions. By default a read waits for the teardown.
 type source struct {
 	OnOpen, OnTeardown func(context.Context) error
 	OnRead             func(context.Context) ([]opencdc.Record, error)
@@ -205,7 +205,7 @@ func (w *world) add(name string, b runner.Build, opts ...runner.PipelineOption) 
 	want(w.t, w.Add(name, b, opts...))
 }
 
-// path returns the states that a pipeline has had, or all pipelines if the name is empty.
+// path returns the states that a pipeline has had, or those of all pipelines without a name.
 func (w *world) path(name string) string {
 	time.Sleep(0)
 	w.mu.Lock()

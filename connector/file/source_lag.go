@@ -6,17 +6,19 @@ import (
 	"time"
 )
 
-// maxMarks is how many marks a lag has at most. With more, two become one.
+// maxMarks is the maximum number of marks of a lag. When it is reached, pairs of marks become
+// one.
 const maxMarks = 64
 
-// lag says since when the bytes are known that are not acked.
+// lag says since when the source has known of the bytes that are not acked.
 type lag struct {
 	start  int64 // bytes before the first record of the session
-	isIdle bool  // the last Read has found nothing more
+	isIdle bool  // the last Read found nothing more
 	marks  []mark
 }
 
-// mark says that the bytes before it, up to those of the mark before, are known since then.
+// mark says that the source has known of the bytes up to bytes, from the previous mark on,
+// since at.
 type mark struct {
 	bytes int64
 	at    time.Time
@@ -26,7 +28,7 @@ type mark struct {
 func (s *Source) updateLag() {
 	l := &s.lag
 	if l.isIdle && s.progress.Pending() == 0 {
-		l.marks = l.marks[:0] // what else is known is not a record
+		l.marks = l.marks[:0] // the other bytes are not a record
 		return
 	}
 	done, last := 0, s.stats.BytesAcked
@@ -54,11 +56,10 @@ func (s *Source) updateLag() {
 // Lag returns how many records are not acked, and how long the source has known of the first
 // of them.
 //
-// The records that Read has returned are counted. Those that are still in the files are
-// estimated from their bytes and the mean length of the records that were read since Open:
-// before the first one, the number is negative, that is, unknown. What is written to a file
-// while no Read looks at it is not known yet. The records that were there when the source was
-// opened are known since then.
+// Records that Read has returned are counted. Records that are still in the files are estimated
+// from their bytes and the mean length of the records read since Open. Before the first of
+// these, the number is negative: unknown. Lag does not look at the files: bytes count once a
+// Read has seen them, and those that Open found count since then.
 //
 // The error is always nil. Any goroutine may call Lag at any time.
 func (s *Source) Lag(context.Context) (records int64, behind time.Duration, err error) {

@@ -24,7 +24,7 @@ import (
 	"github.com/conduitio/funnel/runner"
 )
 
-// source is a source with a lag, which fails now and then.
+// source is a source with a lag. Every 25th read fails.
 type source struct {
 	funnel.Source
 	reads *atomic.Int64
@@ -49,8 +49,7 @@ func (s source) Read(ctx context.Context) ([]opencdc.Record, error) {
 	return records, nil
 }
 
-// pipeline returns what builds the workers of a pipeline. Of ten records, one is nacked and
-// one is filtered.
+// pipeline returns a Build for a pipeline. Of ten records, one is nacked and one is filtered.
 func pipeline(e *prometheus.Exporter, name string) runner.Build {
 	observer, reads := e.Observer(name), new(atomic.Int64)
 	ignore := funnel.DestinationFunc(func(context.Context, []opencdc.Record) error { return nil })

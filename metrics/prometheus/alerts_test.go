@@ -24,7 +24,7 @@ func alerts(t *testing.T) map[string]string {
 	return exprs
 }
 
-// Every alert is about series and labels that are exported.
+// Every alert uses only series and labels that are exported.
 func TestAlerts_names(t *testing.T) {
 	all := exportedSeries(t)
 	for name, expr := range alerts(t) {
@@ -34,7 +34,7 @@ func TestAlerts_names(t *testing.T) {
 	}
 }
 
-// Every alert has a test in alerts_test.yaml, in which it fires and does not.
+// Every alert has a test in alerts_test.yaml in which it fires, and one in which it does not.
 func TestAlerts_tested(t *testing.T) {
 	text, err := os.ReadFile("alerts_test.yaml")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// BenchmarkHistogram observes 1,000 values per operation: with the histogram of the client
-// library, with one of the exporter one by one, and together.
+// BenchmarkHistogram observes 1,000 values per operation: with a histogram of the client
+// library, and with one of the exporter, one by one and together.
 func BenchmarkHistogram(b *testing.B) {
 	values := make([]float64, 1_000)
 	for i := range values {

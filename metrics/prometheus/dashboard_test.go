@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// dashboard is what the tests need of dashboard.json.
+// dashboard holds the parts of dashboard.json that the tests need.
 type dashboard struct {
 	Templating struct {
 		List []struct {
@@ -53,8 +53,8 @@ func (d dashboard) queries() (exprs []string) {
 	return exprs
 }
 
-// Every query of the dashboard is about series and labels that are exported, and every
-// family that is exported is in a query.
+// Every query of the dashboard uses only series and labels that are exported, and every
+// exported family is in a query.
 func TestDashboard_names(t *testing.T) {
 	all, d := exportedSeries(t), readDashboard(t)
 	unused := make(map[string]bool)
@@ -85,15 +85,15 @@ func TestDashboard_names(t *testing.T) {
 	}
 }
 
-// Every query of the dashboard has a result, evaluated on what is exported.
+// Every query of the dashboard has a result when it is evaluated on the exported series.
 func TestDashboard_results(t *testing.T) {
 	if err := exportedSeries(t).evaluate(t, readDashboard(t).queries()...); err != nil {
 		t.Error(err)
 	}
 }
 
-// Every panel uses the variable for the data source, has a title and a text, a place of its
-// own and an ID of its own.
+// Every panel uses the variable for the data source. It has a title, a description, an ID of
+// its own, and overlaps no other panel.
 func TestDashboard_panels(t *testing.T) {
 	d := readDashboard(t)
 	var ids []int
@@ -122,7 +122,7 @@ func TestDashboard_panels(t *testing.T) {
 	}
 }
 
-// The variables are a data source, and pipelines by a label that is exported.
+// The variables are a data source, and the pipelines, taken from a label that is exported.
 func TestDashboard_variables(t *testing.T) {
 	all, d := exportedSeries(t), readDashboard(t)
 	if len(d.Templating.List) != 2 || d.Templating.List[0].Name != "datasource" || d.Templating.List[0].Type != "datasource" {

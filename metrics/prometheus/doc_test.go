@@ -41,7 +41,7 @@ func row(f *dto.MetricFamily) string {
 	return f.GetName() + " " + strings.ToLower(f.GetType().String()) + " " + strings.Join(labels, ", ")
 }
 
-// sortedLabels sorts the labels of a documented row, as those of a gathered one are.
+// sortedLabels sorts the labels of a documented row. Those of a gathered row are sorted.
 func sortedLabels(row string) string {
 	fields := strings.SplitN(row, " ", 3)
 	labels := strings.Split(fields[2], ", ")
@@ -49,7 +49,7 @@ func sortedLabels(row string) string {
 	return fields[0] + " " + fields[1] + " " + strings.Join(labels, ", ")
 }
 
-// The table of the documentation has what is exported, and nothing else.
+// The table of the documentation lists exactly the exported families.
 func TestDoc(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, registry := newExporter(t)

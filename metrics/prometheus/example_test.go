@@ -17,7 +17,7 @@ import (
 	"github.com/conduitio/funnel/metrics/prometheus"
 )
 
-// A pipeline of three records, of which one is refused, and what a scrape then finds.
+// A pipeline reads three records, one of which is refused; then its metrics are gathered.
 func Example() {
 	registry := client.NewRegistry()
 	e, err := prometheus.New(registry)

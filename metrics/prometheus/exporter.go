@@ -23,8 +23,7 @@ type Exporter struct {
 	watched *watched
 }
 
-// Option configures an [Exporter]. The functions of this package whose names begin with
-// With make options.
+// Option is an option of [New].
 type Option interface {
 	apply(o *options) error
 }
@@ -37,11 +36,10 @@ type options struct {
 	durationBuckets []float64
 }
 
-// WithDurationBuckets sets the upper bounds, in seconds and in ascending order, of the
-// buckets of all timers that have none of their own, such as those whose names begin with
-// conduit_. The default bounds are those of Conduit, from 0.001 to 5. There is always a
-// last bucket without a bound. [New] returns an error if there are no bounds, or if they
-// are not finite and ascending.
+// WithDurationBuckets sets the upper bounds of the buckets, in seconds, for all timers without
+// bounds of their own, such as those whose names begin with conduit_. The default bounds are
+// the same as in Conduit, from 0.001 to 5. A last bucket without a bound is always added. [New]
+// returns an error if there are no bounds, or if they are not finite and ascending.
 func WithDurationBuckets(bounds ...float64) Option {
 	return option(func(o *options) error {
 		if len(bounds) == 0 {
@@ -73,14 +71,13 @@ func checkBuckets(bounds []float64) error {
 	return nil
 }
 
-// New returns an exporter that is registered with the registerer. It registers one
-// collector, which has all families of the package's table.
+// New returns an exporter, and registers it as one collector with all families of the
+// package's table.
 //
 // New returns an error if the registerer or an option is nil, if an option has an invalid
-// value, or if the registerer refuses the collector: because an exporter is registered
-// there already, or because something else has a metric of the same name. The registerer
-// is then unchanged. For another prefix, or labels of the whole process, wrap the
-// registerer, see [client.WrapRegistererWith].
+// value, or if the registerer refuses the collector: an exporter is registered there already,
+// or another collector has a metric of the same name. The registerer is then unchanged. For a
+// prefix, or labels of the whole process, wrap the registerer, see [client.WrapRegistererWith].
 func New(registerer client.Registerer, opts ...Option) (*Exporter, error) {
 	if isNil(registerer) {
 		return nil, errors.New("prometheus: the registerer is nil")
@@ -112,12 +109,11 @@ func New(registerer client.Registerer, opts ...Option) (*Exporter, error) {
 	return e, nil
 }
 
-// Set returns the set whose metrics the exporter exports. Whatever reports to a set can
-// report to this one.
+// Set returns the set whose metrics the exporter exports, for other code that reports to a set.
 //
 // A family that is new to the set is registered when it is made, by [metrics.Set.NewCounter]
-// and its like. These panic if the registerer refuses the family, for instance because
-// something else has a metric of the same name; the set then does not get it.
+// and its like. These panic if the registerer refuses the family, for instance because another
+// collector has a metric of the same name; the set then does not get the family.
 func (e *Exporter) Set() *metrics.Set { return e.set }
 
 // Metrics returns the [funnel.Metrics] whose metrics of connectors, processors and dead-letter

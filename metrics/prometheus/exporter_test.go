@@ -67,7 +67,7 @@ func TestNew_twice(t *testing.T) {
 	}
 }
 
-// If the host has a metric of the same name, nothing of the exporter is registered.
+// If the host has a metric of the same name, no metric of the exporter is registered.
 func TestNew_clash(t *testing.T) {
 	for _, name := range []string{
 		"conduit_connector_bytes", "conduit_pipeline_execution_duration_seconds",
@@ -134,8 +134,8 @@ func panicOf(call func()) error {
 	return nil
 }
 
-// A family that comes later is registered at once. If that fails, the set does not get it,
-// and may be asked again.
+// A family that comes later is registered at once. If that fails, the set does not get the
+// family, and the host may try again.
 func TestSet_laterFamily(t *testing.T) {
 	e, registry := newExporter(t)
 	host := client.NewCounter(client.CounterOpts{Name: "hosts_total", Help: "Hosts."})
@@ -149,7 +149,7 @@ func TestSet_laterFamily(t *testing.T) {
 	}
 }
 
-// A family that another registry of the set refuses can be asked for again.
+// If another registry of the set refuses a family, the host may try again.
 func TestSet_anotherRegistryPanics(t *testing.T) {
 	e, registry := newExporter(t)
 	refusing := &refusingRegistry{}
@@ -241,8 +241,7 @@ t_seconds_count{l="x"} 3
 	}
 }
 
-// Names that are not UTF-8 are exported all the same. Those that are equal afterwards
-// count together.
+// Names that are not UTF-8 are exported, too. Those that become equal count together.
 func TestExporter_invalidUTF8(t *testing.T) {
 	e, registry := newExporter(t)
 	for _, name := range []string{"a\xff", "a\xfe"} {
@@ -264,7 +263,7 @@ func TestExporter_invalidUTF8(t *testing.T) {
 	}
 }
 
-// The labels of a member cannot be taken for those of another one.
+// Members of a family with similar labels are kept apart.
 func TestSet_labelValuesThatLookAlike(t *testing.T) {
 	e, registry := newExporter(t)
 	h := e.Set().NewHistogram(metrics.Desc{Name: "h", Help: "H.", Labels: []string{"l", "m"}})
@@ -276,7 +275,7 @@ func TestSet_labelValuesThatLookAlike(t *testing.T) {
 	}
 }
 
-// The metrics of this project have names and texts as Prometheus wants them.
+// The names and help texts of the metrics follow the conventions of Prometheus.
 func TestExporter_lint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, registry := newExporter(t)
@@ -292,7 +291,7 @@ func TestExporter_lint(t *testing.T) {
 	})
 }
 
-// Everything may happen at the same time.
+// All methods may be called at the same time.
 func TestExporter_concurrently(t *testing.T) {
 	e, registry := newExporter(t)
 	var calls sync.WaitGroup

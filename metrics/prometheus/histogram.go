@@ -14,10 +14,10 @@ import (
 )
 
 // The engine observes several values for each record. The histograms of the client library
-// take one value at a time, with several atomic operations each, and these would cost more
-// than the engine itself. The histograms here take a batch at a time, and lock once for it.
-// Under the lock they only count, so no wait is long. A scrape locks, too, so it never sees a
-// part of a batch, and count, sum and buckets always agree.
+// take one value at a time, with several atomic operations each, which would cost more than
+// the engine itself. The histograms here take several values under one lock. Under the lock
+// they only count, so no wait is long. A scrape takes the lock, too, so it never sees a part of
+// what was handed over together, and count, sum and buckets always agree.
 
 // histograms is a family of histograms or timers.
 type histograms struct {
@@ -123,7 +123,8 @@ func (h *histogram) observe(value float64, n int) {
 // Observe observes one value.
 func (h *histogram) Observe(value float64) { h.observe(value, 1) }
 
-// ObserveAll observes each of the values. It counts runs of values of the same bucket.
+// ObserveAll observes each of the values. Adjacent values in the same bucket are counted
+// together.
 func (h *histogram) ObserveAll(values []float64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -143,7 +144,7 @@ func (h *histogram) ObserveAll(values []float64) {
 	h.sum += sum
 }
 
-// metric returns what the histogram has counted.
+// metric returns the counts of the histogram.
 func (h *histogram) metric(desc *client.Desc) client.Metric {
 	h.mu.Lock()
 	counts, sum := slices.Clone(h.counts), h.sum
@@ -161,8 +162,8 @@ func (h *histogram) metric(desc *client.Desc) client.Metric {
 // timer is a histogram of seconds.
 type timer struct{ h *histogram }
 
-// seconds converts exactly where a float64 can, unlike a multiplication by 1e-9, so that a
-// duration that equals a bound is in the bucket of that bound.
+// seconds divides, since that is more exact than to multiply by 1e-9: a duration that equals a
+// bound is in the bucket of that bound.
 func seconds(d time.Duration) float64 { return float64(d) / 1e9 }
 
 // Update observes a duration.
@@ -174,8 +175,8 @@ func (t timer) UpdateSince(start time.Time) { t.Update(time.Since(start)) }
 // UpdateN observes a duration n times.
 func (t timer) UpdateN(d time.Duration, n int) { t.h.observe(seconds(max(d, 0)), n) }
 
-// UpdateAll observes each of the durations. It counts runs of equal ones, as of records
-// that were read together.
+// UpdateAll observes each of the durations. Adjacent equal ones, as of records that were read
+// together, are counted together.
 func (t timer) UpdateAll(durations []time.Duration) {
 	h := t.h
 	h.mu.Lock()

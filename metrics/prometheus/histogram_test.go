@@ -20,7 +20,7 @@ func histogramOf(t testing.TB, g client.Gatherer, name string) *dto.Histogram {
 	return gather(t, g)[name].GetMetric()[0].GetHistogram()
 }
 
-// wantEqual fails the test unless two histograms are equal but for rounding of the sum.
+// wantEqual fails the test unless two histograms are equal, except for rounding of the sum.
 func wantEqual(t *testing.T, got, want *dto.Histogram) {
 	t.Helper()
 	if got.GetSampleCount() != want.GetSampleCount() || len(got.GetBucket()) != len(want.GetBucket()) {
@@ -37,7 +37,7 @@ func wantEqual(t *testing.T, got, want *dto.Histogram) {
 	}
 }
 
-// Whether values come one by one or together, the histogram is that of the client library.
+// One by one or together, values make the same histogram as in the client library.
 func TestHistogram_likeTheClientLibrary(t *testing.T) {
 	for _, bounds := range [][]float64{{1}, {-2, 0, 1, 4}, {1, 2, 3, 4, 5, 6, 7, 8, 9}} {
 		for seed := range uint64(30) {
@@ -69,7 +69,7 @@ func TestHistogram_likeTheClientLibrary(t *testing.T) {
 	}
 }
 
-// No value is in a bucket where it does not belong, and none is lost.
+// Every value is counted, in the right bucket.
 func TestHistogram_oddValues(t *testing.T) {
 	for _, together := range []bool{false, true} {
 		e, registry := newExporter(t)
@@ -131,7 +131,7 @@ func TestTimer(t *testing.T) {
 	}
 }
 
-// A scrape sees whole batches only, and none twice.
+// A scrape sees only whole batches, and each once.
 func TestHistogram_scrapesBetweenBatches(t *testing.T) {
 	const batches, size = 2_000, 50
 	e, registry := newExporter(t)

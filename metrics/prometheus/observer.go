@@ -11,7 +11,7 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// events are the families of what workers report as events.
+// events are the families that count the events of workers.
 type events struct {
 	records, deadLetters, batchErrors  metrics.LabeledCounter
 	taskRecords, taskErrors, divisions metrics.LabeledCounter
@@ -52,7 +52,7 @@ func newEvents(r *registry) *events {
 		}),
 		taskRecords: r.NewCounter(metrics.Desc{
 			Name:   "funnel_task_records_total",
-			Help:   "Number of copies of records by flow: in and added, which are as many as out, filtered, nacked and retried unless the task fails or settles its batch.",
+			Help:   "Number of copies of records by flow. Unless the task fails or settles its batch, in + added = out + filtered + nacked + retried.",
 			Labels: with(ofTask, "flow"),
 		}),
 		taskErrors: r.NewCounter(metrics.Desc{
@@ -62,18 +62,18 @@ func newEvents(r *registry) *events {
 		}),
 		divisions: r.NewCounter(metrics.Desc{
 			Name:   "funnel_task_divisions_total",
-			Help:   "Number of batches that were divided behind a task.",
+			Help:   "Number of times that a batch was divided into parts after a task.",
 			Labels: ofTask,
 		}),
 	}
 }
 
-// Observer returns an observer that counts what the workers of a pipeline do, see
-// [funnel.WithObserver]. The workers of a pipeline may share one, at the same time or one
-// after the other; observers for the same name count together.
+// Observer returns an observer that counts the events of the workers of a pipeline, see
+// [funnel.WithObserver]. The workers of a pipeline may share an observer, at the same time or
+// one after the other. Observers for the same name add to the same counters.
 //
 // Each batch costs some atomic additions, two readings of the clock, and an allocation for
-// the context that holds when the batch was read.
+// the context that holds the time when the batch was read.
 func (e *Exporter) Observer(pipeline string) funnel.Observer {
 	f := e.events
 	o := &observer{

@@ -28,7 +28,7 @@ funnel_records_total{outcome="read",pipeline_name="shop"} 6
 funnel_records_total{outcome="retried",pipeline_name="shop"} 2
 `
 
-// The counters of a run are those of its stats, and say which task did what.
+// The counters of a run agree with its stats, and count by task.
 func TestObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, registry := newExporter(t)
@@ -102,8 +102,8 @@ func TestObserver_durations(t *testing.T) {
 	})
 }
 
-// With read-ahead, with another observer around it and in the next worker, too, the
-// counters go on.
+// The counters also count with read-ahead and with another observer, and the next worker
+// continues them.
 func TestObserver_shared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, registry := newExporter(t)
@@ -239,7 +239,7 @@ func TestObserver_failures(t *testing.T) {
 	}
 }
 
-// Divisions count at the task behind which a batch was divided.
+// A division counts for the task after which the batch was divided.
 func TestObserver_divisions(t *testing.T) {
 	e, registry := newExporter(t)
 	j := &fake.Journal{}

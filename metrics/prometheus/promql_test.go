@@ -18,7 +18,7 @@ import (
 	"github.com/conduitio/funnel/internal/fake"
 )
 
-// series are what a registry exports, by the name of the series, such as
+// series are the series that a registry exports, by name, such as
 // conduit_connector_bytes_bucket.
 type series map[string][]line
 
@@ -34,8 +34,8 @@ var (
 	matcher    = regexp.MustCompile(`(\w+)(=~|!~|!=|=)"((?:[^"\\]|\\.)*)"`)
 )
 
-// exportedSeries runs a worker that does everything, and returns what a registry then
-// exports, with what a supervisor would report.
+// exportedSeries runs a worker that does everything, and returns the series that a registry
+// then exports, with those of a supervisor.
 func exportedSeries(t *testing.T) series {
 	t.Helper()
 	all := make(series)
@@ -74,8 +74,8 @@ var (
 	legend    = regexp.MustCompile(`\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}`)
 )
 
-// check returns what is wrong with the names in an expression: a series or a label that is
-// not exported, or a label value that is matched exactly and never occurs.
+// check returns a fault in the names of an expression: a series or a label that is not
+// exported, or a label value that is matched exactly and never occurs.
 func (all series) check(expr string, legends ...string) []string {
 	var faults, labels []string
 	selections := selection.FindAllStringSubmatch(expr, -1)
@@ -116,7 +116,7 @@ func (all series) check(expr string, legends ...string) []string {
 	return faults
 }
 
-// The check finds what it is for.
+// The check finds each kind of fault.
 func TestCheck(t *testing.T) {
 	all := exportedSeries(t)
 	for expr, want := range map[string]string{
@@ -175,7 +175,7 @@ func (all series) evaluate(t *testing.T, exprs ...string) error {
 	return promtool(t, "test", "rules", path)
 }
 
-// An expression without a number as its result, or one that is no PromQL, fails an evaluation.
+// An evaluation fails if an expression has no number as its result, or is not PromQL.
 func TestEvaluate(t *testing.T) {
 	all := exportedSeries(t)
 	if err := all.evaluate(t, "funnel_in_flight_records"); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/conduitio/funnel/metrics"
 )
 
-// registry makes families and registers them. Until registerAll is called, it collects
-// them, so that they are registered together or not at all.
+// registry makes families and registers them. Before registerAll it only collects them, so
+// that they are registered together or not at all.
 type registry struct {
 	durationBuckets []float64
 
@@ -35,7 +35,7 @@ func newRegistry(durationBuckets []float64) *registry {
 	return &registry{durationBuckets: durationBuckets, families: make(map[string]described)}
 }
 
-// registerAll registers all families that exist, and another collector.
+// registerAll registers all families so far, and c.
 func (r *registry) registerAll(registerer client.Registerer, c client.Collector) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -46,9 +46,10 @@ func (r *registry) registerAll(registerer client.Registerer, c client.Collector)
 	return nil
 }
 
-// family returns the family that d describes. If there is none, add makes and registers
-// one. It panics if there is one of another kind or with other labels, if one has a series of
-// the same name, if buckets or labels are invalid, or if the registerer refuses the family.
+// family returns the family that d describes. If there is none, it makes one with add, and
+// registers it. It panics if the family exists with another kind or other labels, if another
+// family has a series of the same name, if buckets or labels are invalid, or if the registerer
+// refuses the family.
 func family[F client.Collector](r *registry, kind string, d metrics.Desc, add func() F) F {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,8 +80,8 @@ func family[F client.Collector](r *registry, kind string, d metrics.Desc, add fu
 	return f
 }
 
-// seriesOf returns the names of the series of a family. A registerer does not compare them, but
-// a scrape fails if two families have the same one.
+// seriesOf returns the names of the series of a family. A scrape fails if two families share
+// one, but a registerer does not check that.
 func seriesOf(name, kind string) []string {
 	if kind == "timer" || kind == "histogram" {
 		return []string{name, name + "_bucket", name + "_count", name + "_sum"}
@@ -118,7 +119,7 @@ func (r *registry) NewHistogram(d metrics.Desc) metrics.LabeledHistogram {
 	return family(r, "histogram", d, func() *histograms { return newHistograms(d) })
 }
 
-// collectors are one collector.
+// collectors is a collector made of several.
 type collectors []client.Collector
 
 // Describe describes all metrics.
@@ -154,8 +155,8 @@ func (g gauges) WithValues(values ...string) metrics.Gauge {
 	return g.WithLabelValues(valid(values)...)
 }
 
-// valid returns the label values as valid UTF-8, without which a scrape would fail. Invalid
-// bytes become U+FFFD; values that differ only in these become the same.
+// valid makes label values valid UTF-8, since a scrape fails otherwise. Invalid bytes become
+// U+FFFD; values that differ only in these become equal.
 func valid(values []string) []string {
 	made := make([]string, len(values))
 	for i, value := range values {

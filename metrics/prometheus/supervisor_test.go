@@ -15,7 +15,7 @@ const (
 // pipelineStates are the values of the label state.
 var pipelineStates = []string{"stopped", "starting", "running", "draining", "recovering", "degraded", "stuck", "done"}
 
-// superviseIn reports to the set what a supervisor reports of a pipeline in each state.
+// superviseIn reports to the set as a supervisor does for a pipeline in each state.
 func superviseIn(set *metrics.Set, pipeline string) {
 	ofState := []string{"pipeline_name", "state"}
 	state := set.NewGauge(metrics.Desc{Name: pipelineState, Help: "1 for the state that a pipeline is in, otherwise 0.", Labels: ofState})

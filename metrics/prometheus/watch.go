@@ -13,15 +13,14 @@ import (
 	"github.com/conduitio/funnel"
 )
 
-// Watch adds gauges for the pipelines whose names and stats the function yields. Each scrape
-// calls the function, on any goroutine, and several scrapes may call it at the same time. It
-// must not block. The gauges of a pipeline that it no longer yields disappear.
+// Watch exports gauges for the pipelines whose names and stats the function yields. Each scrape
+// calls the function, on any goroutine; concurrent scrapes call it at the same time. It must
+// not block. If it no longer yields a pipeline, the gauges of that pipeline disappear.
 //
-// The function may yield the workers of a pipeline one by one, under the same name. The
-// numbers of records in flight, waiting records and skipped branches are then added up, the
-// last ack is the latest one, and the window is the one that is closest to refusing a nack.
-// The same holds if Watch is called several times, for example once for each group of
-// pipelines: each call adds a function, and none removes one.
+// The function may yield the workers of a pipeline one by one, under the same name. Their stats
+// are added up by [funnel.Stats.Add]. So are the stats that several functions yield under one
+// name: each call of Watch adds a function, for example of another group of pipelines. None can
+// be removed.
 //
 // A panic of the function fails the scrape. Watch returns an error if the function is nil.
 func (e *Exporter) Watch(stats func() iter.Seq2[string, funnel.Stats]) error {
@@ -34,7 +33,7 @@ func (e *Exporter) Watch(stats func() iter.Seq2[string, funnel.Stats]) error {
 	return nil
 }
 
-// watched collects the gauges of the pipelines that Watch was told of.
+// watched collects the gauges of the pipelines that the functions given to Watch yield.
 type watched struct {
 	gauges []gauge
 
@@ -62,11 +61,11 @@ func newWatched() *watched {
 	return &watched{gauges: []gauge{
 		of("funnel_in_flight_records", "Number of source records in the batch in flight.",
 			always(func(s *funnel.Stats) int { return s.InFlight })),
-		of("funnel_waiting_records", "Number of source records that were read ahead and wait for their batch.",
+		of("funnel_waiting_records", "Number of source records that were read ahead and are waiting for their batch.",
 			always(func(s *funnel.Stats) int { return s.Waiting })),
-		of("funnel_skipped_branches", "Number of best-effort branches that the worker has given up.",
+		of("funnel_skipped_branches", "Number of best-effort branches that the current workers have given up.",
 			always(func(s *funnel.Stats) int { return s.SkippedBranches })),
-		of("funnel_last_ack_age_seconds", "Time since the end of the last batch in which records were acked, in seconds; absent before there was one.",
+		of("funnel_last_ack_age_seconds", "Time since the end of the last batch in which records were acked, in seconds; absent before the first one.",
 			func(s *funnel.Stats) (float64, bool) {
 				return max(time.Since(s.LastAck), 0).Seconds(), !s.LastAck.IsZero()
 			}),
@@ -109,8 +108,8 @@ func (w *watched) Collect(ch chan<- client.Metric) {
 	}
 }
 
-// now returns the stats of each pipeline. A panic in a function of the host, which would
-// end the process here, becomes an error.
+// now returns the stats of each pipeline. It returns a panic of a function of the host as an
+// error, since it would end the process.
 func (w *watched) now() (pipelines map[string]*funnel.Stats, err error) {
 	defer func() {
 		if value := recover(); value != nil {

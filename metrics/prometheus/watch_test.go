@@ -78,7 +78,8 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// A pipeline that is no longer yielded is gone, and so is a window that is no more.
+// The gauges of a pipeline disappear when it is no longer yielded, and those of a window when
+// there is none.
 func TestWatch_disappears(t *testing.T) {
 	e, registry := newExporter(t)
 	all := map[string]funnel.Stats{"a": {InFlight: 1, Window: funnel.NackWindow{Size: 2, Refusing: true}}, "b": {}}
@@ -128,8 +129,8 @@ func TestWatch_severalWorkers(t *testing.T) {
 	}
 }
 
-// A window that refuses is shown in place of a fuller one, and one that tolerates nothing
-// in place of one that has room.
+// A window that refuses takes precedence over a fuller one, and a window without tolerance over
+// one with room.
 func TestWatch_fullestWindow(t *testing.T) {
 	windows := []funnel.NackWindow{ // each is nearer to refusing than the one before
 		{}, {Size: 9, Threshold: 4}, {Size: 8, Threshold: 4, Nacks: 1}, {Size: 7, Threshold: 3, Nacks: 1},
@@ -153,7 +154,7 @@ func TestWatch_fullestWindow(t *testing.T) {
 	}
 }
 
-// A function that panics fails the scrape with an error, and no more. A nil sequence is
+// A function that panics fails the scrape with an error, and nothing else. A nil sequence is
 // empty.
 func TestWatch_panics(t *testing.T) {
 	e, registry := newExporter(t)
@@ -181,7 +182,7 @@ func TestWatch_invalidUTF8(t *testing.T) {
 	wantGauges(t, registry, "funnel_in_flight_records a\ufffd 3", "funnel_waiting_records a\ufffd 0", "funnel_skipped_branches a\ufffd 0")
 }
 
-// An ack in the future, after a clock was set back, is no negative age.
+// The age of an ack is not negative after a clock was set back.
 func TestWatch_ackInTheFuture(t *testing.T) {
 	e, registry := newExporter(t)
 	if err := e.Watch(fixed(map[string]funnel.Stats{"a": {LastAck: time.Now().Add(time.Hour)}})); err != nil {

@@ -66,8 +66,8 @@ func fixed(stats map[string]funnel.Stats) func() iter.Seq2[string, funnel.Stats]
 // letters in a window, and gives up a best-effort branch. Each write takes 20 ms. All
 // metrics go to the exporter, under the name shop.
 //
-// Of its 6 source records, 1 is filtered, 2 is nacked by p, 3 becomes three pieces of which
-// one is nacked by b, 4 is answered at its third time, and 5 is nacked by b.
+// It has 6 source records: 1 is filtered, 2 is nacked by p, 3 becomes three pieces, one of which
+// is nacked by b, 4 is answered at the third call, and 5 is nacked by b.
 func newWorld(t testing.TB, e *prometheus.Exporter, opts ...funnel.WorkerOption) *funnel.Worker {
 	t.Helper()
 	const pipeline = "shop"
