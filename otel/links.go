@@ -23,6 +23,9 @@ func linkRecords(span trace.Span, records []opencdc.Record) {
 	links, omitted := 0, 0
 	for i := range records {
 		metadata := records[i].Metadata
+		if len(metadata) == 0 {
+			continue
+		}
 		header := metadata[traceparent]
 		if header == "" {
 			continue

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/conduitio/conduit-commons/opencdc"
+
 	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/runner"
 )
@@ -82,6 +84,39 @@ func TestBackground_failedOpening(t *testing.T) {
 			if s := w.status("x"); !strings.Contains(s.Cause, word) {
 				t.Errorf("the cause is %q, want %q in it", s.Cause, word)
 			}
+		}
+		want(t, w.end())
+	})
+}
+
+// An error in the background of one worker cancels that one. The others finish what is in
+// flight.
+func TestBackground_siblings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		bad, d := newSource(), newDestination()
+		isWritten := false
+		d.OnWrite = func(ctx context.Context, _ []opencdc.Record) error {
+			time.Sleep(5 * time.Second)
+			isWritten = ctx.Err() == nil
+			return nil
+		}
+		w.add("x", func(context.Context) (runner.Parts, error) {
+			a, err := newWorker(bad, newDestination())
+			want(t, err)
+			b, err := newWorker(newSource().single("1"), d)
+			want(t, err)
+			return runner.Parts{Workers: []*funnel.Worker{a, b}}, nil
+		}, runner.WithRestart(runner.Restart{InitialInterval: time.Hour}))
+		synctest.Wait()
+		bad.Background <- errBackground
+		synctest.Wait()
+		w.wantPath("x", "starting running draining")
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		w.wantPath("x", "starting running draining recovering")
+		if s := w.status("x"); !isWritten || s.Records.Acked != 1 || !strings.Contains(s.Cause, "worker 0") {
+			t.Errorf("written: %t, %+v", isWritten, s)
 		}
 		want(t, w.end())
 	})

@@ -300,13 +300,13 @@ func TestHandler_stuck(t *testing.T) {
 // Errors are on readyz only if the host redacts them.
 func TestHandler_redacted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, runner.WithErrorText(func(string, error) string { return "redacted\n\"text\"" }))
+		w := newWorld(t, runner.WithErrorText(func(pipeline string, _ error) string { return "redacted\n\"" + pipeline + "\"" }))
 		w.add("x", build(func(s *source, _ *destination) {
 			s.OnOpen = func(context.Context) error { return fmt.Errorf("password 123: %w", errTest) }
 		}))
 		synctest.Wait()
 		h := w.Handler()
-		lacks(t, wantPage(t, h, "/readyz", 503, `: "redacted\n\"text\""`), "password")
+		lacks(t, wantPage(t, h, "/readyz", 503, `: "redacted\n\"x\""`), "password")
 		for _, path := range []string{"/", "/status.json"} {
 			lacks(t, wantPage(t, h, path, 200, "redacted"), "password")
 		}

@@ -53,9 +53,12 @@ func newFamilies(set *metrics.Set) *families {
 	}
 }
 
-// set sets the gauges of a pipeline. An empty state sets all to 0.
+// set sets the gauges of a pipeline. An empty state sets all to 0. It makes the counters, at
+// 0: of a counter that began at 1, no increase would be seen.
 func (f *families) set(pipeline string, state State) {
+	f.restarts.WithValues(pipeline).Inc(0)
 	for _, s := range states {
+		f.transitions.WithValues(pipeline, string(s)).Inc(0)
 		value := 0.0
 		if s == state {
 			value = 1

@@ -52,6 +52,39 @@ func TestLag_sameSource(t *testing.T) {
 	})
 }
 
+// A source is asked only while its pipeline is running.
+func TestLag_notRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		asked := 0
+		w.add("x", runner.Single(func(context.Context) (*funnel.Worker, error) {
+			s, d := newSource(), newDestination()
+			slow := func(context.Context) error { time.Sleep(3 * time.Second); return nil }
+			d.OnOpen, d.OnTeardown = slow, slow
+			return newWorker(&lagging{s, func(context.Context) (int64, time.Duration, error) { asked++; return 1, 0, nil }}, d)
+		}))
+		check := func(state runner.State, n int) {
+			t.Helper()
+			synctest.Wait()
+			w.wantState("x", state)
+			lag, err := w.Lag(t.Context(), "x")
+			if len(lag) != n || err != nil || asked != n {
+				t.Errorf("asked %d times: %v, %v", asked, lag, err)
+			}
+		}
+		check(runner.Starting, 0)
+		time.Sleep(3 * time.Second)
+		check(runner.Running, 1)
+		asked = 0
+		done := make(chan error, 1)
+		go func() { done <- w.Stop(t.Context(), "x") }()
+		check(runner.Draining, 0)
+		want(t, <-done)
+		check(runner.Stopped, 0)
+		want(t, w.end())
+	})
+}
+
 // structSource cannot be compared.
 type structSource struct {
 	*source

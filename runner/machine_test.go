@@ -187,3 +187,45 @@ func TestMachine_attempt(t *testing.T) {
 		t.Errorf("after the end of the sources: %+v", tr)
 	}
 }
+
+// By default, pauses grow from a second to a minute, each up to 20 % shorter or longer. The
+// 11th failure in 10 minutes degrades the pipeline. A minute of health begins the pauses anew.
+func TestMachine_defaults(t *testing.T) {
+	r, err := Restart{}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	isRandom := false
+	check := func(tr *Transition, now time.Time, about time.Duration) {
+		t.Helper()
+		pause := tr.Next.Sub(now)
+		if tr.To != Recovering || pause < about*8/10 || pause > about*12/10 {
+			t.Errorf("%v for %v, want about %v", tr.To, pause, about)
+		}
+		isRandom = isRandom || pause != about
+	}
+	for range 20 {
+		m := newMachine("x", r, epoch)
+		m.start(epoch)
+		tr, now := life(m, epoch, 0)
+		for _, about := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60, 60} {
+			check(tr, now, about*time.Second)
+			m.pauseOver(tr.Next)
+			tr, now = life(m, tr.Next, 0)
+		}
+		if tr.To != Degraded || !errors.Is(tr.Cause, ErrAttempts) {
+			t.Errorf("the 11th failure: %+v", tr)
+		}
+
+		m.start(now)
+		for range 3 {
+			tr, now = life(m, now, 0)
+			m.pauseOver(tr.Next)
+		}
+		tr, now = life(m, now, time.Minute)
+		check(tr, now, time.Second)
+	}
+	if !isRandom {
+		t.Error("the pauses are not random")
+	}
+}

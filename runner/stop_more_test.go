@@ -74,6 +74,32 @@ func TestRun_ended(t *testing.T) {
 	})
 }
 
+// Run stops all pipelines at the same time, and says what is stuck in which task of each.
+func TestRun_stuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		release := make(chan struct{})
+		w.add("writes", build(func(s *source, d *destination) {
+			s.single("1")
+			d.OnWrite = func(context.Context, []opencdc.Record) error { <-release; return nil }
+		}))
+		w.add("closes", build(func(s *source, _ *destination) { s.OnTeardown = hang(release) }))
+		w.add("good", build(nil))
+		time.Sleep(time.Second)
+		begun := time.Now()
+		wantError(t, w.end(), runner.ErrStuck,
+			`pipeline "writes" is stuck: worker 0: task "out" is working for 15s`,
+			`pipeline "closes" is stuck: worker 0: task "in" is closing for 14s`)
+		if d := time.Since(begun); d != graceful+cancelled {
+			t.Errorf("Run took %v", d)
+		}
+		w.wantState("good", runner.Stopped)
+		close(release)
+		synctest.Wait()
+		w.wantState("writes", runner.Stopped)
+	})
+}
+
 // slowWriter takes almost a second for each line.
 type slowWriter struct{ lines int }
 

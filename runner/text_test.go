@@ -3,6 +3,8 @@ package runner_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
+	"github.com/conduitio/funnel"
 	"github.com/conduitio/funnel/log"
 	"github.com/conduitio/funnel/runner"
 )
@@ -67,6 +70,34 @@ func TestErrorText_hangs(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if s := w.status("x"); s.LastError != "in time" {
 			t.Errorf("the last error is %q after the function has returned", s.LastError)
+		}
+		want(t, w.end())
+	})
+}
+
+// The stack of a panic that a connector returns as an error, as deep as it may be, is in the
+// log, and in no text.
+func TestErrorText_stacks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out buffer
+		w := newWorld(t, runner.WithLogger(log.New(zerolog.New(&out))))
+		inner := &funnel.PanicError{Value: "inner", Stack: []byte("inner.go:1")}
+		outer := &funnel.PanicError{Value: "outer", Stack: []byte("outer.go:2"), Err: inner}
+		w.add("x", failingRead(errors.Join(errTest, fmt.Errorf("wrapped: %w", outer))))
+		w.add("lag", buildLagging(func(context.Context) (int64, time.Duration, error) { return 0, 0, outer }))
+		synctest.Wait()
+		w.wantState("x", runner.Recovering)
+		for _, path := range []string{"/", "/status.json"} {
+			body := serve(w.Handler(), http.MethodGet, path).Body.String()
+			if !strings.Contains(body, "inner") || !strings.Contains(body, "outer") || strings.Contains(body, ".go:") {
+				t.Errorf("%s: %s", path, body)
+			}
+		}
+		logged := out.String()
+		for _, stack := range []string{"inner.go:1", "outer.go:2"} {
+			if n := strings.Count(logged, stack); n != 1 {
+				t.Errorf("%s is %d times in the log: %s", stack, n, logged)
+			}
 		}
 		want(t, w.end())
 	})

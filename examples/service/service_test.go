@@ -32,6 +32,8 @@ type process struct {
 	cmd *exec.Cmd
 	url string
 	log bytes.Buffer
+
+	pages map[string]string // that it says to open, by name
 }
 
 func start(t *testing.T, dir string, args ...string) *process {
@@ -42,7 +44,7 @@ func start(t *testing.T, dir string, args ...string) *process {
 // startCommand starts a service with a command that prepare may change.
 func startCommand(t *testing.T, prepare func(*exec.Cmd), dir string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t}
+	p := &process{t: t, pages: map[string]string{}}
 	p.cmd = exec.Command(os.Args[0], append([]string{"-addr", "localhost:0", "-dir", dir}, args...)...)
 	p.cmd.Env = append(os.Environ(), runsService+"=yes")
 	p.cmd.Stderr = &p.log
@@ -55,11 +57,16 @@ func startCommand(t *testing.T, prepare func(*exec.Cmd), dir string, args ...str
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.cmd.Process.Kill() })
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the service ends with %v: %s", p.cmd.Wait(), p.log.String())
+	late := time.AfterFunc(time.Minute, func() { p.cmd.Process.Kill() })
+	defer late.Stop()
+	for lines := bufio.NewScanner(stdout); len(p.pages) < 3; {
+		if !lines.Scan() {
+			t.Fatalf("the service ends with %v: %s", p.cmd.Wait(), p.log.String())
+		}
+		name, url, _ := strings.Cut(lines.Text(), " ")
+		p.pages[name] = strings.TrimSpace(url)
 	}
-	p.url = strings.TrimSpace(strings.TrimPrefix(line, "pipelines"))
+	p.url = p.pages["pipelines"]
 	return p
 }
 
@@ -171,6 +178,18 @@ func TestService(t *testing.T) {
 	}
 	wantIn(t, filepath.Join(dir, "refused", "intake.jsonl"), "an order needs an id")
 	wantIn(t, filepath.Join(dir, "refused", "pricing.jsonl"), "has no price")
+}
+
+// The service says which pages to open.
+func TestService_pages(t *testing.T) {
+	p := start(t, t.TempDir())
+	for name, word := range map[string]string{"pipelines": "<html", "metrics": "funnel_pipeline_state", "totals": "orders"} {
+		status, text := p.answer(http.Get(p.pages[name]))
+		if status != 200 || !strings.Contains(text, word) {
+			t.Errorf("%s at %q: got %d %s", name, p.pages[name], status, text)
+		}
+	}
+	p.end(syscall.SIGINT)
 }
 
 // Customers who order by themselves let all pages live.

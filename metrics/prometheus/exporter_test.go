@@ -114,7 +114,9 @@ func TestExporter_sideBySide(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, registry := newExporter(t)
 		_, other := newExporter(t)
-		fake.WantNoError(t, fake.RunWorker(t, newWorld(t, e)))
+		w := newWorld(t, e)
+		fake.WantNoError(t, e.Watch(statsOf(workersOf(w))))
+		fake.WantNoError(t, fake.RunWorker(t, w))
 		if n, err := testutil.GatherAndCount(registry); n == 0 || err != nil {
 			t.Errorf("%d metrics, %v", n, err)
 		}
