@@ -35,7 +35,7 @@ service: ## Run three pipelines with pages to look at (examples/service)
 	@echo "in examples/: go run ./service -dir out/service -customers 20 $(ARGS)"
 	@echo "break it: echo oops > examples/out/service/prices.json && curl -X POST localhost:8080/restart/pricing"
 	@echo "mend it:  rm examples/out/service/prices.json"
-	@cd examples && go run ./service -dir out/service -customers 20 $(ARGS)
+	@cd examples && go build -o out/bin/ ./service && exec out/bin/service -dir out/service -customers 20 $(ARGS)
 
 .PHONY: modules
 modules:
