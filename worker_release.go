@@ -232,8 +232,11 @@ func (w *Worker) ackSource(ctx context.Context, s *batch.SourceBatch, from, to i
 	if len(w.observers) > 0 {
 		c.released = append(c.released, releaseEvent{acked: to - from})
 	}
-	if len(s.ReadAt) > 0 {
+	switch {
+	case len(s.ReadAt) > 0:
 		w.observeAges(s.ReadAt[from:to])
+	case !s.ReadTime.IsZero():
+		metrics.UpdateN(metrics.Resolve(w.timer), max(time.Since(s.ReadTime), 0), to-from)
 	}
 	return nil
 }

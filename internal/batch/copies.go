@@ -287,12 +287,13 @@ func (c *Copies) IsSettled() bool { return c.isSettled }
 // SetReadTimes sets when the source records were read: the time in a record's metadata,
 // else the time that is already known, else now.
 func (c *Copies) SetReadTimes(now time.Time) {
-	readAt := c.source.ReadAt
-	if n := len(c.source.Positions); len(readAt) != n {
-		readAt = c.source.times.Take(n)[:n]
-		for i := range readAt {
-			readAt[i] = now
-		}
+	s := c.source
+	if s.ReadTime.IsZero() {
+		s.ReadTime = now
+	}
+	n := len(s.Positions)
+	if len(s.ReadAt) != n {
+		s.ReadAt = nil
 	}
 	records := c.Records()
 	if !c.isUnedited() {
@@ -302,15 +303,22 @@ func (c *Copies) SetReadTimes(now time.Time) {
 		if records[i].Metadata[opencdc.MetadataReadAt] == "" {
 			continue
 		}
+		t, err := records[i].Metadata.GetReadAt()
+		if err != nil {
+			continue
+		}
+		if s.ReadAt == nil {
+			s.ReadAt = s.times.Take(n)[:n]
+			for j := range s.ReadAt {
+				s.ReadAt[j] = s.ReadTime
+			}
+		}
 		slot := c.first + i
 		if c.states.Len() > 0 {
 			slot = int(c.state(i).slot)
 		}
-		if t, err := records[i].Metadata.GetReadAt(); err == nil {
-			readAt[slot] = t
-		}
+		s.ReadAt[slot] = t
 	}
-	c.source.ReadAt = readAt
 }
 
 // SourceRecords returns how many source records the copies come from.

@@ -20,7 +20,8 @@ import (
 type SourceBatch struct {
 	Ledger    ledger.Ledger[NackedRecord]
 	Positions []opencdc.Position // as the source gave them
-	ReadAt    []time.Time        // when each record was read, or empty if the timer is off
+	ReadTime  time.Time          // when the records were read; zero if the timer is off
+	ReadAt    []time.Time        // when each record was read, or empty if ReadTime says it
 	Progress  Progress
 
 	asRead []opencdc.Record // the source records, if KeepRead has kept them
@@ -74,7 +75,7 @@ func (s *SourceBatch) Reset() {
 		s.nacked = s.slots.Take(0)
 	}
 	s.times.Put(s.ReadAt)
-	s.ReadAt = nil
+	s.ReadTime, s.ReadAt = time.Time{}, nil
 	s.asReadMemory.Put(s.asRead)
 	s.asRead = nil
 	s.Progress = Progress{}

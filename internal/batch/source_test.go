@@ -17,9 +17,10 @@ func TestSourceBatch_reset(t *testing.T) {
 		c.Attach(s, nil, "")
 		all := records(0, 100)
 		c.Fill(all, Positions(all))
-		if s.ReadAt != nil {
-			t.Fatalf("round %d: read at %v", round, s.ReadAt)
+		if got := readTimes(s); got != nil {
+			t.Fatalf("round %d: read at %v", round, got)
 		}
+		c.Records()[0].Metadata = opencdc.Metadata{opencdc.MetadataReadAt: "30000000000"}
 		c.SetReadTimes(time.Unix(1, 0))
 		c.KeepRead()
 		asRead := s.asRead
@@ -34,7 +35,7 @@ func TestSourceBatch_reset(t *testing.T) {
 		if s.asRead != nil || asRead[0].Position != nil || asRead[99].Position != nil {
 			t.Errorf("round %d: records are kept", round)
 		}
-		if s.Positions != nil || s.ReadAt != nil || s.Progress != (Progress{}) || s.Ledger.Pending() != 0 || s.infos.len() != 0 {
+		if s.Positions != nil || readTimes(s) != nil || s.Progress != (Progress{}) || s.Ledger.Pending() != 0 || s.infos.len() != 0 {
 			t.Errorf("round %d: left are %d positions, %d times, %+v, %d slots, %d infos",
 				round, len(s.Positions), len(s.ReadAt), s.Progress, s.Ledger.Pending(), s.infos.len())
 		}
