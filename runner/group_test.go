@@ -129,11 +129,11 @@ func TestGroup_arguments(t *testing.T) {
 // What Build returns is checked; a mistake in it is fatal.
 func TestGroup_parts(t *testing.T) {
 	for name, b := range map[string]runner.Build{
-		"no workers":          func(context.Context) (runner.Parts, error) { return runner.Parts{}, nil },
-		"NewWorker":           runner.Single(func(context.Context) (*funnel.Worker, error) { return new(funnel.Worker), nil }),
-		"worker 0":            runner.Single(func(context.Context) (*funnel.Worker, error) { return nil, nil }),
-		"sink that is nil, sink 0":       withParts(func(p *runner.Parts) { p.Sinks = append(p.Sinks, nil) }),
-		"worker 1 twice": withParts(func(p *runner.Parts) { p.Workers = append(p.Workers, p.Workers[0]) }),
+		"no workers":               func(context.Context) (runner.Parts, error) { return runner.Parts{}, nil },
+		"NewWorker":                runner.Single(func(context.Context) (*funnel.Worker, error) { return new(funnel.Worker), nil }),
+		"worker 0":                 runner.Single(func(context.Context) (*funnel.Worker, error) { return nil, nil }),
+		"sink that is nil, sink 0": withParts(func(p *runner.Parts) { p.Sinks = append(p.Sinks, nil) }),
+		"worker 1 twice":           withParts(func(p *runner.Parts) { p.Workers = append(p.Workers, p.Workers[0]) }),
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)

@@ -30,6 +30,7 @@ type pipeline struct {
 	isRemoved    bool
 	isClosing    bool // the group is closing
 	unclosed     unclosed
+	instead      *instead // nil unless one is running or is to begin
 	lag          lagMeter
 
 	status snapshot
@@ -48,8 +49,12 @@ type waiterKind int
 const (
 	waitStop waiterKind = iota
 	waitRestart
+	waitInstead // until other workers have run in the place of the pipeline
 	waitRemove
 )
+
+// starts returns true if the pipeline is started again when its run is over.
+func (k waiterKind) starts() bool { return k == waitRestart || k == waitInstead }
 
 func newPipeline(g *Group, name string, build Build, c pipelineConfig) *pipeline {
 	now := time.Now()
@@ -154,6 +159,10 @@ func (p *pipeline) alarmed() {
 	now := time.Now()
 	err := &StuckError{Pipeline: p.name, Tasks: p.run.tasks(true), Err: reason, now: now}
 	p.publish(p.machine.stuck(now, err))
+	if in := p.instead; in != nil && in.isRunning {
+		p.instead = nil
+		in.done <- err
+	}
 	p.settle(err)
 }
 
@@ -180,7 +189,7 @@ func (p *pipeline) begin(t *Transition) {
 		return
 	}
 	p.disarm()
-	r := &run{pipeline: p.name, build: p.build, classify: p.config.classify, bounds: p.g.bounds, unclosed: p.unclosed}
+	r := &run{pipeline: p.name, build: p.nextBuild(), classify: p.config.classify, bounds: p.g.bounds, unclosed: p.unclosed}
 	// The actor lives as long as a run, so a run can always send.
 	r.opened = func() {
 		p.inbox <- func() { p.publish(p.machine.opened(time.Now())) }
@@ -207,11 +216,16 @@ func (p *pipeline) ended(e ending) {
 	p.unclosed = p.run.unclosed
 	p.run = nil
 	p.status.setRun(nil)
+	wasStopped := p.machine.isStopping
 	p.publish(p.machine.ended(time.Now(), e))
+	isStarting := p.endInstead(e.err, wasStopped)
 	if p.machine.state == Recovering {
 		p.arm(p.machine.next)
 	}
 	p.settle(e.err)
+	if isStarting {
+		p.start()
+	}
 }
 
 // settle answers the waiting callers: the run is over, with err, or it is stuck.
@@ -229,9 +243,12 @@ func (p *pipeline) settle(err error) {
 			p.remove()
 		}
 	}
+	if (!isRestarting || p.isRemoved) && p.instead != nil && !p.instead.isRunning {
+		p.instead = nil // it is one of those who wait
+	}
 	for _, w := range waiters {
 		switch {
-		case isStuck || w.kind != waitRestart:
+		case isStuck || !w.kind.starts():
 			w.done <- err
 		case p.isRemoved:
 			w.done <- fmt.Errorf("%w %q", ErrUnknown, p.name)
@@ -253,11 +270,11 @@ func (p *pipeline) settle(err error) {
 
 // end makes the run end, and answers w when it is over.
 func (p *pipeline) end(w waiter) {
-	if p.isClosing && w.kind == waitRestart {
+	if p.isClosing && w.kind.starts() {
 		w.done <- ErrClosed
 		return
 	}
-	p.isRestarting = w.kind == waitRestart
+	p.isRestarting = w.kind.starts()
 	if p.isClosing && w.kind == waitStop && p.machine.isOver() && p.machine.state != Recovering {
 		w.done <- nil // a pipeline that has ended by itself keeps its state
 		return
@@ -292,12 +309,17 @@ func (p *pipeline) wait(ctx context.Context, kind waiterKind) error {
 	if err := p.ask(func() { p.end(w) }); err != nil {
 		return err
 	}
+	return p.await(ctx, w.done)
+}
+
+// await waits for a result of the actor, or until the context ends.
+func (p *pipeline) await(ctx context.Context, done <-chan error) error {
 	select {
-	case err := <-w.done:
+	case err := <-done:
 		return err
 	case <-ctx.Done():
 		select {
-		case err := <-w.done:
+		case err := <-done:
 			return err
 		default:
 		}

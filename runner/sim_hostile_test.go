@@ -242,10 +242,10 @@ func simulate(t *testing.T, seed uint64, real bool) {
 	var err error
 	g, err = runner.New(opts...)
 	want(t, err)
-	add := func(name string) error {
+	builder := func(name string) runner.Build {
 		v, _ := h.builds.LoadOrStore(name, new(atomic.Int32))
 		one := v.(*atomic.Int32)
-		b := func(ctx context.Context) (runner.Parts, error) {
+		return func(ctx context.Context) (runner.Parts, error) {
 			if n := one.Add(1); n != 1 {
 				t.Errorf("seed %d: %d runs of %s", seed, n, name)
 			}
@@ -278,9 +278,11 @@ func simulate(t *testing.T, seed uint64, real bool) {
 			}
 			return p, nil
 		}
+	}
+	add := func(name string) error {
 		r := runner.Restart{InitialInterval: 10 + h.ms(2000), Attempts: 1 + h.n(6), Window: 10 + h.ms(60000), Healthy: 10 + h.ms(10000)}
 		r.MaxInterval = r.InitialInterval * 8
-		return g.Add(name, b, runner.WithRestart(r), runner.WithClassifier(func(err error) runner.Class {
+		return g.Add(name, builder(name), runner.WithRestart(r), runner.WithClassifier(func(err error) runner.Class {
 			_ = h.strike(context.Background(), "classify")
 			return runner.Class(h.n(3))
 		}))
@@ -296,7 +298,9 @@ func simulate(t *testing.T, seed uint64, real bool) {
 		defer cancel()
 		begin := time.Now()
 		limit := 15 * time.Second
-		switch h.n(12) {
+		switch h.n(13) {
+		case 12:
+			_ = g.RunInstead(ctx, name, builder(name))
 		case 0:
 			_ = g.Start(name)
 			limit = 3 * time.Second
