@@ -90,19 +90,16 @@ func (h *host) add(f flow, opts ...runner.PipelineOption) error {
 		if err != nil {
 			return nil, err
 		}
-		return funnel.From(f.name, source).
+		pipeline := funnel.From(f.name, source).
 			Through("check", f.check).
 			To("table", to).
 			DeadLetters("refused", refused, 1000, 50).
 			Logger(h.logger.WithField(runner.PipelineNameField, f.name)).
-			Metrics(h.exporter.Metrics(), f.name).
-			Timer(h.exporter.Timer(f.name)).
 			Options(
 				funnel.WithStats(), // so that the page names a task that hangs
-				funnel.WithObserver(h.exporter.Observer(f.name)),
 				funnel.WithObserver(spans),
-			).
-			Worker()
+			)
+		return h.exporter.Instrument(pipeline, f.name).Worker()
 	}
 	if _, err := build(context.Background()); err != nil {
 		return fmt.Errorf("pipeline %q: %w", f.name, err) // a wrong configuration ends the service at once

@@ -77,18 +77,20 @@ func run(ctx context.Context, addr, dir string, customers int, share float64) er
 		}
 		return runner.Transient
 	})
-	// add adds a pipeline that is logged, measured and traced.
-	add := func(name string, describe func() (*funnel.Pipeline, error)) error {
-		return group.Add(name, runner.Single(func(context.Context) (*funnel.Worker, error) {
+	// build makes the workers of a pipeline, which is logged, measured and traced.
+	build := func(name string, describe func() (*funnel.Pipeline, error)) runner.Build {
+		return runner.Single(func(context.Context) (*funnel.Worker, error) {
 			p, err1 := describe()
 			tracer, err2 := otel.NewObserver(traces, name)
 			if err := errors.Join(err1, err2); err != nil {
 				return nil, err
 			}
-			return p.Logger(logger).Metrics(metrics.Metrics(), name).Timer(metrics.Timer(name)).
-				Options(funnel.WithStats(), funnel.WithObserver(metrics.Observer(name)), funnel.WithObserver(tracer)).
-				Worker()
-		}), runner.WithRestart(restart), classify)
+			return metrics.Instrument(p, name).Logger(logger).
+				Options(funnel.WithStats(), funnel.WithObserver(tracer)).Worker()
+		})
+	}
+	add := func(name string, describe func() (*funnel.Pipeline, error)) error {
+		return group.Add(name, build(name, describe), runner.WithRestart(restart), classify)
 	}
 	s := &shop{dir: dir, logger: logger, orders: funnel.NewChannelSource(nil)}
 	err := errors.Join(metrics.Watch(group.Stats),
@@ -103,11 +105,19 @@ func run(ctx context.Context, addr, dir string, customers int, share float64) er
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("POST /orders", s.postOrder)
 	mux.HandleFunc("GET /totals", s.getTotals)
-	mux.HandleFunc("POST /restart/{pipeline}", func(w http.ResponseWriter, r *http.Request) {
-		if err := group.Restart(r.Context(), r.PathValue("pipeline")); err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
+	operate := func(do func(r *http.Request) error) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if err := do(r); err != nil {
+				http.Error(w, err.Error(), http.StatusConflict)
+			}
 		}
-	})
+	}
+	mux.HandleFunc("POST /restart/{pipeline}", operate(func(r *http.Request) error {
+		return group.Restart(r.Context(), r.PathValue("pipeline"))
+	}))
+	mux.HandleFunc("POST /replay", operate(func(r *http.Request) error {
+		return group.RunInstead(r.Context(), "pricing", build("pricing", s.replay))
+	}))
 	handler := http.NewCrossOriginProtection().Handler(mux)
 	server := &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second}
 	go server.Serve(listener)

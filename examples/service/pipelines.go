@@ -78,8 +78,24 @@ func (s *shop) intake() (*funnel.Pipeline, error) {
 		DeadLetters("refused", refused, 0, 0), errors.Join(err1, err2, err3)
 }
 
-// pricing adds the totals. It reads prices.json, if there is one, when it starts.
+// pricing prices orders. More than 10 of 100 without a price: that is for somebody to look at.
 func (s *shop) pricing() (*funnel.Pipeline, error) {
+	return s.price("orders", s.follow, "refused/pricing.jsonl", 100, 10)
+}
+
+// replay prices the orders again that pricing has refused. Those that it refuses, too, stay in
+// a file of their own.
+func (s *shop) replay() (*funnel.Pipeline, error) {
+	letters := func(id string, positions position.Store) funnel.Source {
+		return position.Track(id, positions, func(from opencdc.Position) (funnel.Source, error) {
+			return file.NewDeadLetterSource(filepath.Join(s.dir, "refused", "pricing*"), from, nil, file.WithLogger(s.logger))
+		})
+	}
+	return s.price("replay", letters, "refused/replay.jsonl", 0, 0)
+}
+
+// price adds the totals. It reads prices.json, if there is one, when it starts.
+func (s *shop) price(id string, source func(string, position.Store) funnel.Source, refusedName string, window, threshold int) (*funnel.Pipeline, error) {
 	path := filepath.Join(s.dir, "prices.json")
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -91,8 +107,8 @@ func (s *shop) pricing() (*funnel.Pipeline, error) {
 	}
 	positions, err1 := position.NewFiles(filepath.Join(s.dir, "positions"))
 	priced, err2 := s.write("priced/priced.jsonl")
-	refused, err3 := s.write("refused/pricing.jsonl")
-	return funnel.From("orders", s.follow("orders", positions)).
+	refused, err3 := s.write(refusedName)
+	return funnel.From(id, source(id, positions)).
 		Through("price", change(func(o *order) error {
 			if prices[o.Item] == 0 {
 				return fmt.Errorf("%q has no price", o.Item)
@@ -101,8 +117,7 @@ func (s *shop) pricing() (*funnel.Pipeline, error) {
 			return nil
 		})).
 		To("priced", priced).
-		// More than 10 of 100 without a price: that is for somebody to look at.
-		DeadLetters("refused", refused, 100, 10), errors.Join(err1, err2, err3)
+		DeadLetters("refused", refused, window, threshold), errors.Join(err1, err2, err3)
 }
 
 // totals adds up the orders. It has them in memory, so each run begins with the first one.

@@ -165,11 +165,19 @@ func TestService(t *testing.T) {
 		t.Errorf("restart of an unknown pipeline: %d", status)
 	}
 
+	// A refused order is priced once it has a price.
+	write(t, prices, `{"apple": 1, "unicorn": 9}`)
+	if status, text := p.post("replay", ""); status != 200 {
+		t.Fatalf("replay: got %d %s", status, text)
+	}
+	p.see("totals", 200, `^4 orders, 15.20 in all\n$`)
+	p.see("readyz", 200, "ready")
+
 	// What was stored survives kill -9.
 	p.order(`{"id":"6","item":"apple","count":1}`, 202)
 	p.end(syscall.SIGKILL)
 	p = start(t, dir)
-	p.see("totals", 200, `^4 orders, 7.20 in all\n$`)
+	p.see("totals", 200, `^5 orders, 16.20 in all\n$`)
 	if state := p.end(syscall.SIGTERM); !state.Success() {
 		t.Errorf("the service ends with %v: %s", state, p.log.String())
 	}

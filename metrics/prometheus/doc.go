@@ -2,14 +2,11 @@
 //
 //	e, err := prometheus.New(registry) // a registry or another registerer of client_golang
 //	...
-//	worker, err := funnel.From("orders", source).
+//	pipeline := funnel.From("orders", source).
 //		Through("enrich", enrich).
 //		To("table", table).
-//		DeadLetters("refused", refused, 1_000, 50).
-//		Metrics(e.Metrics(), "shop").
-//		Timer(e.Timer("shop")).
-//		Options(funnel.WithObserver(e.Observer("shop"))).
-//		Worker()
+//		DeadLetters("refused", refused, 1_000, 50)
+//	worker, err := e.Instrument(pipeline, "shop").Worker()
 //	...
 //	group, err := runner.New(runner.WithMetrics(e.Set())) // states, restarts and lag
 //	...
@@ -17,7 +14,8 @@
 //	...
 //	http.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 //
-// Metrics, Timer, Observer, Set and Watch are independent: use the ones you need. A family to
+// Instrument stands for Metrics, Timer and Observer. These, Set and Watch are independent: use
+// the ones you need. A family to
 // which nothing reports is not exported. An [Exporter] reports to its registerer only: there is
 // no default registry, and exporters with different registerers do not affect each other. Any
 // code that reports to a [metrics.Set], such as package runner, can report to [Exporter.Set].

@@ -32,16 +32,13 @@ func Example() {
 		}
 		return r, nil
 	})
-	worker, err := funnel.From("orders", funnel.SliceSource(
+	pipeline := funnel.From("orders", funnel.SliceSource(
 		opencdc.Record{Key: opencdc.RawData("a")}, opencdc.Record{}, opencdc.Record{Key: opencdc.RawData("b")},
 	)).
 		Through("no blanks", noBlanks).
 		To("table", nowhere).
-		DeadLetters("refused", nowhere, 100, 5).
-		Metrics(e.Metrics(), "shop").
-		Timer(e.Timer("shop")).
-		Options(funnel.WithObserver(e.Observer("shop"))).
-		Worker()
+		DeadLetters("refused", nowhere, 100, 5)
+	worker, err := e.Instrument(pipeline, "shop").Worker()
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -66,6 +63,8 @@ func Example() {
 	}
 	for _, f := range families {
 		switch name := f.GetName(); {
+		case name == "conduit_connector_bytes", name == "conduit_pipeline_execution_duration_seconds":
+			fmt.Println(name, "has", len(f.GetMetric()), "histograms")
 		case name == "funnel_records_total", name == "funnel_dead_letters_total", strings.HasPrefix(name, "funnel_nack_window"):
 			if _, err := expfmt.MetricFamilyToText(os.Stdout, f); err != nil {
 				fmt.Println(err)
@@ -74,6 +73,8 @@ func Example() {
 	}
 
 	// Output:
+	// conduit_connector_bytes has 2 histograms
+	// conduit_pipeline_execution_duration_seconds has 1 histograms
 	// # HELP funnel_dead_letters_total Number of dead letters that were written, by result: confirmed by the queue, or failed.
 	// # TYPE funnel_dead_letters_total counter
 	// funnel_dead_letters_total{pipeline_name="shop",result="confirmed"} 1

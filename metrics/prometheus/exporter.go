@@ -116,6 +116,12 @@ func New(registerer client.Registerer, opts ...Option) (*Exporter, error) {
 // collector has a metric of the same name; the set then does not get the family.
 func (e *Exporter) Set() *metrics.Set { return e.set }
 
+// Instrument makes a pipeline report all that the exporter has of a worker: [Exporter.Metrics],
+// [Exporter.Timer] and [Exporter.Observer], under the name of the pipeline. It returns p.
+func (e *Exporter) Instrument(p *funnel.Pipeline, name string) *funnel.Pipeline {
+	return p.Metrics(e.Metrics(), name).Timer(e.Timer(name)).Options(funnel.WithObserver(e.Observer(name)))
+}
+
 // Metrics returns the [funnel.Metrics] whose metrics of connectors, processors and dead-letter
 // queues the exporter exports. It is the same as [funnel.NewMetrics] of the exporter's set.
 func (e *Exporter) Metrics() *funnel.Metrics { return e.metrics }
