@@ -89,6 +89,12 @@ func (d DestinationConformance) suite() *conformSuite {
 			run:     checks.acksSharedPositions,
 		},
 		{
+			name:    "acks_records_with_any_position",
+			promise: "A position is any bytes, and only its source knows what they mean. Those of many sources are not text.",
+			advice:  "Do not put positions where only text is allowed, such as a header of HTTP, and do not use them as keys: use the key of the record.",
+			run:     checks.acksAnyPosition,
+		},
+		{
 			name:    "records_are_left_alone",
 			promise: "Other destinations may get the same records at the same time. So a destination changes neither the slice of a Write, nor its spare capacity, nor the contents of the records.",
 			advice:  "Clone a record before changing it: its metadata, key and payload are shared. Copy the slice before sorting or appending.",

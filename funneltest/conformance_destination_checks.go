@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
@@ -41,6 +42,14 @@ func (d conformDestination) acksSharedPositions(r *conformRun) {
 	recs := d.records(0, 5)
 	for i := range recs[1:4] {
 		recs[i+1].Position = recs[1].Position
+	}
+	d.checkAcks(r, d.open(r), recs)
+}
+
+func (d conformDestination) acksAnyPosition(r *conformRun) {
+	recs := d.records(0, 4)
+	for i, p := range []string{"\x00", "\xff\xfe line\r\n", " ", strings.Repeat("\x80", 5_000)} {
+		recs[i].Position = opencdc.Position(p)
 	}
 	d.checkAcks(r, d.open(r), recs)
 }

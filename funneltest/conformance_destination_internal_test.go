@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 
@@ -121,6 +122,8 @@ func (d *memoryDestination) store(recs []opencdc.Record) []connector.Destination
 			isRefused = hasBad
 		case d.fault == "acks shared positions once" && i > 0 && string(rec.Position) == string(recs[i-1].Position):
 			continue
+		case d.fault == "takes positions for text" && !utf8.Valid(rec.Position):
+			isRefused = true
 		}
 		switch {
 		case isRefused:
@@ -313,6 +316,7 @@ func TestDestination_faults(t *testing.T) {
 		brokenConnector{"stops acking", []string{"acks_many_records"}},
 		brokenConnector{"acks the last write again", []string{"acks_several_writes", "stores_what_it_acks"}},
 		brokenConnector{"acks shared positions once", []string{"acks_records_that_share_a_position"}},
+		brokenConnector{"takes positions for text", []string{"acks_records_with_any_position"}},
 		brokenConnector{"writes to metadata", []string{"records_are_left_alone"}},
 		brokenConnector{"writes to positions", []string{"records_are_left_alone", "stores_what_it_acks", "refuses_only_the_bad_record"}},
 		brokenConnector{"appends to the slice", []string{"records_are_left_alone"}},
