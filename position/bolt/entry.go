@@ -88,12 +88,3 @@ func openError(path string, err error) error {
 	}
 	return fmt.Errorf("failed to open the database %s: %w", path, err)
 }
-
-// quote quotes a text and, if it is long, cuts it short and adds its length.
-func quote(text string) string {
-	const shown = 64
-	if len(text) <= shown {
-		return fmt.Sprintf("%q", text)
-	}
-	return fmt.Sprintf("%q... (%d bytes)", text[:shown], len(text))
-}
