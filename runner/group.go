@@ -32,6 +32,7 @@ type Group struct {
 	ctx       context.Context // of Run, but never cancelled; nil before Run
 	isClosed  bool
 	pipelines map[string]*pipeline
+	unclosed  map[string]unclosed // by pipelines that were removed, for others of their names
 }
 
 // New returns a group without pipelines. It returns an error if an option is invalid.
@@ -41,6 +42,7 @@ func New(opts ...Option) (*Group, error) {
 		bounds:    bounds{30 * time.Second, 5 * time.Second},
 		logged:    make(map[string]map[*funnel.PanicError]bool),
 		pipelines: make(map[string]*pipeline),
+		unclosed:  make(map[string]unclosed),
 	}
 	for i, opt := range opts {
 		if isNil(opt) {
@@ -91,6 +93,8 @@ func (g *Group) Add(name string, build Build, opts ...PipelineOption) error {
 		return fmt.Errorf("%w: %q", ErrExists, name)
 	}
 	p := newPipeline(g, name, build, c)
+	p.unclosed = g.unclosed[name]
+	delete(g.unclosed, name)
 	g.pipelines[name] = p
 	g.report(name, Stopped)
 	if g.ctx != nil {
@@ -259,6 +263,9 @@ func (g *Group) forget(p *pipeline) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.pipelines, p.name)
+	if len(p.unclosed) > 0 {
+		g.unclosed[p.name] = p.unclosed
+	}
 	g.report(p.name, "")
 }
 

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // instead is a run that takes the place of a pipeline's own ones, once.
 type instead struct {
 	build     Build
 	isRunning bool
+	isStuck   bool       // and the caller knows
 	done      chan error // has room for the result
 }
 
@@ -25,11 +27,12 @@ type instead struct {
 // run is not restarted: RunInstead returns its error.
 //
 // Until then, a further RunInstead returns [ErrRunning]. If [Group.Stop], [Group.Restart] or
-// [Group.Remove] is called meanwhile, or the group is closed, the run is stopped, the
-// pipeline is what that call makes of it, and RunInstead returns an error. If a run cannot be
-// ended, RunInstead returns a [*StuckError], and nothing is started. If ctx ends first,
-// RunInstead returns an error, and all of this goes on. It returns an error before
-// [Group.Run].
+// [Group.Remove] is called meanwhile, or the group is closed, the run is stopped or does not
+// begin, the pipeline is what that call makes of it, and RunInstead returns an error. If the
+// pipeline's own run cannot be ended, RunInstead returns a [*StuckError], and nothing is
+// started. If the other run cannot be ended, RunInstead returns one, too; the pipeline is
+// started if that run ends after all. If ctx ends first, RunInstead returns an error, and all
+// of this goes on. It returns an error before [Group.Run].
 func (g *Group) RunInstead(ctx context.Context, name string, build Build) error {
 	if build == nil {
 		return fmt.Errorf("runner: the function that builds a run in the place of pipeline %q is nil", name)
@@ -54,6 +57,9 @@ func (p *pipeline) runInstead(in *instead) {
 	case p.isClosing:
 		in.done <- ErrClosed
 		return
+	case p.machine.state == Stuck:
+		in.done <- p.machine.cause
+		return
 	case p.instead != nil:
 		in.done <- fmt.Errorf("%w: %q, other workers in its place", ErrRunning, p.name)
 		return
@@ -71,6 +77,16 @@ func (p *pipeline) nextBuild() Build {
 	return p.instead.build
 }
 
+// dropInstead gives up a run that was to begin in the place of the pipeline.
+func (p *pipeline) dropInstead() {
+	if p.instead == nil || p.instead.isRunning {
+		return
+	}
+	p.waiters = slices.DeleteFunc(p.waiters, func(w waiter) bool { return w.kind == waitInstead })
+	p.instead.done <- fmt.Errorf("%w: %q", ErrStopped, p.name)
+	p.instead = nil
+}
+
 // endInstead says how a run has ended, if it was one in the place of the pipeline. Unless a
 // call has stopped it, it returns true: the pipeline is to be started.
 func (p *pipeline) endInstead(err error, wasStopped bool) bool {
@@ -85,6 +101,8 @@ func (p *pipeline) endInstead(err error, wasStopped bool) bool {
 	case wasStopped:
 		err = join(fmt.Errorf("%w: %q", ErrStopped, p.name), err)
 	}
-	in.done <- err
+	if !in.isStuck {
+		in.done <- err
+	}
 	return !p.isClosing && !wasStopped
 }

@@ -111,9 +111,6 @@ func TestGroup_RunInstead_stopped(t *testing.T) {
 		"end":     {func(w *world) error { return w.end() }, runner.ErrClosed, runner.Stopped},
 	} {
 		for _, early := range []bool{true, false} { // while the pipeline's own run still ends
-			if early && name == "Restart" {
-				continue // both begin the run
-			}
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
@@ -139,9 +136,6 @@ func TestGroup_RunInstead_stopped(t *testing.T) {
 					calls := make(chan error, 1)
 					go func() { calls <- tc.call(w) }()
 					err := <-result
-					if early && name == "Remove" && errors.Is(err, runner.ErrUnknown) {
-						err = runner.ErrStopped
-					}
 					if !errors.Is(err, tc.want) {
 						t.Errorf("RunInstead returns %v, want %v", err, tc.want)
 					}
@@ -189,6 +183,59 @@ func TestGroup_RunInstead_stuck(t *testing.T) {
 			t.Errorf("it is %+v", s)
 		}
 		want(t, w.RunInstead(t.Context(), "p", p.build(&p.other, func(s *source, _ *destination) { s.ending() })))
+		want(t, w.end())
+	})
+}
+
+// When a stuck run in the place of the pipeline ends after all, the pipeline is started.
+func TestGroup_RunInstead_stuckForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		release := make(chan struct{})
+		p := newPair(w)
+		err := w.RunInstead(t.Context(), "p", p.build(&p.other, func(s *source, d *destination) {
+			s.ending("1")
+			d.OnTeardown = func(context.Context) error { <-release; p.alive.Add(-1); return nil }
+		}))
+		if !errors.Is(err, runner.ErrStuck) {
+			t.Errorf("RunInstead returns %v", err)
+		}
+		close(release)
+		synctest.Wait()
+		if s := w.status("p"); s.State != runner.Running || p.own.Load() != 2 || p.overlaps.Load() != 0 {
+			t.Errorf("it is %+v", s)
+		}
+		want(t, w.end())
+	})
+}
+
+// A call of Stop ends what has not begun yet, also if another call follows.
+func TestGroup_RunInstead_dropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := &pair{}
+		w.add("p", p.build(&p.own, func(_ *source, d *destination) {
+			d.OnTeardown = func(context.Context) error {
+				time.Sleep(time.Second)
+				p.alive.Add(-1)
+				return nil
+			}
+		}))
+		synctest.Wait()
+		results := make(chan error, 3)
+		go func() { results <- w.RunInstead(t.Context(), "p", p.build(&p.other, nil)) }()
+		synctest.Wait()
+		go func() { results <- w.Stop(t.Context(), "p") }()
+		synctest.Wait()
+		if err := <-results; !errors.Is(err, runner.ErrStopped) {
+			t.Errorf("RunInstead returns %v", err)
+		}
+		want(t, w.Restart(t.Context(), "p"))
+		want(t, <-results)
+		synctest.Wait()
+		if s := w.status("p"); s.State != runner.Running || p.own.Load() != 2 || p.other.Load() != 0 {
+			t.Errorf("it is %+v", s)
+		}
 		want(t, w.end())
 	})
 }

@@ -160,7 +160,7 @@ func (p *pipeline) alarmed() {
 	err := &StuckError{Pipeline: p.name, Tasks: p.run.tasks(true), Err: reason, now: now}
 	p.publish(p.machine.stuck(now, err))
 	if in := p.instead; in != nil && in.isRunning {
-		p.instead = nil
+		in.isStuck = true
 		in.done <- err
 	}
 	p.settle(err)
@@ -273,6 +273,9 @@ func (p *pipeline) end(w waiter) {
 	if p.isClosing && w.kind.starts() {
 		w.done <- ErrClosed
 		return
+	}
+	if w.kind != waitInstead && !p.isClosing {
+		p.dropInstead()
 	}
 	p.isRestarting = w.kind.starts()
 	if p.isClosing && w.kind == waitStop && p.machine.isOver() && p.machine.state != Recovering {

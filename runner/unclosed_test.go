@@ -75,6 +75,31 @@ func TestGroup_closesAgain(t *testing.T) {
 	})
 }
 
+// So does a pipeline that takes the name of one that was removed.
+func TestGroup_closesAgainAfterRemove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &brokenStore{position.NewMemory(), time.Now().Add(20 * time.Second)}
+		build := runner.Single(func(context.Context) (*funnel.Worker, error) {
+			return newWorker(position.Track("in", store, func(from opencdc.Position) (funnel.Source, error) {
+				if len(from) > 0 {
+					return newSource().single(), nil
+				}
+				return newSource().single("1"), nil
+			}), newDestination())
+		})
+		w.add("p", build)
+		time.Sleep(100 * time.Millisecond)
+		want(t, w.Remove(t.Context(), "p"))
+		w.add("p", build)
+		time.Sleep(3 * time.Minute)
+		if s := w.status("p"); s.State != runner.Running {
+			t.Errorf("it is %+v", s)
+		}
+		want(t, w.end())
+	})
+}
+
 // A connector that never closes without an error does not keep its pipeline from being
 // restarted. Before each run, at most 16 such connectors are closed again.
 func TestGroup_closesAgainInVain(t *testing.T) {
