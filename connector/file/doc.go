@@ -103,7 +103,9 @@
 // period, it counts as broken. So does a new file that cannot be read for that long. A file
 // that holds the same bytes as the beginning of a followed file counts as a copy of that file.
 // But if it is shorter than both 1,024 bytes and that file, and stays so for the settle
-// period, it is read.
+// period, it is read. A new file is compared only with plain files that are followed already,
+// or that come before it in the order of their paths. So of files that appear at the same
+// time, a compressed or shorter copy that comes first is read as well.
 //
 // # Writing
 //

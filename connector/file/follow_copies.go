@@ -117,28 +117,6 @@ func (s *session) checkPending(ctx context.Context, files map[string]os.FileInfo
 	}
 }
 
-// copiesLast moves files behind plain ones that may hold their bytes: a file is compared only
-// with those before it. Files that cannot be copies of each other keep their order.
-func copiesLast(surveys []*survey) {
-	for i := len(surveys) - 1; i >= 0; i-- {
-		v := surveys[i]
-		length := v.length
-		if length < 0 && !v.isCompressed() {
-			length = v.Info.Size()
-		}
-		to := i
-		for j, p := range surveys[i+1:] {
-			n := min(len(p.head), len(v.head))
-			isLonger := p.Info.Size() > length || p.Info.Size() == length && v.isCompressed()
-			if n > 0 && length >= 0 && !p.isCompressed() && isLonger && string(p.head[:n]) == string(v.head[:n]) {
-				to = i + 1 + j
-			}
-		}
-		copy(surveys[i:to], surveys[i+1:to+1])
-		surveys[to] = v
-	}
-}
-
 // checkCopyOfFollowed returns true if the bytes of a file are those of one that is read,
 // so that it is not to be read, or not yet.
 func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.Time) (bool, error) {

@@ -1,9 +1,7 @@
 package file_test
 
 import (
-	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,61 +128,4 @@ func TestFollow_copyHoldsFile(t *testing.T) {
 		defer f.close()
 		f.want("4")
 	})
-}
-
-// Of a file and its copies that are there at once, one is read, whatever their names are.
-func TestFollow_copiesAtOnce(t *testing.T) {
-	contents := map[byte]string{
-		'w': numbered(1, 2000), // the whole file
-		'p': numbered(1, 1500), // its beginning
-		's': numbered(1, 3),    // a short one
-	}
-	for _, tc := range []struct{ contents, names string }{
-		{"ww", "a b"},
-		{"ww", "a.gz b"},
-		{"ww", "a b.gz"},
-		{"ww", "a.gz b.gz"},
-		{"www", "a.gz b c.gz"},
-		{"www", "a b.gz c"},
-		{"pw", "a b"},
-		{"pw", "a.gz b"},
-		{"wp", "a b"},
-		{"pww", "a b c"},
-		{"ppw", "a.gz b c"},
-		{"ss", "a.gz b"},
-		{"sss", "a.gz b c.gz"},
-	} {
-		for _, isThereFirst := range []bool{true, false} {
-			synctest.Test(t, func(t *testing.T) {
-				dir := t.TempDir()
-				save := func() {
-					for i, name := range strings.Fields(tc.names) {
-						content := contents[tc.contents[i]]
-						if strings.HasSuffix(name, ".gz") {
-							content = gzipped(t, content)
-						}
-						write(t, dir, name, content)
-					}
-				}
-				if isThereFirst {
-					save()
-				}
-				f := follow(t, dir, file.Lines, nil)
-				defer f.close()
-				if !isThereFirst {
-					f.want()
-					save()
-				}
-				recs, err := f.poll(time.Minute)
-				must(t, err)
-				want := strings.Fields(contents[tc.contents[len(tc.contents)-1]])
-				if tc.contents == "wp" {
-					want = strings.Fields(contents['w'])
-				}
-				if got := texts(recs); fmt.Sprint(got) != fmt.Sprint(want) {
-					t.Errorf("%s as %s, there first: %t: got %d records, want %d", tc.contents, tc.names, isThereFirst, len(got), len(want))
-				}
-			})
-		}
-	}
 }

@@ -120,11 +120,10 @@ func (s *session) identify(ctx context.Context, files []place.File, unnamed []*s
 			}
 		}
 	}
-	surveys = slices.DeleteFunc(surveys, func(v *survey) bool { _, ok := assigned[v]; return ok })
-	if s.config.isFollowed {
-		copiesLast(surveys)
-	}
 	for _, v := range surveys {
+		if _, ok := assigned[v]; ok {
+			continue
+		}
 		if s.config.isFollowed {
 			isCopy, err := s.checkCopyOfFollowed(ctx, v, now)
 			if err != nil {
