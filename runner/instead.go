@@ -77,13 +77,13 @@ func (p *pipeline) nextBuild() Build {
 	return p.instead.build
 }
 
-// dropInstead gives up a run that was to begin in the place of the pipeline.
-func (p *pipeline) dropInstead() {
+// dropInstead gives up a run that was to begin in the place of the pipeline, because of err.
+func (p *pipeline) dropInstead(err error) {
 	if p.instead == nil || p.instead.isRunning {
 		return
 	}
 	p.waiters = slices.DeleteFunc(p.waiters, func(w waiter) bool { return w.kind == waitInstead })
-	p.instead.done <- fmt.Errorf("%w: %q", ErrStopped, p.name)
+	p.instead.done <- err
 	p.instead = nil
 }
 

@@ -42,6 +42,15 @@ func (p *pair) build(n *atomic.Int32, change func(*source, *destination)) runner
 	})
 }
 
+// slowEnd lets the teardown of the destination take a second.
+func (p *pair) slowEnd(_ *source, d *destination) {
+	d.OnTeardown = func(context.Context) error {
+		time.Sleep(time.Second)
+		p.alive.Add(-1)
+		return nil
+	}
+}
+
 func newPair(w *world) *pair {
 	p := &pair{}
 	w.add("p", p.build(&p.own, nil))
@@ -115,13 +124,7 @@ func TestGroup_RunInstead_stopped(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
 					p := &pair{}
-					w.add("p", p.build(&p.own, func(_ *source, d *destination) {
-						d.OnTeardown = func(context.Context) error {
-							time.Sleep(time.Second)
-							p.alive.Add(-1)
-							return nil
-						}
-					}))
+					w.add("p", p.build(&p.own, p.slowEnd))
 					synctest.Wait()
 					result := make(chan error, 1)
 					go func() { result <- w.RunInstead(t.Context(), "p", p.build(&p.other, nil)) }()
@@ -187,6 +190,30 @@ func TestGroup_RunInstead_stuck(t *testing.T) {
 	})
 }
 
+// What could not begin because the pipeline's own run is stuck does not begin later.
+func TestGroup_RunInstead_ownStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		release := make(chan struct{})
+		p := &pair{}
+		w.add("p", p.build(&p.own, func(_ *source, d *destination) {
+			d.OnTeardown = func(context.Context) error { <-release; p.alive.Add(-1); return nil }
+		}))
+		synctest.Wait()
+		if err := w.RunInstead(t.Context(), "p", p.build(&p.other, nil)); !errors.Is(err, runner.ErrStuck) {
+			t.Errorf("RunInstead returns %v", err)
+		}
+		close(release)
+		synctest.Wait()
+		want(t, w.Start("p"))
+		synctest.Wait()
+		if own, other := p.own.Load(), p.other.Load(); own != 2 || other != 0 {
+			t.Errorf("own workers have written %d records, the others %d", own, other)
+		}
+		want(t, w.end())
+	})
+}
+
 // When a stuck run in the place of the pipeline ends after all, the pipeline is started.
 func TestGroup_RunInstead_stuckForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -214,13 +241,7 @@ func TestGroup_RunInstead_dropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		p := &pair{}
-		w.add("p", p.build(&p.own, func(_ *source, d *destination) {
-			d.OnTeardown = func(context.Context) error {
-				time.Sleep(time.Second)
-				p.alive.Add(-1)
-				return nil
-			}
-		}))
+		w.add("p", p.build(&p.own, p.slowEnd))
 		synctest.Wait()
 		results := make(chan error, 3)
 		go func() { results <- w.RunInstead(t.Context(), "p", p.build(&p.other, nil)) }()

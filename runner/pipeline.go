@@ -230,21 +230,21 @@ func (p *pipeline) ended(e ending) {
 
 // settle answers the waiting callers: the run is over, with err, or it is stuck.
 func (p *pipeline) settle(err error) {
-	waiters := p.waiters
-	p.waiters = nil
 	isStuck := p.machine.state == Stuck
 	isRestarting := p.isRestarting && !isStuck && !p.isClosing
 	if p.isRestarting && isStuck {
 		p.status.expect(false) // it was stopped, and will not be started
 	}
 	p.isRestarting = false
+	if isStuck {
+		p.dropInstead(err)
+	}
+	waiters := p.waiters
+	p.waiters = nil
 	for _, w := range waiters {
 		if w.kind == waitRemove && !isStuck {
 			p.remove()
 		}
-	}
-	if (!isRestarting || p.isRemoved) && p.instead != nil && !p.instead.isRunning {
-		p.instead = nil // it is one of those who wait
 	}
 	for _, w := range waiters {
 		switch {
@@ -275,7 +275,7 @@ func (p *pipeline) end(w waiter) {
 		return
 	}
 	if w.kind != waitInstead && !p.isClosing {
-		p.dropInstead()
+		p.dropInstead(fmt.Errorf("%w: %q", ErrStopped, p.name))
 	}
 	p.isRestarting = w.kind.starts()
 	if p.isClosing && w.kind == waitStop && p.machine.isOver() && p.machine.state != Recovering {
