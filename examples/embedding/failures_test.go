@@ -155,7 +155,6 @@ var failures = []failure{
 			w.t.Errorf("%d records were acked", s.Records.Acked)
 		}
 		// The processor refuses the record now, so it goes to the dead-letter queue.
-		p.set(faults{})
 		p.set(faults{onCheck: func(r opencdc.Record) error {
 			if string(r.Position) == "3" {
 				return errors.New("value too long")

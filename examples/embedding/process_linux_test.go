@@ -137,24 +137,19 @@ var processFailures = []failure{
 		s.stop()
 		s.wantLines(0)
 	}},
-	{"Out of memory", func(w *world, _ *parts) {
-		dir := newDir(w.t)
-		s := startService(w.t, dir, "memory")
-		w.texts = append(w.texts, s.wait())
-		s = startService(w.t, dir, "")
-		s.untilAllWritten()
-		s.stop()
-		s.wantLines(batchCount)
-	}},
-	{"A goroutine of a connector panics", func(w *world, _ *parts) {
-		dir := newDir(w.t)
-		s := startService(w.t, dir, "goroutine")
-		w.texts = append(w.texts, s.wait())
-		s = startService(w.t, dir, "")
-		s.untilAllWritten()
-		s.stop()
-		s.wantLines(batchCount)
-	}},
+	{"Out of memory", func(w *world, _ *parts) { endsBy(w, "memory") }},
+	{"A goroutine of a connector panics", func(w *world, _ *parts) { endsBy(w, "goroutine") }},
+}
+
+// endsBy starts a service that a fault ends, and then one without it, which writes the rest.
+func endsBy(w *world, fault string) {
+	dir := newDir(w.t)
+	s := startService(w.t, dir, fault)
+	w.texts = append(w.texts, s.wait())
+	s = startService(w.t, dir, "")
+	s.untilAllWritten()
+	s.stop()
+	s.wantLines(batchCount)
 }
 
 // A signal stops the service gracefully: nothing is written twice. Its pages include the

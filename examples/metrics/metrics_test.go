@@ -51,7 +51,7 @@ func (s source) Read(ctx context.Context) ([]opencdc.Record, error) {
 
 // pipeline returns a Build for a pipeline. Of ten records, one is nacked and one is filtered.
 func pipeline(e *prometheus.Exporter, name string) runner.Build {
-	observer, reads := e.Observer(name), new(atomic.Int64)
+	reads := new(atomic.Int64)
 	ignore := funnel.DestinationFunc(func(context.Context, []opencdc.Record) error { return nil })
 	keep := funnel.Filter(func(rec opencdc.Record) bool { return !strings.HasSuffix(string(rec.Position), ".1") })
 	refuse := funnel.Map(func(rec opencdc.Record) (opencdc.Record, error) {
@@ -62,11 +62,9 @@ func pipeline(e *prometheus.Exporter, name string) runner.Build {
 	})
 	return func(context.Context) (runner.Parts, error) {
 		inner := funnel.SourceFunc(func(context.Context) ([]opencdc.Record, error) { return nil, io.EOF }) // never read
-		w, err := funnel.From("in", source{inner, reads}).Through("keep", keep).Through("refuse", refuse).To("out", ignore).
-			DeadLetters("dlq", ignore, 100, 50).
-			Metrics(e.Metrics(), name).Timer(e.Timer(name)).
-			Options(funnel.WithObserver(observer)).
-			Worker()
+		p := funnel.From("in", source{inner, reads}).Through("keep", keep).Through("refuse", refuse).To("out", ignore).
+			DeadLetters("dlq", ignore, 100, 50)
+		w, err := e.Instrument(p, name).Worker()
 		return runner.Parts{Workers: []*funnel.Worker{w}}, err
 	}
 }

@@ -80,11 +80,11 @@ func WithTimeout(d time.Duration) Option {
 }
 
 // Open returns a store in the database at path. It makes the file, and the directories above
-// it, if they are missing, and a database if the file is empty. If the file system has links, a missing file is made under another
-// name and then linked, so it appears as a whole. Only one store at a time can have the
-// database open, in any process. If another store has, Open waits (see [WithTimeout]), and
-// then returns an error that wraps [position.ErrClaimed]. The caller must close the store. A
-// damaged file may stay locked until the process ends.
+// it, if they are missing, and a database if the file is empty. If the file system has links,
+// a missing file is made under another name and then linked, so it appears as a whole. Only
+// one store at a time can have the database open, in any process. If another store has, Open
+// waits (see [WithTimeout]), and then returns an error that wraps [position.ErrClaimed]. The
+// caller must close the store. A damaged file may stay locked until the process ends.
 func Open(path string, opts ...Option) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("the path of the database is missing")
