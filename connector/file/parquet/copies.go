@@ -67,8 +67,7 @@ func (s *session) isFinished(f *sourceFile, file *os.File) (bool, error) {
 	return true, nil
 }
 
-// likeness returns how likely it is that a file is one that was read in part: from 0 to 3, or
-// -1 if it is a different one.
+// likeness returns how likely f is to be the file k: from 0 to 3, or -1 if it is another file.
 func (f *sourceFile) likeness(k *partlyRead) int {
 	if f.err != nil || f.id != k.id {
 		return -1
@@ -129,9 +128,9 @@ func (s *session) resume(files []*sourceFile) error {
 // errAmbiguous means that it is uncertain which file was read in part.
 var errAmbiguous = errors.New("it is not certain which file was read in part")
 
-// find returns the file that has a likeness to one that was read in part, or nil if there is
-// none. It returns an error that wraps errAmbiguous if it may be the wrong file, since a
-// different file has the same identity.
+// find returns the file with the given likeness to k, or nil if there is none. If a different
+// file has the same identity, the file may be the wrong one: then find returns an error that
+// wraps errAmbiguous.
 func (s *session) find(k *partlyRead, files []*sourceFile, likeness int) (*sourceFile, error) {
 	var found *sourceFile
 	var others []*sourceFile
@@ -180,8 +179,8 @@ func (s *session) haveSameBytes(files ...*sourceFile) (bool, error) {
 	return true, nil
 }
 
-// maxVanished is how many of the files that are gone are remembered: of the finished ones, and
-// also of those that were read in part.
+// maxVanished is how many files that are gone are remembered: so many finished files, and as
+// many that were read in part.
 const maxVanished = 1000
 
 // forget forgets the oldest files that are gone, and all finished ones that are gone but have

@@ -47,8 +47,8 @@ func age(t testing.TB, path string, by time.Duration) {
 	must(t, os.Chtimes(path, at, at))
 }
 
-// A corrected export is not a copy of the export, whether both exist at once or one after the
-// other, and whether it has a name of its own or that of the export.
+// A corrected export is not a copy of the export: not if both exist at once, not if one follows
+// the other, and not under the name of the export.
 func TestSource_correction(t *testing.T) {
 	export, correction := alike(t)
 	dir := t.TempDir()
@@ -147,8 +147,8 @@ func TestSource_unchanged(t *testing.T) {
 	same(t, len(mustReadAll(t, opened(t, dir, recs[rowCount].Position))), 0)
 }
 
-// A file that changes before its checksum is made is an error that names it: the checksum
-// would not be that of the rows that were read.
+// A file that changes before its checksum is made is an error that names it: the checksum would
+// belong to other rows than the source has read.
 func TestSource_changes(t *testing.T) {
 	export, correction := alike(t)
 	path := save(t, t.TempDir(), "a", export)

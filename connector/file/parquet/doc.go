@@ -48,7 +48,7 @@
 // # Positions
 //
 // A position says how far the source has read in all files, so the last acked position is
-// enough to resume; [ParsePosition] shows what is in it. In each column, the source goes
+// enough to resume; [ParsePosition] returns what it says. In each column, the source goes
 // straight to the page of the row, provided that the file has an index of its pages and the
 // headers of the pages confirm it. Otherwise it reads the row group from its beginning.
 // Headers of version 1 cannot confirm the index of a repeated column.

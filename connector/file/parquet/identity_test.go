@@ -82,8 +82,8 @@ func TestSource_sameFooter(t *testing.T) {
 	same(t, len(mustReadAll(t, opened(t, dir, nil))), 80_000)
 }
 
-// A file that has replaced one that was read in part is an error or, with the option, is read
-// from its beginning.
+// It is an error if another file has replaced a file that was read in part. With the option,
+// the source reads the new file from its beginning.
 func TestSource_replaced(t *testing.T) {
 	dir := t.TempDir()
 	path := save(t, dir, "a", encoded(t, items(1, 5)))

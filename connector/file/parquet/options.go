@@ -51,8 +51,8 @@ func WithMaxFiles(n int) Option {
 }
 
 // WithStartAnew lets the source read files from their first rows where Open would otherwise
-// return an error: if a file has replaced one that was read in part, and that one is nowhere
-// else, or if it is not certain which of several files was read in part.
+// return an error: if a file that was read in part is gone and another file has its name, or
+// if it is not certain which of several files was read in part.
 func WithStartAnew() Option {
 	return option(func(c *config) error {
 		c.startsAnew = true

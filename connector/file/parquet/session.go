@@ -229,7 +229,7 @@ func (s *session) finish(f *sourceFile) error {
 	return r.close()
 }
 
-// drop removes f, the first of the files, from those that are still to be read.
+// drop removes f, which is the first file, from the files to read.
 func (s *session) drop(f *sourceFile) {
 	s.known -= f.rows - f.row
 	s.files = s.files[1:]

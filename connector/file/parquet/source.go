@@ -108,8 +108,8 @@ func (s *Source) Read(ctx context.Context) ([]opencdc.Record, error) {
 }
 
 // Ack remembers the last of the positions; the source resumes after it when it is opened
-// again. Ack ignores the other positions. It returns an error, and remembers nothing, if the
-// last one is not that of a record that Read has returned, or if it was acked before.
+// again. Ack ignores the other positions. It returns an error, and remembers nothing, if Read
+// has returned no record with the last position, or if that was acked before.
 func (s *Source) Ack(_ context.Context, positions []opencdc.Position) error {
 	if len(positions) == 0 {
 		return nil
