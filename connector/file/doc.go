@@ -85,8 +85,8 @@
 // With [WithFollow], the source looks for changes once a second ([WithPollPeriod]), and at
 // once where the file system sends notifications. It keeps the files that it follows open.
 // Before it continues in a file, it compares the beginning of the file, and the bytes before
-// the offset, with what it has read. The records of a file come in order. Files that grow at
-// the same time take turns, batch by batch.
+// the offset, with what it has read. The records of a file come in order. Files with more
+// records than fit into a batch take turns, and so do files that grow at the same time.
 //
 // Logs may be rotated in the usual ways. A renamed file is read to its end before the new
 // file with its old name. If its new name is not among the paths of the source, or if it was
@@ -100,12 +100,13 @@
 // [Source.Lag] says how far the source is behind, for a supervisor such as package runner.
 //
 // A compressed file is read when it is complete. If it stays incomplete for the settle
-// period, it counts as broken. So does a new file that cannot be read for that long. A file
-// that holds the same bytes as the beginning of a followed file counts as a copy of that file.
-// But if it is shorter than both 1,024 bytes and that file, and stays so for the settle
-// period, it is read. A new file is compared only with plain files that are followed already,
-// or that come before it in the order of their paths. So of files that appear at the same
-// time, a compressed or shorter copy that comes first is read as well.
+// period, it counts as broken. So does a new file that cannot be read for that long.
+//
+// A new file that holds the same bytes as the beginning of a plain file, followed or new,
+// counts as a copy of it, whatever their names are. But if it is shorter than both 1,024 bytes
+// and that file, and stays so for the settle period, it is read. A plain file that appears
+// while a compressed one with the same content waits to be read, or is being read, is not
+// recognised as its copy, and is read as well.
 //
 // # Writing
 //

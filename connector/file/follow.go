@@ -18,6 +18,8 @@ type followState struct {
 	copies  map[string]*copied  // files that need not be read, by name
 	pending map[string]*pending // files that wait for a decision, by name
 	former  map[string]*sourceFile
+
+	contents *contents // of one look, once something was compared with them
 }
 
 // setFormer records that a file has had a name that another file may get.
@@ -162,7 +164,9 @@ func (s *session) look(ctx context.Context) (err error) {
 		}
 	}
 	unnamed := nameless(begun, files)
-	if err := s.identify(ctx, s.matchNames(ctx, files, now), unnamed, now); err != nil {
+	err = s.identify(ctx, s.matchNames(ctx, files, now), unnamed, now)
+	s.follow.contents = nil
+	if err != nil && err != errLookAgain {
 		return err
 	}
 	s.follow.forgetFormer()

@@ -1,7 +1,6 @@
 package file
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -100,7 +99,7 @@ func (s *session) checkPending(ctx context.Context, files map[string]os.FileInfo
 		if now.Before(p.changedAt.Add(s.config.pollPeriod)) || !isSameState(p.info, files[name]) {
 			continue // it may be still growing
 		}
-		sum, err := s.hashBytes(ctx, p.copyOf.in, p.known.offset)
+		sum, err := s.hash(ctx, p.copyOf.in, p.known.offset)
 		if err != nil {
 			continue // another look tries it again
 		}
@@ -117,123 +116,112 @@ func (s *session) checkPending(ctx context.Context, files map[string]os.FileInfo
 	}
 }
 
-// checkCopyOfFollowed returns true if the bytes of a file are those of one that is read,
-// so that it is not to be read, or not yet.
-func (s *session) checkCopyOfFollowed(ctx context.Context, v *survey, now time.Time) (bool, error) {
-	for _, f := range slices.Clone(s.files) {
-		n := min(len(f.beginning), len(v.head))
-		if n == 0 || f.in == nil || !f.in.isPlain() || string(f.beginning[:n]) != string(v.head[:n]) {
-			continue
-		}
-		if isIntact, err := f.isIntact(&s.window); err != nil {
-			return false, f.fault(f.offset, err)
-		} else if !isIntact { // it was truncated after its copy was made
-			return true, s.leaveChanged(ctx, f)
-		}
-		length, sum, end := v.length, v.sum, v.end
-		info, err := f.in.file.Stat() // it may have grown until the copy was made
-		if err != nil {
-			return false, f.fault(f.offset, err)
-		}
-		if length < 0 {
-			if v.Info.Size() > info.Size() {
+// withoutCopies leaves out the files that begin with what was read of a lost one, but have all
+// the bytes of one that is followed: they are copies of this one.
+func (s *session) withoutCopies(ctx context.Context, surveys []*survey, now time.Time) ([]*survey, error) {
+	if !s.config.isFollowed {
+		return surveys, nil
+	}
+	var others []*survey
+	for _, v := range surveys {
+		mayContinue := slices.ContainsFunc(v.matches, func(m match) bool { return !m.known.isFinished })
+		if mayContinue {
+			it, err := s.findCopied(ctx, v, nil, now)
+			if place.IsGone(err) {
+				continue // the next look sees what has become of it
+			}
+			if err != nil {
+				return nil, err
+			}
+			if it.holder != nil && it.content.length == it.holder.info.Size() {
+				s.putOff(v, it, now)
 				continue
 			}
-			if length, sum, end, err = s.hashFile(ctx, v.Name); err != nil {
-				if place.IsGone(err) {
-					return true, nil // the next look sees what has become of it
-				}
-				return false, err
-			}
 		}
-		same, err := s.hashBytes(ctx, f.in, length)
-		if err != nil {
-			return false, f.fault(f.offset, err)
-		}
-		if length > info.Size() || same != sum {
-			continue
-		}
-		if v.open != nil { // it does not grow any more
-			isCopy := length == info.Size() || length >= fingerprintSize
-			if isCopy {
-				_ = v.open.close()
-				s.stats.FilesCopied++
-			}
-			return isCopy, nil
-		}
-		isWaiting := s.follow.wait(v, f, now, s.config.settlePeriod)
-		p := s.follow.pending[v.Name]
-		if length == info.Size() || length >= fingerprintSize {
-			p.known = &knownFile{
-				beginning:     hashBeginning(v.head),
-				beginningSize: len(v.head),
-				offset:        length,
-				sum:           sum,
-				isFinished:    true,
-				hints:         hintsOf(v.Name, v.Info, now),
-				isPresent:     true,
-			}
-			p.isTorn = end.isTorn(s.format)
-			return true, nil
-		}
-		return isWaiting, nil // part of a copy, or a file of its own
+		others = append(others, v)
 	}
-	return false, nil
+	return others, nil
 }
 
-// textEnd says how a text ends that is added part by part.
-type textEnd struct {
-	last   byte
-	quotes int
-}
-
-func (e *textEnd) add(b []byte) {
-	if len(b) > 0 {
-		e.last = b[len(b)-1]
-		e.quotes += bytes.Count(b, []byte{'"'})
+// checkCopy returns true if the bytes of a file are those of one that is followed, so that it
+// is not to be read, or not yet. Otherwise it returns where the file belongs among these. in is
+// the file if it is open.
+func (s *session) checkCopy(ctx context.Context, v *survey, in *input, now time.Time) (found, bool, error) {
+	it, err := s.findCopied(ctx, v, in, now)
+	if place.IsGone(err) {
+		return it, true, nil // the next look sees what has become of it
 	}
-}
-
-// isTorn returns true if the text may end in the middle of a record.
-func (e *textEnd) isTorn(format Format) bool {
-	return e.last != '\n' || format == CSV && e.quotes%2 != 0
-}
-
-// hashFile returns length and checksum of a file, and how it ends.
-func (s *session) hashFile(ctx context.Context, name string) (int64, uint64, textEnd, error) {
-	in, err := openInput(name)
-	if err != nil {
-		return 0, 0, textEnd{}, err
+	if err != nil || it.holder == nil {
+		return it, false, err
 	}
-	defer func() { _ = in.close() }()
-	return s.hashInput(ctx, in, 1<<62)
+	return it, s.putOff(v, it, now), nil
 }
 
-// hashBytes returns the checksum of the first bytes of a plain file.
-func (s *session) hashBytes(ctx context.Context, in *input, n int64) (uint64, error) {
-	_, sum, _, err := s.hashInput(ctx, in, n)
-	return sum, err
+// findCopied looks for a file that begins with all bytes of another one.
+func (s *session) findCopied(ctx context.Context, v *survey, in *input, now time.Time) (found, error) {
+	if len(v.head) == 0 || v.err != nil {
+		return found{}, nil
+	}
+	if err := s.sortContents(ctx, now); err != nil {
+		return found{}, err
+	}
+	if v.open != nil {
+		in = v.open.in
+	}
+	return s.follow.contents.find(ctx, v.head, v.Name, in)
 }
 
-func (s *session) hashInput(ctx context.Context, in *input, limit int64) (int64, uint64, textEnd, error) {
+// isCopy returns true if there is hardly a doubt that the file is a copy. Otherwise it may be
+// part of a copy, or a file of its own.
+func (it *found) isCopy() bool {
+	return it.content.length == it.holder.info.Size() || it.content.length >= fingerprintSize
+}
+
+// putOff decides about a file whose bytes another one holds. It returns true if the file is not
+// to be read, or not yet.
+func (s *session) putOff(v *survey, it found, now time.Time) bool {
+	if v.open != nil { // it does not grow any more
+		if it.isCopy() {
+			_ = v.open.close()
+			s.stats.FilesCopied++
+		}
+		return it.isCopy()
+	}
+	isWaiting := s.follow.wait(v, it.holder, now, s.config.settlePeriod)
+	if !it.isCopy() {
+		return isWaiting
+	}
+	p := s.follow.pending[v.Name]
+	p.known = &knownFile{
+		beginning:     hashBeginning(v.head),
+		beginningSize: len(v.head),
+		offset:        it.content.length,
+		sum:           it.content.sum,
+		isFinished:    true,
+		hints:         hintsOf(v.Name, v.Info, now),
+		isPresent:     true,
+	}
+	p.isTorn = it.content.end.isTorn(s.format)
+	return true
+}
+
+// hash returns the checksum of the first bytes of a plain file.
+func (s *session) hash(ctx context.Context, in *input, n int64) (uint64, error) {
 	var digest xxhash.Digest
 	digest.Reset()
-	var end textEnd
-	offset := int64(0)
-	for offset < limit {
+	for offset := int64(0); offset < n; {
 		if err := life.Ended(ctx); err != nil {
-			return 0, 0, end, err
+			return 0, err
 		}
-		n, err := in.readAt(s.scratch[:min(int64(len(s.scratch)), limit-offset)], offset)
-		_, _ = digest.Write(s.scratch[:n])
-		end.add(s.scratch[:n])
-		offset += int64(n)
+		read, err := in.readAt(s.scratch[:min(int64(len(s.scratch)), n-offset)], offset)
+		_, _ = digest.Write(s.scratch[:read])
+		offset += int64(read)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return 0, 0, end, err
+			return 0, err
 		}
 	}
-	return offset, digest.Sum64(), end, nil
+	return digest.Sum64(), nil
 }

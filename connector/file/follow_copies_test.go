@@ -1,7 +1,10 @@
 package file_test
 
 import (
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,5 +130,104 @@ func TestFollow_copyHoldsFile(t *testing.T) {
 		f = follow(t, dir, file.Lines, recs[0].Position)
 		defer f.close()
 		f.want("4")
+	})
+}
+
+// Of a file and its copies that are there at once, one is read, whatever their names are.
+func TestFollow_copiesAtOnce(t *testing.T) {
+	contents := map[byte]string{
+		'w': numbered(1, 2000), // the whole file
+		'p': numbered(1, 1500), // its beginning
+		's': numbered(1, 3),    // a short one
+	}
+	for _, tc := range []struct{ contents, names string }{
+		{"ww", "a b"},
+		{"ww", "a.gz b"},
+		{"ww", "a b.gz"},
+		{"ww", "a.gz b.gz"},
+		{"www", "a.gz b c.gz"},
+		{"www", "a b.gz c"},
+		{"pw", "a b"},
+		{"pw", "a.gz b"},
+		{"wp", "a b"},
+		{"pww", "a b c"},
+		{"ppw", "a.gz b c"},
+		{"ss", "a.gz b"},
+		{"sss", "a.gz b c.gz"},
+	} {
+		for _, isThereFirst := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				save := func() {
+					for i, name := range strings.Fields(tc.names) {
+						content := contents[tc.contents[i]]
+						if strings.HasSuffix(name, ".gz") {
+							content = gzipped(t, content)
+						}
+						write(t, dir, name, content)
+					}
+				}
+				if isThereFirst {
+					save()
+				}
+				f := follow(t, dir, file.Lines, nil)
+				defer f.close()
+				if !isThereFirst {
+					f.want()
+					save()
+				}
+				recs, err := f.poll(time.Minute)
+				must(t, err)
+				want := strings.Fields(contents[tc.contents[len(tc.contents)-1]])
+				if tc.contents == "wp" {
+					want = strings.Fields(contents['w'])
+				}
+				if got := texts(recs); fmt.Sprint(got) != fmt.Sprint(want) {
+					t.Errorf("%s as %s, there first: %t: got %d records, want %d", tc.contents, tc.names, isThereFirst, len(got), len(want))
+				}
+			})
+		}
+	}
+}
+
+// Files that begin alike are read in the natural order of their names, whatever their lengths
+// are. In natural order f2 comes before f10.
+func TestFollow_orderOfAlike(t *testing.T) {
+	for _, common := range []string{"head\n", banner + "\n", strings.Repeat(banner, 5) + "\n"} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			var want []string
+			for i := range 300 {
+				own := fmt.Sprint("record ", i)
+				write(t, dir, fmt.Sprint("f", i), common+own+"\n"+strings.Repeat("x\n", (300-i)%7))
+				want = append(want, own)
+			}
+			f := follow(t, dir, file.Lines, nil, file.WithBatch(1<<20, 1<<30))
+			defer f.close()
+			recs, err := f.poll(time.Second)
+			must(t, err)
+			got := slices.DeleteFunc(texts(recs), func(text string) bool { return !strings.HasPrefix(text, "record") })
+			if !slices.Equal(got, want) {
+				t.Errorf("after %d common bytes: got %d records in the order %.200q…", len(common), len(got), got)
+			}
+		})
+	}
+}
+
+// What was read of a log that is gone is not continued in a copy of another file, although that
+// begins with it.
+func TestFollow_notInCopyOfOther(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		log := write(t, dir, "log", "n\n")
+		write(t, dir, "other", "n\n1\n")
+		f := follow(t, dir, file.CSV, nil)
+		defer f.close()
+		f.want("map[n:1]")
+		must(t, os.Truncate(log, 0))
+		write(t, dir, "other.gz", gzipped(t, "n\n1\n"))
+		f.wantWithin(30 * time.Second)
+		grow(t, log, "n\n2\n")
+		f.want("map[n:2]")
 	})
 }

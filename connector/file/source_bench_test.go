@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -119,4 +120,37 @@ func BenchmarkSource(b *testing.B) {
 			return fmt.Sprintf("%d,customer %d,customer%d@example.com,true,\"%d.5\"\n", i, i, i, i%100)
 		})
 	})
+}
+
+// BenchmarkFollow_many opens and reads 2,000 files with two lines each, whose first 5 kB are
+// the same or are not.
+func BenchmarkFollow_many(b *testing.B) {
+	const files = 2000
+	for _, isAlike := range []bool{false, true} {
+		b.Run(fmt.Sprintf("alike=%t", isAlike), func(b *testing.B) {
+			dir := b.TempDir()
+			for i := range files {
+				head := strings.Repeat("h", 5000)
+				if !isAlike {
+					head = fmt.Sprint(i, head)
+				}
+				write(b, dir, fmt.Sprint(i), fmt.Sprintf("%s\n%d\n", head, i))
+			}
+			var opening time.Duration
+			for b.Loop() {
+				s, err := file.NewSource(dir, file.Lines, nil, file.WithFollow())
+				must(b, err)
+				begin := time.Now()
+				must(b, s.Open(context.Background()))
+				opening += time.Since(begin)
+				for records := 0; records < 2*files; {
+					recs, err := s.Read(context.Background())
+					must(b, err)
+					records += len(recs)
+				}
+				must(b, s.Teardown(context.Background()))
+			}
+			b.ReportMetric(opening.Seconds()/float64(b.N), "s/Open")
+		})
+	}
 }

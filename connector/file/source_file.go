@@ -34,6 +34,8 @@ type sourceFile struct {
 	header    []string // of CSV, once it was read
 	isEnd     bool     // nothing follows what was read
 	counted   int64    // bytes that were counted as read
+	lastState *knownFile
+	lastKey   stateKey
 
 	// While following:
 	after   *sourceFile // is read first
@@ -63,6 +65,24 @@ func (f *sourceFile) known(isFinished bool, now time.Time) *knownFile {
 		k.hints.name, k.hints.stat = 0, 0
 	}
 	return k
+}
+
+// stateKey is what the state of an unfinished file depends on.
+type stateKey struct {
+	name          string
+	isLost        bool
+	offset        int64
+	beginningSize int
+}
+
+// state returns what positions say about the unfinished file. It is made again only after a
+// change, since each position holds the states of all files.
+func (f *sourceFile) state(now time.Time) *knownFile {
+	key := stateKey{f.name, f.isLost, f.offset, len(f.beginning)}
+	if f.lastState == nil || f.lastKey != key {
+		f.lastState, f.lastKey = f.known(false, now), key
+	}
+	return f.lastState
 }
 
 // lasting returns the beginning without the incomplete record at its end, which a writer may

@@ -99,6 +99,10 @@ func (s *session) identify(ctx context.Context, files []place.File, unnamed []*s
 	surveys = slices.DeleteFunc(surveys, func(v *survey) bool {
 		return errors.Is(v.err, errIncomplete) && s.config.isFollowed && s.follow.wait(v, nil, now, s.config.settlePeriod)
 	})
+	surveys, err := s.withoutCopies(ctx, surveys, now)
+	if err != nil {
+		return err
+	}
 	assigned := assign(surveys, s.orphans, now)
 	if err := s.checkOrphans(ctx, files, assigned); err != nil {
 		return err
@@ -110,7 +114,7 @@ func (s *session) identify(ctx context.Context, files []place.File, unnamed []*s
 			s.setCopied(v, m.known)
 		} else if ok && m.known.isFinished && s.config.isFollowed { // a copy may have grown
 			var err error
-			if isCopy, err = s.checkCopyOfFollowed(ctx, v, now); err != nil {
+			if _, isCopy, err = s.checkCopy(ctx, v, nil, now); err != nil {
 				return err
 			}
 		}
@@ -120,24 +124,8 @@ func (s *session) identify(ctx context.Context, files []place.File, unnamed []*s
 			}
 		}
 	}
-	for _, v := range surveys {
-		if _, ok := assigned[v]; ok {
-			continue
-		}
-		if s.config.isFollowed {
-			isCopy, err := s.checkCopyOfFollowed(ctx, v, now)
-			if err != nil {
-				return err
-			}
-			if isCopy {
-				continue
-			}
-		}
-		if err := s.adopt(ctx, v, &sourceFile{beginning: v.head}); err != nil {
-			return err
-		}
-	}
-	return nil
+	surveys = slices.DeleteFunc(surveys, func(v *survey) bool { _, ok := assigned[v]; return ok })
+	return s.adoptNew(ctx, surveys, now)
 }
 
 func (s *session) setCopied(v *survey, k *knownFile) {
@@ -186,6 +174,9 @@ func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]mat
 	}
 	slices.SortStableFunc(pairs, func(a, b pair) int {
 		order := cmp.Compare(b.match.known.offset, a.match.known.offset)
+		if order == 0 { // the rest of a finished file is not missed
+			order = compareBool(a.match.known.isFinished, b.match.known.isFinished)
+		}
 		if order == 0 {
 			order = cmp.Compare(b.hints, a.hints)
 		}
@@ -272,7 +263,10 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 
 // adopt adds a file to those that are read.
 func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
-	f.name, f.info = v.Name, v.Info
+	f.name = v.Name
+	if f.in == nil {
+		f.info = v.Info
+	}
 	if v.open != nil {
 		s.takeOver(v.open, f)
 	}
@@ -293,6 +287,9 @@ func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
 		return nil
 	}
 	_, err := s.start(ctx, f) // so that it stays there until it was read
+	if err == nil && s.follow.contents != nil && f.isSortable() {
+		err = s.follow.contents.add(ctx, f)
+	}
 	return err
 }
 

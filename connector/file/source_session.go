@@ -288,7 +288,7 @@ func (s *session) makeHead(f *sourceFile) {
 	known := append(make([]*knownFile, 0, len(s.finished)+len(s.files)+len(s.orphans)), s.finished...)
 	for _, other := range s.files {
 		if other != f && other.offset > 0 {
-			known = append(known, other.known(false, now))
+			known = append(known, other.state(now))
 		}
 	}
 	for _, o := range s.orphans {

@@ -22,10 +22,8 @@ type survey struct {
 	kind    compression
 	head    []byte // the first bytes, up to fingerprintSize
 	matches []match
-	length  int64   // of all bytes, or -1 if the end was not seen
-	sum     uint64  // of all bytes, if the end was seen
-	end     textEnd // the same
-	err     error   // why the end of a compressed file cannot be seen
+	length  int64 // of all bytes, or -1 if the end was not seen
+	err     error // why the end of a compressed file cannot be seen
 
 	open *sourceFile // the open file, if no name leads to it any more; then Name is empty
 }
@@ -109,7 +107,7 @@ func (d *identifier) surveyInput(ctx context.Context, in *input, f place.File, h
 	candidates := d.candidates(v, h)
 	if len(candidates) == 1 && candidates[0].isFinished && candidates[0].hints.isUnchanged(h) {
 		k := candidates[0]
-		v.matches, v.length, v.sum = []match{{known: k}}, k.offset, k.sum
+		v.matches, v.length = []match{{known: k}}, k.offset
 		return v, nil
 	}
 	for _, k := range candidates {
@@ -164,7 +162,6 @@ type surveyReader struct {
 	digest     xxhash.Digest
 	lines      int64
 	isRest     bool
-	textEnd    textEnd
 	tail       []byte // the last bytes that were hashed, up to fingerprintSize
 	begin, end int    // in the buffer, of what was read and not hashed
 	readEnd    int64  // the offset behind what was read
@@ -209,7 +206,7 @@ func (r *surveyReader) readTo(ctx context.Context, offset int64) (bool, error) {
 		if r.begin == r.end {
 			if r.isEnd {
 				if r.survey.err == nil {
-					r.survey.length, r.survey.sum, r.survey.end = r.offset, r.digest.Sum64(), r.textEnd
+					r.survey.length = r.offset
 				}
 				return false, nil
 			}
@@ -224,7 +221,6 @@ func (r *surveyReader) readTo(ctx context.Context, offset int64) (bool, error) {
 		taken := r.buf[r.begin:min(int64(r.end), int64(r.begin)+offset-r.offset)]
 		r.begin += len(taken)
 		_, _ = r.digest.Write(taken)
-		r.textEnd.add(taken)
 		r.tail = lastBytes(r.tail, taken)
 		r.offset += int64(len(taken))
 		r.lines += int64(bytes.Count(taken, []byte{'\n'}))

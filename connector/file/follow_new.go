@@ -1,0 +1,111 @@
+package file
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"os"
+	"slices"
+	"time"
+)
+
+// adoptNew adds files of which nothing is known to those that are read, in their order, but for
+// copies. It decides about all of them before it adds one.
+func (s *session) adoptNew(ctx context.Context, surveys []*survey, now time.Time) (err error) {
+	files := make([]*sourceFile, len(surveys)) // nil for a copy
+	defer func() {
+		for _, f := range files {
+			if err != nil && f != nil && !f.isLost {
+				_ = f.close()
+			}
+		}
+	}()
+	for _, i := range originalsFirst(surveys) {
+		f := &sourceFile{beginning: surveys[i].head}
+		if s.config.isFollowed {
+			isCopy, err := s.checkNew(ctx, surveys[i], f, now)
+			if err != nil {
+				return err
+			}
+			if isCopy {
+				continue
+			}
+		}
+		files[i] = f
+	}
+	if err := s.checkContents(ctx, now); err != nil {
+		return err
+	}
+	s.follow.contents = nil
+	for i, f := range files {
+		if f == nil {
+			continue
+		}
+		files[i] = nil
+		if err := s.adopt(ctx, surveys[i], f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// originalsFirst returns the indexes of files, in an order in which each one comes after all
+// of which it may be a copy: those without a name, then the plain ones by their sizes, the
+// largest first, then the compressed ones.
+func originalsFirst(surveys []*survey) []int {
+	order := make([]int, len(surveys))
+	for i := range order {
+		order[i] = i
+	}
+	key := func(i int) int64 {
+		v := surveys[i]
+		switch {
+		case v.open != nil:
+			return math.MinInt64
+		case !v.isCompressed():
+			return -v.Info.Size()
+		default:
+			return 1
+		}
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(key(i), key(j)) })
+	return order
+}
+
+// checkNew returns true if a file need not be read, or not yet, since others hold its bytes.
+// Otherwise the next ones are compared with f, too.
+func (s *session) checkNew(ctx context.Context, v *survey, f *sourceFile, now time.Time) (bool, error) {
+	s.openNew(v, f)
+	where, isCopy, err := s.checkCopy(ctx, v, f.in, now)
+	switch {
+	case err != nil || isCopy:
+		if !f.isLost {
+			_ = f.close()
+		}
+	case where.isSorted && f.isSortable():
+		s.follow.contents.insert(where, f)
+	}
+	return isCopy, err
+}
+
+// openNew opens a plain file. If that is not possible, adopt finds out why.
+func (s *session) openNew(v *survey, f *sourceFile) {
+	f.name = v.Name
+	if v.open != nil {
+		f.in, f.info, f.isLost = v.open.in, v.Info, true
+		return
+	}
+	if v.isCompressed() {
+		return
+	}
+	in, err := openInput(v.Name)
+	if err != nil {
+		return
+	}
+	if !in.isPlain() || !os.SameFile(in.info, v.Info) {
+		_ = in.close()
+		return
+	}
+	f.in, f.info = in, in.info
+	s.initialize(f)
+}
