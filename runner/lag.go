@@ -101,8 +101,9 @@ func (p *pipeline) askLag(r *run) (asked []*member, calls []*lagCall) {
 
 // laggingOf returns the source if it is Lagging, or else a source in it that is, or else nil.
 func laggingOf(s funnel.Source) (l Lagging) {
+	const limit = 100 // for a wrapper that returns itself
 	_ = call(func() error {
-		for s != nil && l == nil {
+		for range limit {
 			if found, ok := s.(Lagging); ok {
 				l = found
 				if !reflect.ValueOf(l).Comparable() {

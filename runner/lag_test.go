@@ -108,3 +108,25 @@ func TestLag_incomparableSource(t *testing.T) {
 		want(t, w.end())
 	})
 }
+
+// endless is a wrapper that returns itself.
+type endless struct{ funnel.Source }
+
+func (s *endless) Unwrap() funnel.Source { return s }
+
+// A wrapper that returns itself has no lag, and hangs nothing.
+func TestLag_endlessWrapper(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.add("x", runner.Single(func(context.Context) (*funnel.Worker, error) {
+			return newWorker(&endless{newSource()}, newDestination())
+		}))
+		synctest.Wait()
+		w.wantState("x", runner.Running)
+		lag, err := w.Lag(t.Context(), "x")
+		if len(lag) != 0 || err != nil {
+			t.Errorf("got %v and the error %v", lag, err)
+		}
+		want(t, w.end())
+	})
+}
