@@ -26,7 +26,8 @@ type Restart struct {
 	// above 1. The default is 0.2. A negative value means no jitter.
 	Jitter float64
 	// Attempts is the number of restarts that Window allows. The next failure degrades the
-	// pipeline. The default is 10. A negative value means no limit.
+	// pipeline. The default is 10. A negative value means no limit. To restart never, let
+	// [WithClassifier] return [Fatal].
 	Attempts int
 	// Window is the length of the sliding window in which restarts are counted. The default
 	// is 10 min.
