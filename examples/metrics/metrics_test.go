@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -86,9 +84,8 @@ func counters(families []*dto.MetricFamily) map[string]float64 {
 	return values
 }
 
-// A group and its workers export every series that the dashboard and the alerts ask for, and
-// no counter goes backwards when a pipeline fails and is restarted.
-func TestGroup(t *testing.T) {
+// No counter of a group and its workers goes backwards when a pipeline fails and is restarted.
+func TestGroup_counters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		registry := client.NewPedanticRegistry()
 		e, err := prometheus.New(registry)
@@ -110,7 +107,7 @@ func TestGroup(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- group.Run(ctx) }()
-		before, names := map[string]float64{}, map[string]bool{}
+		before := map[string]float64{}
 		for range 120 {
 			time.Sleep(time.Second)
 			families, err := registry.Gather()
@@ -124,9 +121,6 @@ func TestGroup(t *testing.T) {
 				}
 			}
 			before = now
-			for _, f := range families {
-				names[f.GetName()] = true
-			}
 		}
 		if s, err := group.StatusOf("orders"); err != nil || s.Restarts < 2 || s.Records.DeadLettered < 50 {
 			t.Errorf("the pipeline was not restarted, or has read nothing: %+v, %v", s, err)
@@ -134,21 +128,6 @@ func TestGroup(t *testing.T) {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
-		}
-		for _, file := range []string{"dashboard.json", "alerts.yaml"} {
-			text, err := os.ReadFile("../../metrics/prometheus/" + file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, name := range regexp.MustCompile(`\b(funnel|conduit)_\w+`).FindAllString(string(text), -1) {
-				family := name
-				for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-					family = strings.TrimSuffix(family, suffix)
-				}
-				if !names[name] && !names[family] {
-					t.Errorf("%s: nothing exports %s", file, name)
-				}
-			}
 		}
 	})
 }
