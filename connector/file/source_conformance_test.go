@@ -43,8 +43,8 @@ func TestSource_conformance(t *testing.T) {
 							if compressed {
 								first, second = gzipped(t, first), zstandard(t, second)
 							}
-							write(t, dir, "1", first)
-							write(t, dir, "2", second)
+							age(t, write(t, dir, "1", first))
+							age(t, write(t, dir, "2", second))
 							return newSource(t, dir, format, nil, opts...)
 						},
 						Records:       12,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/conduitio/conduit-commons/opencdc"
 	"github.com/klauspost/compress/gzip"
@@ -24,6 +25,14 @@ func write(t testing.TB, dir, name, content string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// age makes a file an hour old. Whether a position says that the file is unchanged depends on
+// its age, and a young file may grow old during a test.
+func age(t testing.TB, path string) {
+	t.Helper()
+	at := time.Now().Add(-time.Hour).Truncate(time.Second)
+	must(t, os.Chtimes(path, at, at))
 }
 
 // grow appends to a file.

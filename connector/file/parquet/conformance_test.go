@@ -2,6 +2,7 @@ package parquet_test
 
 import (
 	"testing"
+	"time"
 
 	pq "github.com/parquet-go/parquet-go"
 
@@ -17,8 +18,10 @@ func TestSource_conformance(t *testing.T) {
 			funneltest.TestSource(t, funneltest.SourceConformance{
 				New: func(t testing.TB) funnel.Source {
 					dir := t.TempDir()
-					save(t, dir, "1", encoded(t, wides(5), pq.MaxRowsPerRowGroup(2)))
-					save(t, dir, "2", encoded(t, wides(7), pq.PageBufferSize(50)))
+					one := save(t, dir, "1", encoded(t, wides(5), pq.MaxRowsPerRowGroup(2)))
+					two := save(t, dir, "2", encoded(t, wides(7), pq.PageBufferSize(50)))
+					age(t, one, time.Hour)
+					age(t, two, time.Hour) // young files have other positions than old ones
 					return newSource(t, dir, nil, parquet.WithBatch(batch, 1<<20))
 				},
 				Records:       12,
