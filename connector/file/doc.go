@@ -85,8 +85,9 @@
 // With [WithFollow], the source looks for changes once a second ([WithPollPeriod]), and at
 // once where the file system sends notifications. It keeps the files that it follows open.
 // Before it continues in a file, it compares the beginning of the file, and the bytes before
-// the offset, with what it has read. The records of a file come in order. Files with more
-// records than fit into a batch take turns, and so do files that grow at the same time.
+// the offset, with what it has read. The records of a file come in order. Plain files with
+// more records than fit into a batch take turns, and so do files that grow at the same time.
+// A compressed file is read to its end.
 //
 // Logs may be rotated in the usual ways. A renamed file is read to its end before the new
 // file with its old name. If its new name is not among the paths of the source, or if it was
@@ -99,14 +100,20 @@
 //
 // [Source.Lag] says how far the source is behind, for a supervisor such as package runner.
 //
-// A compressed file is read when it is complete. If it stays incomplete for the settle
-// period, it counts as broken. So does a new file that cannot be read for that long.
+// A compressed file is read once it is complete. If it is incomplete and has not changed for the
+// settle period, it is an error, after the records before its end. So is a file that the source
+// has had no permission to read for that long.
 //
-// A new file that holds the same bytes as the beginning of a plain file, followed or new,
-// counts as a copy of it, whatever their names are. But if it is shorter than both 1,024 bytes
-// and that file, and stays so for the settle period, it is read. A plain file that appears
-// while a compressed one with the same content waits to be read, or is being read, is not
-// recognised as its copy, and is read as well.
+// A new file is a copy, and is not read, if a plain file, followed or also new, begins with all
+// of its bytes, decompressed if need be. Names do not matter. Of identical new files, one is
+// read. These files are read nevertheless:
+//
+//   - A file shorter than 1,024 bytes and than the other file, once it has not changed for the
+//     settle period. Until then it may be an unfinished copy.
+//   - A plain file that appears while a complete compressed one with the same content waits to
+//     be read, or is being read.
+//   - A copy that grows on its own: from where it ended, if the other file was read that far and
+//     a record ended there, and otherwise from its beginning.
 //
 // # Writing
 //

@@ -15,23 +15,22 @@ import (
 	"github.com/conduitio/funnel/internal/life"
 )
 
-// contents are the plain files that are followed, in the order of their bytes: those that begin
-// with the same bytes are next to each other. So the files that hold all bytes of another one
-// are found by a binary search, without a comparison of every two files. Files count up to the
-// sizes that were last seen.
+// contents holds the plain files, followed or new, sorted by their bytes. Files that begin alike
+// are adjacent, so a binary search finds those that begin with all bytes of another file, without
+// comparing every pair. A file counts up to the size that was last seen.
 type contents struct {
 	files []*sourceFile
 	buf   []byte
 }
 
-// content is what is known of all bytes of a file.
+// content describes all bytes of a file.
 type content struct {
 	length int64
-	sum    uint64 // their checksum
+	sum    uint64 // the checksum of the bytes
 	end    textEnd
 }
 
-// textEnd says how a text ends that is added part by part.
+// textEnd says how a text ends. The text is added part by part.
 type textEnd struct {
 	last   byte
 	quotes int
@@ -49,23 +48,23 @@ func (e *textEnd) isTorn(format Format) bool {
 	return e.last != '\n' || format == CSV && e.quotes%2 != 0
 }
 
-// contentsBuffer is the largest part of a file that is compared at once.
+// contentsBuffer is the most bytes of a file that are compared at once.
 const contentsBuffer = 64 << 10
 
-// found is what contents know about a file.
+// found is the result of a search for a file in contents.
 type found struct {
-	index    int         // where it belongs
-	isSorted bool        // there is such an index
-	holder   *sourceFile // the shortest file that begins with all of its bytes, or nil
-	content  content     // if there is a holder
+	index    int         // where the file belongs
+	hasIndex bool        // false if there was no search
+	holder   *sourceFile // begins with all bytes of the file, and has no others if possible; or nil
+	content  content     // of the file, if there is a holder
 }
 
-// find looks for a file that begins with head. It reads the file only as far as another one has
-// the same bytes. in is the file if it is open.
+// find searches for the file with the given name, whose first bytes are head. It reads the file
+// only as far as another one has the same bytes. in is the file if it is open, or nil.
 func (c *contents) find(ctx context.Context, head []byte, name string, in *input) (found, error) {
 	from, to, err := c.narrow(0, len(c.files), 0, head)
 	if err != nil || from == to {
-		return found{index: from, isSorted: true}, err
+		return found{index: from, hasIndex: true}, err
 	}
 	if in != nil {
 		in = in.again()
@@ -85,7 +84,7 @@ func (c *contents) find(ctx context.Context, head []byte, name string, in *input
 		n, err := in.readAt(buf[:size], read.length)
 		if errors.Is(err, io.EOF) {
 			read.sum = digest.Sum64()
-			return found{index: from, isSorted: true, holder: c.files[from], content: read}, nil
+			return found{index: from, hasIndex: true, holder: c.files[from], content: read}, nil
 		}
 		if err != nil {
 			return found{}, fmt.Errorf("file %q, offset %d: %w", name, read.length, err)
@@ -97,12 +96,12 @@ func (c *contents) find(ctx context.Context, head []byte, name string, in *input
 		read.end.add(buf[:n])
 		read.length += int64(n)
 	}
-	return found{index: from, isSorted: true}, nil
+	return found{index: from, hasIndex: true}, nil
 }
 
-// narrow returns which of the files in a range have the given bytes at an offset. All bytes
-// before it have to be the same in these files. If there is none, the range is empty, and lies
-// where a file with these bytes belongs.
+// narrow returns the part of a range whose files have the given bytes at an offset. All files in
+// the range must have the same bytes before the offset. An empty result lies where a file with
+// the given bytes belongs.
 func (c *contents) narrow(from, to int, offset int64, b []byte) (int, int, error) {
 	var failure error
 	compare := func(i int) int {
@@ -135,8 +134,8 @@ func (f *sourceFile) isSortable() bool {
 	return f.in != nil && f.in.isPlain() && len(f.beginning) > 0
 }
 
-// bytesAt returns the bytes of a plain file at an offset: as many as b holds, or fewer if they
-// end before.
+// bytesAt reads the bytes of a plain file at an offset into b. It returns fewer than len(b) if
+// the file, as last seen, ends before.
 func (f *sourceFile) bytesAt(b []byte, offset int64) ([]byte, error) {
 	b = b[:max(0, min(int64(len(b)), f.info.Size()-offset))]
 	n := 0
@@ -153,12 +152,12 @@ func (f *sourceFile) bytesAt(b []byte, offset int64) ([]byte, error) {
 	return b[:n+more], err
 }
 
-// errLookAgain means that a file was truncated during a look, so that its copy may seem to be
-// none. Another look finds out.
-var errLookAgain = errors.New("a file was truncated meanwhile")
+// errLookAgain ends a look in which a file was truncated: its copies may have gone unrecognised.
+// The next look decides.
+var errLookAgain = errors.New("a file was truncated while others were compared with it")
 
-// sortContents sorts the files that are followed, unless that was done in this look. They are
-// looked at again, since they may have grown before copies of them were made and surveyed.
+// sortContents sorts the followed files, once in each look. It looks at them again: they may
+// have grown before the copies that were surveyed were made.
 func (s *session) sortContents(ctx context.Context, now time.Time) error {
 	if s.follow.contents != nil {
 		return nil
@@ -179,8 +178,8 @@ func (s *session) sortContents(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// lookIntact looks at a file, and compares its bytes even if nothing else has changed. It
-// returns errLookAgain if the file was truncated.
+// lookIntact looks at a file like lookAt, but compares its bytes even if its size and time are the
+// same. It returns errLookAgain if the file was truncated or replaced.
 func (s *session) lookIntact(ctx context.Context, f *sourceFile, now time.Time) error {
 	isIntact, err := f.isIntact(&s.window)
 	switch {
@@ -197,14 +196,15 @@ func (s *session) lookIntact(ctx context.Context, f *sourceFile, now time.Time) 
 	return err
 }
 
-// checkContents returns errLookAgain if a file was truncated while others were compared with it.
+// checkContents returns errLookAgain if a file was truncated or replaced while others were
+// compared with it.
 func (s *session) checkContents(ctx context.Context, now time.Time) error {
 	if s.follow.contents == nil {
 		return nil
 	}
 	for _, f := range s.follow.contents.files {
 		if f.isLost && !slices.Contains(s.files, f) {
-			continue // its input belongs to the file that it takes the place of
+			continue // its input still belongs to the nameless file that it replaces
 		}
 		if err := s.lookIntact(ctx, f, now); err != nil {
 			return err

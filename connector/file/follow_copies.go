@@ -15,23 +15,23 @@ import (
 	"github.com/conduitio/funnel/internal/place"
 )
 
-// pending is a file that waits for a decision: until it has changed, until another file
-// has, or until it has been the same for long enough.
+// pending is a file that waits for a decision: until it or another file changes, or until it has
+// not changed for long enough.
 type pending struct {
 	info       os.FileInfo
 	changedAt  time.Time
-	deadline   time.Time // when it has been the same for long enough
-	isSurveyed bool      // since it has changed
-	generation int
+	deadline   time.Time // when it has not changed for long enough
+	isSurveyed bool      // since its last change
+	generation int       // of the last survey
 
-	copyOf *sourceFile // the followed file that it is a copy of
-	known  *knownFile  // its own content, if that is the content of copyOf
-	isTorn bool        // the content ends in the middle of a record
+	copyOf *sourceFile // begins with all bytes of the file; nil if it waits for another reason
+	known  *knownFile  // what is known of the file once copyOf is read that far; nil unless it is a copy
+	isTorn bool        // it ends in the middle of a record
 }
 
-// isWaiting returns true if it is too early to look into a file again. A file that is
-// being written is not read over and over: it first has to stay the same for a period, unless
-// there is a new file, which may be a copy of it.
+// isWaiting returns true if it is too early to survey a file again. So a file that is being
+// written is not read over and over: it must first stay the same for a period, unless there is a
+// new file, which may be a copy of it.
 func (w *followState) isWaiting(f place.File, hasNew bool, now time.Time, period time.Duration) bool {
 	p := w.pending[f.Name]
 	if p == nil {
@@ -50,8 +50,8 @@ func (w *followState) isWaiting(f place.File, hasNew bool, now time.Time, period
 	}
 }
 
-// waitingFirst returns the files with those first that have waited: if a new file is a copy of
-// one of them, that one is read. It returns whether there is a new file.
+// waitingFirst moves pending files to the front, so that of a pending file and its new copy the
+// pending one is read. hasNew says that some files are not pending.
 func (w *followState) waitingFirst(files []place.File) (ordered []place.File, hasNew bool) {
 	var others []place.File
 	for _, f := range files {
@@ -64,8 +64,8 @@ func (w *followState) waitingFirst(files []place.File) (ordered []place.File, ha
 	return append(ordered, others...), len(others) > 0
 }
 
-// wait puts a file off, unless it has been the same for the period. It returns true if the
-// file is to wait.
+// wait makes a file pending. It returns false if the file has already been the same for the
+// period.
 func (w *followState) wait(v *survey, copyOf *sourceFile, now time.Time, period time.Duration) bool {
 	p := w.pending[v.Name]
 	if p == nil || !isSameState(p.info, v.Info) {
@@ -77,20 +77,20 @@ func (w *followState) wait(v *survey, copyOf *sourceFile, now time.Time, period 
 	return now.Before(p.deadline)
 }
 
-// waitForPermission puts a file off that cannot be read, since it may just be made: its
-// permissions may come after it. It returns false if the error says something else, or if the
-// file has been the same for the period.
+// waitForPermission makes a file pending that must not be read: a file that was just made may get
+// its permissions later. It returns false if there is another error, or if the file has been the
+// same for the period.
 func (w *followState) waitForPermission(f place.File, err error, now time.Time, period time.Duration) bool {
 	if !errors.Is(err, fs.ErrPermission) || !w.wait(&survey{File: f}, nil, now, period) {
 		return false
 	}
-	w.pending[f.Name].isSurveyed = false // each look tries it again
+	w.pending[f.Name].isSurveyed = false // so that it is surveyed again before the deadline
 	return true
 }
 
-// checkPending decides about copies of files that are still read: when all bytes of a copy
-// were read, and it has stayed the same for a period, it is done. files are those that are
-// there.
+// checkPending finishes copies of files that are still read. A copy is finished when the file
+// it is a copy of was read that far, and the copy has not changed for a poll period. files holds
+// the state of the files that are there, by name.
 func (s *session) checkPending(ctx context.Context, files map[string]os.FileInfo, now time.Time) {
 	for name, p := range s.follow.pending {
 		if p.copyOf == nil || p.known == nil || p.copyOf.offset < p.known.offset || !slices.Contains(s.files, p.copyOf) {
@@ -107,7 +107,7 @@ func (s *session) checkPending(ctx context.Context, files map[string]os.FileInfo
 		if sum != p.known.sum {
 			continue // the file was truncated before it was read, and has grown again
 		}
-		if !p.isTorn { // otherwise nobody has read it up to there, and it may become another file
+		if !p.isTorn { // otherwise its last record was not read, and it may become another file
 			s.finished = append(s.finished, p.known)
 			s.headOf = nil
 		}
@@ -116,8 +116,8 @@ func (s *session) checkPending(ctx context.Context, files map[string]os.FileInfo
 	}
 }
 
-// withoutCopies leaves out the files that begin with what was read of a lost one, but have all
-// the bytes of one that is followed: they are copies of this one.
+// withoutCopies leaves out the files that could continue an orphan, but are identical to a
+// followed file: they are copies of that file.
 func (s *session) withoutCopies(ctx context.Context, surveys []*survey, now time.Time) ([]*survey, error) {
 	if !s.config.isFollowed {
 		return surveys, nil
@@ -143,9 +143,9 @@ func (s *session) withoutCopies(ctx context.Context, surveys []*survey, now time
 	return others, nil
 }
 
-// checkCopy returns true if the bytes of a file are those of one that is followed, so that it
-// is not to be read, or not yet. Otherwise it returns where the file belongs among these. in is
-// the file if it is open.
+// checkCopy returns true if a file need not be read, or not yet, since another file begins with
+// all of its bytes, or since it is gone. Otherwise it returns where the file belongs in the
+// contents. in is the file if it is open, or nil.
 func (s *session) checkCopy(ctx context.Context, v *survey, in *input, now time.Time) (found, bool, error) {
 	it, err := s.findCopied(ctx, v, in, now)
 	if place.IsGone(err) {
@@ -157,7 +157,7 @@ func (s *session) checkCopy(ctx context.Context, v *survey, in *input, now time.
 	return it, s.putOff(v, it, now), nil
 }
 
-// findCopied looks for a file that begins with all bytes of another one.
+// findCopied searches the contents for a file that begins with all bytes of the surveyed one.
 func (s *session) findCopied(ctx context.Context, v *survey, in *input, now time.Time) (found, error) {
 	if len(v.head) == 0 || v.err != nil {
 		return found{}, nil
@@ -171,16 +171,16 @@ func (s *session) findCopied(ctx context.Context, v *survey, in *input, now time
 	return s.follow.contents.find(ctx, v.head, v.Name, in)
 }
 
-// isCopy returns true if there is hardly a doubt that the file is a copy. Otherwise it may be
-// part of a copy, or a file of its own.
+// isCopy returns true if the file is identical to the holder, or too long to begin alike by
+// chance. Otherwise it may be an unfinished copy, or another file.
 func (it *found) isCopy() bool {
 	return it.content.length == it.holder.info.Size() || it.content.length >= fingerprintSize
 }
 
-// putOff decides about a file whose bytes another one holds. It returns true if the file is not
-// to be read, or not yet.
+// putOff decides about a file that has a holder. It returns true if the file is a copy, or must
+// wait.
 func (s *session) putOff(v *survey, it found, now time.Time) bool {
-	if v.open != nil { // it does not grow any more
+	if v.open != nil { // without a name, it cannot wait
 		if it.isCopy() {
 			_ = v.open.close()
 			s.stats.FilesCopied++

@@ -133,7 +133,7 @@ func TestFollow_copyHoldsFile(t *testing.T) {
 	})
 }
 
-// Of a file and its copies that are there at once, one is read, whatever their names are.
+// If a file and its copies appear at once, the longest is read, whatever their names are.
 func TestFollow_copiesAtOnce(t *testing.T) {
 	contents := map[byte]string{
 		'w': numbered(1, 2000), // the whole file
@@ -155,7 +155,7 @@ func TestFollow_copiesAtOnce(t *testing.T) {
 		{"ss", "a.gz b"},
 		{"sss", "a.gz b c.gz"},
 	} {
-		for _, isThereFirst := range []bool{true, false} {
+		for _, isThereAtOpen := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
 				save := func() {
@@ -167,31 +167,34 @@ func TestFollow_copiesAtOnce(t *testing.T) {
 						write(t, dir, name, content)
 					}
 				}
-				if isThereFirst {
+				if isThereAtOpen {
 					save()
 				}
 				f := follow(t, dir, file.Lines, nil)
 				defer f.close()
-				if !isThereFirst {
+				if !isThereAtOpen {
 					f.want()
 					save()
 				}
 				recs, err := f.poll(time.Minute)
 				must(t, err)
-				want := strings.Fields(contents[tc.contents[len(tc.contents)-1]])
-				if tc.contents == "wp" {
-					want = strings.Fields(contents['w'])
+				var longest string
+				for i := range tc.contents {
+					if c := contents[tc.contents[i]]; len(c) > len(longest) {
+						longest = c
+					}
 				}
-				if got := texts(recs); fmt.Sprint(got) != fmt.Sprint(want) {
-					t.Errorf("%s as %s, there first: %t: got %d records, want %d", tc.contents, tc.names, isThereFirst, len(got), len(want))
+				want := strings.Fields(longest)
+				if got := texts(recs); !slices.Equal(got, want) {
+					t.Errorf("%s as %s, there at Open: %t: got %d records, want %d", tc.contents, tc.names, isThereAtOpen, len(got), len(want))
 				}
 			})
 		}
 	}
 }
 
-// Files that begin alike are read in the natural order of their names, whatever their lengths
-// are. In natural order f2 comes before f10.
+// Files that begin alike are read in the natural order of their names (f2 before f10), whatever
+// their lengths are.
 func TestFollow_orderOfAlike(t *testing.T) {
 	for _, common := range []string{"head\n", banner + "\n", strings.Repeat(banner, 5) + "\n"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -214,8 +217,8 @@ func TestFollow_orderOfAlike(t *testing.T) {
 	}
 }
 
-// What was read of a log that is gone is not continued in a copy of another file, although that
-// begins with it.
+// A truncated log is not continued in a copy of another file, even if that copy begins with what
+// was read of the log.
 func TestFollow_notInCopyOfOther(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// adoptNew adds files of which nothing is known to those that are read, in their order, but for
-// copies. It decides about all of them before it adds one.
+// adoptNew adds the new files, except for copies, to the files that are read, in the given
+// order. It decides about all of them before it adds the first.
 func (s *session) adoptNew(ctx context.Context, surveys []*survey, now time.Time) (err error) {
 	files := make([]*sourceFile, len(surveys)) // nil for a copy
 	defer func() {
@@ -49,9 +49,9 @@ func (s *session) adoptNew(ctx context.Context, surveys []*survey, now time.Time
 	return nil
 }
 
-// originalsFirst returns the indexes of files, in an order in which each one comes after all
-// of which it may be a copy: those without a name, then the plain ones by their sizes, the
-// largest first, then the compressed ones.
+// originalsFirst returns the indexes of the files in the order in which they are compared, each
+// with those before it: files without a name, then plain ones, the largest first, then compressed
+// ones.
 func originalsFirst(surveys []*survey) []int {
 	order := make([]int, len(surveys))
 	for i := range order {
@@ -72,8 +72,8 @@ func originalsFirst(surveys []*survey) []int {
 	return order
 }
 
-// checkNew returns true if a file need not be read, or not yet, since others hold its bytes.
-// Otherwise the next ones are compared with f, too.
+// checkNew returns true if a file need not be read, or not yet, since another one holds its
+// bytes. Otherwise it prepares f for the file, with which later ones are compared if it is plain.
 func (s *session) checkNew(ctx context.Context, v *survey, f *sourceFile, now time.Time) (bool, error) {
 	s.openNew(v, f)
 	where, isCopy, err := s.checkCopy(ctx, v, f.in, now)
@@ -82,13 +82,13 @@ func (s *session) checkNew(ctx context.Context, v *survey, f *sourceFile, now ti
 		if !f.isLost {
 			_ = f.close()
 		}
-	case where.isSorted && f.isSortable():
+	case where.hasIndex && f.isSortable():
 		s.follow.contents.insert(where, f)
 	}
 	return isCopy, err
 }
 
-// openNew opens a plain file. If that is not possible, adopt finds out why.
+// openNew opens a plain file. If that fails, adopt tries again and returns the error.
 func (s *session) openNew(v *survey, f *sourceFile) {
 	f.name = v.Name
 	if v.open != nil {

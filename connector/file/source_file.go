@@ -40,7 +40,7 @@ type sourceFile struct {
 	// While following:
 	after   *sourceFile // is read first
 	isIdle  bool        // was read to its end
-	readEnd int64       // offset behind the bytes that were read
+	readEnd int64       // offset after the bytes that were read
 	tail    []byte      // the last bytes before readEnd, while they are not in the window
 	isLost  bool        // no name leads to it anymore
 	grownAt time.Time   // when it has last grown
@@ -75,8 +75,8 @@ type stateKey struct {
 	beginningSize int
 }
 
-// state returns what positions say about the unfinished file. It is made again only after a
-// change, since each position holds the states of all files.
+// state returns what positions say about the unfinished file. It is cached until something
+// changes, since each position holds the states of all files.
 func (f *sourceFile) state(now time.Time) *knownFile {
 	key := stateKey{f.name, f.isLost, f.offset, len(f.beginning)}
 	if f.lastState == nil || f.lastKey != key {
@@ -85,8 +85,8 @@ func (f *sourceFile) state(now time.Time) *knownFile {
 	return f.lastState
 }
 
-// lasting returns the beginning without the incomplete record at its end, which a writer may
-// take back.
+// lasting returns the beginning without an incomplete record at its end, which a writer may
+// remove again.
 func (f *sourceFile) lasting() []byte {
 	if f.offset == 0 {
 		return f.beginning
@@ -100,7 +100,7 @@ func (f *sourceFile) lasting() []byte {
 	return f.beginning[:min(int64(len(f.beginning)), f.offset)]
 }
 
-// consume moves the offset behind the next n bytes of the window.
+// consume moves the offset past the next n bytes of the window.
 func (f *sourceFile) consume(w *window, n int, isOpen bool) {
 	taken := w.data()[:n]
 	_, _ = f.digest.Write(taken)
@@ -191,8 +191,8 @@ func (f *sourceFile) isIntact(w *window) (bool, error) {
 	return true, nil
 }
 
-// enter puts the last bytes that were read into the window, which was loaded for the file, so
-// that its history does not begin anew each time that files take turns.
+// enter puts the last bytes that were read into the window, which was loaded for the file. So
+// the history is kept when files take turns.
 func (f *sourceFile) enter(w *window) {
 	begin := f.readEnd - int64(len(f.tail))
 	if len(f.tail) == 0 || begin > f.offset {

@@ -12,7 +12,7 @@ import (
 	"github.com/conduitio/funnel/internal/place"
 )
 
-// copied is a file that need not be read: its bytes were read already.
+// copied is a file that need not be read: all of its bytes were read, in it or in another file.
 type copied struct {
 	info  os.FileInfo
 	known *knownFile
@@ -63,9 +63,9 @@ func (s *session) list(ctx context.Context) ([]place.File, []string, error) {
 	return files, directories, err
 }
 
-// identify decides what to do with files that nothing is known of yet: go on with a file
-// that was read in part, leave out a copy of what was read, or read the file from its
-// beginning. unnamed are open files to which no name leads any more.
+// identify decides what to do with each new file: continue one that was read in part, leave out
+// a copy, or read the file from its beginning. unnamed holds open files to which no name leads
+// any more.
 func (s *session) identify(ctx context.Context, files []place.File, unnamed []*sourceFile, now time.Time) error {
 	var surveys []*survey
 	var by *identifier
@@ -153,8 +153,8 @@ func (s *session) allKnown() []*knownFile {
 	return known
 }
 
-// assign says which files are known, each by the longest content that it shares with a
-// known one. A file that was read in part goes on in one file only.
+// assign matches each file with the known file of which it shares the longest content. A file
+// that was read in part is continued in one file only.
 func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]match {
 	type pair struct {
 		survey  *survey
@@ -207,14 +207,14 @@ func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]mat
 }
 
 // hasGrown returns true if a file that begins with the bytes of a finished one is that file.
-// If these are few, another file may begin with them, too: then a hint has to agree, and
-// otherwise the file is rather read twice than not at all.
+// If these are few, another file may begin with them, too. Then a hint must agree: it is better
+// to read a file twice than not at all.
 func hasGrown(k *knownFile, likeness int) bool {
 	return !k.isPresent && (k.offset >= fingerprintSize || likeness > 0)
 }
 
-// hasBetter returns true if a file with the content of a finished one is the very file
-// that was read in part up to the same place.
+// hasBetter returns true if an orphan with the file's own path was read exactly as far as the
+// finished file: the file continues the orphan then.
 func hasBetter(orphans []*orphan, v *survey, k *knownFile) bool {
 	return slices.ContainsFunc(orphans, func(o *orphan) bool {
 		return o.offset == k.offset && o.sum == k.sum && o.path == v.Name
@@ -286,7 +286,7 @@ func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
 	if f.isCompressed {
 		return nil
 	}
-	_, err := s.start(ctx, f) // so that it stays there until it was read
+	_, err := s.start(ctx, f) // an open file can be read even if it is deleted
 	if err == nil && s.follow.contents != nil && f.isSortable() {
 		err = s.follow.contents.add(ctx, f)
 	}
@@ -294,7 +294,8 @@ func (s *session) adopt(ctx context.Context, v *survey, f *sourceFile) error {
 }
 
 // checkOrphans decides about files that were read in part and that no file continues. It
-// returns an error if there is another file at the path of one of them.
+// returns an error if there is another file at the path of one of them, unless the source starts
+// anew.
 func (s *session) checkOrphans(ctx context.Context, files []place.File, assigned map[*survey]match) error {
 	continued := make(map[*knownFile]bool)
 	recognised := make(map[string]bool)

@@ -67,8 +67,8 @@ func WithPollPeriod(period time.Duration) SourceOption {
 // WithSettlePeriod sets how long a followed file must stay unchanged before the source
 // decides about it. A file without a name, to which a slow writer may still append, is then
 // finished. A compressed file without an end, or a file that cannot be read, is an error. A
-// file that holds the beginning of another one counts as a file of its own. The default is
-// 10 s.
+// file shorter than 1,024 bytes that holds just the beginning of another one is read. The
+// default is 10 s.
 func WithSettlePeriod(period time.Duration) SourceOption {
 	return sourceOption(func(c *sourceConfig) error {
 		if period <= 0 {

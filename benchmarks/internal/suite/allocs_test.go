@@ -21,9 +21,9 @@ import (
 	"github.com/conduitio/funnel/benchmarks/internal/suite"
 )
 
-// Times are noisy and nothing for a test. Allocations are not.
+// Times are too noisy for a test. Allocations are not.
 
-// What a case must not allocate it does not.
+// Cases stay within their allocation targets.
 func TestCases_allocations(t *testing.T) {
 	for _, c := range suite.Cases() {
 		if c.Target.Allocs == 0 && c.Target.MoreAllocs == 0 {
@@ -89,28 +89,28 @@ func allocations(t *testing.T, c *suite.Case, series string) float64 {
 	return slices.Min(allocs)
 }
 
-// A countingDestination notes the largest number of goroutines of its pipeline that
-// are there during a write. It works in a bubble only.
+// A countingDestination records the maximum number of goroutines of its pipeline
+// during a write. It works only in a synctest bubble.
 type countingDestination struct {
 	funnel.Destination
 	goroutines int
 }
 
 func (d *countingDestination) Write(ctx context.Context, records []opencdc.Record) error {
-	synctest.Wait() // the others have ended, or wait
+	synctest.Wait() // the others have ended or are blocked
 	d.goroutines = max(d.goroutines, ownGoroutines())
 	return d.Destination.Write(ctx, records)
 }
 
-// pipelineLabel is on the goroutines that a pipeline of a test has started, and on
-// those that they have started.
+// pipelineLabel labels the goroutines of the pipeline under test. A goroutine inherits
+// the labels of the one that starts it.
 const pipelineLabel = "pipeline of TestMetrics_noGoroutine"
 
-// ownGoroutines returns how many goroutines carry [pipelineLabel]. What other tests
-// have left does not count.
+// ownGoroutines returns the number of goroutines with [pipelineLabel]. Goroutines that
+// other tests have left behind do not count.
 func ownGoroutines() int {
 	var profile bytes.Buffer
-	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // a buffer takes all
+	_ = pprof.Lookup("goroutine").WriteTo(&profile, 1) // writes to a buffer do not fail
 	var total, n int
 	for line := range strings.Lines(profile.String()) {
 		if _, err := fmt.Sscanf(line, "%d @", &n); err == nil {
@@ -123,7 +123,7 @@ func ownGoroutines() int {
 	return total
 }
 
-// Metrics need no goroutine, and the registry sees them.
+// Metrics start no goroutine, and the registry sees every observation.
 func TestMetrics_noGoroutine(t *testing.T) {
 	const size = 100
 	registry := &fake.Registry{}
