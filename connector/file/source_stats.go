@@ -7,8 +7,8 @@ type SourceStats struct {
 	Files int
 	// FilesFinished is the number of these files that were read to their end.
 	FilesFinished int
-	// FilesCopied is the number of files that were left out because another file, which was
-	// being read, holds the same bytes.
+	// FilesCopied is the number of files that were left out because another file holds the same
+	// bytes, and was being read, or was read to its end since Open.
 	FilesCopied int
 	// Records is the number of records that were read.
 	Records uint64
