@@ -231,3 +231,31 @@ func TestFollow_notInCopyOfOther(t *testing.T) {
 		f.want("map[n:2]")
 	})
 }
+
+// What was read of a log is continued in a plain copy rather than in a compressed one, which is
+// recognised as its copy then, whatever their names are.
+func TestFollow_plainCopyFirst(t *testing.T) {
+	for _, names := range [][2]string{{"a.gz", "b"}, {"b.gz", "a"}} {
+		for _, n := range []int{1000, 2000} { // what is read before
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				content := numbered(1, 2000)
+				read := content[:strings.Index(content, fmt.Sprint("\n", n, "\n"))+len(fmt.Sprint("\n", n, "\n"))]
+				log := write(t, dir, "log", read)
+				f := follow(t, dir, file.Lines, nil)
+				defer f.close()
+				recs, err := f.poll(3 * time.Second)
+				must(t, err)
+				write(t, dir, names[0], gzipped(t, content))
+				write(t, dir, names[1], content)
+				must(t, os.Truncate(log, 0))
+				more, err := f.poll(time.Minute)
+				must(t, err)
+				got := texts(append(recs, more...))
+				if fmt.Sprint(got) != fmt.Sprint(strings.Fields(content)) {
+					t.Errorf("%q: got %d records after %d", names, len(more), len(recs))
+				}
+			})
+		}
+	}
+}

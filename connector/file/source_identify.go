@@ -183,6 +183,9 @@ func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]mat
 		if order == 0 {
 			order = -compareBool(a.isExact, b.isExact)
 		}
+		if order == 0 { // the others are recognised as copies of a plain file
+			order = compareBool(a.survey.isCompressed(), b.survey.isCompressed())
+		}
 		return order
 	})
 	assigned := make(map[*survey]match)
