@@ -56,12 +56,16 @@ const contentsBuffer = 64 << 10
 type found struct {
 	index    int         // where it belongs
 	isSorted bool        // there is such an index
-	holder   *sourceFile // the shortest file that begins with all of its bytes, or nil
+	holder   *sourceFile // the first file that begins with all of its bytes, or nil
 	content  content     // if there is a holder
 }
 
+// errSurveyAgain means that a file cannot be opened or decompressed, although it was surveyed
+// just before: it has changed, and another look finds out how.
+var errSurveyAgain = errors.New("a file has changed since it was surveyed")
+
 // find looks for a file that begins with head. It reads the file only as far as another one has
-// the same bytes. in is the file if it is open.
+// the same bytes. in is the file if it is open. Otherwise errSurveyAgain is possible.
 func (c *contents) find(ctx context.Context, head []byte, name string, in *input) (found, error) {
 	from, to, err := c.narrow(0, len(c.files), 0, head)
 	if err != nil || from == to {
@@ -70,7 +74,7 @@ func (c *contents) find(ctx context.Context, head []byte, name string, in *input
 	if in != nil {
 		in = in.again()
 	} else if in, err = openInput(name); err != nil {
-		return found{}, err
+		return found{}, errors.Join(errSurveyAgain, err)
 	} else {
 		defer func() { _ = in.close() }()
 	}
@@ -86,6 +90,9 @@ func (c *contents) find(ctx context.Context, head []byte, name string, in *input
 		if errors.Is(err, io.EOF) {
 			read.sum = digest.Sum64()
 			return found{index: from, isSorted: true, holder: c.files[from], content: read}, nil
+		}
+		if err != nil && !in.isPlain() {
+			return found{}, errors.Join(errSurveyAgain, err)
 		}
 		if err != nil {
 			return found{}, fmt.Errorf("file %q, offset %d: %w", name, read.length, err)
