@@ -19,7 +19,8 @@ type followState struct {
 	pending map[string]*pending // files that wait for a decision, by name
 	former  map[string]*sourceFile
 
-	contents *contents // of one look, once something was compared with them
+	contents *contents     // of one look, once something was compared with them
+	unneeded []*sourceFile // open files without a name that are copies, until the look ends
 }
 
 // setFormer records that a file has had a name that another file may get.
@@ -127,8 +128,17 @@ func (s *session) lookIfDue(ctx context.Context) error {
 }
 
 // look looks for changes: first to the files that are read, then to what is there.
-// A file that was copied and then truncated is so found with its copy.
-func (s *session) look(ctx context.Context) (err error) {
+// A file that was copied and then truncated is so found with its copy. If a file is truncated
+// during the look, another one is due at once, and decides what this one has not.
+func (s *session) look(ctx context.Context) error {
+	err := s.lookOnce(ctx)
+	if err == errLookAgain {
+		return nil
+	}
+	return err
+}
+
+func (s *session) lookOnce(ctx context.Context) (err error) {
 	now := time.Now()
 	s.follow.lookAt = now.Add(s.config.pollPeriod)
 	for _, f := range slices.Clone(s.files) {
@@ -164,10 +174,15 @@ func (s *session) look(ctx context.Context) (err error) {
 		}
 	}
 	unnamed := nameless(begun, files)
+	s.follow.unneeded = nil
 	err = s.identify(ctx, s.matchNames(ctx, files, now), unnamed, now)
 	s.follow.contents = nil
-	if err != nil && err != errLookAgain {
+	if err != nil {
 		return err
+	}
+	for _, f := range s.follow.unneeded {
+		_ = f.close()
+		s.stats.FilesCopied++
 	}
 	s.follow.forgetFormer()
 	s.expire(ctx, now)

@@ -59,8 +59,13 @@ type found struct {
 	content  content     // of the file, if there is a holder
 }
 
+// errSurveyAgain means that a file cannot be opened or decompressed, although it was surveyed
+// just before: it has changed, and another look finds out how.
+var errSurveyAgain = errors.New("a file has changed since it was surveyed")
+
 // find searches for the file with the given name, whose first bytes are head. It reads the file
-// only as far as another one has the same bytes. in is the file if it is open, or nil.
+// only as far as another one has the same bytes. in is the file if it is open; otherwise
+// errSurveyAgain is possible.
 func (c *contents) find(ctx context.Context, head []byte, name string, in *input) (found, error) {
 	from, to, err := c.narrow(0, len(c.files), 0, head)
 	if err != nil || from == to {
@@ -69,7 +74,7 @@ func (c *contents) find(ctx context.Context, head []byte, name string, in *input
 	if in != nil {
 		in = in.again()
 	} else if in, err = openInput(name); err != nil {
-		return found{}, err
+		return found{}, errors.Join(errSurveyAgain, err)
 	} else {
 		defer func() { _ = in.close() }()
 	}
@@ -85,6 +90,9 @@ func (c *contents) find(ctx context.Context, head []byte, name string, in *input
 		if errors.Is(err, io.EOF) {
 			read.sum = digest.Sum64()
 			return found{index: from, hasIndex: true, holder: c.files[from], content: read}, nil
+		}
+		if err != nil && !in.isPlain() {
+			return found{}, errors.Join(errSurveyAgain, err)
 		}
 		if err != nil {
 			return found{}, fmt.Errorf("file %q, offset %d: %w", name, read.length, err)

@@ -127,8 +127,8 @@ func (s *session) withoutCopies(ctx context.Context, surveys []*survey, now time
 		mayContinue := slices.ContainsFunc(v.matches, func(m match) bool { return !m.known.isFinished })
 		if mayContinue {
 			it, err := s.findCopied(ctx, v, nil, now)
-			if place.IsGone(err) {
-				continue // the next look sees what has become of it
+			if errors.Is(err, errSurveyAgain) {
+				continue
 			}
 			if err != nil {
 				return nil, err
@@ -148,8 +148,8 @@ func (s *session) withoutCopies(ctx context.Context, surveys []*survey, now time
 // contents. in is the file if it is open, or nil.
 func (s *session) checkCopy(ctx context.Context, v *survey, in *input, now time.Time) (found, bool, error) {
 	it, err := s.findCopied(ctx, v, in, now)
-	if place.IsGone(err) {
-		return it, true, nil // the next look sees what has become of it
+	if errors.Is(err, errSurveyAgain) {
+		return it, true, nil
 	}
 	if err != nil || it.holder == nil {
 		return it, false, err
@@ -182,8 +182,7 @@ func (it *found) isCopy() bool {
 func (s *session) putOff(v *survey, it found, now time.Time) bool {
 	if v.open != nil { // without a name, it cannot wait
 		if it.isCopy() {
-			_ = v.open.close()
-			s.stats.FilesCopied++
+			s.follow.unneeded = append(s.follow.unneeded, v.open)
 		}
 		return it.isCopy()
 	}

@@ -234,3 +234,78 @@ func TestFollow_notInCopyOfOther(t *testing.T) {
 		f.want("map[n:2]")
 	})
 }
+
+// What was read of a log is continued in a plain copy rather than in a compressed one, which is
+// recognised as its copy then, whatever their names are.
+func TestFollow_plainCopyFirst(t *testing.T) {
+	for _, names := range [][2]string{{"a.gz", "b"}, {"b.gz", "a"}} {
+		for _, n := range []int{1000, 2000} { // what is read before
+			synctest.Test(t, func(t *testing.T) {
+				dir := t.TempDir()
+				content := numbered(1, 2000)
+				read := content[:strings.Index(content, fmt.Sprint("\n", n, "\n"))+len(fmt.Sprint("\n", n, "\n"))]
+				log := write(t, dir, "log", read)
+				f := follow(t, dir, file.Lines, nil)
+				defer f.close()
+				recs, err := f.poll(3 * time.Second)
+				must(t, err)
+				write(t, dir, names[0], gzipped(t, content))
+				write(t, dir, names[1], content)
+				must(t, os.Truncate(log, 0))
+				more, err := f.poll(time.Minute)
+				must(t, err)
+				got := texts(append(recs, more...))
+				if fmt.Sprint(got) != fmt.Sprint(strings.Fields(content)) {
+					t.Errorf("%q: got %d records after %d", names, len(more), len(recs))
+				}
+			})
+		}
+	}
+}
+
+// A copy that grows is continued where the file ends of which it is a copy, although there are
+// other copies.
+func TestFollow_copyGrows(t *testing.T) {
+	for _, isLate := range []bool{false, true} { // the other copy is found in the same look
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			content := numbered(1, 2000)
+			write(t, dir, "a", content)
+			log := write(t, dir, "log", content)
+			f := follow(t, dir, file.Lines, nil)
+			defer f.close()
+			f.wantWithin(5*time.Second, strings.Fields(content)...)
+			write(t, dir, "log.gz", gzipped(t, content))
+			if !isLate {
+				f.want()
+			}
+			grow(t, log, "new\n")
+			f.wantWithin(30*time.Second, "new")
+		})
+	}
+}
+
+// After a restart, a file that was read in part is continued before others, which may be copies
+// of it as it is now, although they begin like a copy of it as it was before.
+func TestFollow_copyWhileStopped(t *testing.T) {
+	for _, copied := range []string{"a", "z"} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			content := numbered(1, 2000)
+			log := write(t, dir, "log", content)
+			f := follow(t, dir, file.Lines, nil)
+			f.wantWithin(3*time.Second, strings.Fields(content)...)
+			earlier := write(t, dir, "log.gz", gzipped(t, content))
+			f.want()
+			grow(t, log, "2001\n")
+			recs := f.want("2001")
+			f.close()
+			must(t, os.Remove(earlier))
+			grow(t, log, "2002\n")
+			write(t, dir, copied, gzipped(t, numbered(1, 2002)))
+			f = follow(t, dir, file.Lines, recs[0].Position)
+			defer f.close()
+			f.wantWithin(30*time.Second, "2002")
+		})
+	}
+}

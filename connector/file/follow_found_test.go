@@ -9,7 +9,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/conduitio/funnel/connector/file"
+	"github.com/conduitio/funnel/log"
 )
 
 // An empty log that is written, renamed, compressed and deleted between two looks is read
@@ -154,4 +157,40 @@ func TestFollow_begunAndRemoved(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A compressed file that is written anew after it was surveyed is no error: another look reads
+// it.
+func TestFollow_compressedAnew(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		content := numbered(1, 2000)
+		gone := write(t, dir, "gone", "x\ny\n")
+		f := follow(t, dir, file.Lines, nil)
+		recs := f.want("x", "y")
+		f.close()
+		must(t, os.Remove(gone))
+		write(t, dir, "log", content)
+		compressed := gzipped(t, content)
+		copied := write(t, dir, "log.gz", compressed)
+		changes := 0
+		logger := log.New(zerolog.New(writerFunc(func() { // what is gone is logged between survey and comparison
+			changes++
+			write(t, dir, "log.gz", compressed[:len(compressed)/2])
+		})))
+		f = follow(t, dir, file.Lines, recs[0].Position, file.WithLogger(logger))
+		defer f.close()
+		if changes != 1 {
+			t.Fatalf("the file was changed %d times", changes)
+		}
+		must(t, os.WriteFile(copied, []byte(compressed), 0o600))
+		f.wantWithin(time.Minute, strings.Fields(content)...)
+	})
+}
+
+type writerFunc func()
+
+func (w writerFunc) Write(b []byte) (int, error) {
+	w()
+	return len(b), nil
 }

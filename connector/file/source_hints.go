@@ -32,6 +32,9 @@ func hintsOf(name string, info os.FileInfo, now time.Time) hints {
 	return h
 }
 
+// maxLikeness is the likeness of files with the same path and inode.
+const maxLikeness = 3
+
 // likeness says how many hints speak for two files being the same. The inode counts more
 // than the name, since names are used again when files are rotated.
 func (h hints) likeness(other hints) int {

@@ -107,7 +107,10 @@ func (s *session) identify(ctx context.Context, files []place.File, unnamed []*s
 	if err := s.checkOrphans(ctx, files, assigned); err != nil {
 		return err
 	}
-	for _, v := range surveys { // those that were read in part come first
+	slices.SortStableFunc(surveys, func(a, b *survey) int { // others may be copies of those that were read in part
+		return compareBool(!assigned[a].isUnfinished(), !assigned[b].isUnfinished())
+	})
+	for _, v := range surveys {
 		m, ok := assigned[v]
 		isCopy := ok && m.known.isFinished && v.isExact(m)
 		if isCopy {
@@ -183,24 +186,31 @@ func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]mat
 		if order == 0 {
 			order = -compareBool(a.isExact, b.isExact)
 		}
+		if order == 0 { // the others are recognised as copies of a plain file
+			order = compareBool(a.survey.isCompressed(), b.survey.isCompressed())
+		}
 		return order
 	})
 	assigned := make(map[*survey]match)
-	used := make(map[*knownFile]bool)
-	for _, isExact := range []bool{true, false} { // a finished file that is still there has not grown
+	used, isThere := make(map[*knownFile]bool), make(map[*knownFile]bool)
+	for _, isExact := range []bool{true, false} { // a finished file that is still there has hardly grown
 		for _, p := range pairs {
 			k := p.match.known
 			if (p.isExact && k.isFinished) != isExact {
 				continue
 			}
-			if _, ok := assigned[p.survey]; ok || used[k] && !isExact {
+			if _, ok := assigned[p.survey]; ok || used[k] || isThere[k] && !isExact && !isItself(k, p.hints) {
 				continue
 			}
 			if isExact && hasBetter(orphans, p.survey, k) {
 				continue
 			}
 			assigned[p.survey] = p.match
-			used[k] = true
+			if isExact {
+				isThere[k] = true
+			} else {
+				used[k] = true
+			}
 		}
 	}
 	return assigned
@@ -210,7 +220,16 @@ func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]mat
 // If these are few, another file may begin with them, too. Then a hint must agree: it is better
 // to read a file twice than not at all.
 func hasGrown(k *knownFile, likeness int) bool {
-	return !k.isPresent && (k.offset >= fingerprintSize || likeness > 0)
+	if k.isPresent {
+		return isItself(k, likeness)
+	}
+	return k.offset >= fingerprintSize || likeness > 0
+}
+
+// isItself returns true if there is no doubt that a file that begins with the bytes of a
+// finished one is that file, although others with these bytes are there: they are its copies.
+func isItself(k *knownFile, likeness int) bool {
+	return k.offset >= fingerprintSize && likeness == maxLikeness
 }
 
 // hasBetter returns true if an orphan with the file's own path was read exactly as far as the

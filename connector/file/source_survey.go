@@ -37,6 +37,9 @@ type match struct {
 	tail   []byte // the last of these bytes, up to fingerprintSize
 }
 
+// isUnfinished returns true if the match is a file that was read in part.
+func (m match) isUnfinished() bool { return m.known != nil && !m.known.isFinished }
+
 // isCompressed returns true if the file is compressed.
 func (v *survey) isCompressed() bool { return v.kind == gzipped || v.kind == zstandard }
 
