@@ -19,8 +19,8 @@ type followState struct {
 	pending map[string]*pending // files that wait for a decision, by name
 	former  map[string]*sourceFile
 
-	contents *contents     // of one look, once something was compared with them
-	unneeded []*sourceFile // open files without a name that are copies, until the look ends
+	contents *contents      // of one look, once something was compared with them
+	nameless []namelessCopy // of one look
 }
 
 // setFormer records that a file has had a name that another file may get.
@@ -174,15 +174,14 @@ func (s *session) lookOnce(ctx context.Context) (err error) {
 		}
 	}
 	unnamed := nameless(begun, files)
-	s.follow.unneeded = nil
+	s.follow.nameless = nil
 	err = s.identify(ctx, s.matchNames(ctx, files, now), unnamed, now)
 	s.follow.contents = nil
 	if err != nil {
 		return err
 	}
-	for _, f := range s.follow.unneeded {
-		_ = f.close()
-		s.stats.FilesCopied++
+	if err := s.followNameless(ctx); err != nil {
+		return err
 	}
 	s.follow.forgetFormer()
 	s.expire(ctx, now)

@@ -20,14 +20,23 @@ import (
 // comparing every pair. A file counts up to the size that was last seen.
 type contents struct {
 	files []*sourceFile
-	buf   []byte
+
+	read, buf [contentsBuffer]byte // of the file that is searched for, and of another one
 }
 
 // content describes all bytes of a file.
 type content struct {
 	length int64
-	sum    uint64 // the checksum of the bytes
+	digest xxhash.Digest
+	lines  int64 // line ends
 	end    textEnd
+}
+
+func (c *content) add(b []byte) {
+	_, _ = c.digest.Write(b)
+	c.lines += int64(bytes.Count(b, []byte{'\n'}))
+	c.end.add(b)
+	c.length += int64(len(b))
 }
 
 // textEnd says how a text ends. The text is added part by part.
@@ -79,16 +88,13 @@ func (c *contents) find(ctx context.Context, head []byte, name string, in *input
 		defer func() { _ = in.close() }()
 	}
 	var read content
-	var digest xxhash.Digest
-	digest.Reset()
-	buf := make([]byte, contentsBuffer)
-	for size := fingerprintSize; from < to; size = min(2*size, len(buf)) {
+	read.digest.Reset()
+	for size := fingerprintSize; from < to; size = min(2*size, contentsBuffer) {
 		if err := life.Ended(ctx); err != nil {
 			return found{}, err
 		}
-		n, err := in.readAt(buf[:size], read.length)
+		n, err := in.readAt(c.read[:size], read.length)
 		if errors.Is(err, io.EOF) {
-			read.sum = digest.Sum64()
 			return found{index: from, hasIndex: true, holder: c.files[from], content: read}, nil
 		}
 		if err != nil && !in.isPlain() {
@@ -97,12 +103,11 @@ func (c *contents) find(ctx context.Context, head []byte, name string, in *input
 		if err != nil {
 			return found{}, fmt.Errorf("file %q, offset %d: %w", name, read.length, err)
 		}
-		if from, to, err = c.narrow(from, to, read.length, buf[:n]); err != nil {
+		b := c.read[:n]
+		if from, to, err = c.narrow(from, to, read.length, b); err != nil {
 			return found{}, err
 		}
-		_, _ = digest.Write(buf[:n])
-		read.end.add(buf[:n])
-		read.length += int64(n)
+		read.add(b)
 	}
 	return found{index: from, hasIndex: true}, nil
 }
@@ -170,7 +175,7 @@ func (s *session) sortContents(ctx context.Context, now time.Time) error {
 	if s.follow.contents != nil {
 		return nil
 	}
-	c := &contents{buf: make([]byte, contentsBuffer)}
+	c := &contents{}
 	for _, f := range slices.Clone(s.files) {
 		if !f.isSortable() {
 			continue

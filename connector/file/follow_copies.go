@@ -88,6 +88,32 @@ func (w *followState) waitForPermission(f place.File, err error, now time.Time, 
 	return true
 }
 
+// namelessCopy is an open file without a name that is a copy.
+type namelessCopy struct {
+	survey  *survey
+	content content
+}
+
+// followNameless follows the nameless copies of the look from their ends, since a writer may
+// still append to them.
+func (s *session) followNameless(ctx context.Context) error {
+	for _, c := range s.follow.nameless {
+		f := &sourceFile{
+			beginning: c.survey.head,
+			offset:    c.content.length,
+			counted:   c.content.length,
+			digest:    c.content.digest,
+			lines:     c.content.lines,
+			isRest:    c.content.end.last != '\n',
+			readEnd:   c.content.length,
+		}
+		if err := s.adopt(ctx, c.survey, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // checkPending finishes copies of files that are still read. A copy is finished when the file
 // it is a copy of was read that far, and the copy has not changed for a poll period. files holds
 // the state of the files that are there, by name.
@@ -182,7 +208,7 @@ func (it *found) isCopy() bool {
 func (s *session) putOff(v *survey, it found, now time.Time) bool {
 	if v.open != nil { // without a name, it cannot wait
 		if it.isCopy() {
-			s.follow.unneeded = append(s.follow.unneeded, v.open)
+			s.follow.nameless = append(s.follow.nameless, namelessCopy{v, it.content})
 		}
 		return it.isCopy()
 	}
@@ -195,7 +221,7 @@ func (s *session) putOff(v *survey, it found, now time.Time) bool {
 		beginning:     hashBeginning(v.head),
 		beginningSize: len(v.head),
 		offset:        it.content.length,
-		sum:           it.content.sum,
+		sum:           it.content.digest.Sum64(),
 		isFinished:    true,
 		hints:         hintsOf(v.Name, v.Info, now),
 		isPresent:     true,

@@ -1,6 +1,7 @@
 package file_test
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -193,4 +194,40 @@ type writerFunc func()
 func (w writerFunc) Write(b []byte) (int, error) {
 	w()
 	return len(b), nil
+}
+
+// What is appended to a copy without a name is read.
+func TestFollow_namelessCopyGrows(t *testing.T) {
+	for name, tc := range map[string]struct {
+		format       file.Format
+		copied, more string
+		copies, own  []string
+	}{
+		"short lines": {file.Lines, "1\n2\n", "3\n", []string{"1", "2"}, []string{"3"}},
+		"long lines":  {file.Lines, numbered(1, 20000), "own\n", strings.Fields(numbered(1, 20000)), []string{"own"}},
+		"CSV":         {file.CSV, "n\n1\n", "2\n", []string{"map[n:1]"}, []string{"map[n:2]"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				write(t, dir, "a", tc.copied)
+				path := write(t, dir, "b", "")
+				f := follow(t, dir, tc.format, nil)
+				defer f.close()
+				f.wantWithin(time.Minute, tc.copies...)
+				b, err := os.OpenFile(path, os.O_WRONLY, 0)
+				must(t, err)
+				defer b.Close()
+				_, err = b.WriteString(tc.copied)
+				must(t, errors.Join(err, os.Remove(path)))
+				f.want()
+				_, err = b.WriteString(tc.more)
+				must(t, err)
+				f.want(tc.own...)
+				if got := f.s.Stats().BytesVanished; got != 0 {
+					t.Errorf("%d bytes vanished", got)
+				}
+			})
+		})
+	}
 }

@@ -176,7 +176,7 @@ func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]mat
 		}
 	}
 	slices.SortStableFunc(pairs, func(a, b pair) int {
-		order := cmp.Compare(b.match.known.offset, a.match.known.offset)
+		order := cmp.Compare(b.match.known.evidence(), a.match.known.evidence())
 		if order == 0 { // the rest of a finished file is not missed
 			order = compareBool(a.match.known.isFinished, b.match.known.isFinished)
 		}
@@ -215,6 +215,10 @@ func assign(surveys []*survey, orphans []*orphan, now time.Time) map[*survey]mat
 	}
 	return assigned
 }
+
+// evidence returns how many of the first bytes of a file a match has compared. Nothing may have
+// been read of an unfinished file yet.
+func (k *knownFile) evidence() int64 { return max(k.offset, int64(k.beginningSize)) }
 
 // hasGrown returns true if a file that begins with the bytes of a finished one is that file.
 // If these are few, another file may begin with them, too. Then a hint must agree: it is better
