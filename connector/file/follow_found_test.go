@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -226,6 +227,57 @@ func TestFollow_namelessCopyGrows(t *testing.T) {
 				f.want(tc.own...)
 				if got := f.s.Stats().BytesVanished; got != 0 {
 					t.Errorf("%d bytes vanished", got)
+				}
+			})
+		})
+	}
+}
+
+// A log that was copied and truncated before it was read is continued in the copy, although the
+// copy has the name and the beginning of a finished file that is gone.
+func TestFollow_continuedUnderKnownName(t *testing.T) {
+	for name, tc := range map[string]struct {
+		format       file.Format
+		known        string // of the finished file
+		before, more string // of the log: read, and not read
+		want         []string
+	}{
+		"nothing was read":          {file.CSV, "n\n", "", "n\n1\n2\n", []string{"map[n:1]", "map[n:2]"}},
+		"as much as the known file": {file.Lines, banner + "\n", banner + "\n", "1\n2\n", []string{"1", "2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				a := write(t, dir, "a", "n\na\n")
+				old := write(t, dir, "log.1", tc.known)
+				f := follow(t, dir, tc.format, nil, file.WithBatch(1, 1))
+				defer f.close()
+				_, err := f.poll(30 * time.Second)
+				must(t, err)
+				must(t, os.Remove(old))
+				log := write(t, dir, "log", tc.before)
+				_, err = f.poll(30 * time.Second)
+				must(t, err)
+				grow(t, a, strings.Repeat("a\n", 5))
+				grow(t, log, tc.more)
+				time.Sleep(2 * time.Second)
+				recs, err := f.s.Read(t.Context())
+				must(t, err)
+				for _, more := range tc.want {
+					if strings.Contains(texts(recs)[0], more) {
+						t.Fatalf("the log is read first: %q", texts(recs))
+					}
+				}
+				write(t, dir, "log.1", tc.before+tc.more)
+				must(t, os.Truncate(log, 0))
+				recs, err = f.poll(30 * time.Second)
+				must(t, err)
+				got := slices.DeleteFunc(texts(recs), func(text string) bool { return text == "a" || text == "map[n:a]" })
+				if !slices.Equal(got, tc.want) {
+					t.Errorf("got %.300q, want %q", got, tc.want)
+				}
+				if f.log.Len() > 0 {
+					t.Errorf("logged: %s", f.log.String())
 				}
 			})
 		})
