@@ -309,3 +309,25 @@ func TestFollow_copyWhileStopped(t *testing.T) {
 		})
 	}
 }
+
+// Of a new log and an unfinished copy of it, the log is read, although the copy has the name and
+// the beginning of a finished file that is gone.
+func TestFollow_unfinishedCopyUnderKnownName(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		old := write(t, dir, "log.1", banner+"\n")
+		f := follow(t, dir, file.Lines, nil)
+		defer f.close()
+		f.want(banner)
+		must(t, os.Remove(old))
+		f.wantWithin(30 * time.Second)
+		write(t, dir, "log.1", banner+"\n1\n2\n")
+		write(t, dir, "log", banner+"\n1\n2\n3\n")
+		recs, err := f.poll(30 * time.Second)
+		must(t, err)
+		got := slices.DeleteFunc(texts(recs), func(text string) bool { return text == banner })
+		if want := []string{"1", "2", "3"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}

@@ -10,8 +10,9 @@ import (
 )
 
 // adoptNew adds the new files, except for copies, to the files that are read, in the given
-// order. It decides about all of them before it adds the first.
-func (s *session) adoptNew(ctx context.Context, surveys []*survey, now time.Time) (err error) {
+// order, but first those that continue a finished file. It decides about all of them before it
+// adds the first.
+func (s *session) adoptNew(ctx context.Context, surveys []*survey, assigned map[*survey]match, now time.Time) (err error) {
 	files := make([]*sourceFile, len(surveys)) // nil for a copy
 	defer func() {
 		for _, f := range files {
@@ -21,9 +22,13 @@ func (s *session) adoptNew(ctx context.Context, surveys []*survey, now time.Time
 		}
 	}()
 	for _, i := range originalsFirst(surveys) {
-		f := &sourceFile{beginning: surveys[i].head}
+		v := surveys[i]
+		f := &sourceFile{beginning: v.head}
+		if m, ok := assigned[v]; ok {
+			f = continued(v, m)
+		}
 		if s.config.isFollowed {
-			isCopy, err := s.checkNew(ctx, surveys[i], f, now)
+			isCopy, err := s.checkNew(ctx, v, f, now)
 			if err != nil {
 				return err
 			}
@@ -37,13 +42,21 @@ func (s *session) adoptNew(ctx context.Context, surveys []*survey, now time.Time
 		return err
 	}
 	s.follow.contents = nil
-	for i, f := range files {
-		if f == nil {
-			continue
+	for i, v := range surveys {
+		if m, ok := assigned[v]; ok && files[i] != nil {
+			f := files[i]
+			files[i] = nil
+			if err := s.continueWith(ctx, v, m, f); err != nil {
+				return err
+			}
 		}
-		files[i] = nil
-		if err := s.adopt(ctx, surveys[i], f); err != nil {
-			return err
+	}
+	for i, v := range surveys {
+		if f := files[i]; f != nil {
+			files[i] = nil
+			if err := s.adopt(ctx, v, f); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

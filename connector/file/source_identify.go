@@ -110,25 +110,21 @@ func (s *session) identify(ctx context.Context, files []place.File, unnamed []*s
 	slices.SortStableFunc(surveys, func(a, b *survey) int { // others may be copies of those that were read in part
 		return compareBool(!assigned[a].isUnfinished(), !assigned[b].isUnfinished())
 	})
+	var others []*survey
 	for _, v := range surveys {
 		m, ok := assigned[v]
-		isCopy := ok && m.known.isFinished && v.isExact(m)
-		if isCopy {
+		switch {
+		case !ok, s.config.isFollowed && m.hasGrown(v):
+			others = append(others, v)
+		case m.known.isFinished && v.isExact(m):
 			s.setCopied(v, m.known)
-		} else if ok && m.known.isFinished && s.config.isFollowed { // a copy may have grown
-			var err error
-			if _, isCopy, err = s.checkCopy(ctx, v, nil, now); err != nil {
-				return err
-			}
-		}
-		if ok && !isCopy {
-			if err := s.continueWith(ctx, v, m); err != nil {
+		default:
+			if err := s.continueWith(ctx, v, m, continued(v, m)); err != nil {
 				return err
 			}
 		}
 	}
-	surveys = slices.DeleteFunc(surveys, func(v *survey) bool { _, ok := assigned[v]; return ok })
-	return s.adoptNew(ctx, surveys, now)
+	return s.adoptNew(ctx, others, assigned, now)
 }
 
 func (s *session) setCopied(v *survey, k *knownFile) {
@@ -255,8 +251,8 @@ func compareBool(a, b bool) int {
 	}
 }
 
-// continueWith goes on with a file that was read in part.
-func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
+// continued returns a file that continues a known one.
+func continued(v *survey, m match) *sourceFile {
 	f := &sourceFile{
 		offset:    m.known.offset,
 		counted:   m.known.offset,
@@ -272,6 +268,11 @@ func (s *session) continueWith(ctx context.Context, v *survey, m match) error {
 			f.tail = m.tail
 		}
 	}
+	return f
+}
+
+// continueWith adds a file that continues a known one to those that are read.
+func (s *session) continueWith(ctx context.Context, v *survey, m match, f *sourceFile) error {
 	s.orphans = slices.DeleteFunc(s.orphans, func(o *orphan) bool {
 		if o.knownFile != m.known {
 			return false
