@@ -98,15 +98,12 @@ type namelessCopy struct {
 // still append to them.
 func (s *session) followNameless(ctx context.Context) error {
 	for _, c := range s.follow.nameless {
-		f := &sourceFile{
-			beginning: c.survey.head,
-			offset:    c.content.length,
-			counted:   c.content.length,
-			digest:    c.content.digest,
-			lines:     c.content.lines,
-			isRest:    c.content.end.last != '\n',
-			readEnd:   c.content.length,
-		}
+		f := continued(c.survey, match{
+			known:  &knownFile{offset: c.content.length},
+			digest: c.content.digest,
+			lines:  c.content.lines,
+			isRest: c.content.end.last != '\n',
+		})
 		if err := s.adopt(ctx, c.survey, f); err != nil {
 			return err
 		}

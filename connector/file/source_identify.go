@@ -107,21 +107,18 @@ func (s *session) identify(ctx context.Context, files []place.File, unnamed []*s
 	if err := s.checkOrphans(ctx, files, assigned); err != nil {
 		return err
 	}
-	slices.SortStableFunc(surveys, func(a, b *survey) int { // others may be copies of those that were read in part
-		return compareBool(!assigned[a].isUnfinished(), !assigned[b].isUnfinished())
-	})
 	var others []*survey
 	for _, v := range surveys {
 		m, ok := assigned[v]
 		switch {
-		case !ok, s.config.isFollowed && m.hasGrown(v):
-			others = append(others, v)
-		case m.known.isFinished && v.isExact(m):
+		case ok && m.known.isFinished && v.isExact(m):
 			s.setCopied(v, m.known)
-		default:
+		case ok && !(m.known.isFinished && s.config.isFollowed):
 			if err := s.continueWith(ctx, v, m, continued(v, m)); err != nil {
 				return err
 			}
+		default: // new, or perhaps a finished file that has grown
+			others = append(others, v)
 		}
 	}
 	return s.adoptNew(ctx, others, assigned, now)

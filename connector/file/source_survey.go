@@ -37,12 +37,6 @@ type match struct {
 	tail   []byte // the last of these bytes, up to fingerprintSize
 }
 
-// isUnfinished returns true if the match is a file that was read in part.
-func (m match) isUnfinished() bool { return m.known != nil && !m.known.isFinished }
-
-// hasGrown returns true if the match is a finished file, and the surveyed one holds more.
-func (m match) hasGrown(v *survey) bool { return m.known.isFinished && !v.isExact(m) }
-
 // isCompressed returns true if the file is compressed.
 func (v *survey) isCompressed() bool { return v.kind == gzipped || v.kind == zstandard }
 
